@@ -1,0 +1,146 @@
+"""SYNTHETIC results: made-up tables in the form of the pipeline's, for the tests of what presents them.
+
+Nothing here was measured. Each variant answers like its reconstruction kept a question's content with a
+probability that is written below; the files must only ever be written to a temporary folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from uoisc import bootstrap, results
+from uoisc.pictures import PANELS, Examples, write_examples
+
+TYPES = {"existence": ("yes", "no"), "place": ("top left", "centre", "right"), "colour": ("red", "blue", "grey"),
+         "what": ("lion", "cup", "tractor"), "count": ("1", "2", "3")}  # fmt: skip
+RATES = (144.0, 432.0, 864.0)
+KEPT = {  # probability that the answer is the source's, at the tightest rate on unseen objects
+    "uoisc": 0.62, "no_alignment": 0.61, "no_llava": 0.50, "no_alignment_no_llava": 0.49, "plain_vq": 0.55,
+    "query_aware": 0.64, "adaptive": 0.80, "uniform": 0.63, "adaptive_random": 0.45, "adaptive_oracle": 0.86,
+    "uoisc_cross_attention": 0.63, "uoisc_query_decoder": 0.66,
+}  # fmt: skip
+THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
+
+
+def rates_of(variant: str) -> tuple[float, ...]:
+    nominal = RATES if variant in THREE_RATES else RATES[:2] if variant in TWO_RATES else RATES[:1]
+    return tuple(bits - 6 for bits in nominal) if variant.startswith("adaptive") else nominal
+
+
+def answers(queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, float] | None = None) -> pd.DataFrame:
+    """A table of answers with every variant, rate, split and judge."""
+    kept, frames = kept or KEPT, []
+    for split in ("seen", "unseen"):
+        types = np.array(sorted(TYPES))[np.arange(queries) % len(TYPES)]
+        truth = np.array([TYPES[t][i // 5 % len(TYPES[t])] for i, t in enumerate(types)])
+        for j, judge in enumerate(results.JUDGES):
+            rng = np.random.default_rng([j, split == "seen"])
+            ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
+            source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
+            for v, (variant, share) in enumerate(kept.items()):
+                for r, bits in enumerate(rates_of(variant)):
+                    for seed in seeds:
+                        noise = np.random.default_rng([j, v, r, seed, split == "seen"]).normal(0, 0.1, queries)
+                        bonus = 0.05 * (split == "seen") + 0.08 * r
+                        match = ability + noise < share + bonus
+                        frames.append(pd.DataFrame({
+                            "profile": "synthetic", "variant": variant, "seed": seed, "bits": bits, "split": split,
+                            "judge": judge, "query_id": np.arange(queries), "query": "is there a lion",
+                            "type": types, "object": "lion", "truth": truth, "answer_source": truth,
+                            "answer_hat": np.where(match, truth, "cup"), "answer_blank": "no",
+                            "answer_wrong_query": None, "match": match, "match_blank": match_blank,
+                            "match_wrong_query": match & (noise < 0) if variant == "uoisc" else None,
+                            "source_right": source_right, "correct": match & source_right}))  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def quality(table: pd.DataFrame) -> pd.DataFrame:
+    """Made-up picture quality for every (variant, seed, bits, split) of the answers."""
+    rows = []
+    for i, key in enumerate(table.groupby(["profile", "variant", "seed", "bits", "split"]).groups):
+        for metric, value in {"psnr": 17 + i % 5, "ssim": 0.4, "perceptual": 0.3, "clip_score": 0.2}.items():
+            rows.append((*key, metric, value, value * 0.98, value * 1.02, 300))
+    return pd.DataFrame(rows, columns=results.COLUMNS["quality.csv"])
+
+
+def training() -> pd.DataFrame:
+    """Made-up curves: 400 steps of phase 1, then 100 of phase 2 with a critic."""
+    rows = []
+    for v, variant in enumerate(("uoisc", "no_alignment", "query_aware", "adaptive")):
+        for phase, steps in ((1, range(0, 400, 10)), (2, range(400, 500, 10))):
+            for step in steps:
+                fall = np.exp(-step / 150) + 0.02 * v
+                row = {"profile": "synthetic", "variant": variant, "bits": 144.0, "seed": 0, "phase": phase,
+                       "step": step, "lr": 1e-3, "loss": 2 * fall, "pixel": fall, "perceptual": fall,
+                       "vq": 0.3 * fall, "gradient_norm": 1 + fall}  # fmt: skip
+                if variant != "query_aware":
+                    row["intent"] = 0.5 * fall
+                if phase == 2:
+                    row |= {"adversarial": 0.1 - v / 50, "critic": -0.2 * fall, "gradient_penalty": 0.05}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def codebooks() -> pd.DataFrame:
+    """Made-up use of codebooks: 4 taps, two segments, 8 codes."""
+    rows = []
+    for v, variant in enumerate(("uoisc", "no_alignment", "no_llava", "query_aware", "adaptive")):
+        for tap in range(4):
+            rows += [("synthetic", variant, 144.0, 0, tap, g, 7.5 - tap - v / 3, max(0, tap - 1), 8) for g in range(2)]
+    table = pd.DataFrame(rows, columns=results.COLUMNS["codebooks.csv"])
+    plain = table[table["variant"] == "uoisc"].assign(variant="plain_vq", codes=64, perplexity=40.0)
+    return pd.concat([table, plain[plain["segment"] == 0]], ignore_index=True)
+
+
+def foundation() -> pd.DataFrame:
+    """Made-up quality of the stand-ins."""
+    values = {"clip": {"localisation_top1": 0.96, "localisation_top1_unseen": 0.94}}
+    judged = {"accuracy": 0.9} | {f"accuracy:{t}": 0.9 for t in TYPES}
+    values |= {judge: judged for judge in results.JUDGES}
+    rows = [("synthetic", model, metric, value, value - 0.02, value + 0.02, 1000)
+            for model, metrics in values.items() for metric, value in metrics.items()]  # fmt: skip
+    return pd.DataFrame(rows, columns=results.COLUMNS["foundation.csv"])
+
+
+def data_card() -> pd.DataFrame:
+    """Made-up counts of answers."""
+    return pd.DataFrame([(split, t, answer, 100) for split in ("train", "seen", "unseen")
+                         for t, known in TYPES.items() for answer in known],
+                        columns=results.COLUMNS["data_card.csv"])  # fmt: skip
+
+
+def examples() -> Examples:
+    """Pictures of coloured squares that stand for scenes."""
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(60, 255, (5, 3, 3, 3)).astype(np.uint8)
+    source = tiles.repeat(32, axis=1).repeat(32, axis=2)
+    rows = []
+    for r, query in enumerate(("where is the lion", "is there a cup", "what colour is behind the horse",
+                               "what is at the bottom right", "how many animals are there")):  # fmt: skip
+        panels = {p: {"answer": "top left" if i < 3 else "bottom right", "match": i < 3, "bits": 144.0 + i,
+                      "bytes": 20.0 + i} for i, p in enumerate(PANELS)}  # fmt: skip
+        rows.append({"query": query, "type": "place", "split": "unseen" if r % 2 == 0 else "seen",
+                     "truth": "top left", "panels": panels})  # fmt: skip
+    images = {p: (source * (1 - 0.12 * i)).astype(np.uint8) for i, p in enumerate(PANELS)}
+    relevance = rng.random((3, 6, 6)).astype(np.float32)
+    maps = {"queries": ["where is the lion", "is there a cup", "what colour is behind the tractor"],
+            "answers": ["top left", "yes", "grey"], "matches": [True, True, False], "bits": 138.0}  # fmt: skip
+    return Examples("llava", rows, images, maps, scene=source[0], relevance=relevance,
+                    selected=relevance > 0.8, reconstruction=source[:3])  # fmt: skip
+
+
+def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
+    """Writes every file that the pipeline would write, for the given answers, into `folder`."""
+    table = answers() if table is None else table
+    quality_rows = quality(table)
+    pairs = bootstrap.default_pairs(table)
+    results.write_parquet(table, folder / "answers.parquet")
+    for name, content in {"quality": quality_rows, "summary": bootstrap.summarise(table, quality_rows),
+                          "differences": bootstrap.differences(table, pairs), "training": training(),
+                          "codebooks": codebooks(), "foundation": foundation(), "data_card": data_card()}.items():  # fmt: skip
+        results.write_csv(content, folder / f"{name}.csv")
+    write_examples(examples(), folder)
+    return folder

@@ -1,0 +1,151 @@
+"""The frozen CLIP (open_clip): tapped hidden states, token and text embeddings, query-token relevance.
+
+The stand-in that `foundation.py` trains and real checkpoints (ViT-B/16, ...) run through the same class: a
+stand-in is a folder in open_clip's own `local-dir:` format, a real one a name and a tag or a weights file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from uoisc.compat import import_torchvision
+from uoisc.errors import CheckpointError, QueryError
+
+import_torchvision()
+import open_clip  # noqa: E402 - needs a torchvision that imports
+
+MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What CLIP sees in a batch of images: M_S taps of N tokens of width d, and token embeddings of width e."""
+
+    taps: Float[Tensor, "B M N d"]
+    tokens: Float[Tensor, "B N e"]
+
+
+class FrozenCLIP(nn.Module):
+    """A CLIP whose weights never change; gradients still flow through it into the image.
+
+    Args:
+        model: any `open_clip.CLIP` with a vision transformer.
+        tokenizer: its tokenizer (texts -> (B, L) token ids).
+        taps: M_S block numbers (0-based, ascending) whose outputs are tapped.
+    """
+
+    def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...]):
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.taps = tuple(taps)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        depth = len(model.visual.transformer.resblocks)
+        if max(taps) >= depth or min(taps) < 0:
+            raise CheckpointError(f"codec.taps {list(taps)}: this CLIP has blocks 0 to {depth - 1}")
+
+    @property
+    def width(self) -> int:
+        """d, the width of the tapped hidden states."""
+        return self.model.visual.conv1.out_channels
+
+    @property
+    def text_width(self) -> int:
+        """e, the width of the shared embedding space."""
+        return self.model.visual.output_dim
+
+    @property
+    def grid(self) -> int:
+        """Tokens a side: N = grid^2."""
+        return self.model.visual.grid_size[0]
+
+    def train(self, mode: bool = True) -> FrozenCLIP:
+        """Stays in evaluation mode: it is frozen."""
+        return super().train(False)
+
+    def see(self, x: Float[Tensor, "B 3 H W"]) -> Seen:
+        """Taps and token embeddings of images in [0, 1], in one pass through the vision transformer."""
+        visual = self.model.visual
+        last = len(visual.transformer.resblocks) - 1
+        indices = sorted({*self.taps, last})
+        hidden = visual.forward_intermediates(
+            (x - self.mean) / self.std, indices=indices, output_fmt="NLC", intermediates_only=True
+        )["image_intermediates"]  # one (B, N, d) an index
+        taps = torch.stack([hidden[indices.index(m)] for m in self.taps], dim=1)  # (B, M, N, d)
+        return Seen(taps, visual.ln_post(hidden[-1]) @ visual.proj)
+
+    def tokenize(self, queries: list[str]) -> Int[Tensor, "B L"]:
+        """Token ids of the queries. Raises QueryError for an empty query or one that would be cut."""
+        for query in queries:
+            if not query.strip():
+                raise QueryError("the query is empty: ask something, for example 'where is the horse'")
+        ids = self.tokenizer(queries)
+        # The last id is padding (0) unless the query fills the context; then it may have been cut.
+        for query, row in zip(queries, ids, strict=True):
+            if row[-1] != 0 and len(self.tokenizer.encode(query)) + 2 > ids.shape[1]:
+                raise QueryError(
+                    f"the query {query[:40]!r}... is too long: CLIP reads {ids.shape[1] - 2} tokens at most, shorten it"
+                )
+        return ids
+
+    def text(self, queries: list[str]) -> Float[Tensor, "B e"]:
+        """Unit-norm text embeddings of the queries."""
+        return self.model.encode_text(self.tokenize(queries).to(self.mean.device), normalize=True)
+
+    @staticmethod
+    def relevance(tokens: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B N"]:
+        """Query-token relevance in [-1, 1]: the cosine of each token's embedding and the query's."""
+        return torch.einsum("bne,be->bn", F.normalize(tokens, dim=-1), F.normalize(text, dim=-1))
+
+
+def build_clip(vision: dict, text: dict, embed_dim: int) -> open_clip.CLIP:
+    """A randomly initialised open_clip model from its own configuration fields."""
+    return open_clip.CLIP(
+        embed_dim=embed_dim,
+        vision_cfg=open_clip.CLIPVisionCfg(**vision),
+        text_cfg=open_clip.CLIPTextCfg(**text),
+    )
+
+
+def save_clip(model: open_clip.CLIP, folder: Path, vision: dict, text: dict, embed_dim: int) -> None:
+    """Writes a folder that open_clip itself opens by `local-dir:`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "model_cfg": {"embed_dim": embed_dim, "vision_cfg": vision, "text_cfg": text},
+        "preprocess_cfg": {"mean": list(MEAN), "std": list(STD)},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
+    state = {k: v.contiguous() for k, v in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+
+
+def load_clip(name: str, pretrained: str | None, taps: tuple[int, ...], image_size: int | None = None) -> FrozenCLIP:
+    """A frozen CLIP by name: a local folder, or an open_clip model name with a tag or weights file.
+
+    Args:
+        name: `ViT-B-16-quickgelu`, or the path of a folder that `save_clip` wrote.
+        pretrained: open_clip's tag or a weights file; None for a folder, which holds its own weights.
+        taps: block numbers to tap.
+        image_size: pixels a side; other than the checkpoint's own, positions are interpolated (open_clip).
+
+    Raises CheckpointError when there is no such folder, name or weights.
+    """
+    source = f"local-dir:{name}" if Path(name).is_dir() else name
+    try:
+        model = open_clip.create_model(
+            source, pretrained=pretrained, force_image_size=image_size, require_pretrained=True
+        )
+        tokenizer = open_clip.get_tokenizer(source)
+    except (RuntimeError, FileNotFoundError, OSError, ValueError) as error:
+        raise CheckpointError(f"CLIP {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
+                              "run the foundation stage (dvc repro), or name a checkpoint that is here") from error
+    return FrozenCLIP(model, tokenizer, taps)

@@ -1,0 +1,25 @@
+"""Errors that a user can act on: each carries one line that says what is wrong and what to do."""
+
+
+class UoiscError(Exception):
+    """Base of every error that the command line prints as one line, without a traceback."""
+
+
+class ConfigError(UoiscError):
+    """A parameter is unknown, missing or impossible."""
+
+
+class DataError(UoiscError):
+    """An input file or image is missing or not what it should be."""
+
+
+class QueryError(UoiscError):
+    """A query is empty, too long or about something that the objects lack."""
+
+
+class CheckpointError(UoiscError):
+    """A checkpoint is truncated or belongs to another variant."""
+
+
+class ResultsError(UoiscError):
+    """A results file has missing rows or columns."""
