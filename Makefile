@@ -1,27 +1,75 @@
-# make repro   set-up, then the whole study: data -> stand-ins -> training -> evaluation -> figures -> paper.pdf
-# make test    set-up, then every test and every notebook at the smoke profile
-PROFILE ?= small
-VENV    := .venv
-STAMP   := $(VENV)/.installed
-# first Python that is new enough; only used to create the environment
+# make repro                 set-up, then the whole study: data, stand-ins, training, evaluation, figures, paper.pdf
+# make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
+# make test                  set-up, then every test, and every notebook at the smoke profile
+# make bench | lab | lint | setup | lock | clean
+
+VENV  := .venv
+STAMP := $(VENV)/.installed
+# the first profile that params.yaml names as active: results/ and paper/ publish it
+ACTIVE  := $(shell sed -n 's/^active: *\[ *\([A-Za-z0-9_]*\).*/\1/p' params.yaml 2>/dev/null)
+PROFILE ?= $(ACTIVE)
+COPY    := build/repro-$(PROFILE)
+# only makes the environment; from then on the environment's own Python runs
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 
-SHELL := /bin/bash
-# DVC stages and notebook kernels call `uoisc` and `python`: they must be this environment's
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+# DVC's stages and the notebooks' kernels call `uoisc` and `python`: this environment's, activated or not
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# uv reads its own variable for a folder of local wheels (pip reads PIP_FIND_LINKS by itself)
+# pip reads PIP_FIND_LINKS (a folder of local wheels) by itself, uv wants its own name for it
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-# nothing is ever downloaded: a call that would, fails at once instead of waiting for a time-out
+# no model hub is ever asked: a call that would ask one fails at once
 export HF_HUB_OFFLINE := 1
 
 .PHONY: repro test setup lock bench lab lint clean
 
-# The published profile runs in place; any other runs in a copy, so that results/ and paper/ stay untouched.
 repro: $(STAMP)
-ifeq ($(PROFILE),small)
+	uoisc info --profile $(PROFILE)
+ifeq ($(PROFILE),$(ACTIVE))
 	dvc repro
+	@echo "done: results/summary.csv, results/claims.json, paper/paper.pdf"
 else
-	COPY=build/repro-$(PROFILE); rm -rf $$COPY && mkdir -p $$COPY \
-	&& git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t $$COPY \
-	&& cd $$COPY && echo placeholder
+	@# A copy of the tree as it stands, with the one line of params.yaml changed: nothing published is overwritten.
+	rm -rf $(COPY) && mkdir -p $(COPY)
+	git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C $(COPY)
+	sed -i.before 's/^active: *\[[^]]*\]/active: [$(PROFILE)]/' $(COPY)/params.yaml
+	cd $(COPY) && git init -q && PYTHONPATH=$(CURDIR)/$(COPY) dvc repro
+	@echo "done: $(COPY)/results/, $(COPY)/paper/paper.pdf"
 endif
+
+test: $(STAMP)
+	pytest --nbval --nbval-current-env
+
+bench: $(STAMP)
+	uoisc bench
+
+lab: $(STAMP)
+	jupyter lab notebooks
+
+lint: $(STAMP)
+	ruff check . && ruff format --check uoisc tests
+
+setup: $(STAMP)
+
+# Byte code is compiled now, once: without it each start of a stage costs seconds where Python may not write any.
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no python3 on PATH: install Python 3.11 or later"; exit 2; }
+	@if command -v uv >/dev/null; then \
+	  set -x; test -x $(VENV)/bin/python || uv venv --python "$(PYTHON)" $(VENV); \
+	  uv pip install --python $(VENV)/bin/python --compile-bytecode -r requirements.lock; \
+	  uv pip install --python $(VENV)/bin/python --no-deps --no-build-isolation -e .; \
+	else \
+	  set -x; test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV); \
+	  python -m pip install --progress-bar off -r requirements.lock; \
+	  python -m pip install --no-deps --no-build-isolation -e .; \
+	fi
+	touch $@
+
+# Pins of every package of pyproject.toml, for all systems. What torch's CUDA build adds is left to torch itself,
+# so that a CPU build installs without it; torch pins those packages exactly.
+lock: $(STAMP)
+	uv pip compile pyproject.toml --extra dev --universal --no-annotate --no-header -q -o build/full.lock
+	grep -vE '^(nvidia-|cuda-|triton==)' build/full.lock > requirements.lock
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -52,13 +52,16 @@ def percentiles(samples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarr
     return (np.nanquantile if np.isnan(samples).any() else np.quantile)(samples, tails, axis=0)
 
 
-def bootstrap_interval(values: Shaped[np.ndarray, "n"], seed: int = 0) -> tuple[float, float, float]:
+def bootstrap_interval(
+    values: Shaped[np.ndarray, "n"], seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float, float]:
     """(mean, low, high) of any values, (n,), one a query: theta_b = sum_i w_bi v_i / n, w_b multinomial.
 
     Source: B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics, 1979.
     """
     values = np.asarray(values, dtype=np.float64)
-    low, high = percentiles(resampling_weights(len(values), seed).astype(np.float64) @ values / len(values))
+    weights = resampling_weights(len(values), seed, resamples).astype(np.float64)
+    low, high = percentiles(weights @ values / len(values))
     return float(values.mean()), float(low), float(high)
 
 
@@ -103,7 +106,8 @@ def per_query(
     return sums
 
 
-def summarise(answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: int = 0) -> pd.DataFrame:
+def summarise(answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: int = 0,
+              resamples: int = RESAMPLES) -> pd.DataFrame:  # fmt: skip
     """summary.csv: every metric of `METRICS`, over all queries and per question type, with its interval.
 
     With several training seeds a row `POOLED` follows: the mean over seeds, resampled over queries (so its
@@ -116,7 +120,7 @@ def summarise(answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: 
     for (profile, variant, judge, split, bits), label, index in _with_pooled(groups):
         seeds = answers["seed"].iloc[index].nunique()
         top, bottom = (per_query(query_id[index], c[index]) for c in (numerators, denominators))
-        weights = resampling_weights(len(top), split_seed(split, seed))
+        weights = resampling_weights(len(top), split_seed(split, seed), resamples)
         with np.errstate(invalid="ignore"):
             samples = (weights @ top).astype(np.float64) / (weights @ bottom)
             values = top.sum(0, dtype=np.float64) / bottom.sum(0)
@@ -140,15 +144,16 @@ def nearest_bits(bits: float, candidates: Iterable[float]) -> float | None:
 def default_pairs(answers: pd.DataFrame) -> list[tuple[str, str]]:
     """Every variant against the blank image and against each of the studied references that was evaluated."""
     variants = sorted(answers["variant"].unique())
-    references = [r for r in ("no_alignment", "query_aware", "uoisc", "uniform", "adaptive") if r in variants]
+    studied = ("no_alignment", "query_aware", "uoisc", "no_llava", "uniform", "adaptive")
+    references = [r for r in studied if r in variants]
     return [(v, r) for v in variants for r in (BLANK, *references) if v != r]
 
 
 class _Matches:
     """The matches of every (variant, bits, seed, split, judge) by query, and how to pair two of them."""
 
-    def __init__(self, answers: pd.DataFrame, seed: int) -> None:
-        self.seed, self.cells = seed, {}
+    def __init__(self, answers: pd.DataFrame, seed: int, resamples: int) -> None:
+        self.seed, self.resamples, self.cells = seed, resamples, {}
         for key, rows in answers.groupby(["variant", "bits", "seed", "split", "judge"]):
             variant, bits, train_seed, split, judge = key
             columns = rows.set_index("query_id")[["match", "match_blank"]].sort_index().astype(np.float32)
@@ -175,7 +180,8 @@ class _Matches:
 
     def resampled(self, pairs: np.ndarray, split: str, seeds: int) -> tuple[np.ndarray, np.ndarray]:
         """The two AMR (1, 2) and their resamples (resamples, 2), of counts over so many seeds."""
-        weights, trials = resampling_weights(len(pairs), split_seed(split, self.seed)), len(pairs) * seeds
+        weights = resampling_weights(len(pairs), split_seed(split, self.seed), self.resamples)
+        trials = len(pairs) * seeds
         return pairs.sum(0, keepdims=True, dtype=np.float64) / trials, (weights @ pairs).astype(np.float64) / trials
 
 
@@ -218,7 +224,8 @@ def _pair_rows(matches: _Matches, variant: str, reference: str, bits: float, ref
             yield (label, GAP, *_estimate(unseen - seen, unseen_samples - seen_samples), *(np.nan,) * 3, m + n)
 
 
-def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0,
+                resamples: int = RESAMPLES) -> pd.DataFrame:  # fmt: skip
     """differences.csv: AMR(variant) - AMR(reference) and AMR(variant) / AMR(reference) - 1, paired by query.
 
     The reference's rate is the one nearest to the variant's; a rate without a near one gives no row. The
@@ -226,7 +233,7 @@ def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: i
     on seen ones: above zero, the variant loses less than its reference when objects are new.
     Raises: ResultsError when the two did not answer the same queries.
     """
-    matches, rows = _Matches(answers, seed), []
+    matches, rows = _Matches(answers, seed, resamples), []
     profile = answers["profile"].iloc[0]
     judges, splits = (sorted(answers[column].unique()) for column in ("judge", "split"))
     for variant, reference in pairs:

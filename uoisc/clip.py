@@ -83,6 +83,13 @@ class FrozenCLIP(nn.Module):
         taps = torch.stack([hidden[indices.index(m)] for m in self.taps], dim=1)  # (B, M, N, d)
         return Seen(taps, visual.ln_post(hidden[-1]) @ visual.proj)
 
+    def early(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2 N d"]:
+        """Layer-normalised outputs of the first two blocks for images in [0, 1] (the perceptual loss)."""
+        hidden = self.model.visual.forward_intermediates(
+            (x - self.mean) / self.std, indices=[0, 1], stop_early=True, output_fmt="NLC", intermediates_only=True
+        )["image_intermediates"]
+        return F.layer_norm(torch.stack(hidden, dim=1), hidden[0].shape[-1:])
+
     def tokenize(self, queries: list[str]) -> Int[Tensor, "B L"]:
         """Token ids of the queries. Raises QueryError for an empty query or one that would be cut."""
         for query in queries:

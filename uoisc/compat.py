@@ -1,9 +1,10 @@
 """One cure for one broken pair: PyPI's torchvision beside a CPU-only torch.
 
-open_clip imports torchvision, whose first import describes the operator `torchvision::nms` to torch. The compiled
-library that defines that operator is linked against CUDA and does not load without it, so the import dies with
-"operator torchvision::nms does not exist". Declaring the two missing operators lets the rest of torchvision
-(transforms, which is all that open_clip needs) import. `torchvision.ops` stays unusable; this project calls none of it.
+open_clip imports torchvision, whose first import describes the operator `torchvision::nms` to torch. The
+compiled library that defines the operator is linked against CUDA and does not load without it, so the import
+dies with "operator torchvision::nms does not exist". Declaring the two missing operators lets the rest of
+torchvision import (transforms, which is all that open_clip needs). `torchvision.ops` stays unusable; this
+project calls none of it.
 """
 
 from __future__ import annotations

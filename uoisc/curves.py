@@ -51,7 +51,7 @@ def training_curves(training: pd.DataFrame) -> Figure:
     rows = rows.assign(step=(rows["step"] // width + 0.5) * width)
     terms = [term for term in TERMS if term in rows.columns and rows[term].notna().any()]
     variants, across = in_order(rows["variant"]), min(4, len(terms))
-    figure = Figure(figsize=(PAGE, 0.6 + 1.45 * -(-len(terms) // across)), layout="constrained")
+    figure = Figure(figsize=(PAGE, 0.6 + 1.12 * -(-len(terms) // across)), layout="constrained")
     grid = np.atleast_1d(figure.subplots(-(-len(terms) // across), across, sharex=True)).ravel()
     palette = {v: LOOKS.get(v, (GREY, "."))[0] for v in variants}
     dashes = dict(zip(variants, DASHES, strict=False))
@@ -72,7 +72,7 @@ def training_curves(training: pd.DataFrame) -> Figure:
 
 @styled
 def codebook_use(codebooks: pd.DataFrame) -> Figure:
-    """Perplexity of every codebook as a share of its codes, per tap and segment, with the count of dead codes.
+    """Perplexity of every codebook as a share of its codes, per tap and segment, dead codes in brackets.
 
     One panel a variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in
     effective use; a dead code is one that was never sent.
@@ -85,18 +85,18 @@ def codebook_use(codebooks: pd.DataFrame) -> Figure:
     across = min(3, len(variants))
     down = -(-len(variants) // across)
     tallest = rows.groupby("variant")["tap"].nunique().max()
-    figure = Figure(figsize=(PAGE, down * (0.62 + 0.26 * tallest)), layout="constrained")
+    figure = Figure(figsize=(PAGE, down * (0.72 + 0.17 * tallest)), layout="constrained")
     grid = np.atleast_1d(figure.subplots(down, across)).ravel()
     for axes, variant in zip(grid, variants, strict=False):
         mine = rows[rows["variant"] == variant].groupby(["tap", "segment"], sort=False).mean(numeric_only=True)
         share = (mine["perplexity"] / mine["codes"]).unstack("segment")
-        words = mine.apply(lambda row: f"{row['perplexity']:.1f}" + (f", {row['dead']:g} dead" if row["dead"] else ""),
+        words = mine.apply(lambda row: f"{row['perplexity']:.1f}" + (f" ({row['dead']:g})" if row["dead"] else ""),
                            axis=1).unstack("segment")  # fmt: skip
         sns.heatmap(share, vmin=0, vmax=1, cmap="Blues", annot=words, fmt="", annot_kws={"size": 7}, cbar=False,
                     linewidths=0.5, ax=axes)  # fmt: skip
         codes, bits = mine["codes"].iloc[0], rows[rows["variant"] == variant]["bits"].iloc[0]
-        axes.set(title=f"{label(variant)}, {bits:g} bits, K = {codes:g}", xlabel="segment", ylabel="tap")
-        axes.tick_params(length=0)
+        axes.set(title=f"{label(variant)}\n{bits:g} bits, {codes:g} codes", xlabel="segment", ylabel="tap")
+        axes.tick_params(length=0, labelrotation=0)
     for axes in grid[len(variants):]:
         axes.set_axis_off()
     return figure

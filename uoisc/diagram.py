@@ -45,28 +45,27 @@ def _transmitter(axes: Axes) -> None:
     _arrow(axes, (0.52, middle), (0.84, middle))
     _arrow(axes, (0.52, 2.66), (0.84, 2.66))
     _arrow(axes, (1.70, 2.66), (1.92, 2.66))
+    bus = 2.09  # the query's vector t passes down between the projections and the FiLM layers
+    axes.plot([bus, bus], [2.49, LANES["M_S"] + 0.06], color=GREEN, linewidth=0.8, zorder=2)
+    axes.text(bus + 0.08, 2.36, "$t$", **TEXT)
     for name, y in LANES.items():
         _box(axes, 1.60, y, 0.38, 0.26, f"$\\mathrm{{IP}}_{{{name}}}$", TRAINED)
-        _box(axes, 2.20, y, 0.52, 0.26, f"$\\mathrm{{FiLM}}_{{{name}}}$", TRAINED)
+        _box(axes, 2.24, y, 0.52, 0.26, f"$\\mathrm{{FiLM}}_{{{name}}}$", TRAINED)
         _arrow(axes, (1.26, y), (1.60, y))
         axes.text(1.42, y + 0.09, f"$h_{{{name}}}$", **TEXT)
-        _arrow(axes, (1.98, y), (2.20, y))
-        _arrow(axes, (2.72, y), (3.04, y))
-        axes.text(2.88, y + 0.09, f"$f_{{{name}}}$", **TEXT)
+        _arrow(axes, (1.98, y - 0.06), (2.24, y - 0.06))
+        _arrow(axes, (bus, y + 0.06), (2.24, y + 0.06), colour=GREEN)
+        _arrow(axes, (2.76, y), (3.06, y))
+        axes.text(2.90, y + 0.09, f"$f_{{{name}}}$", **TEXT)
     axes.text(1.79, 1.32, "$\\vdots$", **TEXT)
-    axes.text(2.60, 1.32, "$\\vdots$", **TEXT)
-    # the query's vector reaches every FiLM from above, on one line that passes behind the boxes
-    _arrow(axes, (2.46, 2.49), (2.46, LANES["1"] + 0.13))
-    _arrow(axes, (2.46, LANES["1"] - 0.13), (2.46, LANES["2"] + 0.13))
-    _arrow(axes, (2.46, LANES["2"] - 0.13), (2.46, LANES["M_S"] + 0.13))
-    axes.text(2.53, 2.30, "$t$", **TEXT)
-    _box(axes, 3.04, middle, 0.62, 1.36, "segments\n$1 \\ldots G$\n\nnearest of\n$K$ codes\nin each\ncodebook", TRAINED)
+    axes.text(2.50, 1.32, "$\\vdots$", **TEXT)
+    _box(axes, 3.06, middle, 0.62, 1.36, "segments\n$1 \\ldots G$\n\nnearest of\n$K$ codes\nin each\ncodebook", TRAINED)
 
 
 def _link_and_receiver(axes: Axes) -> None:
     middle = (LANES["1"] + LANES["M_S"]) / 2
     _box(axes, 3.98, middle, 0.46, 0.62, "link", PLAIN)
-    _arrow(axes, (3.66, middle), (3.98, middle))
+    _arrow(axes, (3.68, middle), (3.98, middle))
     _arrow(axes, (4.44, middle), (4.76, middle))
     axes.text(4.21, middle + 0.66, "indices $i$,\n$M_S\\,N\\,G\\,\\log_2 K$\nbits", **TEXT)
     _box(axes, 4.76, middle, 0.40, 1.36, "codes to token maps", TRAINED, rotation=90)
@@ -94,8 +93,8 @@ def _judge(axes: Axes) -> None:
     _box(axes, 1.60, 0.28, 4.02, 0.42, "LLaVA with the query, once on $x$ and once on $\\hat{x}$\n"
          "hidden states: user-intent relevance loss;  answers: answer match rate", FROZEN)  # fmt: skip
     middle = (LANES["1"] + LANES["M_S"]) / 2
-    _arrow(axes, (0.29, middle - 0.23), (0.29, 0.28), (1.60, 0.28), colour=GREEN)
-    _arrow(axes, (7.02, 1.44), (7.02, 0.28), (5.62, 0.28), colour=GREEN)
+    _arrow(axes, (0.29, middle - 0.23), (0.29, 0.28), (1.60, 0.28))
+    _arrow(axes, (7.02, 1.44), (7.02, 0.28), (5.62, 0.28))
     for x, look, text in ((0.40, FROZEN, "frozen"), (0.86, TRAINED, "trained")):
         axes.add_patch(Rectangle((x, 0.06), 0.1, 0.1, facecolor=look[0], edgecolor=look[1], linewidth=0.8))
         axes.text(x + 0.13, 0.105, text, ha="left", va="center", fontsize=7)

@@ -44,6 +44,11 @@ LABELS = {  # the one place where a name in the tables becomes a name in a figur
     "llava_independent": "independent judge",
     "seen": "seen objects",
     "unseen": "unseen objects",
+    "existence": "existence",
+    "place": "place",
+    "colour": "colour",
+    "what": "what is there",
+    "count": "count",
 }
 BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")  # fmt: skip
@@ -52,6 +57,7 @@ LOOKS = {"uoisc": (BLUE, "o"), "no_alignment": (RED, "s"), "query_aware": (GREEN
          "uniform": (ORANGE, "v"), "no_llava": (SKY, "P"), "no_alignment_no_llava": (PINK, "X"),
          "plain_vq": ("#8C6D31", "h")}  # fmt: skip
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
+SHIFT = 1.015  # series stand this factor of the rate apart, so that intervals at one rate do not cover each other
 MAIN = ("uoisc", "no_alignment", "query_aware", "adaptive", "uniform")
 STYLE = sns.axes_style("ticks") | {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5, "axes.titlesize": 8,
@@ -60,12 +66,12 @@ STYLE = sns.axes_style("ticks") | {
     "ytick.major.size": 2.5, "lines.linewidth": 1.1, "lines.markersize": 4, "legend.frameon": False,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "normal", "grid.linewidth": 0.4,
     "grid.color": "#DDDDDD", "pdf.fonttype": 42, "svg.hashsalt": "uoisc", "savefig.dpi": 300,
-    "figure.constrained_layout.use": True, "figure.facecolor": "white",
+    "figure.facecolor": "white",
 }  # fmt: skip
 
 
 def label(name: str) -> str:
-    """The display name of a variant, judge or split; an unknown name is its own label."""
+    """The display name of a variant, judge, split or question type; an unknown name is its own label."""
     return LABELS.get(name, name)
 
 
@@ -147,7 +153,7 @@ def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
     summary = headline(summary)
     table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[rate])
     variants = in_order(table["variant"])
-    figure = Figure(figsize=(PAGE, 0.62 + 0.235 * len(variants)), layout="constrained")
+    figure = Figure(figsize=(PAGE, 0.62 + 0.195 * len(variants)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
         rows = rows_of(table, metric="amr", split=split)
@@ -175,16 +181,16 @@ def amr_against_rate(summary: pd.DataFrame) -> Figure:
     rows = rows_of(headline(summary), metric="amr")
     several = rows.groupby("variant")["bits"].nunique()
     variants = [v for v in in_order(rows["variant"]) if several[v] > 1]
-    figure = Figure(figsize=(PAGE, 4.0), layout="constrained")
+    figure = Figure(figsize=(PAGE, 3.5), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in (UNSEEN, SEEN)], strict=True):
         panel = rows_of(rows, judge=judge, split=split)
-        for variant in variants:
+        for variant, shift in zip(variants, SHIFT ** np.arange(-len(variants) / 2, len(variants) / 2), strict=False):
             line = panel[panel["variant"] == variant].sort_values("bits")
             look = LOOKS.get(variant, (GREY, "."))
-            axes.plot(line["bits"], line["value"], color=look[0])
+            axes.plot(line["bits"] * shift, line["value"], color=look[0])
             for _, row in line.iterrows():
-                with_interval(axes, row["bits"], row, look)
+                with_interval(axes, row["bits"] * shift, row, look)
         floor = rows_of(headline(summary), metric="amr_floor", judge=judge, split=split)["value"].mean()
         axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
         axes.set_title(f"{label(split)}, {label(judge)} ({count_of(panel)})")
@@ -194,8 +200,9 @@ def amr_against_rate(summary: pd.DataFrame) -> Figure:
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{bits:g}" for bits in ticks])
         axes.minorticks_off()
-    figure.supxlabel("bits an image (nominal)", fontsize=7.5)
-    figure.supylabel("answer match rate (95 % interval)", fontsize=7.5)
+    for bottom, left in zip(grid[1], grid[:, 0], strict=True):
+        bottom.set_xlabel("bits an image (nominal)")
+        left.set_ylabel("AMR (95 % interval)")
     handles = [Line2D([], [], color=LOOKS.get(v, (GREY, "."))[0], marker=LOOKS.get(v, (GREY, "."))[1], label=label(v))
                for v in variants]  # fmt: skip
     handles.append(Line2D([], [], color=BLACK, linestyle=":", label="floor: blank image"))
@@ -208,10 +215,10 @@ def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -
     """AMR by question type at one rate point, unseen and seen, with the floor of each type."""
     summary = headline(summary)
     table = at_rate(rows_of(summary, judge=judge), rate_points(summary)[rate])
-    types = [m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")]
+    types = in_order([m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")])
     variants = [v for v in MAIN if v in set(table["variant"])]
     shifts = np.linspace(-0.3, 0.3, len(variants))
-    figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
         ticks = []
@@ -222,11 +229,11 @@ def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -
             for variant, shift in zip(variants, shifts, strict=True):
                 for _, row in rows[rows["variant"] == variant].iterrows():
                     with_interval(axes, x + shift, row, LOOKS[variant])
-            ticks.append(f"{kind}\n({count_of(rows)})")
+            ticks.append(f"{label(kind)}\n({count_of(rows)})")
         axes.set_xticks(range(len(types)), ticks)
-        axes.set_title(label(split))
+        axes.set_title(f"{label(split)}, {label(judge)}")
         axes.grid(axis="y")
-    panels[0].set_ylabel(f"answer match rate\n({label(judge)}, 95 % interval)")
+    panels[0].set_ylabel("answer match rate\n(95 % interval)")
     bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
     handles = [Line2D([], [], color=LOOKS[v][0], marker=LOOKS[v][1], linestyle="", label=f"{label(v)}, {bits[v]:g} bits")
                for v in variants]  # fmt: skip

@@ -75,10 +75,19 @@ def read_examples(folder: Path) -> Examples:
                     content["maps"], **{name: arrays[name] for name in MAPS})  # fmt: skip
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
-    axes.imshow(image, interpolation="nearest")
+def _frame(figure: Figure, left: float, bottom: float, size: float) -> Axes:
+    """A square panel without ticks, placed in inches from the lower left: all panels come out equal."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / height, size / width, size / height))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+    return axes
+
+
+def _write(figure: Figure, left: float, bottom: float, text: str, **style: object) -> None:
+    """Text at a place in inches from the lower left, 7.5 pt unless told."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, bottom / height, text, **{"fontsize": 7.5, "va": "baseline"} | style)
 
 
 def _answer(axes: Axes, answer: str, match: bool | None) -> None:
@@ -90,48 +99,49 @@ def _answer(axes: Axes, answer: str, match: bool | None) -> None:
 @styled
 def visual_comparison(examples: Examples) -> Figure:
     """Input and five reconstructions of each query, with the judge's answer and the bits under each."""
+    size, gap, margin, row_height, head, foot = 0.94, 0.09, 1.03, 1.27, 0.18, 0.31
     count = len(examples.rows)
-    figure = Figure(figsize=(PAGE, 0.35 + 1.47 * count), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02, wspace=0.02)
-    strips = np.atleast_1d(figure.subfigures(count, 1))
-    for r, (strip, row) in enumerate(zip(strips, examples.rows, strict=True)):
-        strip.suptitle(f"“{row['query']}?” ({label(row['split'])}; answer: {row['truth']})", fontsize=8, x=0.01, ha="left")
-        for axes, panel in zip(strip.subplots(1, len(PANELS)), PANELS, strict=True):
-            _show(axes, examples.images[panel][r])
-            seen = row["panels"][panel]
-            _answer(axes, seen["answer"], None if panel == "source" else seen["match"])
-            size = "source" if panel == "source" else f"{seen['bits']:g} bits"
-            title = "\n".join(textwrap.wrap(label(panel), 20)) if r == 0 else ""
-            axes.set_title(title if panel == "source" else f"{title}\n{size}".strip(), fontsize=7, pad=2)
-    strips[-1].supxlabel(f"Answers of {label(examples.judge)}: ✓ matches its answer on the input, ✗ does not. {ATTRIBUTION}",
-                         fontsize=7, x=0.01, ha="left")  # fmt: skip
+    figure = Figure(figsize=(PAGE, head + count * row_height + foot))
+    for c, panel in enumerate(PANELS):
+        _write(figure, margin + c * (size + gap) + size / 2, foot + count * row_height + 0.05, label(panel), ha="center")
+    for r, row in enumerate(examples.rows):
+        bottom = foot + (count - 1 - r) * row_height + 0.18
+        query = "\n".join(textwrap.wrap(f"“{row['query']}?”", 15))
+        about = f"{label(row['split'])}\nanswer: {row['truth']}"
+        _write(figure, 0.02, bottom + size, query, va="top", style="italic", linespacing=1.15)
+        _write(figure, 0.02, bottom, about, fontsize=7, linespacing=1.15)
+        for c, panel in enumerate(PANELS):
+            axes, seen = _frame(figure, margin + c * (size + gap), bottom, size), row["panels"][panel]
+            axes.imshow(examples.images[panel][r], interpolation="nearest", aspect="auto")
+            is_source = panel == "source"
+            axes.set_title("" if is_source else f"{seen['bits']:g} bits", fontsize=7, pad=2)
+            _answer(axes, seen["answer"], None if is_source else seen["match"])
+    note = f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not.\n{ATTRIBUTION}"
+    _write(figure, 0.02, 0.04, note, fontsize=7, linespacing=1.1)
     return figure
 
 
 @styled
 def relevance_maps(examples: Examples) -> Figure:
     """One scene under several queries: CLIP's relevance, the tokens sent in full, what the receiver sees."""
-    maps, size = examples.maps, examples.scene.shape[0]
+    maps, height = examples.maps, examples.scene.shape[0]
+    size, gap, row_height, head, foot = 0.83, 0.06, 1.23, 0.14, 0.28
     count = len(maps["queries"])
-    figure = Figure(figsize=(COLUMN, 0.3 + 1.12 * count), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.02, wspace=0.02)
-    strips = np.atleast_1d(figure.subfigures(count, 1))
-    titles = ("scene", "relevance", "tokens sent", f"received, {maps['bits']:g} bits")
-    for q, strip in enumerate(strips):
-        strip.suptitle(f"“{maps['queries'][q]}?”", fontsize=7.5, x=0.01, ha="left")
-        panels = strip.subplots(1, 4)
-        for axes in panels[[0, 2]]:
-            _show(axes, examples.scene)
-        # token maps lie over the scene: one token a square, whatever the grid
-        panels[1].imshow(examples.relevance[q], cmap="cividis", interpolation="nearest", extent=(0, size, size, 0))
-        kept = np.where(examples.selected[q][..., None], [0, 0, 0, 0.0], [1, 1, 1, 0.78])
-        panels[2].imshow(kept, interpolation="nearest", extent=(-0.5, size - 0.5, size - 0.5, -0.5))
-        panels[1].set(xticks=[], yticks=[])
-        panels[1].spines[:].set_visible(False)
+    figure = Figure(figsize=(COLUMN, head + count * row_height + foot))
+    for c, title in enumerate(("scene", "relevance", "tokens in full", f"{maps['bits']:g} bits")):
+        _write(figure, c * (size + gap) + size / 2, foot + count * row_height + 0.02, title, ha="center")
+    for q, query in enumerate(maps["queries"]):
+        bottom = foot + (count - 1 - q) * row_height + 0.2
+        _write(figure, 0.02, bottom + size + 0.05, f"“{query}?”", style="italic")
+        panels = [_frame(figure, c * (size + gap), bottom, size) for c in range(4)]
+        extent = (0, height, height, 0)  # token maps lie over the scene, whatever their grid
+        for axes, image in ((panels[0], examples.scene), (panels[2], examples.scene), (panels[3], examples.reconstruction[q])):
+            axes.imshow(image, interpolation="nearest", extent=extent)
+        panels[1].imshow(examples.relevance[q], cmap="cividis", interpolation="nearest", extent=extent)
+        veil = np.where(examples.selected[q][..., None], [0, 0, 0, 0.0], [1, 1, 1, 0.8])
+        panels[2].imshow(veil, interpolation="nearest", extent=extent)
+        panels[1].set_xlabel("yellow: high", labelpad=2)
         panels[2].set_xlabel(f"{int(examples.selected[q].sum())} of {examples.selected[q].size}", labelpad=2)
-        _show(panels[3], examples.reconstruction[q])
         _answer(panels[3], maps["answers"][q], maps["matches"][q])
-        for axes, title in zip(panels, titles if q == 0 else [""] * 4, strict=True):
-            axes.set_title(title, fontsize=7, pad=2)
-    strips[-1].supxlabel("\n".join(textwrap.wrap(ATTRIBUTION, 66)), fontsize=7, x=0.01, ha="left")
+    _write(figure, 0.02, 0.04, "\n".join(textwrap.wrap(ATTRIBUTION, 56)), fontsize=7, linespacing=1.1)
     return figure

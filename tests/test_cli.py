@@ -1,0 +1,111 @@
+"""The command line: quick to start, one line for bad input."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from typer.testing import CliRunner
+
+from uoisc import cli
+from uoisc.errors import DataError
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-m", "uoisc.cli"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def uoisc(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def one_error_line(result: subprocess.CompletedProcess) -> str:
+    """The error line of a command that refused its input, held to the house's form."""
+    assert result.returncode == 2, result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_help_loads_no_heavy_package():
+    """What keeps `uoisc --help` under a second, checked without a clock."""
+    code = [sys.executable, "-c", "import sys, uoisc.cli; print(*sys.modules)"]
+    loaded = subprocess.run(code, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"torch", "open_clip", "transformers", "pandas", "matplotlib", "papermill", "nbformat", "numpy"}
+    assert "uoisc.cli" in loaded and not heavy & set(loaded)
+
+
+def test_help_names_every_command():
+    shown = CliRunner().invoke(cli.app, ["--help"])
+    assert shown.exit_code == 0
+    assert all(name in shown.stdout for name in ("run", "nbsrc", "paper", "bench", "info"))
+
+
+def test_unknown_notebook_is_one_line_that_names_the_known_ones(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "notebooks/01_data.ipynb")
+    line = one_error_line(uoisc("run", "99_nothing", cwd=tmp_path))
+    assert "99_nothing" in line and "01_data" in line
+
+
+def test_errors_of_several_lines_are_printed_as_one(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", lambda **_: (_ for _ in ()).throw(DataError("first\n  second")))
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: first second\n"
+
+
+def test_unknown_profile_is_one_line(tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    assert "nowhere" in one_error_line(uoisc("info", "--profile", "nowhere", cwd=tmp_path))
+
+
+def test_paper_is_the_same_bytes_twice(tmp_path):
+    assert "paper.typ" in one_error_line(uoisc("paper", cwd=tmp_path))
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper/paper.typ").write_text("= Title\n$ x = y $\n")
+    pdf = tmp_path / "paper/paper.pdf"
+    written = []
+    for _ in range(2):
+        assert uoisc("paper", cwd=tmp_path).returncode == 0
+        written.append(pdf.read_bytes())
+    assert written[0] == written[1] and written[0].startswith(b"%PDF")
+    (tmp_path / "paper/paper.typ").write_text("#unknown-name")
+    assert "unknown" in one_error_line(uoisc("paper", cwd=tmp_path))
+    assert pdf.read_bytes() == written[0], "a failed run leaves the last paper alone"
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_no_executed_notebook(tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    parameters = nbformat.v4.new_code_cell('profile = "smoke"', metadata={"tags": ["parameters"]})
+    wait = textwrap.dedent("""
+        import pathlib, time
+        pathlib.Path("started").touch()
+        time.sleep(60)
+    """)
+    notebook.cells = [parameters, nbformat.v4.new_code_cell(wait)]
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks/wait.ipynb")
+    process = subprocess.Popen(
+        [*COMMAND, "run", "wait"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts background jobs, and so perhaps this test, with Ctrl-C switched off
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    end = time.monotonic() + 60
+    while not (tmp_path / "notebooks/started").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, error
+    assert error.strip().splitlines()[-1].startswith("stopped: run the same command again")
+    assert not (tmp_path / "build/executed/smoke/wait.ipynb").exists()

@@ -1,0 +1,154 @@
+"""Notebooks as stages, and the house's rules for the notebooks themselves."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from uoisc import notebooks
+from uoisc.notebooks import NotebookError
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project in a temporary folder, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "uoisc").mkdir()
+    return tmp_path
+
+
+def write(name: str, *cells: str, parameters: str = 'profile = "smoke"') -> Path:
+    """A notebook with a `parameters` cell and the given code cells."""
+    first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    path = Path("notebooks") / f"{name}.ipynb"
+    notebook = new_notebook(cells=[new_markdown_cell("# title"), first, *map(new_code_cell, cells)])
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_run_passes_the_parameters_and_prints_live(project, capfd):
+    write(
+        "talk",
+        'print("heard", profile, variant)',
+        'open("where", "w").write("here")',
+        parameters='profile = "smoke"\nvariant = "uoisc"',
+    )
+    executed = notebooks.run_notebook("talk", profile="small", variant="plain_vq")
+    assert executed == Path("build/executed/small/talk-plain_vq.ipynb")
+    assert "heard small plain_vq" in capfd.readouterr().out
+    assert Path("notebooks/where").exists(), "a notebook runs in its own folder, as in JupyterLab"
+    assert list(executed.parent.iterdir()) == [executed], "no partial copy stays behind"
+
+
+def test_a_parameter_that_nothing_reads_is_an_error(project):
+    write("deaf")
+    with pytest.raises(NotebookError, match="deaf does not take variant: .* declares profile"):
+        notebooks.run_notebook("deaf", profile="small", variant="plain_vq")
+    assert not Path("build").exists(), "before any work"
+
+
+def test_a_failed_cell_is_one_line_and_keeps_the_copy_apart(project):
+    write("fall", "1 / 0")
+    with pytest.raises(NotebookError, match=r"fall stopped at cell 2: ZeroDivision.*fall\.partial\.ipynb"):
+        notebooks.run_notebook("fall", profile="smoke")
+    assert not Path("build/executed/smoke/fall.ipynb").exists()
+    assert Path("build/executed/smoke/fall.partial.ipynb").exists()
+
+
+def test_an_error_meant_for_the_user_comes_through_alone(project):
+    write("refuse", 'from uoisc.errors import DataError\nraise DataError("no such image: give a PNG")')
+    with pytest.raises(NotebookError, match="^no such image: give a PNG$"):
+        notebooks.run_notebook("refuse", profile="smoke")
+
+
+def test_exported_code_ignores_outputs_and_prose(project):
+    path = write("talk", "x = 1", "print(x)")
+    before = notebooks.export_code("talk").read_bytes()
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = "# another title"
+    notebook.cells[2].execution_count = 7
+    notebook.cells[3].outputs = [nbformat.v4.new_output("stream", text="1")]
+    nbformat.write(notebook, path)
+    assert notebooks.export_code("talk").read_bytes() == before
+    notebook.cells[2].source = "x = 2"
+    nbformat.write(notebook, path)
+    assert notebooks.export_code("talk").read_bytes() != before
+
+
+def test_a_broken_notebook_is_one_line(project):
+    Path("notebooks/broken.ipynb").write_text("{ no json")
+    with pytest.raises(NotebookError, match="broken.ipynb is not a notebook"):
+        notebooks.export_code("broken")
+    with pytest.raises(NotebookError, match="no notebook .*absent.ipynb"):
+        notebooks.export_code("absent")
+
+
+def test_imports_are_found_in_every_form_and_followed(project):
+    modules = {
+        "a": "from uoisc.b import f",
+        "b": "def f():\n    from . import c",
+        "c": "import numpy",
+        "d": "",
+        "e": "",
+    }
+    for name, code in modules.items():
+        Path(f"uoisc/{name}.py").write_text(code)
+    assert notebooks.imports("import uoisc.d as d, os\nfrom uoisc import e, nothing") == {"d", "e"}
+    assert notebooks.import_closure("from uoisc.a import g") == {"a", "b", "c"}
+
+
+def test_a_forgotten_dependency_and_a_needless_one_are_told_apart(project):
+    write("use", "%matplotlib inline\nfrom uoisc.a import f")
+    Path("uoisc/a.py").write_text("import uoisc.b")
+    Path("uoisc/b.py").write_text("")
+    Path("dvc.yaml").write_text(
+        "stages: {use: {cmd: uoisc run use --profile x, deps: [uoisc/a.py, uoisc/c.py, data/b.py]}}"
+    )
+    assert notebooks.check_deps("use") == ({"b"}, {"c"})
+    with pytest.raises(NotebookError, match="no stage runs notebook us$"):
+        notebooks.check_deps("us")
+
+
+# ----------------------------------------------------------------------------- the notebooks of this project
+
+
+def code_cells(name: str) -> list:
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_depends_on_exactly_what_its_notebook_imports(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    missing, needless = notebooks.check_deps(name)
+    assert not missing, f"{name}: add to the deps of its stage in dvc.yaml"
+    assert not needless, f"{name}: take out of the deps of its stage in dvc.yaml"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_was_executed_in_order(name):
+    """nbval passes a notebook that was never executed: it has no output to compare."""
+    assert [cell.execution_count for cell in code_cells(name)] == list(range(1, len(code_cells(name)) + 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_plain_literals_and_default_to_smoke(name):
+    (cell,) = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
+    values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
+    assert values["profile"] == "smoke"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_tell_and_the_package_does(name):
+    for cell in code_cells(name):
+        assert len(cell.source.splitlines()) <= 20, cell.source
+        lines = [line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))]
+        nodes = ast.walk(ast.parse("\n".join(lines)))
+        assert not [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)], cell.source

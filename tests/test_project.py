@@ -1,0 +1,149 @@
+"""The project's own files agree with each other: packages, versions, pipeline."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def pins() -> dict[str, Version]:
+    """Package -> version, of every line of requirements.lock."""
+    lines = (ROOT / "requirements.lock").read_text().split("\n")
+    parts = [line.split(";")[0].strip().split("==") for line in lines if line.strip()]
+    return {canonicalize_name(name): Version(version) for name, version in parts}
+
+
+def requirements() -> list[Requirement]:
+    texts = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    return [Requirement(text) for group in texts for text in group]
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=str)
+def test_lock_pins_every_package_that_pyproject_asks_for(requirement):
+    version = pins()[canonicalize_name(requirement.name)]
+    assert requirement.specifier.contains(version)
+    assert version.local is None, "a local build (+cpu) is found on one machine only"
+
+
+def test_lock_leaves_the_cuda_packages_to_torch():
+    assert not [name for name in pins() if name.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+def test_lock_holds_no_address():
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_conda_environment_says_what_pyproject_says():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, wrapped = environment["dependencies"]
+    assert environment["name"] == PROJECT["name"]
+    newest = python.removeprefix("python=") + ".99"  # conda takes the newest patch release
+    assert SpecifierSet(PROJECT["requires-python"]).contains(newest)
+    assert pip == "pip"
+    assert wrapped == {"pip": ["-r requirements.lock", "-e ."]}
+
+
+def test_citation_carries_the_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"] == "MIT"
+    assert citation["references"][0]["identifiers"][0]["value"] == "arXiv:2509.08913"
+
+
+def test_ci_runs_the_tests():
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text()
+
+
+def test_the_pipeline_exports_every_notebook():
+    if not (notebooks := sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))):
+        pytest.skip("no notebooks")
+    assert STAGES["nbsrc"]["matrix"]["notebook"] == notebooks
+
+
+def test_every_module_that_a_stage_depends_on_exists():
+    modules = {dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith("uoisc/")}
+    assert not [module for module in modules if not (ROOT / module).is_file()]
+
+
+def outs() -> list[tuple[str, bool]]:
+    """(path, kept in DVC's cache) of every output; matrix items stand as `x`."""
+    found = []
+    for stage in STAGES.values():
+        for out in stage["outs"]:
+            path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            found.append((re.sub(r"\$\{[^}]*\}", "x", path), options.get("cache", True)))
+    return found
+
+
+@pytest.mark.parametrize(("path", "cached"), outs())
+def test_git_and_dvc_never_keep_the_same_output(path, cached):
+    """Cached outputs are ignored by git; results, figures and tables are in git and out of the cache."""
+    checked = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT)
+    if checked.returncode > 1:
+        pytest.skip("not a git clone")
+    ignored = checked.returncode == 0
+    assert ignored if cached else ignored == path.startswith(("build/", "paper/paper.pdf"))
+
+
+def run_python(code: str, *path: Path) -> subprocess.CompletedProcess:
+    """Run code in a fresh interpreter, `path` ahead of the installed packages."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True
+    )
+
+
+def test_torchvision_imports_beside_a_torch_that_lacks_its_operators(tmp_path):
+    """A stand-in package that dies at its first import as torchvision does without its compiled operators."""
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("from torchvision import early, ops\n")
+    (package / "early.py").write_text("")
+    (package / "ops.py").write_text(
+        textwrap.dedent("""
+            import torch
+
+            @torch.library.register_fake("torchvision::nms")
+            def nms(dets, scores, iou_threshold):
+                return dets
+        """)
+    )
+    plain = run_python("import torchvision", tmp_path)
+    assert "operator torchvision::nms does not exist" in plain.stderr
+    cured = run_python(
+        """
+        from uoisc.compat import import_torchvision
+        first = import_torchvision()
+        import torchvision, torchvision.ops
+        assert first is torchvision is import_torchvision()
+        """,
+        tmp_path,
+    )
+    assert cured.returncode == 0, cured.stderr
+
+
+def test_another_failure_of_torchvision_is_passed_on(tmp_path):
+    (tmp_path / "torchvision.py").write_text('raise RuntimeError("something else")')
+    result = run_python("from uoisc.compat import import_torchvision; import_torchvision()", tmp_path)
+    assert result.returncode == 1 and "RuntimeError: something else" in result.stderr
+
+
+def test_open_clip_imports_with_the_installed_torchvision():
+    result = run_python("from uoisc.compat import import_torchvision; import_torchvision(); import open_clip")
+    assert result.returncode == 0, result.stderr

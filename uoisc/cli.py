@@ -1,0 +1,103 @@
+"""The `uoisc` command. Heavy packages are imported inside the commands: `uoisc --help` takes half a second."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uoisc.errors import UoiscError
+
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
+
+app = typer.Typer(
+    help="User-oriented image semantic coding: the companion's pipeline, a stage at a time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Name = Annotated[str, typer.Argument(help="Notebook, e.g. 03_phase1.")]
+Profile = Annotated[str, typer.Option(help="Profile of params.yaml.")]
+
+
+@app.command()
+def run(
+    name: Name,
+    profile: Profile = "smoke",
+    variant: Annotated[str | None, typer.Option(help="Variant of the codec, e.g. no_alignment.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the profile's seed.")] = None,
+) -> None:
+    """Execute one notebook; the executed copy lands in build/executed/."""
+    from uoisc.notebooks import run_notebook
+
+    typer.echo(f"executed: {run_notebook(name, profile, variant, seed)}")
+
+
+@app.command()
+def nbsrc(name: Name) -> None:
+    """Export a notebook's code cells to build/nbsrc/, which the pipeline watches instead of the notebook."""
+    from uoisc.notebooks import export_code
+
+    export_code(name)
+
+
+@app.command()
+def paper() -> None:
+    """Typeset paper/paper.typ into paper/paper.pdf; the same tables and figures give the same bytes."""
+    import typst
+
+    source = Path("paper/paper.typ")
+    if not source.is_file():
+        raise UoiscError(f"no {source}: run this in the project's top folder")
+    try:
+        pdf = typst.compile(source, root=Path("."), ignore_system_fonts=True, timestamp=0)
+    except typst.TypstError as error:
+        raise UoiscError(f"{source}: {error.message}") from None
+    target, aside = source.with_suffix(".pdf"), source.with_suffix(".partial")
+    aside.write_bytes(pdf)
+    aside.replace(target)
+    typer.echo(f"wrote {target} ({len(pdf) / 1024:.0f} KB)")
+
+
+@app.command()
+def bench() -> None:
+    """Print scenes per second, step times by part, and the quantiser against vector-quantize-pytorch."""
+    from uoisc import benchmark
+
+    benchmark.main()
+
+
+@app.command()
+def info(profile: Profile = "small") -> None:
+    """Print what a run depends on: versions, cores, seed. Stops at the first bad parameter of the profile."""
+    import os
+    import platform
+    from importlib.metadata import version
+
+    from uoisc.config import load_params
+
+    params = load_params(profile)
+    packages = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
+    typer.echo(f"profile {profile}, seed {params.seed}")
+    typer.echo(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
+    typer.echo(", ".join(f"{package} {version(package)}" for package in packages))
+
+
+def main() -> None:
+    """Entry point: a `UoiscError` is one line and exit code 2, Ctrl-C one line and 130; a bug is shown in full."""
+    try:
+        app(standalone_mode=True)
+    except UoiscError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("stopped: run the same command again to go on; finished stages are kept", file=sys.stderr)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The paper on one page: image + query -> aligned features -> indices -> channel -> image.
+
+     query --> vision.text --> t ------------------------.
+                                                         v
+     image --> vision.see --> taps --> projection --> alignment --> quantizer --> indices, sent   TRANSMITTER
+                                                                                     |
+                                                                                  channel         bits
+                                                                                     v
+     image' <-------------- decoder <-- receiver <----------------------- quantizer.lookup        RECEIVER
+
+Each box is a part that is put in (`variants.py`): an ablation is another part, never a flag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from uoisc.clip import FrozenCLIP, Seen
+
+
+@dataclass(frozen=True)
+class Message:
+    """What crosses the channel: indices, and which of them were sent (None: all)."""
+
+    indices: Int[Tensor, "B M N G"]
+    sent: Bool[Tensor, "B M N G"] | None
+
+
+class Output(NamedTuple):
+    """A training pass: reconstruction, message, VQ loss, and what the vision part saw and ranked."""
+
+    x_hat: Float[Tensor, "B 3 H W"]
+    message: Message
+    vq_loss: Float[Tensor, ""]
+    seen: Seen
+
+
+class Codec(nn.Module):
+    """A user-oriented image semantic codec.
+
+    Args:
+        vision: the frozen CLIP, or encoders learned from scratch (`baselines.py`); sees images, reads queries.
+        projection: taps (B, M, N, d) -> features (B, M, N, D).
+        alignment: features, text -> features; `Film` in the paper, `Identity` without text alignment.
+        quantizer: features -> codes and indices.
+        rate: which segments are sent; `bits` says what that costs an image.
+        receiver: codes, text -> codes; `Identity`, as the paper's receiver does not use the query.
+        decoder: codes -> image.
+    """
+
+    def __init__(self, vision, projection, alignment, quantizer, rate, receiver, decoder):
+        super().__init__()
+        self.vision, self.projection, self.alignment = vision, projection, alignment
+        self.quantizer, self.rate, self.receiver, self.decoder = quantizer, rate, receiver, decoder
+
+    def forward(
+        self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance: Float[Tensor, "B N"] | None = None
+    ) -> Output:
+        """Transmitter and receiver in one differentiable pass.
+
+        Args:
+            x: images in [0, 1]. queries: one an image.
+            relevance: overrides the ranking of tokens (controls: random, oracle); None asks CLIP.
+        """
+        seen = self.vision.see(x)
+        text = self.vision.text(queries)  # (B, e)
+        features = self.alignment(self.projection(seen.taps), text)  # (B, M, N, D)
+        relevance = self.vision.relevance(seen.tokens, text) if relevance is None else relevance  # (B, N)
+        sent = self.rate.sent(relevance)  # (B, M, N, G) or None
+        quantized = self.quantizer(features, sent)
+        x_hat = self.decoder(self.receiver(quantized.codes, text))
+        return Output(x_hat, Message(quantized.indices, sent), quantized.loss, seen)
+
+    def encode(self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance=None) -> Message:
+        """The transmitter: what is sent for these images and queries."""
+        return self(x, queries, relevance).message
+
+    def decode(self, message: Message, queries: list[str]) -> Float[Tensor, "B 3 H W"]:
+        """The receiver: images in [0, 1] from what arrived (the user knows the query)."""
+        codes = self.quantizer.lookup(message.indices, message.sent)  # (B, M, N, D)
+        return self.decoder(self.receiver(codes, self.vision.text(queries)))
+
+    @property
+    def bits(self) -> float:
+        """Nominal bits an image, side information included."""
+        return self.rate.bits
+
+    def own_state(self) -> dict[str, Tensor]:
+        """What training changed: the state without a frozen CLIP's weights."""
+        return {k: v for k, v in self.state_dict().items() if not self._is_frozen(k)}
+
+    def load_own_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `own_state`. Raises RuntimeError where keys or shapes do not fit."""
+        missing, unexpected = self.load_state_dict(state, strict=False)
+        if unexpected or not all(map(self._is_frozen, missing)):
+            raise RuntimeError(f"keys do not fit: {sorted({*unexpected, *filter(lambda k: not self._is_frozen(k), missing)})[:3]}")
+
+    def _is_frozen(self, key: str) -> bool:
+        return isinstance(self.vision, FrozenCLIP) and key.startswith("vision.")

@@ -1,0 +1,82 @@
+"""The losses of both phases: reconstruction, perceptual, user-intent relevance, adversarial (VQ: quantization.py)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from uoisc.clip import FrozenCLIP
+from uoisc.llava import FrozenLlava
+
+
+def pixel_loss(
+    x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"], weight: Float[Tensor, "B 1 H W"] | None = None
+) -> Float[Tensor, ""]:
+    """Mean absolute error over pixels and channels, weighted where a weight of mean 1 is given."""
+    error = (x - x_hat).abs()
+    return error.mean() if weight is None else (weight * error).mean()
+
+
+def relevance_weight(
+    ranked: Bool[Tensor, "B N"], emphasis: float, image_size: int
+) -> Float[Tensor, "B 1 H W"]:
+    """Pixel weights of mean 1: the ranked tokens' pixels count `emphasis` times the others'. Source: ours."""
+    grid = int(ranked.shape[1] ** 0.5)
+    weight = 1 + (emphasis - 1) * ranked.float()
+    weight = weight / weight.mean(dim=1, keepdim=True)
+    side = image_size // grid
+    return repeat(weight, "b (h w) -> b 1 (h i) (w j)", h=grid, i=side, j=side)
+
+
+def perceptual_loss(
+    clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]
+) -> Float[Tensor, ""]:
+    """L1 distance of the layer-normalised features of CLIP's early blocks.
+
+    Deviation: the authors' code takes VGG-16 (relu1_2, 2_2, 3_3); its weights cannot be had offline.
+    """
+    return (clip.early(x).detach() - clip.early(x_hat)).abs().mean()
+
+
+def intent_loss(
+    llava: FrozenLlava, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"], queries: list[str]
+) -> Float[Tensor, ""]:
+    """User-intent relevance: sum over four depths of the mean over tokens of 1 - cos(H_l(x, q), H_l(x_hat, q)).
+
+    Depths are quarters of the language model (authors' code: 6, 12, 18 and last of 24). Deviation (ours): only
+    tokens behind the image count, as those before it cannot depend on image and query together.
+    """
+    ids, mask = llava.tokenize(queries)
+    with torch.no_grad():
+        source = llava.hidden(x, ids, mask)
+    ours = llava.hidden(x_hat, ids, mask)
+    counts = llava.after_image(ids, mask)
+    layers = len(source) - 1
+    depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
+    loss = x_hat.new_zeros(())
+    for depth in depths:
+        cosine = F.cosine_similarity(source[depth].float(), ours[depth].float(), dim=-1)  # (B, L)
+        loss = loss + ((1 - cosine) * counts).sum() / counts.sum()
+    return loss
+
+
+def answer_loss(
+    llava: FrozenLlava, x_hat: Float[Tensor, "B 3 H W"], queries: list[str], answers: list[str]
+) -> Float[Tensor, ""]:
+    """The alternative intent loss (ours): cross-entropy of the source's answers given the reconstruction, in nats."""
+    return llava.answer_cross_entropy(x_hat, queries, answers)
+
+
+def critic_loss(
+    real_scores: Float[Tensor, "B 1 h w"], fake_scores: Float[Tensor, "B 1 h w"]
+) -> Float[Tensor, ""]:
+    """Wasserstein critic: E[fake] - E[real], to be minimised by the critic."""
+    return fake_scores.mean() - real_scores.mean()
+
+
+def adversarial_loss(fake_scores: Float[Tensor, "B 1 h w"]) -> Float[Tensor, ""]:
+    """-E[critic(x_hat)], to be minimised by the codec."""
+    return -fake_scores.mean()

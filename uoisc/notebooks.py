@@ -1,0 +1,175 @@
+"""Notebooks as pipeline stages: run one by papermill, export its code, hold its imports against its stage.
+
+    notebooks/NAME.ipynb --export_code---> build/nbsrc/NAME.py      what DVC watches: re-saving does not count
+                         --run_notebook--> build/executed/PROFILE/  the run's record, not an output of DVC's
+
+All paths are relative to the project's top folder, where DVC and `make` run.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from uoisc import errors
+from uoisc.errors import UoiscError
+
+NOTEBOOKS = Path("notebooks")
+SOURCES = Path("build/nbsrc")
+EXECUTED = Path("build/executed")
+PACKAGE = Path("uoisc")
+
+
+class NotebookError(UoiscError):
+    """A notebook is missing, was handed a parameter that it does not declare, or stopped at a cell."""
+
+
+def find(name: str) -> Path:
+    """Path of a notebook by its name, e.g. `03_phase1`.
+
+    Raises:
+        NotebookError: no such notebook; the message names those that exist.
+    """
+    path = NOTEBOOKS / f"{name}.ipynb"
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in NOTEBOOKS.glob("*.ipynb")))
+        raise NotebookError(f"no notebook {path} (here: {known or 'none, run this in the top folder'})")
+    return path
+
+
+def run_notebook(name: str, profile: str, variant: str | None = None, seed: int | None = None) -> Path:
+    """Execute one notebook from the first cell to the last, its prints passed on as they come.
+
+    Args:
+        name: the file's name without its ending.
+        profile: handed to the notebook's `parameters` cell, like `variant` and `seed` where they are given.
+
+    Returns:
+        Path of the executed copy, `build/executed/PROFILE/NAME[-VARIANT].ipynb`; it appears when every cell ran.
+
+    Raises:
+        NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell
+            comes through with its own message alone; anything else names the cell and the partial copy.
+    """
+    import papermill  # a second of import time that `uoisc --help` does without
+
+    source = find(name)
+    given = {"profile": profile, "variant": variant, "seed": seed}
+    parameters = {key: value for key, value in given.items() if value is not None}
+    _check_declared(name, set(parameters), set(papermill.inspect_notebook(source)))
+
+    executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
+    partial = executed.with_suffix(".partial.ipynb")
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            source,
+            partial.resolve(),
+            parameters,
+            kernel_name="python3",  # this environment's, whatever kernel the file names
+            cwd=NOTEBOOKS.resolve(),
+            progress_bar=False,
+            log_output=True,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            extra_arguments=["--log-level=50"],  # the kernel's own chatter, not the notebook's
+        )
+    except papermill.PapermillExecutionError as error:
+        raise NotebookError(_what_failed(name, error, partial)) from None
+    os.replace(partial, executed)
+    return executed
+
+
+def _check_declared(name: str, wanted: set[str], declared: set[str]) -> None:
+    """Papermill only warns of a parameter that nothing reads; here it is an error."""
+    if unread := sorted(wanted - declared):
+        raise NotebookError(
+            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
+            f"{', '.join(sorted(declared)) or 'nothing'}"
+        )
+
+
+def _what_failed(name: str, error: Exception, partial: Path) -> str:
+    """One line from a papermill execution error."""
+    kind = getattr(errors, error.ename, None)
+    if isinstance(kind, type) and issubclass(kind, UoiscError):
+        return str(error.evalue)
+    reason = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+    return f"{name} stopped at cell {error.exec_count}: {reason} (traceback in {partial})"
+
+
+def export_code(name: str) -> Path:
+    """Write a notebook's code cells, and nothing else, to `build/nbsrc/NAME.py`.
+
+    Re-running or re-saving a notebook leaves these bytes alone, so DVC re-runs a stage only for changed code.
+
+    Raises:
+        NotebookError: no such notebook, or a file that is none.
+    """
+    import nbformat
+
+    path = find(name)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except nbformat.reader.NotJSONError:
+        raise NotebookError(f"{path} is not a notebook: restore it, e.g. `git checkout {path}`") from None
+    cells = [cell.source.strip() for cell in notebook.cells if cell.cell_type == "code"]
+    target = SOURCES / f"{name}.py"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_suffix(".partial")
+    aside.write_text("".join(f"# %%\n{cell}\n\n" for cell in cells if cell), encoding="utf-8")
+    os.replace(aside, target)
+    return target
+
+
+def imports(source: str) -> set[str]:
+    """Modules of the package that a piece of code imports, anywhere in it: `{"scenes", "config"}`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = f"{PACKAGE.name}.{node.module or ''}".rstrip(".") if node.level else node.module
+            names = [parent, *(f"{parent}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        parts = [name.split(".") for name in names]
+        found |= {part[1] for part in parts if part[0] == PACKAGE.name and len(part) > 1}
+    return {name for name in found if (PACKAGE / f"{name}.py").is_file()}
+
+
+def import_closure(source: str) -> set[str]:
+    """As `imports`, and what those modules import in turn."""
+    closure: set[str] = set()
+    waiting = imports(source)
+    while waiting:
+        module = waiting.pop()
+        closure.add(module)
+        waiting |= imports((PACKAGE / f"{module}.py").read_text(encoding="utf-8")) - closure
+    return closure
+
+
+def check_deps(name: str, stages: Path = Path("dvc.yaml")) -> tuple[set[str], set[str]]:
+    """Hold the package modules that a notebook imports against the `deps` of the DVC stage that runs it.
+
+    Returns:
+        (missing, needless): modules imported but not among the deps, whose changes would go unnoticed; and
+        modules among the deps but never imported, whose changes would re-run the stage for nothing.
+
+    Raises:
+        NotebookError: no stage runs this notebook.
+    """
+    for stage in yaml.safe_load(stages.read_text(encoding="utf-8"))["stages"].values():
+        if f"uoisc run {name} " in f"{stage['cmd']} ":
+            break
+    else:
+        raise NotebookError(f"{stages}: no stage runs notebook {name}")
+    declared = {Path(dep).stem for dep in stage["deps"] if Path(dep).parent == PACKAGE}
+    code = export_code(name).read_text(encoding="utf-8")
+    lines = [line for line in code.splitlines() if not line.lstrip().startswith(("%", "!"))]  # no Python
+    needed = import_closure("\n".join(lines))
+    return needed - declared, declared - needed

@@ -1,0 +1,109 @@
+"""Segment-wise vector quantisation (paper); with one segment it is plain vector quantisation (the ablation).
+
+    features (..., D) -> G segments (..., G, D/G) -> normalise -> nearest of K codes -> indices (..., G)
+    indices -> codes (..., G, D/G) -> (..., D)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+COMMITMENT = 0.25  # authors' code
+
+
+class Quantized(NamedTuple):
+    """Code vectors (with straight-through gradients), the indices that are sent, and the VQ loss."""
+
+    codes: Float[Tensor, "*n D"]
+    indices: Int[Tensor, "*n G"]
+    loss: Float[Tensor, ""]
+
+
+class SegmentVQ(nn.Module):
+    """G codebooks of K codes, one a segment of D/G channels, shared by the taps.
+
+    i^g = argmin_k | normalise(f^g) - c_k^g |^2;  loss = | sg(f) - c |^2 + 0.25 | f - sg(c) |^2, the mean over
+    vectors of the sum over a segment's channels (authors' code: normalised input, 0.25, no moving average).
+    Deviation (ours): codes stay on the unit sphere, as their inputs do, so that the nearest code is the one of
+    largest inner product; codes that no vector chose for a while are moved onto current inputs.
+
+    Args:
+        width: D. segments: G, divides D. codes: K >= 2, at most 65,536.
+    """
+
+    def __init__(self, width: int, segments: int, codes: int):
+        super().__init__()
+        self.segments, self.codes = segments, codes
+        self.codebooks = nn.Parameter(F.normalize(torch.randn(segments, codes, width // segments), dim=-1))
+        self.register_buffer("usage", torch.ones(segments, codes))
+
+    @property
+    def bits_per_segment(self) -> float:
+        """log2 K."""
+        return math.log2(self.codes)
+
+    def segment(self, features: Float[Tensor, "*n D"]) -> Float[Tensor, "G V S"]:
+        """All vectors' segments on the unit sphere, one row of V vectors a codebook."""
+        return F.normalize(rearrange(features, "... (g s) -> g (...) s", g=self.segments).float(), dim=-1)
+
+    def forward(
+        self, features: Float[Tensor, "*n D"], sent: Bool[Tensor, "*n G"] | None = None
+    ) -> Quantized:
+        """Quantises; segments that are not `sent` come back as zeros and carry no loss. Always in float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self._quantize(features, sent)
+
+    def _quantize(self, features: Tensor, sent: Tensor | None) -> Quantized:
+        flat = self.segment(features)  # (G, V, S)
+        books = F.normalize(self.codebooks, dim=-1)
+        indices = (flat.detach() @ books.detach().transpose(1, 2)).argmax(-1)  # (G, V)
+        codes = books.gather(1, indices[..., None].expand_as(flat))  # (G, V, S)
+        mask = torch.ones_like(flat[..., 0]) if sent is None else rearrange(sent, "... g -> g (...)").to(flat.dtype)
+        error = ((flat.detach() - codes).square().sum(-1), (flat - codes.detach()).square().sum(-1))
+        loss = ((error[0] + COMMITMENT * error[1]) * mask).sum() / mask.sum().clamp(min=1)
+        if self.training:
+            self._track(flat.detach(), indices, mask)
+        straight = (flat + (codes - flat).detach()) * mask[..., None]
+        shape = features.shape[:-1]
+        codes = rearrange(straight, "g v s -> v (g s)").reshape(features.shape)
+        return Quantized(codes, indices.T.reshape(*shape, self.segments), loss)
+
+    def lookup(
+        self, indices: Int[Tensor, "*n G"], sent: Bool[Tensor, "*n G"] | None = None
+    ) -> Float[Tensor, "*n D"]:
+        """Code vectors of received indices; zeros where a segment was not sent."""
+        books = F.normalize(self.codebooks, dim=-1)
+        codes = torch.stack([books[g][indices[..., g]] for g in range(self.segments)], dim=-2)  # (..., G, S)
+        if sent is not None:
+            codes = codes * sent[..., None]
+        return codes.flatten(-2)
+
+    @torch.no_grad()
+    def _track(self, flat: Tensor, indices: Tensor, mask: Tensor) -> None:
+        """Moving average of how often each code is chosen, and new places for dead codes."""
+        counts = torch.zeros_like(self.usage).scatter_add_(1, indices, mask)
+        self.usage.lerp_(counts / mask.sum(1, keepdim=True).clamp(min=1) * self.codes, 0.02)  # 1 = fair share
+        for g, k in (self.usage < 0.03).nonzero().tolist():
+            candidates = mask[g].nonzero()[:, 0]
+            if len(candidates):
+                pick = candidates[torch.randint(len(candidates), (1,))]
+                self.codebooks[g, k] = flat[g, pick[0]]
+                self.usage[g, k] = 1.0
+
+    @staticmethod
+    def perplexity(indices: Int[Tensor, "*n G"], codes: int) -> tuple[list[float], list[int]]:
+        """exp(entropy) of the codes chosen and the number never chosen, a segment."""
+        perplexities, dead = [], []
+        for g in range(indices.shape[-1]):
+            p = torch.bincount(indices[..., g].flatten(), minlength=codes).float()
+            p = p / p.sum()
+            perplexities.append(math.exp(-(p[p > 0] * p[p > 0].log()).sum().item()))
+            dead.append(int((p == 0).sum()))
+        return perplexities, dead

@@ -1,0 +1,53 @@
+"""Rate allocation: which segments of which tokens are sent for a query.
+
+A fixed rate sends all segments of all tokens. Relevance-ranked packing (ours; "features relevant to the user's
+query" read as selection) sends all segments of the most relevant tokens at every tap, the first segment of the
+deepest tap of the others, and the map that tells which are which.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class FixedRate:
+    """Every token sends every segment at every tap: M N G log2 K bits (paper)."""
+
+    needs_relevance = False
+
+    def __init__(self, taps: int, tokens: int, segments: int, codes: int):
+        self.bits = taps * tokens * segments * math.log2(codes)
+
+    def sent(self, relevance: Float[Tensor, "B N"]) -> None:
+        """None: nothing is left out."""
+        return None
+
+
+class RankedRate:
+    """The `top` most relevant tokens send everything, the others one segment of the deepest tap.
+
+    bits = top M G log2 K + (N - top) log2 K + ceil(log2 C(N, top)), the last for the map.
+    """
+
+    needs_relevance = True
+
+    def __init__(self, taps: int, tokens: int, segments: int, codes: int, top: int):
+        self.taps, self.segments, self.top = taps, segments, top
+        per_segment = math.log2(codes)
+        self.map_bits = math.ceil(math.log2(math.comb(tokens, top)))
+        self.bits = (top * taps * segments + tokens - top) * per_segment + self.map_bits
+
+    def ranked(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
+        """The `top` most relevant tokens."""
+        top = relevance.topk(self.top, dim=1).indices
+        return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, top, True)
+
+    def sent(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B M N G"]:
+        """Which segments are sent."""
+        sent = self.ranked(relevance)[:, None, :, None].repeat(1, self.taps, 1, self.segments)
+        sent[:, -1, :, 0] = True
+        return sent

@@ -1,0 +1,245 @@
+"""Tables for the paper and the README, each a pure function of the results (and of params.yaml).
+
+Numbers come out as the text that is printed, so that the paper and the README cannot round differently:
+`0.735 [0.700, 0.768]` is a value with its 95 % interval. `write_tables` writes each as a CSV that
+paper.typ reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from uoisc.claims import Claim, decide, describe, gather, load_claims
+from uoisc.errors import ConfigError, ResultsError
+from uoisc.figures import MAIN, at_rate, in_order, label, rate_points, rows_of
+from uoisc.provenance import settings
+from uoisc.results import JUDGES, SEEN, UNSEEN, headline, read_table, write_csv, written_aside
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+NONE = "–"
+FAIR_CHANCE = "uoisc_"  # variants that give FiLM its fair chance are named so
+
+
+def interval(value: float, low: float, high: float, percent: bool = False, signed: bool = False) -> str:
+    """`0.735 [0.700, 0.768]`, or `+34.0 % [+25.1, +43.2]`; a dash where there is no number."""
+    if pd.isna(value):
+        return NONE
+    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+    shown = [f"{scale * number:{'+' if signed else ''}.{digits}f}" for number in (value, low, high)]
+    return f"{shown[0]}{unit} [{shown[1]}, {shown[2]}]".replace("-", "−")
+
+
+def paper_figure(value: float | None, percent: bool) -> str:
+    """The paper's figure in the unit of ours; a dash where it gives none."""
+    return NONE if value is None else f"{100 * value:+.1f} %" if percent else f"{value:+.3f}"
+
+
+class _Lookup:
+    """Formatted numbers of one table by their keys; a dash where a row lacks."""
+
+    def __init__(self, table: pd.DataFrame, keys: list[str]) -> None:
+        self.rows = headline(table).set_index(keys).sort_index()
+
+    def __call__(self, *key: object, prefix: str = "", digits: int | None = None, **style: bool) -> str:
+        """A value with its interval, or with so many digits alone."""
+        if key not in self.rows.index:
+            return NONE
+        row = self.rows.loc[[key]].iloc[0]
+        names = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
+        if digits is None:
+            return interval(*(row[name] for name in names), **style)
+        return NONE if pd.isna(row[names[0]]) else f"{row[names[0]]:.{digits}f}"
+
+
+def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
+    """C1's table: the main variants at each of their rates, AMR with intervals, and all that AMR needs beside it."""
+    of = _Lookup(summary, ["variant", "bits", "split", "judge", "metric"])
+    llava, independent = JUDGES
+    rows = []
+    amr = rows_of(headline(summary), metric="amr", judge=independent, split=UNSEEN)
+    for bits in rate_points(summary):
+        near = at_rate(amr, bits)
+        for variant in [v for v in in_order(near["variant"]) if v in (*MAIN, "jpeg2000")]:
+            own = near[near["variant"] == variant].iloc[0]
+            unseen, seen = (variant, own["bits"], UNSEEN), (variant, own["bits"], SEEN)
+            rows.append({
+                "method": label(variant), "bits": f"{own['bits']:g}", "n": f"{own['n']:g}",
+                "unseen, LLaVA": of(*unseen, llava, "amr"),
+                "unseen, independent": of(*unseen, independent, "amr"),
+                "floor": of(*unseen, independent, "amr_floor", digits=3),
+                "accuracy": of(*unseen, independent, "accuracy", digits=3),
+                "source right": of(*unseen, independent, "amr_source_right", digits=3),
+                "wrong query": of(*unseen, independent, "amr_wrong_query", digits=3),
+                "seen, independent": of(*seen, independent, "amr"),
+                "PSNR": of(*unseen, "none", "psnr", digits=1),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def against(differences: pd.DataFrame, variants: list[str], reference: str) -> pd.DataFrame:
+    """Variants less one reference at the tightest rate, both judges on unseen and the independent one on seen."""
+    ours = headline(differences[differences["reference"] == reference])
+    of = _Lookup(ours, ["variant", "bits", "split", "judge"])
+    rows = []
+    for variant in variants:
+        bits = ours[ours["variant"] == variant]["bits"].min()
+        if pd.isna(bits):
+            continue
+        llava, independent, seen = ((variant, bits, split, judge) for split, judge in (
+            (UNSEEN, JUDGES[0]), (UNSEEN, JUDGES[1]), (SEEN, JUDGES[1])))  # fmt: skip
+        rows.append({
+            "method": label(variant), "bits": f"{bits:g}",
+            "unseen, LLaVA": of(*llava, prefix="difference", signed=True),
+            "unseen, independent": of(*independent, prefix="difference", signed=True),
+            "relative, independent": of(*independent, prefix="relative", signed=True, percent=True),
+            "seen, independent": of(*seen, prefix="difference", signed=True),
+        })  # fmt: skip
+    if not rows:
+        raise ResultsError(f"differences.csv has no rows against {reference}; run `make repro` again (stage evaluation)")
+    return pd.DataFrame(rows)
+
+
+def ablations(differences: pd.DataFrame) -> pd.DataFrame:
+    """C2's table: the method, each ablation and both readings of alignment, less `no_alignment`."""
+    names = in_order(differences["variant"])
+    return against(differences, [v for v in names if not v.startswith(FAIR_CHANCE)], "no_alignment")
+
+
+def fair_chance(differences: pd.DataFrame) -> pd.DataFrame:
+    """FiLM's fair chance: every other way in which the query was let into the codec, less `no_alignment`."""
+    names = [v for v in in_order(differences["variant"]) if v == "uoisc" or v.startswith(FAIR_CHANCE)]
+    return against(differences, names, "no_alignment")
+
+
+def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
+    """The column `rate`: 0 for a variant's tightest rate, 1 for the next, ..."""
+    ranks = {v: {bits: str(i) for i, bits in enumerate(sorted(rows["bits"].unique()))} for v, rows in table.groupby("variant")}
+    return table.assign(rate=[ranks[v][bits] for v, bits in table[["variant", "bits"]].itertuples(index=False)])
+
+
+def numbers(summary: pd.DataFrame) -> pd.DataFrame:
+    """Every metric over all question types, as text for the paper's prose; `rate` counts from the tightest."""
+    table = headline(summary)
+    table = _with_rate(table[~table["metric"].str.contains(":")])
+    shown = [interval(*row) for row in table[["value", "low", "high"]].to_numpy()]
+    return table[["variant", "rate", "bits", "split", "judge", "metric", "n"]].assign(text=shown)
+
+
+def pairs(differences: pd.DataFrame) -> pd.DataFrame:
+    """Every paired difference as text for the paper's prose; `sign` says on which side of zero its interval lies."""
+    table = _with_rate(headline(differences))
+    absolute, relative = ([interval(*row, percent=percent, signed=True) for row in table[columns].to_numpy()]
+                          for percent, columns in ((False, ["difference", "difference_low", "difference_high"]),
+                                                   (True, ["relative", "relative_low", "relative_high"])))  # fmt: skip
+    sign = np.where(table["difference_low"] > 0, "above", np.where(table["difference_high"] < 0, "below", "unclear"))
+    keys = ["variant", "reference", "rate", "bits", "reference_bits", "split", "judge", "n"]
+    return table[keys].assign(difference=absolute, relative=relative, sign=sign)
+
+
+def foundation(table: pd.DataFrame) -> pd.DataFrame:
+    """How good the stand-ins for the foundation models are, a row a metric, a column a model."""
+    shown = table.assign(text=[interval(*row) for row in table[["value", "low", "high"]].to_numpy()])
+    order = list(dict.fromkeys(table["metric"]))
+    wide = shown.pivot_table(index="metric", columns="model", values="text", aggfunc="first").reindex(order)
+    models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(set(wide.columns) - {"clip", *JUDGES})
+    names = {"clip": "CLIP", "llava": "LLaVA", "llava_independent": "independent judge"}
+    wide.index = [metric.replace("_", " ").replace(":", ", ") for metric in wide.index]
+    return wide[models].fillna(NONE).rename(columns=names).rename_axis("metric").reset_index()
+
+
+def data_card(table: pd.DataFrame) -> pd.DataFrame:
+    """Per question type, by split: questions, distinct answers, and (in brackets) the best constant answer's accuracy."""
+    rows = []
+    for kind in in_order(table["type"]):
+        row = {"type": label(kind)}
+        for split in dict.fromkeys(table["split"]):
+            counts = table[(table["type"] == kind) & (table["split"] == split)]["count"]
+            row[split] = f"{counts.sum():g}, {len(counts)} ({counts.max() / counts.sum():.2f})" if len(counts) else NONE
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
+    """Each claim with the paper's figure, both judges' numbers and the verdict."""
+    rows = []
+    for claim in entries:
+        evidence = gather(claim, differences)
+        style = {"percent": claim.reading == "relative", "signed": True}
+        shown = [interval(e.ours, e.low, e.high, **style) if e else NONE for e in map(evidence.get, JUDGES)]
+        n = next((str(e.n) for e in evidence.values()), NONE)
+        rows.append({"id": claim.id, "statement": claim.statement, "metric": describe(claim, evidence),
+                     "paper": paper_figure(claim.paper, style["percent"]),
+                     "LLaVA": shown[0], "independent": shown[1], "n": n,
+                     "verdict": decide(evidence, claim.paper)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path) -> list[Path]:
+    """Writes every table as `folder/NAME.csv`; returns the paths.
+
+    Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
+    """
+    results_dir, folder = Path(results_dir), Path(folder)
+    summary, differences = (read_table(results_dir, f"{name}.csv") for name in ("summary", "differences"))
+    tables = {
+        "main": main_comparison(summary),
+        "ablations": ablations(differences),
+        "fair_chance": fair_chance(differences),
+        "foundation": foundation(read_table(results_dir, "foundation.csv")),
+        "data_card": data_card(read_table(results_dir, "data_card.csv")),
+        "settings": settings(params, profile),
+        "numbers": numbers(summary),
+        "pairs": pairs(differences),
+        "claims": claims(load_claims(claims_path), differences),
+    }
+    paths = []
+    for name, table in tables.items():
+        paths.append(folder / f"{name}.csv")
+        write_csv(table, paths[-1])
+    return paths
+
+
+def readme_block(claim_rows: list[dict], claims_path: Path, minutes: Mapping[str, float] | None = None) -> str:
+    """The README's table: figure, command, minutes, the paper's number, ours, verdict; a line a claim.
+
+    Args:
+        claim_rows: claims.json.
+        claims_path: claims.yaml, whose list `figures` says which command makes a figure and what it shows.
+        minutes: measured minutes by command; a dash where none is given.
+    """
+    by_id = {row["id"]: row for row in claim_rows}
+    lines = ["| figure | command | minutes | claim | paper | ours (95 % interval) | verdict |", "|---|---|---|---|---|---|---|"]
+    for entry in yaml.safe_load(Path(claims_path).read_text(encoding="utf-8")).get("figures", []):
+        took = (minutes or {}).get(entry["command"])
+        start = [f"[{entry['shows']}]({entry['file']})", f"`{entry['command']}`", NONE if took is None else f"{took:g}"]
+        unknown = [name for name in entry["claims"] if name not in by_id]
+        if unknown:
+            raise ConfigError(f"{claims_path}: figure {entry['file']}: no claim {', '.join(unknown)}")
+        for name in entry["claims"] or [None]:
+            lines.append("| " + " | ".join(start + _claim_cells(by_id.get(name))) + " |")
+            start = ["", "", ""]
+    return "\n".join(lines)
+
+
+def _claim_cells(row: dict | None) -> list[str]:
+    if row is None:
+        return [NONE] * 4
+    percent = " / " in row["metric"]
+    shown = ([float("nan")] * 3) if row["ours"] is None else [row["ours"], row["low"], row["high"]]
+    return [row["id"], paper_figure(row["paper"], percent), interval(*shown, percent=percent, signed=True),
+            f"**{row['verdict']}**"]  # fmt: skip
+
+
+def write_readme(readme: Path, block: str) -> None:
+    """Puts a block between the README's markers, atomically. Raises: ResultsError when a marker lacks."""
+    text = Path(readme).read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ResultsError(f"{readme} must hold the lines {BEGIN} and {END} once each, in this order")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    with written_aside(Path(readme)) as aside:
+        aside.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", encoding="utf-8")
