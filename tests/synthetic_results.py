@@ -14,8 +14,13 @@ import pandas as pd
 from uoisc import bootstrap, results
 from uoisc.pictures import PANELS, Examples, write_examples
 
-TYPES = {"existence": ("yes", "no"), "place": ("top left", "centre", "right"), "colour": ("red", "blue", "grey"),
-         "what": ("lion", "cup", "tractor"), "count": ("1", "2", "3")}  # fmt: skip
+TYPES = {
+    "existence": ("yes", "no"),
+    "place": ("top left", "centre", "right"),
+    "colour": ("red", "blue", "grey"),
+    "what": ("lion", "cup", "tractor"),
+    "count": ("1", "2", "3"),
+}
 RATES = (144.0, 432.0, 864.0)
 KEPT = {  # probability that the answer is the source's, at the tightest rate on unseen objects
     "uoisc": 0.62, "no_alignment": 0.61, "no_llava": 0.50, "no_alignment_no_llava": 0.49, "plain_vq": 0.55,
@@ -30,7 +35,9 @@ def rates_of(variant: str) -> tuple[float, ...]:
     return tuple(bits - 6 for bits in nominal) if variant.startswith("adaptive") else nominal
 
 
-def answers(queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, float] | None = None) -> pd.DataFrame:
+def answers(
+    queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, float] | None = None
+) -> pd.DataFrame:
     """A table of answers with every variant, rate, split and judge."""
     kept, frames = kept or KEPT, []
     for split in ("seen", "unseen"):
@@ -38,22 +45,46 @@ def answers(queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, f
         truth = np.array([TYPES[t][i // 5 % len(TYPES[t])] for i, t in enumerate(types)])
         for j, judge in enumerate(results.JUDGES):
             rng = np.random.default_rng([j, split == "seen"])
-            ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
+            ability = rng.random(
+                queries
+            )  # one draw a query, so that variants are correlated as real ones are
             source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
             for v, (variant, share) in enumerate(kept.items()):
                 for r, bits in enumerate(rates_of(variant)):
                     for seed in seeds:
-                        noise = np.random.default_rng([j, v, r, seed, split == "seen"]).normal(0, 0.1, queries)
+                        noise = np.random.default_rng([j, v, r, seed, split == "seen"]).normal(
+                            0, 0.1, queries
+                        )
                         bonus = 0.05 * (split == "seen") + 0.08 * r
                         match = ability + noise < share + bonus
-                        frames.append(pd.DataFrame({
-                            "profile": "synthetic", "variant": variant, "seed": seed, "bits": bits, "split": split,
-                            "judge": judge, "query_id": np.arange(queries), "query": "is there a lion",
-                            "type": types, "object": "lion", "truth": truth, "answer_source": truth,
-                            "answer_hat": np.where(match, truth, "cup"), "answer_blank": "no",
-                            "answer_wrong_query": None, "match": match, "match_blank": match_blank,
-                            "match_wrong_query": match & (noise < 0) if variant in ("uoisc", "adaptive") else None,
-                            "source_right": source_right, "correct": match & source_right}))  # fmt: skip
+                        frames.append(
+                            pd.DataFrame(
+                                {
+                                    "profile": "synthetic",
+                                    "variant": variant,
+                                    "seed": seed,
+                                    "bits": bits,
+                                    "split": split,
+                                    "judge": judge,
+                                    "query_id": np.arange(queries),
+                                    "query": "is there a lion",
+                                    "type": types,
+                                    "object": "lion",
+                                    "truth": truth,
+                                    "answer_source": truth,
+                                    "answer_hat": np.where(match, truth, "cup"),
+                                    "answer_blank": "no",
+                                    "answer_wrong_query": None,
+                                    "match": match,
+                                    "match_blank": match_blank,
+                                    "match_wrong_query": match & (noise < 0)
+                                    if variant in ("uoisc", "adaptive")
+                                    else None,
+                                    "source_right": source_right,
+                                    "correct": match & source_right,
+                                }
+                            )
+                        )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -85,11 +116,14 @@ def training() -> pd.DataFrame:
 
 
 def codebooks() -> pd.DataFrame:
-    """Made-up use of codebooks: 4 taps, two segments, 8 codes."""
+    """Made-up use of codebooks: 2 taps, two segments, 8 codes."""
     rows = []
     for v, variant in enumerate(("uoisc", "no_alignment", "no_llava", "query_aware", "adaptive")):
-        for tap in range(4):
-            rows += [("synthetic", variant, 144.0, 0, tap, g, 7.5 - tap - v / 3, max(0, tap - 1), 8) for g in range(2)]
+        for tap in (1, 3):
+            rows += [
+                ("synthetic", variant, 144.0, 0, tap, g, 7.5 - tap - v / 3, max(0, tap - 1), 8)
+                for g in range(2)
+            ]
     table = pd.DataFrame(rows, columns=results.COLUMNS["codebooks.csv"])
     plain = table[table["variant"] == "uoisc"].assign(variant="plain_vq", codes=64, perplexity=40.0)
     return pd.concat([table, plain[plain["segment"] == 0]], ignore_index=True)
@@ -126,8 +160,12 @@ def examples() -> Examples:
                      "truth": "top left", "panels": panels})  # fmt: skip
     images = {p: (source * (1 - 0.12 * i)).astype(np.uint8) for i, p in enumerate(PANELS)}
     relevance = rng.random((3, 6, 6)).astype(np.float32)
-    maps = {"queries": ["where is the lion", "is there a cup", "what colour is behind the tractor"],
-            "answers": ["top left", "yes", "grey"], "matches": [True, True, False], "bits": 138.0}  # fmt: skip
+    maps = {
+        "queries": ["where is the lion", "is there a cup", "what colour is behind the tractor"],
+        "answers": ["top left", "yes", "grey"],
+        "matches": [True, True, False],
+        "bits": 138.0,
+    }
     return Examples("llava", rows, images, maps, scene=source[0], relevance=relevance,
                     selected=relevance > 0.8, reconstruction=source[:3])  # fmt: skip
 
@@ -138,9 +176,15 @@ def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
     quality_rows = quality(table)
     pairs = bootstrap.default_pairs(table)
     results.write_parquet(table, folder / "answers.parquet")
-    for name, content in {"quality": quality_rows, "summary": bootstrap.summarise(table, quality_rows),
-                          "differences": bootstrap.differences(table, pairs), "training": training(),
-                          "codebooks": codebooks(), "foundation": foundation(), "data_card": data_card()}.items():  # fmt: skip
+    for name, content in {
+        "quality": quality_rows,
+        "summary": bootstrap.summarise(table, quality_rows),
+        "differences": bootstrap.differences(table, pairs),
+        "training": training(),
+        "codebooks": codebooks(),
+        "foundation": foundation(),
+        "data_card": data_card(),
+    }.items():
         results.write_csv(content, folder / f"{name}.csv")
     write_examples(examples(), folder)
     return folder

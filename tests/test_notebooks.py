@@ -56,7 +56,7 @@ def test_a_parameter_that_nothing_reads_is_an_error(project):
 
 def test_a_failed_cell_is_one_line_and_keeps_the_copy_apart(project):
     write("fall", "1 / 0")
-    with pytest.raises(NotebookError, match=r"fall stopped at cell 2: ZeroDivision.*fall\.partial\.ipynb"):
+    with pytest.raises(NotebookError, match=r"fall stopped at In \[3\]: ZeroDivision.*fall\.partial\.ipynb"):
         notebooks.run_notebook("fall", profile="smoke")
     assert not Path("build/executed/smoke/fall.ipynb").exists()
     assert Path("build/executed/smoke/fall.partial.ipynb").exists()
@@ -119,35 +119,36 @@ def test_a_forgotten_dependency_and_a_needless_one_are_told_apart(project):
 # ----------------------------------------------------------------------------- the notebooks of this project
 
 
-def code_cells(name: str) -> list:
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+@pytest.fixture
+def top(monkeypatch):
+    """The project's own top folder, as the working directory."""
+    monkeypatch.chdir(ROOT)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stage_depends_on_exactly_what_its_notebook_imports(name, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_a_stage_depends_on_exactly_what_its_notebook_imports(top, name):
     missing, needless = notebooks.check_deps(name)
     assert not missing, f"{name}: add to the deps of its stage in dvc.yaml"
     assert not needless, f"{name}: take out of the deps of its stage in dvc.yaml"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_cell_was_executed_in_order(name):
+def test_every_cell_was_executed_in_order(top, name):
     """nbval passes a notebook that was never executed: it has no output to compare."""
-    assert [cell.execution_count for cell in code_cells(name)] == list(range(1, len(code_cells(name)) + 1))
+    counts = [cell.execution_count for cell in notebooks.code_cells(name)]
+    assert counts == list(range(1, len(counts) + 1))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_are_plain_literals_and_default_to_smoke(name):
-    (cell,) = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
+def test_parameters_are_plain_literals_and_default_to_smoke(top, name):
+    (cell,) = [cell for cell in notebooks.code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
     values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
     assert values["profile"] == "smoke"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebooks_tell_and_the_package_does(name):
-    for cell in code_cells(name):
+def test_notebooks_tell_and_the_package_does(top, name):
+    for cell in notebooks.code_cells(name):
         assert len(cell.source.splitlines()) <= 20, cell.source
         lines = [line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))]
         nodes = ast.walk(ast.parse("\n".join(lines)))

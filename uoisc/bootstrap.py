@@ -46,14 +46,14 @@ def resampling_weights(n: int, seed: int, resamples: int = RESAMPLES) -> Float[n
     return draws.astype(np.float32)
 
 
-def percentiles(samples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray, "2 *rest"]:
-    """The ends of the central 95 % of resampled values, (resamples, ...) -> (2, ...); NaN draws are left out."""
+def percentiles(samples: Float[np.ndarray, " resamples *rest"]) -> Float[np.ndarray, " 2 *rest"]:
+    """The ends of the central 95 % of resampled values; NaN draws are left out."""
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     return (np.nanquantile if np.isnan(samples).any() else np.quantile)(samples, tails, axis=0)
 
 
 def bootstrap_interval(
-    values: Shaped[np.ndarray, "n"], seed: int = 0, resamples: int = RESAMPLES
+    values: Shaped[np.ndarray, " n"], seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
     """(mean, low, high) of any values, (n,), one a query: theta_b = sum_i w_bi v_i / n, w_b multinomial.
 
@@ -85,11 +85,15 @@ def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.nd
     """Names (M), and per answer the numerator and denominator of each metric, (rows, M) in {0, 1}."""
     names, numerators, denominators = [], [], []
     everything = np.ones(len(answers), dtype=bool)
-    types = {"": everything} | {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
+    types = {"": everything} | {
+        f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())
+    }
     for suffix, of_type in types.items():
         for name, (column, condition) in METRICS.items():
             known = answers[column].notna().to_numpy()
-            counted = known & of_type & (answers[condition].astype(bool).to_numpy() if condition else everything)
+            counted = (
+                known & of_type & (answers[condition].astype(bool).to_numpy() if condition else everything)
+            )
             names.append(name + suffix)
             denominators.append(counted)
             numerators.append(counted & answers[column].eq(True).fillna(False).to_numpy(dtype=bool))
@@ -97,7 +101,7 @@ def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.nd
 
 
 def per_query(
-    query_id: Shaped[np.ndarray, "rows"], columns: Shaped[np.ndarray, "rows M"]
+    query_id: Shaped[np.ndarray, " rows"], columns: Shaped[np.ndarray, "rows M"]
 ) -> Float[np.ndarray, "queries M"]:
     """Rows summed over the seeds of one query, (rows, M) -> (queries, M), in the order of the query's id."""
     _, place = np.unique(query_id, return_inverse=True)
@@ -127,7 +131,9 @@ def summarise(answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: 
         for m in np.flatnonzero(bottom.sum(0)):
             low, high = percentiles(samples[:, m])
             n = round(float(bottom[:, m].sum()) / seeds)
-            rows.append((profile, variant, label, judge, split, float(bits), names[m], values[m], low, high, n))
+            rows.append(
+                (profile, variant, label, judge, split, float(bits), names[m], values[m], low, high, n)
+            )
     summary = pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
     if quality is not None:
         quality = quality.assign(judge="none", seed=quality["seed"].astype(str))
@@ -173,8 +179,10 @@ class _Matches:
             blank = right[0] == BLANK
             theirs = ours["match_blank"] if blank else self.cells[(*right, seed)]["match"]
             if not ours.index.equals(theirs.index):
-                raise ResultsError(f"answers.parquet: {left[0]} and {right[0]} at {left[1]:g} bits did not "
-                                   f"answer the same queries ({left[2]}, judge {left[3]}); evaluate both again")  # fmt: skip
+                who = f"{left[0]} and {right[0]} at {left[1]:g} bits ({left[2]}, judge {left[3]})"
+                raise ResultsError(
+                    f"answers.parquet: {who} did not answer the same queries; evaluate both again"
+                )
             total = total + np.stack([ours["match"].to_numpy(), theirs.to_numpy()], axis=1)
         return total
 
@@ -182,7 +190,9 @@ class _Matches:
         """The two AMR (1, 2) and their resamples (resamples, 2), of counts over so many seeds."""
         weights = resampling_weights(len(pairs), split_seed(split, self.seed), self.resamples)
         trials = len(pairs) * seeds
-        return pairs.sum(0, keepdims=True, dtype=np.float64) / trials, (weights @ pairs).astype(np.float64) / trials
+        return pairs.sum(0, keepdims=True, dtype=np.float64) / trials, (weights @ pairs).astype(
+            np.float64
+        ) / trials
 
 
 def _difference(means: np.ndarray) -> np.ndarray:
@@ -221,7 +231,13 @@ def _pair_rows(matches: _Matches, variant: str, reference: str, bits: float, ref
     for label, by_split in spread.items():
         if SEEN in by_split and UNSEEN in by_split:
             (unseen, unseen_samples, m), (seen, seen_samples, n) = by_split[UNSEEN], by_split[SEEN]
-            yield (label, GAP, *_estimate(unseen - seen, unseen_samples - seen_samples), *(np.nan,) * 3, m + n)
+            yield (
+                label,
+                GAP,
+                *_estimate(unseen - seen, unseen_samples - seen_samples),
+                *(np.nan,) * 3,
+                m + n,
+            )
 
 
 def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0,
@@ -240,6 +256,8 @@ def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: i
         for bits in matches.rates(variant):
             near = 0.0 if reference == BLANK else nearest_bits(bits, matches.rates(reference))
             for judge in judges if near is not None else []:
-                for label, split, *numbers in _pair_rows(matches, variant, reference, bits, near, judge, splits):
+                for label, split, *numbers in _pair_rows(
+                    matches, variant, reference, bits, near, judge, splits
+                ):
                     rows.append((profile, variant, reference, label, judge, split, bits, near, *numbers))
     return pd.DataFrame(rows, columns=COLUMNS["differences.csv"])

@@ -95,7 +95,9 @@ def gather(claim: Claim, differences: pd.DataFrame) -> dict[str, Evidence]:
         return {}
     rates = sorted(ours["bits"].unique())
     bits = rates[{"tightest": 0, "middle": (len(rates) - 1) // 2, "loosest": -1}[claim.rate]]
-    rows = ours[(ours["bits"] == bits) & (ours["reference"] == claim.reference) & (ours["split"] == claim.split)]
+    rows = ours[
+        (ours["bits"] == bits) & (ours["reference"] == claim.reference) & (ours["split"] == claim.split)
+    ]
     prefix = "difference" if claim.reading == "absolute" else "relative"
     return {
         row["judge"]: Evidence(float(row[prefix]), float(row[f"{prefix}_low"]), float(row[f"{prefix}_high"]),
@@ -105,7 +107,7 @@ def gather(claim: Claim, differences: pd.DataFrame) -> dict[str, Evidence]:
 
 
 def decide(evidence: dict[str, Evidence], paper: float | None) -> str:
-    """The verdict on one claim from what the judges measured and the paper's figure (see the module's rule)."""
+    """The verdict from what the judges measured and the paper's figure (rule: the module's docstring)."""
     found = [evidence[judge] for judge in JUDGES if judge in evidence]
     if len(found) < len(JUDGES):
         return NOT_TESTABLE
@@ -139,10 +141,23 @@ def evaluate(claims: list[Claim], differences: pd.DataFrame) -> list[dict]:
         evidence = gather(claim, differences)
         shown = evidence.get(JUDGES[-1])
         judge = f", judge {JUDGES[-1]} (verdict: both)" if shown else ""
-        numbers = {k: v for k, v in asdict(shown).items() if k in ("ours", "low", "high", "n")} if shown else {}
-        rows.append({"id": claim.id, "statement": claim.statement, "metric": describe(claim, evidence) + judge,
-                     "paper": claim.paper, "ours": None, "low": None, "high": None, "n": None, **numbers,
-                     "verdict": decide(evidence, claim.paper)})  # fmt: skip
+        numbers = (
+            {k: v for k, v in asdict(shown).items() if k in ("ours", "low", "high", "n")} if shown else {}
+        )
+        rows.append(
+            {
+                "id": claim.id,
+                "statement": claim.statement,
+                "metric": describe(claim, evidence) + judge,
+                "paper": claim.paper,
+                "ours": None,
+                "low": None,
+                "high": None,
+                "n": None,
+                **numbers,
+                "verdict": decide(evidence, claim.paper),
+            }
+        )
     return rows
 
 

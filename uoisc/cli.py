@@ -1,4 +1,4 @@
-"""The `uoisc` command. Heavy packages are imported inside the commands: `uoisc --help` takes half a second."""
+"""The `uoisc` command. Heavy packages are imported in the commands: `uoisc --help` takes half a second."""
 
 from __future__ import annotations
 
@@ -46,20 +46,10 @@ def nbsrc(name: Name) -> None:
 
 @app.command()
 def paper() -> None:
-    """Typeset paper/paper.typ into paper/paper.pdf; the same tables and figures give the same bytes."""
-    import typst
+    """Typeset paper/paper.typ into paper/paper.pdf."""
+    from uoisc.paper import build
 
-    source = Path("paper/paper.typ")
-    if not source.is_file():
-        raise UoiscError(f"no {source}: run this in the project's top folder")
-    try:
-        pdf = typst.compile(source, root=Path("."), ignore_system_fonts=True, timestamp=0)
-    except typst.TypstError as error:
-        raise UoiscError(f"{source}: {error.message}") from None
-    target, aside = source.with_suffix(".pdf"), source.with_suffix(".partial")
-    aside.write_bytes(pdf)
-    aside.replace(target)
-    typer.echo(f"wrote {target} ({len(pdf) / 1024:.0f} KB)")
+    typer.echo(f"wrote {build(Path('results'), Path('paper/paper.pdf'))}")
 
 
 @app.command()
@@ -87,7 +77,7 @@ def info(profile: Profile = "small") -> None:
 
 
 def main() -> None:
-    """Entry point: a `UoiscError` is one line and exit code 2, Ctrl-C one line and 130; a bug is shown in full."""
+    """Entry point: a `UoiscError` is one line and exit code 2, Ctrl-C one line and 130."""
     try:
         app(standalone_mode=True)
     except UoiscError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -33,6 +34,28 @@ class Seen:
     tokens: Float[Tensor, "B N e"]
 
 
+class PatchConv(nn.Conv2d):
+    """A convolution whose stride is its kernel, as one matrix product: same weights, same result.
+
+    On a CPU its gradient to the image is several times faster than the convolution's.
+    """
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> PatchConv:
+        """Takes over the parameters of `conv`."""
+        product = cls(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, bias=conv.bias is not None)
+        product.weight, product.bias = conv.weight, conv.bias
+        return product
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """Patches (B, h w, C p p) times the kernel (C p p, D); what is left over at the edges is cut off."""
+        p, q = self.kernel_size
+        h, w = x.shape[-2] // p, x.shape[-1] // q
+        patches = rearrange(x[..., : h * p, : w * q], "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=q)
+        out = F.linear(patches, self.weight.flatten(1), self.bias)
+        return rearrange(out, "b (h w) d -> b d h w", h=h)
+
+
 class FrozenCLIP(nn.Module):
     """A CLIP whose weights never change; gradients still flow through it into the image.
 
@@ -45,6 +68,7 @@ class FrozenCLIP(nn.Module):
     def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...]):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        model.visual.conv1 = PatchConv.of(model.visual.conv1)
         self.tokenizer = tokenizer
         self.taps = tuple(taps)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from uoisc.clip import FrozenCLIP, Seen
+from uoisc.clip import FrozenCLIP
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Message:
 
 
 class Output(NamedTuple):
-    """A training pass: reconstruction, message, VQ loss, and what the vision part saw and ranked."""
+    """A training pass: reconstruction, message, VQ loss, and each token's relevance to the query."""
 
     x_hat: Float[Tensor, "B 3 H W"]
     message: Message
     vq_loss: Float[Tensor, ""]
-    seen: Seen
+    relevance: Float[Tensor, "B N"]
 
 
 class Codec(nn.Module):
@@ -73,7 +73,7 @@ class Codec(nn.Module):
         sent = self.rate.sent(relevance)  # (B, M, N, G) or None
         quantized = self.quantizer(features, sent)
         x_hat = self.decoder(self.receiver(quantized.codes, text))
-        return Output(x_hat, Message(quantized.indices, sent), quantized.loss, seen)
+        return Output(x_hat, Message(quantized.indices, sent), quantized.loss, relevance)
 
     def encode(self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance=None) -> Message:
         """The transmitter: what is sent for these images and queries."""

@@ -174,26 +174,30 @@ class Paths:
 
 
 def paths(profile: str) -> Paths:
-    """The profile's files; the default profile's results are kept in git, others' are not."""
+    """The profile's files. The first active profile publishes to results/; others stay under build/."""
     data = ROOT / "data" / profile
-    results = ROOT / "results" if profile == "small" else ROOT / "build" / profile / "results"
+    published = profile == (_document(PARAMS).get("active") or [None])[0]
+    results = ROOT / "results" if published else ROOT / "build" / profile / "results"
     return Paths(data / "objects", data / "foundation", data / "codecs", results)
 
 
 def load_params(profile: str, path: Path = PARAMS) -> Params:
     """Reads one profile. Raises ConfigError, one line, where a key is unknown, missing or out of range."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path.name}: not found; restore it with `git checkout -- params.yaml`") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: not YAML ({str(error).splitlines()[0]})") from None
-    profiles = (document or {}).get("profiles", {})
+    profiles = _document(path).get("profiles", {})
     if profile not in profiles:
         raise ConfigError(f"no profile {profile!r} in {path.name}: choose of {', '.join(profiles)}")
     return _read(Params, profiles[profile], f"profiles.{profile}", {})
+
+
+def _document(path: Path) -> dict:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"{path.name}: not found; restore it with `git checkout -- params.yaml`") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
 
 
 def _read(kind, value, key: str, metadata):

@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from uoisc.errors import ResultsError
 from uoisc.figures import GREY, LOOKS, PAGE, in_order, label, styled
@@ -23,7 +24,30 @@ TERMS = {
 }
 SHOWN = ("uoisc", "no_alignment", "query_aware", "adaptive", "no_llava", "plain_vq")
 DASHES = ("", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (2, 2))  # one a variant of `SHOWN`
+SHADE = "#EEEEEE"
 BINS = 60  # points a curve; steps that fall into one bin are averaged
+
+
+def _tightest(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The main variants' rows, each at its tightest rate. Raises: ResultsError when there are none."""
+    tightest = table.groupby("variant")["bits"].transform("min")
+    rows = table[(table["bits"] == tightest) & table["variant"].isin(SHOWN)]
+    if rows.empty:
+        raise ResultsError(f"{name} has none of the main variants; run `make repro` again (stage training)")
+    return rows
+
+
+def _panels(
+    count: int, across: int, row_height: float, rest: float, **options: bool
+) -> tuple[Figure, np.ndarray]:
+    """A figure of `count` panels, at most so many across; heights in inches, of a row and of the rest."""
+    across = min(across, count)
+    down = -(-count // across)
+    figure = Figure(figsize=(PAGE, rest + row_height * down), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(down, across, **options)).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid[:count]
 
 
 def _on_one_axis(training: pd.DataFrame) -> tuple[pd.DataFrame, float]:
@@ -42,32 +66,38 @@ def training_curves(training: pd.DataFrame) -> Figure:
 
     Raises: ResultsError when none of the main variants was logged.
     """
-    tightest = training.groupby("variant")["bits"].transform("min")
-    rows = training[(training["bits"] == tightest) & training["variant"].isin(SHOWN)]
-    if rows.empty:
-        raise ResultsError("training.csv has none of the main variants; run `make repro` again (stage training)")
-    rows, phase2 = _on_one_axis(rows)
+    rows, phase2 = _on_one_axis(_tightest(training, "training.csv"))
     width = max(1.0, (rows["step"].max() + 1) / BINS)
     rows = rows.assign(step=(rows["step"] // width + 0.5) * width)
     terms = [term for term in TERMS if term in rows.columns and rows[term].notna().any()]
-    variants, across = in_order(rows["variant"]), min(4, len(terms))
-    figure = Figure(figsize=(PAGE, 0.6 + 1.12 * -(-len(terms) // across)), layout="constrained")
-    grid = np.atleast_1d(figure.subplots(-(-len(terms) // across), across, sharex=True)).ravel()
+    variants = in_order(rows["variant"])
+    figure, grid = _panels(len(terms), across=4, row_height=1.05, rest=0.5, sharex=True)
     palette = {v: LOOKS.get(v, (GREY, "."))[0] for v in variants}
     dashes = dict(zip(variants, DASHES, strict=False))
-    for axes, term in zip(grid, terms, strict=False):
-        sns.lineplot(rows.dropna(subset=[term]), x="step", y=term, hue="variant", hue_order=variants, palette=palette,
-                     style="variant", dashes=dashes, errorbar=None, legend=False, ax=axes)  # fmt: skip
-        axes.axvspan(phase2, rows["step"].max(), color="#EEEEEE", zorder=0, linewidth=0)
+    by_variant = {
+        "hue": "variant",
+        "hue_order": variants,
+        "palette": palette,
+        "style": "variant",
+        "dashes": dashes,
+    }
+    for axes, term in zip(grid, terms, strict=True):
+        logged = rows.dropna(subset=[term])
+        sns.lineplot(logged, x="step", y=term, **by_variant, errorbar=None, legend=False, ax=axes)
+        axes.axvspan(phase2, rows["step"].max(), color=SHADE, zorder=0, linewidth=0)
         axes.set(title=TERMS[term], xlabel="step", ylabel="")
         axes.margins(x=0)
-    for axes in grid[len(terms):]:
-        axes.set_axis_off()
-    handles = [Line2D([], [], color=palette[v], linestyle=(0, dashes[v]) if dashes[v] else "-", label=label(v))
-               for v in variants]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)),
-                  title="means of step bins; grey: phase 2, with the critic", title_fontsize=7)  # fmt: skip
+    handles = [
+        Line2D([], [], color=palette[v], linestyle=(0, dashes[v]) if dashes[v] else "-", label=label(v))
+        for v in variants
+    ]
+    handles.append(Patch(color=SHADE, label="phase 2, with the critic"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
     return figure
+
+
+def _use(row: pd.Series) -> str:
+    return f"{row['perplexity']:.1f}" + (f" ({row['dead']:g})" if row["dead"] else "")
 
 
 @styled
@@ -77,26 +107,26 @@ def codebook_use(codebooks: pd.DataFrame) -> Figure:
     One panel a variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in
     effective use; a dead code is one that was never sent.
     """
-    tightest = codebooks.groupby("variant")["bits"].transform("min")
-    rows = codebooks[(codebooks["bits"] == tightest) & codebooks["variant"].isin(SHOWN)]
-    if rows.empty:
-        raise ResultsError("codebooks.csv has none of the main variants; run `make repro` again (stage training)")
+    rows = _tightest(codebooks, "codebooks.csv")
     variants = in_order(rows["variant"])
-    across = min(3, len(variants))
-    down = -(-len(variants) // across)
     tallest = rows.groupby("variant")["tap"].nunique().max()
-    figure = Figure(figsize=(PAGE, down * (0.72 + 0.17 * tallest)), layout="constrained")
-    grid = np.atleast_1d(figure.subplots(down, across)).ravel()
-    for axes, variant in zip(grid, variants, strict=False):
-        mine = rows[rows["variant"] == variant].groupby(["tap", "segment"], sort=False).mean(numeric_only=True)
+    figure, grid = _panels(len(variants), across=3, row_height=0.72 + 0.17 * tallest, rest=0.0)
+    look = {
+        "vmin": 0,
+        "vmax": 1,
+        "cmap": "Blues",
+        "fmt": "",
+        "annot_kws": {"size": 7},
+        "cbar": False,
+        "linewidths": 0.5,
+    }
+    for axes, variant in zip(grid, variants, strict=True):
+        mine = rows[rows["variant"] == variant]
+        codes, bits = mine["codes"].iloc[0], mine["bits"].iloc[0]
+        mine = mine.groupby(["tap", "segment"], sort=False).mean(numeric_only=True)  # over seeds
         share = (mine["perplexity"] / mine["codes"]).unstack("segment")
-        words = mine.apply(lambda row: f"{row['perplexity']:.1f}" + (f" ({row['dead']:g})" if row["dead"] else ""),
-                           axis=1).unstack("segment")  # fmt: skip
-        sns.heatmap(share, vmin=0, vmax=1, cmap="Blues", annot=words, fmt="", annot_kws={"size": 7}, cbar=False,
-                    linewidths=0.5, ax=axes)  # fmt: skip
-        codes, bits = mine["codes"].iloc[0], rows[rows["variant"] == variant]["bits"].iloc[0]
+        words = mine.apply(_use, axis=1).unstack("segment")
+        sns.heatmap(share, annot=words, **look, ax=axes)
         axes.set(title=f"{label(variant)}\n{bits:g} bits, {codes:g} codes", xlabel="segment", ylabel="tap")
         axes.tick_params(length=0, labelrotation=0)
-    for axes in grid[len(variants):]:
-        axes.set_axis_off()
     return figure

@@ -47,17 +47,16 @@ class Decoder(nn.Module):
         )
         # The first stages mix over the whole scene; the last ones, at high resolution, only draw.
         self.mixers = nn.ModuleList(Residual(c) if i < 2 else nn.Identity() for i, c in enumerate(channels))
-        self.head = nn.Sequential(nn.GELU(), nn.Conv2d(channels[-1], 3, 3, padding=1))
+        # The head does the last doubling itself (sub-pixel convolution): a quarter of the cost at full resolution.
+        self.head = nn.Sequential(nn.Conv2d(channels[-1], 12, 3, padding=1), nn.PixelShuffle(2))
 
     def forward(self, codes: Float[Tensor, "B M N D"]) -> Float[Tensor, "B 3 H W"]:
         """Images from code vectors: tap M - 1 (the deepest) first, tap 0 last."""
         maps = rearrange(codes, "b m (h w) d -> m b d h w", h=self.grid)
         h = None
         for i, (conv, mixer) in enumerate(zip(self.inputs, self.mixers, strict=True)):
-            parts = [] if h is None else [h]
+            parts = [] if h is None else [F.interpolate(h, scale_factor=2.0, mode="nearest")]
             if i < len(maps):
-                tap = maps[len(maps) - 1 - i]
-                parts.append(F.interpolate(tap, scale_factor=2.0**i, mode="nearest") if i else tap)
+                parts.append(F.interpolate(maps[len(maps) - 1 - i], scale_factor=2.0**i, mode="nearest"))
             h = F.gelu(mixer(conv(torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last))))
-            h = F.interpolate(h, scale_factor=2.0, mode="nearest")
         return torch.sigmoid(self.head(h).float())

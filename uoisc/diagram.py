@@ -9,7 +9,11 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from uoisc.figures import BLUE, GREEN, GREY, PAGE, styled
 
 HEIGHT = 3.0  # inches; the axes' unit is the inch, so that sizes below are print sizes
-LANES = {"1": 2.02, "2": 1.62, "M_S": 1.02}  # vertical place of the shallowest, the second and the deepest tap
+LANES = {
+    "1": 2.02,
+    "2": 1.62,
+    "M_S": 1.02,
+}  # vertical place of the shallowest, the second and the deepest tap
 FROZEN, TRAINED, PLAIN = ("#DCEAF5", BLUE), ("#FBEBD0", "#B36B00"), ("white", "#555555")
 TEXT = {"ha": "center", "va": "center", "fontsize": 7, "linespacing": 1.15}
 
@@ -17,22 +21,38 @@ TEXT = {"ha": "center", "va": "center", "fontsize": 7, "linespacing": 1.15}
 def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, look: tuple = PLAIN,
          rotation: int = 0) -> None:  # fmt: skip
     """A box around (x, y), its left edge and its vertical middle."""
-    axes.add_patch(FancyBboxPatch((x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.04",
-                                  facecolor=look[0], edgecolor=look[1], linewidth=0.8, zorder=3))  # fmt: skip
+    axes.add_patch(
+        FancyBboxPatch(
+            (x, y - height / 2),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.04",
+            facecolor=look[0],
+            edgecolor=look[1],
+            linewidth=0.8,
+            zorder=3,
+        )
+    )
     axes.text(x + width / 2, y, text, rotation=rotation, zorder=4, **TEXT)
 
 
 def _arrow(axes: Axes, *points: tuple[float, float], colour: str = "black") -> None:
     """A line through points with a head at the last one."""
     if len(points) > 2:
-        axes.plot(*zip(*points[:-1], strict=True), color=colour, linewidth=0.8, zorder=2, solid_capstyle="butt")
+        axes.plot(
+            *zip(*points[:-1], strict=True), color=colour, linewidth=0.8, zorder=2, solid_capstyle="butt"
+        )
     axes.add_patch(FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>", mutation_scale=6, linewidth=0.8,
                                    shrinkA=0, shrinkB=0, color=colour, zorder=2.5))  # fmt: skip
 
 
 def _frame(axes: Axes, x: float, width: float, title: str) -> None:
-    axes.add_patch(Rectangle((x, 0.64), width, 2.32, fill=False, edgecolor=GREY, linestyle=(0, (4, 3)), linewidth=0.7))
-    axes.text(x + width - 0.06, 2.88, title, ha="right", va="center", fontsize=7.5, color="#444444", style="italic")
+    axes.add_patch(
+        Rectangle((x, 0.64), width, 2.32, fill=False, edgecolor=GREY, linestyle=(0, (4, 3)), linewidth=0.7)
+    )
+    axes.text(
+        x + width - 0.06, 2.88, title, ha="right", va="center", fontsize=7.5, color="#444444", style="italic"
+    )
 
 
 def _transmitter(axes: Axes) -> None:
@@ -59,7 +79,15 @@ def _transmitter(axes: Axes) -> None:
         axes.text(2.90, y + 0.09, f"$f_{{{name}}}$", **TEXT)
     axes.text(1.79, 1.32, "$\\vdots$", **TEXT)
     axes.text(2.50, 1.32, "$\\vdots$", **TEXT)
-    _box(axes, 3.06, middle, 0.62, 1.36, "segments\n$1 \\ldots G$\n\nnearest of\n$K$ codes\nin each\ncodebook", TRAINED)
+    _box(
+        axes,
+        3.06,
+        middle,
+        0.62,
+        1.36,
+        "segments\n$1 \\ldots G$\n\nnearest of\n$K$ codes\nin each\ncodebook",
+        TRAINED,
+    )
 
 
 def _link_and_receiver(axes: Axes) -> None:
@@ -78,7 +106,9 @@ def _link_and_receiver(axes: Axes) -> None:
         centre = (left + right) / 2 - 0.02
         axes.plot([left, centre], [deep, deep], color="black", linewidth=0.8, zorder=2)
         _arrow(axes, (centre, deep), (right, deep))
-        axes.add_patch(Circle((centre, deep), 0.055, facecolor="white", edgecolor="black", linewidth=0.7, zorder=3))
+        axes.add_patch(
+            Circle((centre, deep), 0.055, facecolor="white", edgecolor="black", linewidth=0.7, zorder=3)
+        )
         axes.plot([centre - 0.03, centre + 0.03], [deep, deep], color="black", linewidth=0.7, zorder=4)
         axes.plot([centre, centre], [deep - 0.03, deep + 0.03], color="black", linewidth=0.7, zorder=4)
         _arrow(axes, (5.16, LANES[lane]), (centre, LANES[lane]), (centre, deep + 0.055))

@@ -1,8 +1,8 @@
 """Figures about the answer match rate (AMR), the house's plotting style, and how a figure is saved.
 
 Every figure is a pure function of tables: no state, no date, no random number, so the bytes of its PDF and
-PNG depend on the tables alone. Sizes are print sizes of an IEEE page (column 3.5 in, text 7.16 in), no
-text is below 7 pt, colours are Okabe and Ito's (colour-blind safe) and never the only mark of a series.
+PNG depend on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 pt, colours are
+Okabe and Ito's (colour-blind safe) and never the only mark of a series.
 Other rooms: `diagram.py` (the system), `pictures.py` (images, maps), `curves.py` (training, codebooks).
 """
 
@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -24,7 +25,7 @@ from uoisc.bootstrap import nearest_bits
 from uoisc.errors import ResultsError
 from uoisc.results import JUDGES, SEEN, UNSEEN, headline, written_aside
 
-COLUMN, PAGE = 3.5, 7.16  # inches
+PAGE = 7.16  # inches, the width of an IEEE page's text
 LABELS = {  # the one place where a name in the tables becomes a name in a figure; its order is the row order
     "uoisc": "UO-ISC (FiLM)",
     "no_alignment": "without alignment",
@@ -53,11 +54,18 @@ LABELS = {  # the one place where a name in the tables becomes a name in a figur
 BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")  # fmt: skip
 GREY = "#777777"
-LOOKS = {"uoisc": (BLUE, "o"), "no_alignment": (RED, "s"), "query_aware": (GREEN, "^"), "adaptive": (BLACK, "D"),
-         "uniform": (ORANGE, "v"), "no_llava": (SKY, "P"), "no_alignment_no_llava": (PINK, "X"),
-         "plain_vq": ("#8C6D31", "h")}  # fmt: skip
+LOOKS = {
+    "uoisc": (BLUE, "o"),
+    "no_alignment": (RED, "s"),
+    "query_aware": (GREEN, "^"),
+    "adaptive": (BLACK, "D"),
+    "uniform": (ORANGE, "v"),
+    "no_llava": (SKY, "P"),
+    "no_alignment_no_llava": (PINK, "X"),
+    "plain_vq": ("#8C6D31", "h"),
+}
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
-SHIFT = 1.015  # series stand this factor of the rate apart, so that intervals at one rate do not cover each other
+SHIFT = 1.015  # series stand this factor of the rate apart, so that their intervals do not cover each other
 MAIN = ("uoisc", "no_alignment", "query_aware", "adaptive", "uniform")
 STYLE = sns.axes_style("ticks") | {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5, "axes.titlesize": 8,
@@ -93,7 +101,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
-    """Writes `name.pdf` and `name.png` (300 dpi) into `folder`, atomically and without dates; returns the paths."""
+    """Writes `name.pdf` and `name.png` (300 dpi), atomically and without dates; returns the paths."""
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
     paths = Path(folder) / f"{name}.pdf", Path(folder) / f"{name}.png"
     with mpl.rc_context(STYLE):
@@ -125,11 +133,20 @@ def at_rate(summary: pd.DataFrame, bits: float) -> pd.DataFrame:
     return summary[summary["bits"] == summary["variant"].map(nearest)]
 
 
-def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, str], sideways: bool = False) -> None:
+def with_interval(
+    axes: Axes, across: float, row: pd.Series, look: tuple[str, str], sideways: bool = False
+) -> None:
     """A value with its 95 % interval; `sideways` puts the value on the horizontal axis."""
     spread = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
     colour, marker = look
-    style = {"color": colour, "marker": marker, "markersize": 3.6, "elinewidth": 1, "capsize": 1.6, "linestyle": ""}
+    style = {
+        "color": colour,
+        "marker": marker,
+        "markersize": 3.6,
+        "elinewidth": 1,
+        "capsize": 1.6,
+        "linestyle": "",
+    }
     if sideways:
         axes.errorbar([row["value"]], [across], xerr=spread, **style)
     else:
@@ -140,6 +157,19 @@ def count_of(rows: pd.DataFrame) -> str:
     """The number of queries behind some rows: `n = 1000`, or a range where it differs."""
     low, high = int(rows["n"].min()), int(rows["n"].max())
     return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
+    """A legend's entry for a variant."""
+    colour, marker = LOOKS.get(variant, (GREY, "."))
+    return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label(variant) + more)
+
+
+def legend_below(figure: Figure, handles: list[Artist], floor: str = ":") -> None:
+    """A legend under the panels, three entries a row, the floor last; `floor`: its line style or marker."""
+    mark = {"linestyle": floor} if floor == ":" else {"marker": floor, "linestyle": "", "markeredgewidth": 1}
+    handles = [*handles, Line2D([], [], color=BLACK, label="floor: blank image", **mark)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
 @styled
@@ -160,37 +190,38 @@ def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
         floors = rows_of(table, metric="amr_floor", split=split)
         for judge, shift in zip(JUDGES, (-0.17, 0.17), strict=True):
             for _, row in rows[rows["judge"] == judge].iterrows():
-                with_interval(axes, variants.index(row["variant"]) + shift, row, JUDGE_LOOKS[judge], sideways=True)
+                place = variants.index(row["variant"]) + shift
+                with_interval(axes, place, row, JUDGE_LOOKS[judge], sideways=True)
             for _, row in floors[floors["judge"] == judge].iterrows():
-                axes.plot([row["value"]], [variants.index(row["variant"]) + shift], marker="|", color=BLACK,
-                          markersize=6, markeredgewidth=1)  # fmt: skip
-        axes.set(title=f"{label(split)} ({count_of(rows)} queries)", xlabel="answer match rate (95 % interval)")
+                place = variants.index(row["variant"]) + shift
+                axes.plot([row["value"]], [place], "|", color=BLACK, markersize=6, markeredgewidth=1)
+        axes.set_title(f"{label(split)} ({count_of(rows)} queries)")
+        axes.set_xlabel("answer match rate (95 % interval)")
         axes.grid(axis="x")
     bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
     panels[0].set_yticks(range(len(variants)), [f"{label(v)}, {bits[v]:g} bits" for v in variants])
     panels[0].set_ylim(len(variants) - 0.5, -0.5)
-    handles = [Line2D([], [], color=c, marker=m, markersize=4, label=label(j)) for j, (c, m) in JUDGE_LOOKS.items()]
-    handles.append(Line2D([], [], color=BLACK, marker="|", linestyle="", markeredgewidth=1, label="floor: blank image"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    keys = [Line2D([], [], color=c, marker=m, label=label(j)) for j, (c, m) in JUDGE_LOOKS.items()]
+    legend_below(figure, keys, floor="|")
     return figure
 
 
 @styled
 def amr_against_rate(summary: pd.DataFrame) -> Figure:
-    """AMR against bits an image for the variants with two rates or more; one panel a split and judge."""
+    """AMR against bits an image for the main variants with two rates or more; one panel a split and judge."""
     rows = rows_of(headline(summary), metric="amr")
     several = rows.groupby("variant")["bits"].nunique()
-    variants = [v for v in in_order(rows["variant"]) if several[v] > 1]
-    figure = Figure(figsize=(PAGE, 3.5), layout="constrained")
+    variants = [v for v in MAIN if several.get(v, 0) > 1]
+    shifts = SHIFT ** (np.arange(len(variants)) - (len(variants) - 1) / 2)
+    figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in (UNSEEN, SEEN)], strict=True):
         panel = rows_of(rows, judge=judge, split=split)
-        for variant, shift in zip(variants, SHIFT ** np.arange(-len(variants) / 2, len(variants) / 2), strict=False):
+        for variant, shift in zip(variants, shifts, strict=True):
             line = panel[panel["variant"] == variant].sort_values("bits")
-            look = LOOKS.get(variant, (GREY, "."))
-            axes.plot(line["bits"] * shift, line["value"], color=look[0])
+            axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
             for _, row in line.iterrows():
-                with_interval(axes, row["bits"] * shift, row, look)
+                with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
         floor = rows_of(headline(summary), metric="amr_floor", judge=judge, split=split)["value"].mean()
         axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
         axes.set_title(f"{label(split)}, {label(judge)} ({count_of(panel)})")
@@ -203,10 +234,7 @@ def amr_against_rate(summary: pd.DataFrame) -> Figure:
     for bottom, left in zip(grid[1], grid[:, 0], strict=True):
         bottom.set_xlabel("bits an image (nominal)")
         left.set_ylabel("AMR (95 % interval)")
-    handles = [Line2D([], [], color=LOOKS.get(v, (GREY, "."))[0], marker=LOOKS.get(v, (GREY, "."))[1], label=label(v))
-               for v in variants]  # fmt: skip
-    handles.append(Line2D([], [], color=BLACK, linestyle=":", label="floor: blank image"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend_below(figure, [variant_key(v) for v in variants])
     return figure
 
 
@@ -218,7 +246,7 @@ def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -
     types = in_order([m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")])
     variants = [v for v in MAIN if v in set(table["variant"])]
     shifts = np.linspace(-0.3, 0.3, len(variants))
-    figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
         ticks = []
@@ -235,8 +263,5 @@ def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -
         axes.grid(axis="y")
     panels[0].set_ylabel("answer match rate\n(95 % interval)")
     bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
-    handles = [Line2D([], [], color=LOOKS[v][0], marker=LOOKS[v][1], linestyle="", label=f"{label(v)}, {bits[v]:g} bits")
-               for v in variants]  # fmt: skip
-    handles.append(Line2D([], [], color=BLACK, linestyle=":", label="floor: blank image"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend_below(figure, [variant_key(v, line="", more=f", {bits[v]:g} bits") for v in variants])
     return figure

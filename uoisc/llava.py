@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from uoisc.clip import PatchConv
 from uoisc.errors import CheckpointError
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -29,6 +30,8 @@ class FrozenLlava(nn.Module):
     def __init__(self, model, processor):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        embeddings = model.model.vision_tower.embeddings
+        embeddings.patch_embedding = PatchConv.of(embeddings.patch_embedding)
         self.processor = processor
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
         image = processor.image_processor
@@ -60,6 +63,22 @@ class FrozenLlava(nn.Module):
         batch = self.processor.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
         device = self.mean.device
         return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+
+    def tokenize_answered(
+        self, queries: list[str], answers: list[str]
+    ) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"], Int[Tensor, "B L"]]:
+        """As `tokenize`, each query followed by its answer and the end token; labels are -100 outside the answer."""
+        tokenizer = self.processor.tokenizer
+        ids, mask = self.tokenize(queries)
+        ends = [tokenizer(a, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for a in answers]
+        longest = max(map(len, ends))
+        tail = torch.full((len(ends), longest), tokenizer.pad_token_id)
+        kept = torch.zeros(len(ends), longest, dtype=torch.bool)
+        for row, end in enumerate(ends):
+            tail[row, : len(end)], kept[row, : len(end)] = torch.tensor(end), True
+        tail, kept = tail.to(ids.device), kept.to(ids.device)
+        labels = torch.cat([torch.full_like(ids, -100), tail.masked_fill(~kept, -100)], dim=1)
+        return torch.cat([ids, tail], dim=1), torch.cat([mask, kept], dim=1), labels
 
     def pixels(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
         """Images in [0, 1] as the processor would prepare them, differentiably: resize (bicubic), normalise."""

@@ -66,8 +66,12 @@ def intent_loss(
 def answer_loss(
     llava: FrozenLlava, x_hat: Float[Tensor, "B 3 H W"], queries: list[str], answers: list[str]
 ) -> Float[Tensor, ""]:
-    """The alternative intent loss (ours): cross-entropy of the source's answers given the reconstruction, in nats."""
-    return llava.answer_cross_entropy(x_hat, queries, answers)
+    """The alternative intent loss (ours): cross-entropy of the source's answers given x_hat, in nats a token."""
+    ids, mask, labels = llava.tokenize_answered(queries, answers)
+    logits = llava.model(
+        input_ids=ids, attention_mask=mask.long(), pixel_values=llava.pixels(x_hat), use_cache=False
+    ).logits  # (B, L, vocabulary)
+    return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
 
 
 def critic_loss(

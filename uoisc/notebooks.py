@@ -41,6 +41,29 @@ def find(name: str) -> Path:
     return path
 
 
+def code_cells(name: str) -> list:
+    """A notebook's code cells that hold any code, in order.
+
+    Raises:
+        NotebookError: no such notebook, or a file that is none.
+    """
+    import nbformat
+
+    path = find(name)
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except nbformat.reader.NotJSONError:
+        raise NotebookError(f"{path} is not a notebook: restore it, e.g. `git checkout {path}`") from None
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def declared_parameters(name: str) -> set[str]:
+    """Names that a notebook's cell with the tag `parameters` assigns."""
+    tagged = [cell.source for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
+    assignments = [line for line in ast.parse("\n".join(tagged)).body if isinstance(line, ast.Assign)]
+    return {target.id for line in assignments for target in line.targets if isinstance(target, ast.Name)}
+
+
 def run_notebook(name: str, profile: str, variant: str | None = None, seed: int | None = None) -> Path:
     """Execute one notebook from the first cell to the last, its prints passed on as they come.
 
@@ -49,27 +72,31 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         profile: handed to the notebook's `parameters` cell, like `variant` and `seed` where they are given.
 
     Returns:
-        Path of the executed copy, `build/executed/PROFILE/NAME[-VARIANT].ipynb`; it appears when every cell ran.
+        Path of the executed copy, `build/executed/PROFILE/NAME[-VARIANT].ipynb`; there when every cell ran.
 
     Raises:
         NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell
             comes through with its own message alone; anything else names the cell and the partial copy.
     """
-    import papermill  # a second of import time that `uoisc --help` does without
-
-    source = find(name)
     given = {"profile": profile, "variant": variant, "seed": seed}
     parameters = {key: value for key, value in given.items() if value is not None}
-    _check_declared(name, set(parameters), set(papermill.inspect_notebook(source)))
+    # papermill only warns of a parameter that nothing reads
+    if unread := sorted(set(parameters) - (declared := declared_parameters(name))):
+        raise NotebookError(
+            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
+            f"{', '.join(sorted(declared)) or 'nothing'}"
+        )
+    import papermill  # a second of import time that a refusal does without
 
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            source,
+            find(name),
             partial.resolve(),
             parameters,
+            language="python",
             kernel_name="python3",  # this environment's, whatever kernel the file names
             cwd=NOTEBOOKS.resolve(),
             progress_bar=False,
@@ -84,44 +111,25 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     return executed
 
 
-def _check_declared(name: str, wanted: set[str], declared: set[str]) -> None:
-    """Papermill only warns of a parameter that nothing reads; here it is an error."""
-    if unread := sorted(wanted - declared):
-        raise NotebookError(
-            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
-            f"{', '.join(sorted(declared)) or 'nothing'}"
-        )
-
-
 def _what_failed(name: str, error: Exception, partial: Path) -> str:
     """One line from a papermill execution error."""
     kind = getattr(errors, error.ename, None)
     if isinstance(kind, type) and issubclass(kind, UoiscError):
         return str(error.evalue)
     reason = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
-    return f"{name} stopped at cell {error.exec_count}: {reason} (traceback in {partial})"
+    return f"{name} stopped at In [{error.exec_count}]: {reason} (traceback in {partial})"
 
 
 def export_code(name: str) -> Path:
     """Write a notebook's code cells, and nothing else, to `build/nbsrc/NAME.py`.
 
     Re-running or re-saving a notebook leaves these bytes alone, so DVC re-runs a stage only for changed code.
-
-    Raises:
-        NotebookError: no such notebook, or a file that is none.
     """
-    import nbformat
-
-    path = find(name)
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except nbformat.reader.NotJSONError:
-        raise NotebookError(f"{path} is not a notebook: restore it, e.g. `git checkout {path}`") from None
-    cells = [cell.source.strip() for cell in notebook.cells if cell.cell_type == "code"]
+    text = "".join(f"# %%\n{cell.source.strip()}\n\n" for cell in code_cells(name))
     target = SOURCES / f"{name}.py"
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_suffix(".partial")
-    aside.write_text("".join(f"# %%\n{cell}\n\n" for cell in cells if cell), encoding="utf-8")
+    aside.write_text(text, encoding="utf-8")
     os.replace(aside, target)
     return target
 

@@ -13,7 +13,17 @@ from uoisc.results import missing, written_aside
 PAPER = Path(__file__).resolve().parent.parent / "paper"
 FIGURES = ("system_diagram", "visual_comparison", "amr_by_method", "amr_against_rate", "amr_by_type",
            "relevance_maps", "training_curves", "codebook_use")  # fmt: skip
-TABLES = ("main", "ablations", "fair_chance", "foundation", "data_card", "settings", "numbers", "pairs", "claims")
+TABLES = (
+    "main",
+    "ablations",
+    "fair_chance",
+    "foundation",
+    "data_card",
+    "settings",
+    "numbers",
+    "pairs",
+    "claims",
+)
 
 
 def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Path | None = None) -> Path:
@@ -27,7 +37,11 @@ def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Pat
     Raises: ResultsError when an input lacks, UoiscError with typst's one line when the text does not compile
         (a number that it looks up is not in the tables, for instance).
     """
-    folders = {"results": Path(results_dir), "tables": tables or PAPER / "tables", "figures": figures or PAPER / "figures"}
+    folders = {
+        "results": Path(results_dir),
+        "tables": tables or PAPER / "tables",
+        "figures": figures or PAPER / "figures",
+    }
     folders = {name: Path(folder).resolve() for name, folder in folders.items()}
     needed = [folders["results"] / "claims.json"]
     needed += [folders["tables"] / f"{name}.csv" for name in TABLES]
@@ -39,7 +53,9 @@ def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Pat
     root = Path(os.path.commonpath([PAPER, *folders.values()]))
     inputs = {name: "/" + folder.relative_to(root).as_posix() for name, folder in folders.items()}
     try:
-        pdf = typst.compile(PAPER / "paper.typ", root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=0)
+        pdf = typst.compile(
+            PAPER / "paper.typ", root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=0
+        )
     except typst.TypstError as error:
         raise UoiscError(f"paper/paper.typ does not compile: {' '.join(str(error).split())}") from error
     with written_aside(Path(out)) as aside:

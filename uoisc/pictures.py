@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from uoisc.figures import COLUMN, GREEN, PAGE, RED, label, styled
+from uoisc.figures import GREEN, PAGE, RED, label, styled
 from uoisc.results import missing, read_json, write_json, written_aside
 
 PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
@@ -99,11 +99,17 @@ def _answer(axes: Axes, answer: str, match: bool | None) -> None:
 @styled
 def visual_comparison(examples: Examples) -> Figure:
     """Input and five reconstructions of each query, with the judge's answer and the bits under each."""
-    size, gap, margin, row_height, head, foot = 0.94, 0.09, 1.03, 1.27, 0.18, 0.31
+    size, gap, margin, row_height, head, foot = 0.9, 0.13, 1.03, 1.22, 0.18, 0.31
     count = len(examples.rows)
     figure = Figure(figsize=(PAGE, head + count * row_height + foot))
     for c, panel in enumerate(PANELS):
-        _write(figure, margin + c * (size + gap) + size / 2, foot + count * row_height + 0.05, label(panel), ha="center")
+        _write(
+            figure,
+            margin + c * (size + gap) + size / 2,
+            foot + count * row_height + 0.05,
+            label(panel),
+            ha="center",
+        )
     for r, row in enumerate(examples.rows):
         bottom = foot + (count - 1 - r) * row_height + 0.18
         query = "\n".join(textwrap.wrap(f"“{row['query']}?”", 15))
@@ -116,8 +122,8 @@ def visual_comparison(examples: Examples) -> Figure:
             is_source = panel == "source"
             axes.set_title("" if is_source else f"{seen['bits']:g} bits", fontsize=7, pad=2)
             _answer(axes, seen["answer"], None if is_source else seen["match"])
-    note = f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not.\n{ATTRIBUTION}"
-    _write(figure, 0.02, 0.04, note, fontsize=7, linespacing=1.1)
+    note = f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not."
+    _write(figure, 0.02, 0.04, f"{note}\n{ATTRIBUTION}", fontsize=7, linespacing=1.1)
     return figure
 
 
@@ -125,23 +131,30 @@ def visual_comparison(examples: Examples) -> Figure:
 def relevance_maps(examples: Examples) -> Figure:
     """One scene under several queries: CLIP's relevance, the tokens sent in full, what the receiver sees."""
     maps, height = examples.maps, examples.scene.shape[0]
-    size, gap, row_height, head, foot = 0.83, 0.06, 1.23, 0.14, 0.28
-    count = len(maps["queries"])
-    figure = Figure(figsize=(COLUMN, head + count * row_height + foot))
-    for c, title in enumerate(("scene", "relevance", "tokens in full", f"{maps['bits']:g} bits")):
-        _write(figure, c * (size + gap) + size / 2, foot + count * row_height + 0.02, title, ha="center")
+    count, gap, between, bottom = len(maps["queries"]), 0.04, 0.12, 0.34
+    size = (PAGE - count * (2 * gap + between)) / (1 + 3 * count)
+    figure = Figure(figsize=(PAGE, bottom + size + 0.2))
+    extent = (0, height, height, 0)  # token maps lie over the scene, whatever their grid
+    scene = _frame(figure, 0.0, bottom, size)
+    scene.imshow(examples.scene, interpolation="nearest", extent=extent)
+    scene.set_xlabel("scene", labelpad=2)
     for q, query in enumerate(maps["queries"]):
-        bottom = foot + (count - 1 - q) * row_height + 0.2
-        _write(figure, 0.02, bottom + size + 0.05, f"“{query}?”", style="italic")
-        panels = [_frame(figure, c * (size + gap), bottom, size) for c in range(4)]
-        extent = (0, height, height, 0)  # token maps lie over the scene, whatever their grid
-        for axes, image in ((panels[0], examples.scene), (panels[2], examples.scene), (panels[3], examples.reconstruction[q])):
-            axes.imshow(image, interpolation="nearest", extent=extent)
-        panels[1].imshow(examples.relevance[q], cmap="cividis", interpolation="nearest", extent=extent)
+        left = size + between + q * (3 * size + 2 * gap + between)
+        _write(figure, left, bottom + size + 0.06, f"“{query}?”", style="italic")
+        ranked, sent, received = (_frame(figure, left + c * (size + gap), bottom, size) for c in range(3))
+        ranked.imshow(examples.relevance[q], cmap="cividis", interpolation="nearest", extent=extent)
+        ranked.set_xlabel("relevance", labelpad=2)
+        sent.imshow(examples.scene, interpolation="nearest", extent=extent)
         veil = np.where(examples.selected[q][..., None], [0, 0, 0, 0.0], [1, 1, 1, 0.8])
-        panels[2].imshow(veil, interpolation="nearest", extent=extent)
-        panels[1].set_xlabel("yellow: high", labelpad=2)
-        panels[2].set_xlabel(f"{int(examples.selected[q].sum())} of {examples.selected[q].size}", labelpad=2)
-        _answer(panels[3], maps["answers"][q], maps["matches"][q])
-    _write(figure, 0.02, 0.04, "\n".join(textwrap.wrap(ATTRIBUTION, 56)), fontsize=7, linespacing=1.1)
+        sent.imshow(veil, interpolation="nearest", extent=extent)
+        sent.set_xlabel(f"{int(examples.selected[q].sum())} of {examples.selected[q].size}", labelpad=2)
+        received.imshow(examples.reconstruction[q], interpolation="nearest", extent=extent)
+        _answer(received, maps["answers"][q], maps["matches"][q])
+    _write(
+        figure,
+        0.02,
+        0.04,
+        f"Yellow: most relevant. Received: {maps['bits']:g} bits. {ATTRIBUTION}",
+        fontsize=7,
+    )
     return figure

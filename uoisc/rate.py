@@ -14,10 +14,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
+def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B N"]:
+    """Which tokens are the `top` most relevant ones."""
+    best = relevance.topk(top, dim=1).indices
+    return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, best, True)
+
+
 class FixedRate:
     """Every token sends every segment at every tap: M N G log2 K bits (paper)."""
-
-    needs_relevance = False
 
     def __init__(self, taps: int, tokens: int, segments: int, codes: int):
         self.bits = taps * tokens * segments * math.log2(codes)
@@ -33,21 +37,14 @@ class RankedRate:
     bits = top M G log2 K + (N - top) log2 K + ceil(log2 C(N, top)), the last for the map.
     """
 
-    needs_relevance = True
-
     def __init__(self, taps: int, tokens: int, segments: int, codes: int, top: int):
         self.taps, self.segments, self.top = taps, segments, top
         per_segment = math.log2(codes)
         self.map_bits = math.ceil(math.log2(math.comb(tokens, top)))
         self.bits = (top * taps * segments + tokens - top) * per_segment + self.map_bits
 
-    def ranked(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
-        """The `top` most relevant tokens."""
-        top = relevance.topk(self.top, dim=1).indices
-        return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, top, True)
-
     def sent(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B M N G"]:
         """Which segments are sent."""
-        sent = self.ranked(relevance)[:, None, :, None].repeat(1, self.taps, 1, self.segments)
+        sent = ranked_tokens(relevance, self.top)[:, None, :, None].repeat(1, self.taps, 1, self.segments)
         sent[:, -1, :, 0] = True
         return sent

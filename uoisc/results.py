@@ -61,7 +61,9 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     if not path.exists():
         raise missing(path)
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
+        table = (
+            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
+        )
     except (ValueError, OSError) as error:  # pandas and pyarrow raise their own kinds of both
         raise missing(path, f"cannot be read ({str(error).splitlines()[0]})") from error
     lacking = [column for column in COLUMNS[name] if column not in table.columns]
@@ -84,7 +86,7 @@ def read_json(folder: Path, name: str) -> Any:
         raise missing(path, f"is no JSON ({error.msg}, line {error.lineno})") from error
 
 
-def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float, str, str]]) -> None:
+def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float | int, str, str]]) -> None:
     """Every expected (variant, bits, split, judge) is there, on the same queries as all others of its split.
 
     Raises: ResultsError that names the first missing group and counts the others.
@@ -146,8 +148,10 @@ def _rounded(content: Any) -> Any:
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """One seed a row group: the mean over seeds (`POOLED`) where there is one, else the lowest seed's rows."""
+    """Rows of one seed a group: the mean over seeds (`POOLED`) where there is one, else the lowest seed."""
     keys = [c for c in ("variant", "reference", "bits", "split", "judge", "metric") if c in table.columns]
     order = table["seed"].where(table["seed"] != POOLED, "")  # sorts before every number
-    chosen = table.assign(_order=order).sort_values("_order", kind="stable").drop_duplicates(keys).sort_index()
+    chosen = (
+        table.assign(_order=order).sort_values("_order", kind="stable").drop_duplicates(keys).sort_index()
+    )
     return chosen.drop(columns="_order")

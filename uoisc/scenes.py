@@ -6,9 +6,9 @@ question are asked; each is balanced so that a constant answer scores at chance:
 | type      | query                               | answer               | chance |
 |-----------|-------------------------------------|----------------------|--------|
 | existence | is there a lion                     | yes, no              | 1/2    |
-| place     | where is the lion                   | top left ... centre  | 1/9    |
+| place     | where is the lion                   | upper left ...     | 1/9    |
 | colour    | what colour is behind the lion      | one of 8 colours     | 1/8    |
-| what      | what is at the top left             | the object's name    | 1/objects |
+| what      | what is at the upper left            | the object's name    | 1/objects |
 | count     | how many animals are there          | 1 2 3 4              | 1/4    |
 
 Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither can be downloaded).
@@ -31,7 +31,8 @@ GRID = 3  # tiles a side
 TILES = GRID * GRID
 MAX_OBJECTS = 5
 MAX_COUNT = 4
-PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
+# No place's name holds another's: the answer rules accept a part of a name for "where".
+PLACES = tuple(f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "centre", "right"))
 COLOURS = {
     "red": (214, 69, 65),
     "orange": (240, 150, 60),
@@ -159,23 +160,23 @@ class World:
         """A question of type `kind` about scene `row`, whose object is one of `subjects` (all if None)."""
         subjects = np.ones(len(self.names), dtype=bool) if subjects is None else subjects
         tiles = scenes.objects[row]
-        occupied = np.flatnonzero((tiles >= 0) & subjects[tiles])
-        tile = int(rng.choice(occupied))
-        subject = int(tiles[tile])
+        tile = int(rng.choice(np.flatnonzero((tiles >= 0) & subjects[tiles])))
         if kind == "existence" and rng.random() < 0.5:
             absent = subjects.copy()
             absent[tiles[tiles >= 0]] = False
-            subject = int(rng.choice(np.flatnonzero(absent)))
-            name = self.names[subject]
+            name = self.names[int(rng.choice(np.flatnonzero(absent)))]
             return Query(row, kind, f"is there {article(name)} {name}", "no", name, ())
-        name = self.names[subject]
+        return self.ask_about(scenes, row, kind, tile)
+
+    def ask_about(self, scenes: Scenes, row: int, kind: str, tile: int) -> Query:
+        """A question of type `kind` about what stands in an occupied tile of scene `row`."""
+        tiles = scenes.objects[row]
         if kind == "count":
             members = np.flatnonzero((tiles >= 0) & (self.category_of[tiles] == scenes.focus[row]))
             category = self.categories[scenes.focus[row]]
-            return Query(
-                row, kind, f"how many {plural(category)} are there", str(len(members)), category, tuple(members.tolist())
-            )
-        colour = tuple(COLOURS)[scenes.colours[row, tile]]
+            text = f"how many {plural(category)} are there"
+            return Query(row, kind, text, str(len(members)), category, tuple(members.tolist()))
+        name, colour = self.names[tiles[tile]], tuple(COLOURS)[scenes.colours[row, tile]]
         text, truth = {
             "existence": (f"is there {article(name)} {name}", "yes"),
             "place": (f"where is the {name}", PLACES[tile]),

@@ -57,7 +57,7 @@ class _Lookup:
 
 
 def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
-    """C1's table: the main variants at each of their rates, AMR with intervals, and all that AMR needs beside it."""
+    """C1's table: the main variants at each rate, AMR with intervals, and all that AMR needs beside it."""
     of = _Lookup(summary, ["variant", "bits", "split", "judge", "metric"])
     llava, independent = JUDGES
     rows = []
@@ -82,7 +82,7 @@ def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def against(differences: pd.DataFrame, variants: list[str], reference: str) -> pd.DataFrame:
-    """Variants less one reference at the tightest rate, both judges on unseen and the independent one on seen."""
+    """Variants less one reference at the tightest rate: both judges on unseen, one on seen objects."""
     ours = headline(differences[differences["reference"] == reference])
     of = _Lookup(ours, ["variant", "bits", "split", "judge"])
     rows = []
@@ -90,8 +90,10 @@ def against(differences: pd.DataFrame, variants: list[str], reference: str) -> p
         bits = ours[ours["variant"] == variant]["bits"].min()
         if pd.isna(bits):
             continue
-        llava, independent, seen = ((variant, bits, split, judge) for split, judge in (
-            (UNSEEN, JUDGES[0]), (UNSEEN, JUDGES[1]), (SEEN, JUDGES[1])))  # fmt: skip
+        llava, independent, seen = (
+            (variant, bits, split, judge)
+            for split, judge in ((UNSEEN, JUDGES[0]), (UNSEEN, JUDGES[1]), (SEEN, JUDGES[1]))
+        )
         rows.append({
             "method": label(variant), "bits": f"{bits:g}",
             "unseen, LLaVA": of(*llava, prefix="difference", signed=True),
@@ -100,7 +102,9 @@ def against(differences: pd.DataFrame, variants: list[str], reference: str) -> p
             "seen, independent": of(*seen, prefix="difference", signed=True),
         })  # fmt: skip
     if not rows:
-        raise ResultsError(f"differences.csv has no rows against {reference}; run `make repro` again (stage evaluation)")
+        raise ResultsError(
+            f"differences.csv has no rows against {reference}; run `make repro` again (stage evaluation)"
+        )
     return pd.DataFrame(rows)
 
 
@@ -118,12 +122,17 @@ def fair_chance(differences: pd.DataFrame) -> pd.DataFrame:
 
 def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
     """The column `rate`: 0 for a variant's tightest rate, 1 for the next, ..."""
-    ranks = {v: {bits: str(i) for i, bits in enumerate(sorted(rows["bits"].unique()))} for v, rows in table.groupby("variant")}
-    return table.assign(rate=[ranks[v][bits] for v, bits in table[["variant", "bits"]].itertuples(index=False)])
+    ranks = {
+        v: {bits: str(i) for i, bits in enumerate(sorted(rows["bits"].unique()))}
+        for v, rows in table.groupby("variant")
+    }
+    return table.assign(
+        rate=[ranks[v][bits] for v, bits in table[["variant", "bits"]].itertuples(index=False)]
+    )
 
 
 def numbers(summary: pd.DataFrame) -> pd.DataFrame:
-    """Every metric over all question types, as text for the paper's prose; `rate` counts from the tightest."""
+    """Every metric over all question types, as text for the prose; `rate` counts from the tightest."""
     table = headline(summary)
     table = _with_rate(table[~table["metric"].str.contains(":")])
     shown = [interval(*row) for row in table[["value", "low", "high"]].to_numpy()]
@@ -131,12 +140,18 @@ def numbers(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs(differences: pd.DataFrame) -> pd.DataFrame:
-    """Every paired difference as text for the paper's prose; `sign` says on which side of zero its interval lies."""
+    """Every paired difference as text for the prose; `sign`: on which side of zero its interval lies."""
     table = _with_rate(headline(differences))
-    absolute, relative = ([interval(*row, percent=percent, signed=True) for row in table[columns].to_numpy()]
-                          for percent, columns in ((False, ["difference", "difference_low", "difference_high"]),
-                                                   (True, ["relative", "relative_low", "relative_high"])))  # fmt: skip
-    sign = np.where(table["difference_low"] > 0, "above", np.where(table["difference_high"] < 0, "below", "unclear"))
+    absolute, relative = (
+        [interval(*row, percent=percent, signed=True) for row in table[columns].to_numpy()]
+        for percent, columns in (
+            (False, ["difference", "difference_low", "difference_high"]),
+            (True, ["relative", "relative_low", "relative_high"]),
+        )
+    )
+    sign = np.where(
+        table["difference_low"] > 0, "above", np.where(table["difference_high"] < 0, "below", "unclear")
+    )
     keys = ["variant", "reference", "rate", "bits", "reference_bits", "split", "judge", "n"]
     return table[keys].assign(difference=absolute, relative=relative, sign=sign)
 
@@ -146,20 +161,26 @@ def foundation(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.assign(text=[interval(*row) for row in table[["value", "low", "high"]].to_numpy()])
     order = list(dict.fromkeys(table["metric"]))
     wide = shown.pivot_table(index="metric", columns="model", values="text", aggfunc="first").reindex(order)
-    models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(set(wide.columns) - {"clip", *JUDGES})
+    models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(
+        set(wide.columns) - {"clip", *JUDGES}
+    )
     names = {"clip": "CLIP", "llava": "LLaVA", "llava_independent": "independent judge"}
     wide.index = [metric.replace("_", " ").replace(":", ", ") for metric in wide.index]
     return wide[models].fillna(NONE).rename(columns=names).rename_axis("metric").reset_index()
 
 
 def data_card(table: pd.DataFrame) -> pd.DataFrame:
-    """Per question type, by split: questions, distinct answers, and (in brackets) the best constant answer's accuracy."""
+    """Per question type and split: questions, distinct answers, (the best constant answer's accuracy)."""
     rows = []
     for kind in in_order(table["type"]):
         row = {"type": label(kind)}
         for split in dict.fromkeys(table["split"]):
             counts = table[(table["type"] == kind) & (table["split"] == split)]["count"]
-            row[split] = f"{counts.sum():g}, {len(counts)} ({counts.max() / counts.sum():.2f})" if len(counts) else NONE
+            row[split] = (
+                f"{counts.sum():g}, {len(counts)} ({counts.max() / counts.sum():.2f})"
+                if len(counts)
+                else NONE
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -179,7 +200,9 @@ def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path) -> list[Path]:
+def write_tables(
+    results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path
+) -> list[Path]:
     """Writes every table as `folder/NAME.csv`; returns the paths.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
@@ -204,7 +227,9 @@ def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, cl
     return paths
 
 
-def readme_block(claim_rows: list[dict], claims_path: Path, minutes: Mapping[str, float] | None = None) -> str:
+def readme_block(
+    claim_rows: list[dict], claims_path: Path, minutes: Mapping[str, float] | None = None
+) -> str:
     """The README's table: figure, command, minutes, the paper's number, ours, verdict; a line a claim.
 
     Args:
@@ -213,10 +238,17 @@ def readme_block(claim_rows: list[dict], claims_path: Path, minutes: Mapping[str
         minutes: measured minutes by command; a dash where none is given.
     """
     by_id = {row["id"]: row for row in claim_rows}
-    lines = ["| figure | command | minutes | claim | paper | ours (95 % interval) | verdict |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| figure | command | minutes | claim | paper | ours (95 % interval) | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for entry in yaml.safe_load(Path(claims_path).read_text(encoding="utf-8")).get("figures", []):
         took = (minutes or {}).get(entry["command"])
-        start = [f"[{entry['shows']}]({entry['file']})", f"`{entry['command']}`", NONE if took is None else f"{took:g}"]
+        start = [
+            f"[{entry['shows']}]({entry['file']})",
+            f"`{entry['command']}`",
+            NONE if took is None else f"{took:g}",
+        ]
         unknown = [name for name in entry["claims"] if name not in by_id]
         if unknown:
             raise ConfigError(f"{claims_path}: figure {entry['file']}: no claim {', '.join(unknown)}")

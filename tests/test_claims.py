@@ -1,0 +1,134 @@
+"""Verdicts follow the numbers, each way; a flipped sign fails."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import synthetic_results as synthetic
+import yaml
+
+from uoisc import bootstrap, claims
+from uoisc.claims import NOT, NOT_TESTABLE, PARTLY, REPRODUCED, Claim, Evidence
+from uoisc.errors import ConfigError
+from uoisc.results import JUDGES
+
+CLAIMS = Path(__file__).resolve().parent.parent / "paper" / "claims.yaml"
+
+
+def judges(*intervals, bits=144.0, reference_bits=144.0):
+    """Evidence of the two judges from (value, low, high) each."""
+    return {j: Evidence(*i, 300, bits, reference_bits) for j, i in zip(JUDGES, intervals, strict=False)}
+
+
+STRONG, WEAK, SMALL = (0.30, 0.20, 0.40), (0.10, -0.05, 0.25), (0.10, 0.05, 0.15)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "paper", "verdict"),
+    [
+        (judges(STRONG, STRONG), 0.34, REPRODUCED),  # within the interval
+        (judges(STRONG, STRONG), 0.048, REPRODUCED),  # above the paper's figure
+        (judges(STRONG, SMALL), 0.34, PARTLY),  # one judge's size falls short
+        (judges(SMALL, SMALL), 0.34, PARTLY),
+        (judges(STRONG, WEAK), 0.10, PARTLY),  # one judge's interval includes zero
+        (judges(WEAK, WEAK), 0.048, NOT),
+        (judges(STRONG, (-0.01, -0.05, 0.03)), 0.048, NOT),  # the judges disagree on the sign
+        (judges(STRONG, STRONG), None, REPRODUCED),  # the paper gives no size
+        (judges(STRONG, WEAK), None, PARTLY),
+        (judges(STRONG), 0.34, NOT_TESTABLE),  # one judge lacks
+        ({}, 0.34, NOT_TESTABLE),
+        (judges(STRONG, STRONG, bits=160.0), 0.34, NOT_TESTABLE),  # paid for with more bits
+        (judges(STRONG, STRONG, bits=138.0), 0.34, REPRODUCED),
+        (judges(STRONG, STRONG, reference_bits=0.0), None, REPRODUCED),  # against the blank image
+    ],
+)
+def test_verdict_rule(evidence, paper, verdict):
+    assert claims.decide(evidence, paper) == verdict
+
+
+@pytest.mark.parametrize("numbers", [STRONG, SMALL, WEAK])
+def test_a_flipped_sign_is_never_reproduced(numbers):
+    value, low, high = numbers
+    assert claims.decide(judges((-value, -high, -low), (-value, -high, -low)), 0.048) == NOT
+
+
+@pytest.fixture(scope="module")
+def differences():
+    table = synthetic.answers(queries=300)
+    return bootstrap.differences(table, bootstrap.default_pairs(table))
+
+
+def by_id(differences):
+    return {row["id"]: row for row in claims.evaluate(claims.load_claims(CLAIMS), differences)}
+
+
+def test_claims_of_the_fixture(differences):
+    rows = by_id(differences)
+    assert all(
+        list(row) == ["id", "statement", "metric", "paper", "ours", "low", "high", "n", "verdict"]
+        for row in rows.values()
+    )
+    # adaptive keeps .80 where query-aware keeps .64; FiLM is within .02 of both of its rivals
+    assert rows["C1-selection-points"]["verdict"] == REPRODUCED
+    assert rows["C1-film-points"]["verdict"] == NOT
+    assert rows["C2-film-ratio"]["verdict"] == NOT
+    assert rows["L1"] | {"metric": ""} == {
+        "id": "L1",
+        "statement": rows["L1"]["statement"],
+        "metric": "",
+        "paper": None,
+        "ours": None,
+        "low": None,
+        "high": None,
+        "n": None,
+        "verdict": NOT_TESTABLE,
+    }
+    ours = differences[(differences.variant == "adaptive") & (differences.reference == "query_aware")]
+    ours = ours[(ours.split == "unseen") & (ours.judge == JUDGES[1]) & (ours.bits == 138)].iloc[0]
+    assert rows["C1-selection-points"]["ours"] == pytest.approx(ours.difference)
+    assert rows["C1-selection-ratio"]["ours"] == pytest.approx(ours.relative)
+    assert "138 against 144 bits" in rows["C1-selection-points"]["metric"]
+
+
+def test_flipping_every_difference_reproduces_nothing(differences):
+    flipped = differences.copy()
+    for kind in ("difference", "relative"):
+        flipped[kind] = -differences[kind]
+        flipped[f"{kind}_low"], flipped[f"{kind}_high"] = (
+            -differences[f"{kind}_high"],
+            -differences[f"{kind}_low"],
+        )
+    gained = {name for name, row in by_id(differences).items() if row["verdict"] in (REPRODUCED, PARTLY)}
+    assert {"C1-selection-points", "C3-film-preserves"} <= gained
+    assert {by_id(flipped)[name]["verdict"] for name in gained} == {NOT}
+
+
+def test_a_variant_that_was_not_evaluated_is_not_testable(differences):
+    rows = by_id(differences[differences.variant != "adaptive"])
+    assert rows["C2-selection-ratio"]["verdict"] == NOT_TESTABLE
+    assert rows["C2-selection-ratio"]["metric"].endswith("not evaluated")
+    assert rows["C2-film-ratio"]["verdict"] == NOT
+
+
+def test_rates_are_read_from_the_data(differences):
+    claim = Claim("x", "x", variant="uoisc", reference="no_alignment")
+    found = [
+        claims.gather(replace(claim, rate=rate), differences) for rate in ("tightest", "middle", "loosest")
+    ]
+    assert [{e.bits for e in judged.values()} for judged in found] == [{144.0}, {432.0}, set()]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spilt": "seen"}, "unknown or missing key spilt"),
+        ({"variant": None}, "unknown or missing key variant"),
+        ({"rate": "tight"}, "rate must be one of tightest, middle, loosest"),
+        ({"split": "unseen-seen", "reading": "relative"}, "absolute reading only"),
+    ],
+)
+def test_a_wrong_claim_is_named(tmp_path, change, message):
+    entry = {"id": "C9", "statement": "s", "variant": "uoisc", "reference": "blank"} | change
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [entry]}))
+    with pytest.raises(ConfigError, match=f"C9: .*{message}"):
+        claims.load_claims(tmp_path / "claims.yaml")

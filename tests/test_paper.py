@@ -1,0 +1,174 @@
+"""The paper and its tables: every number is looked up, the words follow the verdicts, the bytes repeat."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic_results as synthetic
+from test_figures import drawn
+
+from uoisc import claims, paper, provenance, results, tables
+from uoisc.errors import ConfigError, ResultsError, UoiscError
+
+ROOT = Path(__file__).resolve().parent.parent
+CLAIMS, PARAMS = ROOT / "paper" / "claims.yaml", ROOT / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Results, tables and figures of the synthetic fixture, in one folder."""
+    folder = synthetic.write(tmp_path_factory.mktemp("paper"))
+    claims.write_claims(folder, CLAIMS)
+    tables.write_tables(folder, folder / "tables", PARAMS, "small", CLAIMS)
+    (folder / "figures").mkdir()
+    for name in paper.FIGURES:
+        drawn(name).savefig(folder / "figures" / f"{name}.pdf")
+    return folder
+
+
+def build(folder: Path, out: str = "paper.pdf") -> bytes:
+    return paper.build(folder, folder / out, folder / "tables", folder / "figures").read_bytes()
+
+
+def test_paper_compiles_to_the_same_bytes(made):
+    first = build(made, "first.pdf")
+    assert first.startswith(b"%PDF") and first == build(made, "second.pdf")
+    pages = len(re.findall(rb"/Type\s*/Page\b", first))
+    assert 4 <= pages <= 6
+
+
+def test_what_lacks_is_named_in_one_line(made, tmp_path):
+    with pytest.raises(ResultsError, match="claims.json is missing"):
+        paper.build(tmp_path, tmp_path / "x.pdf", made / "tables", made / "figures")
+    with pytest.raises(ResultsError, match=r"main.csv is missing"):
+        paper.build(made, tmp_path / "x.pdf", tmp_path, made / "figures")
+    assert not (tmp_path / "x.pdf").exists()
+
+
+def test_a_number_that_the_tables_lack_stops_the_paper(made, tmp_path):
+    for path in (made / "tables").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    pairs = pd.read_csv(tmp_path / "pairs.csv")
+    results.write_csv(pairs[pairs.reference != "uniform"], tmp_path / "pairs.csv")
+    with pytest.raises(UoiscError, match="no row with") as caught:
+        paper.build(made, tmp_path / "x.pdf", tmp_path, made / "figures")
+    assert "\n" not in str(caught.value)
+
+
+def test_verdicts_of_another_run_stop_the_paper(made, tmp_path):
+    rows = [row | {"verdict": "reproduced"} for row in results.read_json(made, "claims.json")]
+    results.write_json(rows, tmp_path / "claims.json")
+    with pytest.raises(UoiscError, match="claims.json and paper/tables differ"):
+        paper.build(tmp_path, tmp_path / "x.pdf", made / "tables", made / "figures")
+
+
+def prose() -> str:
+    """The text of paper.typ without what sets it: code, maths, comments, strings."""
+    text = (ROOT / "paper" / "paper.typ").read_text(encoding="utf-8").split("*_Abstract_*")[1]
+    for pattern in (
+        r"//.*",
+        r"CC BY-SA 4\.0",
+        r'"[^"]*"',
+        r"\$[^$]*\$",
+        r"`[^`]*`",
+        r"#set .*",
+        r"\d+pt",
+        r"[xy]: \d",
+        r"\(x, _\).*",
+    ):
+        text = re.sub(pattern, " ", text)
+    return text
+
+
+def test_no_result_is_typed_by_hand():
+    found = re.findall(r"[-+]?\d*\.\d+|\d+ ?%", re.sub(r"\d+(\.\d+)?(em|in)", " ", prose()))
+    assert found == []
+
+
+def test_the_words_differ_when_the_verdicts_do(made, tmp_path):
+    changed = synthetic.KEPT | {"uoisc": 0.95, "adaptive": 0.3}
+    synthetic.write(tmp_path, synthetic.answers(queries=150, kept=changed))
+    rows = {row["id"]: row["verdict"] for row in claims.write_claims(tmp_path, CLAIMS)}
+    before = {row["id"]: row["verdict"] for row in results.read_json(made, "claims.json")}
+    assert (before["C2-film-points"], rows["C2-film-points"]) == ("not", "reproduced")
+    assert (before["C1-selection-points"], rows["C1-selection-points"]) == ("reproduced", "not")
+    tables.write_tables(tmp_path, tmp_path / "tables", PARAMS, "small", CLAIMS)
+    assert paper.build(tmp_path, tmp_path / "x.pdf", tmp_path / "tables", made / "figures").exists()
+
+
+def test_tables_print_what_the_results_hold(made):
+    main = pd.read_csv(made / "tables" / "main.csv").set_index(["method", "bits"])
+    summary = results.read_table(made, "summary.csv")
+    row = summary[(summary.variant == "query_aware") & (summary.bits == 432) & (summary.metric == "amr")]
+    row = row[(row.judge == "llava") & (row.split == "unseen")].iloc[0]
+    assert (
+        main.loc[("query-aware", 432), "unseen, LLaVA"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    )
+    assert tables.interval(-0.1234, -0.2, 0.05, percent=True, signed=True) == "−12.3 % [−20.0, +5.0]"
+    assert tables.interval(float("nan"), 0.0, 0.0) == tables.NONE
+    card = pd.read_csv(made / "tables" / "data_card.csv").set_index("type")
+    assert card.loc["existence", "unseen"] == "200, 2 (0.50)"
+
+
+def test_every_value_of_params_states_its_source():
+    settings = provenance.settings(PARAMS, "small")
+    named = ~settings.setting.str.startswith("training.variants")
+    assert settings[named & (settings.source == provenance.NOT_STATED)].setting.tolist() == []
+
+
+def test_sources_pass_through_merges_and_inline_mappings(tmp_path):
+    (tmp_path / "params.yaml").write_text(
+        "profiles:\n"
+        "  small: &small\n"
+        "    data: &data\n"
+        "      size: 96  # ours: small\n"
+        "      objects: 3  # paper\n"
+        "    rates:  # authors' code\n"
+        "      tight: {segments: 2, codes: 4}\n"
+        "    bare: 1\n"
+        "  smoke:\n"
+        "    <<: *small\n"
+        "    data: {<<: *data, size: 8}\n"
+    )
+    smoke = provenance.settings(tmp_path / "params.yaml", "smoke").set_index("setting")
+    assert smoke.loc["data.objects"].tolist() == ["3", "paper", ""]
+    assert smoke.loc["data.size"].tolist() == ["8", "ours", "small"]
+    small = provenance.settings(tmp_path / "params.yaml", "small").set_index("setting")
+    assert small.loc["data.size"].tolist() == ["96", "ours", "small"]
+    assert small.loc["rates.tight"].tolist() == ["segments 2, codes 4", "authors' code", ""]
+    assert small.loc["bare", "source"] == provenance.NOT_STATED
+    with pytest.raises(ConfigError, match="no profile large"):
+        provenance.settings(tmp_path / "params.yaml", "large")
+
+
+def test_readme_block_is_put_between_its_markers(made, tmp_path):
+    rows = results.read_json(made, "claims.json")
+    block = tables.readme_block(rows, CLAIMS, {"dvc repro figures": 1.5})
+    assert "| `dvc repro figures` | 1.5 |" in block and "**not**" in block
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    tables.write_readme(readme, block)
+    tables.write_readme(readme, block)
+    text = readme.read_text()
+    assert (
+        text.startswith("before\n")
+        and text.endswith("after\n")
+        and "old" not in text
+        and text.count(block) == 1
+    )
+    readme.write_text("no markers")
+    with pytest.raises(ResultsError, match="must hold the lines"):
+        tables.write_readme(readme, block)
+
+
+def test_notation_lists_every_equation_and_names_what_exists():
+    notation = (ROOT / "paper" / "NOTATION.md").read_text(encoding="utf-8")
+    labels = re.findall(r"<(eq-[a-z0-9]+)>", (ROOT / "paper" / "paper.typ").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| (\d+) \| (eq-[a-z0-9]+) \|", notation, re.M)
+    assert rows == [(str(i + 1), label) for i, label in enumerate(labels)]
+    for module, names in re.findall(r"`(\w+\.py)`: ((?:`\w+`(?:, )?)+)", notation):
+        source = ROOT / "uoisc" / module
+        if source.exists():
+            absent = [n for n in re.findall(r"`(\w+)`", names) if n not in source.read_text(encoding="utf-8")]
+            assert not absent, f"{module} has no {absent}"

@@ -1,0 +1,193 @@
+"""Reading, writing and the bootstrap: strict, atomic, and right against independent calculations."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_results as synthetic
+from scipy.stats import norm
+
+from uoisc import bootstrap, results
+from uoisc.errors import ResultsError
+
+
+@pytest.fixture(scope="module")
+def table():
+    return synthetic.answers(queries=120)
+
+
+def one(frame: pd.DataFrame, **where) -> pd.Series:
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_interval_agrees_with_the_normal_approximation():
+    # n = 4000: the binomial is near normal; 2,000 resamples leave a few per cent of noise in the width
+    values = np.random.default_rng(0).random(4000) < 0.7
+    value, low, high = bootstrap.bootstrap_interval(values, seed=1)
+    half = norm.ppf(0.975) * np.sqrt(value * (1 - value) / len(values))
+    assert value == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((value - half, value + half), abs=0.1 * half)
+
+
+def test_interval_of_a_difference_is_the_paired_one(table):
+    pairs = [("adaptive", "no_alignment")]
+    row = one(bootstrap.differences(table, pairs), judge="llava", split="unseen", bits=138)
+    ours, theirs = (
+        table[
+            (table.variant == v) & (table.judge == "llava") & (table.split == "unseen") & (table.bits < 200)
+        ].match
+        for v in pairs[0]
+    )
+    gap = ours.to_numpy().astype(float) - theirs.to_numpy()
+    half = norm.ppf(0.975) * gap.std() / np.sqrt(len(gap))
+    unpaired = norm.ppf(0.975) * np.sqrt((ours.var() + theirs.var()) / len(gap))
+    assert row.difference == pytest.approx(gap.mean())
+    assert (row.difference_high - row.difference_low) / 2 == pytest.approx(half, rel=0.12)
+    assert half < 0.8 * unpaired, "the fixture's variants are correlated, or this test shows nothing"
+    assert row.relative == pytest.approx(ours.mean() / theirs.mean() - 1)
+    assert row.relative_low < row.relative < row.relative_high
+    assert (row.bits, row.reference_bits) == (138, 144)
+
+
+def test_a_swapped_pair_has_the_opposite_sign(table):
+    there, back = (
+        one(bootstrap.differences(table, [pair]), judge="llava", split="unseen", bits=bits)
+        for pair, bits in ((("adaptive", "query_aware"), 138), (("query_aware", "adaptive"), 144))
+    )
+    assert there.difference > 0
+    assert [back.difference, back.difference_low] == pytest.approx(
+        [-there.difference, -there.difference_high]
+    )
+
+
+def test_metrics_against_direct_counting(table):
+    table.loc[(table.variant == "uoisc") & (table.query_id < 10), "match_wrong_query"] = None
+    summary = bootstrap.summarise(table, synthetic.quality(table))
+    rows = table[
+        (table.variant == "uoisc") & (table.bits == 144) & (table.judge == "llava") & (table.split == "seen")
+    ]
+    where = {"variant": "uoisc", "bits": 144, "judge": "llava", "split": "seen"}
+    right, known = rows[rows.source_right], rows[rows.match_wrong_query.notna()]
+    places = rows[rows.type == "place"]
+    expected = {
+        "amr": (rows.match.mean(), len(rows)),
+        "amr_floor": (rows.match_blank.mean(), len(rows)),
+        "accuracy": (rows.correct.mean(), len(rows)),
+        "accuracy_source": (rows.source_right.mean(), len(rows)),
+        "amr_source_right": (right.match.mean(), len(right)),
+        "amr_wrong_query": (known.match_wrong_query.astype(float).mean(), len(known)),
+        "amr:place": (places.match.mean(), len(places)),
+    }
+    for metric, (value, n) in expected.items():
+        row = one(summary, metric=metric, **where)
+        assert (row.value, row.n) == (pytest.approx(value), n), metric
+        assert row.low <= row.value <= row.high
+    assert set(summary[summary.judge == "none"].metric) == {"psnr", "ssim", "perceptual", "clip_score"}
+    assert list(summary.columns) == results.COLUMNS["summary.csv"]
+
+
+def test_the_blank_image_is_a_reference(table):
+    row = one(
+        bootstrap.differences(table, [("uoisc", results.BLANK)]), bits=144, judge="llava", split="unseen"
+    )
+    rows = table[
+        (table.variant == "uoisc")
+        & (table.bits == 144)
+        & (table.judge == "llava")
+        & (table.split == "unseen")
+    ]
+    assert row.difference == pytest.approx(rows.match.mean() - rows.match_blank.mean())
+    assert row.reference_bits == 0
+
+
+def test_gap_is_the_difference_on_unseen_less_that_on_seen(table):
+    rows = bootstrap.differences(table, [("uoisc", "query_aware")])
+    rows = rows[(rows.judge == "llava") & (rows.bits == 144)].set_index("split")
+    assert rows.loc[results.GAP].difference == pytest.approx(
+        rows.loc["unseen"].difference - rows.loc["seen"].difference
+    )
+    width = (rows.difference_high - rows.difference_low) ** 2
+    # splits are independent, so the variances add; 20 %: two bootstrap widths of 2,000 resamples
+    assert width[results.GAP] == pytest.approx(width["seen"] + width["unseen"], rel=0.2)
+
+
+def test_two_seeds_are_pooled_by_query():
+    two = synthetic.answers(queries=60, seeds=(0, 1), kept={"uoisc": 0.6, "no_alignment": 0.5})
+    summary = bootstrap.summarise(two)
+    rows = summary[(summary.metric == "amr") & (summary.variant == "uoisc") & (summary.bits == 144)]
+    rows = rows[(rows.judge == "llava") & (rows.split == "seen")].set_index("seed")
+    assert rows.loc[results.POOLED].value == pytest.approx(rows.loc[["0", "1"]].value.mean())
+    assert set(rows.n) == {60}
+    gaps = bootstrap.differences(two, [("uoisc", "no_alignment")])
+    gaps = gaps[(gaps.bits == 144) & (gaps.judge == "llava") & (gaps.split == "unseen")].set_index("seed")
+    assert gaps.loc[results.POOLED].difference == pytest.approx(gaps.loc[["0", "1"]].difference.mean())
+    assert set(results.headline(gaps.reset_index()).seed) == {results.POOLED}
+
+
+def test_rates_pair_with_the_nearest_and_never_with_a_far_one():
+    assert bootstrap.nearest_bits(138.0, [144.0, 432.0]) == 144.0
+    assert bootstrap.nearest_bits(864.0, [144.0, 432.0]) is None
+
+
+def test_different_queries_are_not_paired(table):
+    other = table[~((table.variant == "uoisc") & (table.query_id == 0))]
+    with pytest.raises(ResultsError, match="did not answer the same queries"):
+        bootstrap.differences(other, [("uoisc", "no_alignment")])
+
+
+def test_missing_file_column_and_rows_say_what_to_do(tmp_path, table):
+    with pytest.raises(ResultsError, match=r"summary.csv is missing; run `make repro`.*evaluation"):
+        results.read_table(tmp_path, "summary.csv")
+    results.write_csv(pd.DataFrame({"profile": ["a"]}), tmp_path / "foundation.csv")
+    with pytest.raises(ResultsError, match="lacks the column model, metric"):
+        results.read_table(tmp_path, "foundation.csv")
+    results.write_csv(pd.DataFrame(columns=results.COLUMNS["data_card.csv"]), tmp_path / "data_card.csv")
+    with pytest.raises(ResultsError, match="has no rows"):
+        results.read_table(tmp_path, "data_card.csv")
+    (tmp_path / "answers.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(ResultsError, match="cannot be read"):
+        results.read_table(tmp_path, "answers.parquet")
+    (tmp_path / "claims.json").write_text("[{")
+    with pytest.raises(ResultsError, match="is no JSON"):
+        results.read_json(tmp_path, "claims.json")
+
+
+def test_completeness_names_the_group_that_lacks(table):
+    expected = [("uoisc", 144, "seen", "llava"), ("uoisc", 144, "unseen", "llava_independent")]
+    results.check_complete(table, expected)
+    lost = table[
+        ~((table.variant == "uoisc") & (table.judge == "llava_independent") & (table.split == "unseen"))
+    ]
+    with pytest.raises(ResultsError, match="rows of uoisc at 144 bits, unseen, judge llava_independent"):
+        results.check_complete(lost, expected)
+    cut = table[~((table.variant == "plain_vq") & (table.query_id > 99))]
+    with pytest.raises(ResultsError, match="100 of 120 queries of plain_vq at 144 bits"):
+        results.check_complete(cut, expected)
+
+
+def test_tables_come_back_as_they_were_written_and_bytes_repeat(tmp_path, table):
+    summary = bootstrap.summarise(table)
+    for name in ("a", "b"):
+        results.write_csv(summary, tmp_path / name / "summary.csv")
+        results.write_parquet(table, tmp_path / name / "answers.parquet")
+    for file in ("summary.csv", "answers.parquet"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    back = results.read_table(tmp_path / "a", "summary.csv")
+    assert back.value.to_numpy() == pytest.approx(summary.value.to_numpy(), rel=1e-5)
+    assert set(back.seed) == {"0"}
+    assert results.read_table(tmp_path / "a", "answers.parquet").match.equals(table.match)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "claims.json"
+    results.write_json([{"low": float("nan"), "n": np.int64(3)}], path)
+    assert json.loads(path.read_text()) == [{"low": None, "n": 3}]
+    with pytest.raises(RuntimeError), results.written_aside(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == [{"low": None, "n": 3}]
+    assert [p.name for p in tmp_path.iterdir()] == ["claims.json"]

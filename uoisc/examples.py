@@ -1,0 +1,91 @@
+"""Picks and draws up what the visual comparison and the relevance maps show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from uoisc.baselines import jpeg2000
+from uoisc.evaluation import ask_split
+from uoisc.metrics import answers_match
+from uoisc.models import JUDGES, Study
+from uoisc.pictures import PANELS, Examples
+from uoisc.rate import RankedRate, ranked_tokens
+from uoisc.scenes import Query
+
+SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
+RATE = "middle"
+
+
+@torch.no_grad()
+def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
+    """The first query of each split and type in `SHOWN` whose source answer is right: chosen by rule, not by eye."""
+    judge_name = JUDGES[0]
+    judge, rows, images = study.judges[judge_name], [], {panel: [] for panel in PANELS}
+    p = study.params
+    codecs = {name: study.codec(name, RATE) for name in PANELS[1:-1]}
+    for split, kind in SHOWN:
+        asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed)
+        index = _first_right(answers, judge_name, split, kind)
+        query = asked.queries[index]
+        x = study.world.render(asked.scenes[[index]])
+        answer = judge.answer(x, [query.text])[0]
+        panels = {"source": {"answer": answer, "match": None, "bits": None, "bytes": None}}
+        images["source"].append(to_bytes(x)[0])
+        for name, codec in codecs.items():
+            x_hat = codec(x, [query.text]).x_hat
+            panels[name] = _panel(judge, query, answer, x_hat, bits=codec.bits)
+            images[name].append(to_bytes(x_hat)[0])
+        budget = int(np.ceil(codecs["uoisc"].bits / 8))
+        decoded, size = jpeg2000(to_bytes(x)[0], budget)
+        panels["jpeg2000"] = _panel(judge, query, answer, from_bytes(decoded), size=size)
+        images["jpeg2000"].append(decoded)
+        rows.append({"query": query.text, "type": query.type, "split": split, "truth": query.truth, "panels": panels})
+    stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
+    return Examples(judge_name, rows, stacked, *_maps(study, judge))
+
+
+def _maps(study: Study, judge) -> tuple:
+    """One scene of the unseen split under three queries: relevance, tokens sent in full, reconstruction."""
+    p = study.params
+    asked = ask_split(study.world, "unseen", p.data.held_out, p.evaluation.queries, p.seed)
+    crowded = int(np.argmax((asked.scenes.objects >= 0).sum(1)))  # the first of the fullest scenes
+    scenes = asked.scenes[[crowded]]
+    tiles = np.flatnonzero(scenes.objects[0] >= 0)[:3]
+    queries = [study.world.ask_about(scenes, 0, kind, int(t)) for kind, t in zip(("place", "colour", "what"), tiles, strict=True)]
+    texts = [q.text for q in queries]
+    x = study.world.render(scenes).expand(3, -1, -1, -1).contiguous()
+    codec = study.codec("adaptive", RATE)
+    out = codec(x, texts)
+    assert isinstance(codec.rate, RankedRate)
+    grid = study.clip.grid
+    relevance = rearrange(out.relevance, "q (h w) -> q h w", h=grid).numpy()
+    selected = rearrange(ranked_tokens(out.relevance, codec.rate.top), "q (h w) -> q h w", h=grid).numpy()
+    sources, answers = judge.answer(x, texts), judge.answer(out.x_hat, texts)
+    matches = [answers_match(t, a, b) for t, a, b in zip(texts, sources, answers, strict=True)]
+    maps = {"queries": texts, "answers": answers, "matches": matches, "bits": codec.bits}
+    return maps, to_bytes(x)[0], relevance, selected, to_bytes(out.x_hat)
+
+
+def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> int:
+    rows = answers[(answers["judge"] == judge) & (answers["split"] == split) & (answers["type"] == kind)]
+    right = rows[rows["source_right"]]
+    return int((right if len(right) else rows)["query_id"].min())
+
+
+def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: float | None = None, size: int | None = None) -> dict:
+    answer = judge.answer(x_hat, [query.text])[0]
+    return {"answer": answer, "match": answers_match(query.text, source, answer), "bits": bits, "bytes": size}
+
+
+def to_bytes(x: Tensor) -> np.ndarray:
+    """(B, 3, H, W) in [0, 1] -> (B, H, W, 3) uint8."""
+    return rearrange((x * 255).round().to(torch.uint8), "b c h w -> b h w c").numpy()
+
+
+def from_bytes(image: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    return rearrange(torch.from_numpy(image).float() / 255, "h w c -> 1 c h w")

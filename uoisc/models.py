@@ -1,0 +1,143 @@
+"""Opens what the pipeline has made, and trains a variant's models side by side.
+
+One process a model, one thread each: on two busy cores faster than one model on two threads, and the same
+seed gives the same weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+
+from uoisc.checkpoint import load_codec, save_codec
+from uoisc.clip import FrozenCLIP, load_clip
+from uoisc.codec import Codec
+from uoisc.config import Params, load_params, paths
+from uoisc.errors import DataError
+from uoisc.llava import FrozenLlava, load_llava
+from uoisc.objects import load_catalogue
+from uoisc.scenes import World
+from uoisc.training import Bench, Log, train_phase1, train_phase2
+from uoisc.variants import variant
+
+JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
+
+
+@dataclass(frozen=True)
+class Study:
+    """A profile, opened: parameters, the world, the frozen CLIP and the judges by name."""
+
+    profile: str
+    params: Params
+    world: World
+    clip: FrozenCLIP
+    judges: dict[str, FrozenLlava]
+
+    def build(self, name: str, rate: str) -> Codec:
+        """An untrained codec of that variant."""
+        return variant(name).build(self.clip, self.params, rate)
+
+    def codec(self, name: str, rate: str, phase: int = 2) -> Codec:
+        """A trained codec. Raises CheckpointError where there is none."""
+        path = paths(self.profile).codec(phase, name, rate)
+        return load_codec(self.build(name, rate), path, name, rate, self.params)
+
+
+def open_world(profile: str, params: Params) -> World:
+    """The objects that the data stage has rasterised. Raises DataError where it has not run."""
+    file = paths(profile).objects / "sprites.npz"
+    if not file.is_file():
+        raise DataError(f"data/{profile}/objects: not there; run the data stage (dvc repro), or notebook 01_data")
+    return World(load_catalogue(params.data.objects), np.load(file)["sprites"])
+
+
+@lru_cache(maxsize=2)
+def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
+    """Everything that is frozen. Raises ConfigError, DataError or CheckpointError with what to run."""
+    torch.set_num_threads(1)
+    params = load_params(profile)
+    folder = paths(profile).foundation
+    return Study(
+        profile,
+        params,
+        open_world(profile, params),
+        load_clip(str(folder / "clip"), None, params.codec.taps),
+        {name: load_llava(str(folder / name)) for name in judges},
+    )
+
+
+def train_variant(profile: str, name: str, phases: tuple[int, ...] = (1, 2)) -> list[Path]:
+    """Trains a variant at all its rates, `workers` models at a time; returns the checkpoints of the last phase."""
+    params = load_params(profile)
+    variant(name)  # an unknown name stops here, before any work
+    rates = params.training.variants[name]
+    jobs = [(profile, name, rate, phases) for rate in rates]
+    return run_side_by_side(train_model, jobs, params.workers)
+
+
+def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> Path:
+    """Trains one model through the given phases; a phase 2 alone goes on from phase 1's checkpoint."""
+    study = open_study(profile, judges=("llava",))
+    params, kind, where = study.params, variant(name), paths(profile)
+    torch.manual_seed(params.seed)
+    codec = study.build(name, rate) if 1 in phases else study.codec(name, rate, phase=1)
+    for phase in phases:
+        torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
+        rng = np.random.default_rng([params.seed, phase])
+        emphasised = params.codec.rates[rate].ranked_tokens
+        bench = Bench(params, study.world, study.clip, study.judges["llava"], rng, emphasised)
+        log = Log(params.training.log_every)
+        train = {1: train_phase1, 2: train_phase2}[phase]
+        with fast_attention():
+            train(codec, kind, bench, log, lambda steps, label: tqdm(steps, desc=f"{name} {rate} {label}"))
+        path = where.codec(phase, name, rate)
+        save_codec(codec, path, name, rate, params)
+        write_log(log, path.with_suffix(".csv"))
+    return path
+
+
+def fast_attention():
+    """Plain attention: on a CPU, at these head sizes, fused attention's backward pass is several times slower."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def write_log(log: Log, path: Path) -> None:
+    """The loss terms as a tidy CSV, six significant digits."""
+    columns = list(dict.fromkeys(key for row in log.rows for key in row))
+    aside = path.with_suffix(".tmp")
+    with aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in log.rows)
+    os.replace(aside, path)
+
+
+def run_side_by_side(function, jobs: list[tuple], workers: int) -> list:
+    """`function(*job)` for every job, in one-thread processes; results in the jobs' order.
+
+    One worker runs them in this process, without the seconds that a new one takes to start. An error in one
+    stops the others and is raised here; so is Ctrl-C.
+    """
+    if min(workers, len(jobs)) == 1:
+        return [function(*job) for job in jobs]
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = [pool.submit(function, *job) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
