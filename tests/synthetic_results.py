@@ -35,9 +35,7 @@ def rates_of(variant: str) -> tuple[float, ...]:
     return tuple(bits - 6 for bits in nominal) if variant.startswith("adaptive") else nominal
 
 
-def answers(
-    queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, float] | None = None
-) -> pd.DataFrame:
+def answers(queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, float] | None = None) -> pd.DataFrame:
     """A table of answers with every variant, rate, split and judge."""
     kept, frames = kept or KEPT, []
     for split in ("seen", "unseen"):
@@ -45,16 +43,12 @@ def answers(
         truth = np.array([TYPES[t][i // 5 % len(TYPES[t])] for i, t in enumerate(types)])
         for j, judge in enumerate(results.JUDGES):
             rng = np.random.default_rng([j, split == "seen"])
-            ability = rng.random(
-                queries
-            )  # one draw a query, so that variants are correlated as real ones are
+            ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
             source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
             for v, (variant, share) in enumerate(kept.items()):
                 for r, bits in enumerate(rates_of(variant)):
                     for seed in seeds:
-                        noise = np.random.default_rng([j, v, r, seed, split == "seen"]).normal(
-                            0, 0.1, queries
-                        )
+                        noise = np.random.default_rng([j, v, r, seed, split == "seen"]).normal(0, 0.1, queries)
                         bonus = 0.05 * (split == "seen") + 0.08 * r
                         match = ability + noise < share + bonus
                         frames.append(
@@ -120,10 +114,7 @@ def codebooks() -> pd.DataFrame:
     rows = []
     for v, variant in enumerate(("uoisc", "no_alignment", "no_llava", "query_aware", "adaptive")):
         for tap in (1, 3):
-            rows += [
-                ("synthetic", variant, 144.0, 0, tap, g, 7.5 - tap - v / 3, max(0, tap - 1), 8)
-                for g in range(2)
-            ]
+            rows += [("synthetic", variant, 144.0, 0, tap, g, 7.5 - tap - v / 3, max(0, tap - 1), 8) for g in range(2)]
     table = pd.DataFrame(rows, columns=results.COLUMNS["codebooks.csv"])
     plain = table[table["variant"] == "uoisc"].assign(variant="plain_vq", codes=64, perplexity=40.0)
     return pd.concat([table, plain[plain["segment"] == 0]], ignore_index=True)

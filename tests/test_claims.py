@@ -112,9 +112,7 @@ def test_a_variant_that_was_not_evaluated_is_not_testable(differences):
 
 def test_rates_are_read_from_the_data(differences):
     claim = Claim("x", "x", variant="uoisc", reference="no_alignment")
-    found = [
-        claims.gather(replace(claim, rate=rate), differences) for rate in ("tightest", "middle", "loosest")
-    ]
+    found = [claims.gather(replace(claim, rate=rate), differences) for rate in ("tightest", "middle", "loosest")]
     assert [{e.bits for e in judged.values()} for judged in found] == [{144.0}, {432.0}, set()]
 
 

@@ -83,10 +83,7 @@ def test_intervals_are_drawn_where_the_table_has_them(summary):
     row = summary[(summary.variant == "adaptive") & (summary.bits == 138) & (summary.metric == "amr")]
     row = row[(row.judge == "llava") & (row.split == "unseen")].iloc[0]
     ends = [
-        tuple(segment[:, 0])
-        for bar in figure.axes[0].containers
-        for line in bar[2]
-        for segment in line.get_segments()
+        tuple(segment[:, 0]) for bar in figure.axes[0].containers for line in bar[2] for segment in line.get_segments()
     ]
     assert any(pair == pytest.approx((row.low, row.high)) for pair in ends)
 
@@ -120,8 +117,6 @@ def test_examples_come_back_and_what_lacks_is_named(tmp_path):
     assert all(np.array_equal(back.images[p], examples.images[p]) for p in pictures.PANELS)
     assert np.array_equal(back.selected, examples.selected)
     del examples.rows[1]["panels"]["jpeg2000"]
-    pictures.write_examples(
-        replace(examples, images={p: examples.images[p] for p in pictures.PANELS[1:]}), tmp_path
-    )
+    pictures.write_examples(replace(examples, images={p: examples.images[p] for p in pictures.PANELS[1:]}), tmp_path)
     with pytest.raises(ResultsError, match="examples.npz lacks source, jpeg2000 of row 1"):
         pictures.read_examples(tmp_path)

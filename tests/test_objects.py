@@ -100,9 +100,7 @@ def test_sprites_fill_their_tile_and_differ_between_variants():
     longer = np.maximum(width, height)
     # One pixel off at either end: a faint rim may fall under the threshold.
     assert longer.min() >= SCALE[0] * 32 - 2 and longer.max() <= 32
-    assert all(
-        (sprites[:, a] != sprites[:, b]).any(axis=(1, 2, 3)).all() for a, b in [(0, 1), (0, 2), (1, 2)]
-    )
+    assert all((sprites[:, a] != sprites[:, b]).any(axis=(1, 2, 3)).all() for a, b in [(0, 1), (0, 2), (1, 2)])
 
 
 def test_colours_are_not_premultiplied():
@@ -127,6 +125,4 @@ def test_sprites_depend_on_seed_object_and_variant_alone():
 def test_plurals_and_attribution():
     assert plural("animal") == "animals"
     assert plural("clothing") == "pieces of clothing"
-    assert (
-        "OpenMoji" in ATTRIBUTION and "CC BY-SA 4.0" in ATTRIBUTION and "https://openmoji.org" in ATTRIBUTION
-    )
+    assert "OpenMoji" in ATTRIBUTION and "CC BY-SA 4.0" in ATTRIBUTION and "https://openmoji.org" in ATTRIBUTION

@@ -102,9 +102,7 @@ def test_tables_print_what_the_results_hold(made):
     summary = results.read_table(made, "summary.csv")
     row = summary[(summary.variant == "query_aware") & (summary.bits == 432) & (summary.metric == "amr")]
     row = row[(row.judge == "llava") & (row.split == "unseen")].iloc[0]
-    assert (
-        main.loc[("query-aware", 432), "unseen, LLaVA"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
-    )
+    assert main.loc[("query-aware", 432), "unseen, LLaVA"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
     assert tables.interval(-0.1234, -0.2, 0.05, percent=True, signed=True) == "−12.3 % [−20.0, +5.0]"
     assert tables.interval(float("nan"), 0.0, 0.0) == tables.NONE
     card = pd.read_csv(made / "tables" / "data_card.csv").set_index("type")
@@ -151,12 +149,7 @@ def test_readme_block_is_put_between_its_markers(made, tmp_path):
     tables.write_readme(readme, block)
     tables.write_readme(readme, block)
     text = readme.read_text()
-    assert (
-        text.startswith("before\n")
-        and text.endswith("after\n")
-        and "old" not in text
-        and text.count(block) == 1
-    )
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and text.count(block) == 1
     readme.write_text("no markers")
     with pytest.raises(ResultsError, match="must hold the lines"):
         tables.write_readme(readme, block)

@@ -37,9 +37,7 @@ def test_interval_of_a_difference_is_the_paired_one(table):
     pairs = [("adaptive", "no_alignment")]
     row = one(bootstrap.differences(table, pairs), judge="llava", split="unseen", bits=138)
     ours, theirs = (
-        table[
-            (table.variant == v) & (table.judge == "llava") & (table.split == "unseen") & (table.bits < 200)
-        ].match
+        table[(table.variant == v) & (table.judge == "llava") & (table.split == "unseen") & (table.bits < 200)].match
         for v in pairs[0]
     )
     gap = ours.to_numpy().astype(float) - theirs.to_numpy()
@@ -59,17 +57,13 @@ def test_a_swapped_pair_has_the_opposite_sign(table):
         for pair, bits in ((("adaptive", "query_aware"), 138), (("query_aware", "adaptive"), 144))
     )
     assert there.difference > 0
-    assert [back.difference, back.difference_low] == pytest.approx(
-        [-there.difference, -there.difference_high]
-    )
+    assert [back.difference, back.difference_low] == pytest.approx([-there.difference, -there.difference_high])
 
 
 def test_metrics_against_direct_counting(table):
     table.loc[(table.variant == "uoisc") & (table.query_id < 10), "match_wrong_query"] = None
     summary = bootstrap.summarise(table, synthetic.quality(table))
-    rows = table[
-        (table.variant == "uoisc") & (table.bits == 144) & (table.judge == "llava") & (table.split == "seen")
-    ]
+    rows = table[(table.variant == "uoisc") & (table.bits == 144) & (table.judge == "llava") & (table.split == "seen")]
     where = {"variant": "uoisc", "bits": 144, "judge": "llava", "split": "seen"}
     right, known = rows[rows.source_right], rows[rows.match_wrong_query.notna()]
     places = rows[rows.type == "place"]
@@ -91,14 +85,9 @@ def test_metrics_against_direct_counting(table):
 
 
 def test_the_blank_image_is_a_reference(table):
-    row = one(
-        bootstrap.differences(table, [("uoisc", results.BLANK)]), bits=144, judge="llava", split="unseen"
-    )
+    row = one(bootstrap.differences(table, [("uoisc", results.BLANK)]), bits=144, judge="llava", split="unseen")
     rows = table[
-        (table.variant == "uoisc")
-        & (table.bits == 144)
-        & (table.judge == "llava")
-        & (table.split == "unseen")
+        (table.variant == "uoisc") & (table.bits == 144) & (table.judge == "llava") & (table.split == "unseen")
     ]
     assert row.difference == pytest.approx(rows.match.mean() - rows.match_blank.mean())
     assert row.reference_bits == 0
@@ -159,9 +148,7 @@ def test_missing_file_column_and_rows_say_what_to_do(tmp_path, table):
 def test_completeness_names_the_group_that_lacks(table):
     expected = [("uoisc", 144, "seen", "llava"), ("uoisc", 144, "unseen", "llava_independent")]
     results.check_complete(table, expected)
-    lost = table[
-        ~((table.variant == "uoisc") & (table.judge == "llava_independent") & (table.split == "unseen"))
-    ]
+    lost = table[~((table.variant == "uoisc") & (table.judge == "llava_independent") & (table.split == "unseen"))]
     with pytest.raises(ResultsError, match="rows of uoisc at 144 bits, unseen, judge llava_independent"):
         results.check_complete(lost, expected)
     cut = table[~((table.variant == "plain_vq") & (table.query_id > 99))]

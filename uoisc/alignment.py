@@ -22,7 +22,8 @@ class ImageProjection(nn.Module):
     def __init__(self, taps: int, clip_width: int, width: int):
         super().__init__()
         self.projections = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(clip_width), nn.Linear(clip_width, width), nn.LayerNorm(width)) for _ in range(taps)
+            nn.Sequential(nn.LayerNorm(clip_width), nn.Linear(clip_width, width), nn.LayerNorm(width))
+            for _ in range(taps)
         )
 
     def forward(self, taps: Float[Tensor, "B M N d"]) -> Float[Tensor, "B M N D"]:
@@ -44,9 +45,7 @@ class Film(nn.Module):
         nn.init.normal_(self.scale_shift.weight, std=0.02)
         nn.init.zeros_(self.scale_shift.bias)
 
-    def forward(
-        self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]
-    ) -> Float[Tensor, "B M N D"]:
+    def forward(self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B M N D"]:
         """The features, scaled and shifted a channel by the query."""
         t = self.scale_shift(self.text_projection(text)).unflatten(1, (self.taps, 1, -1))  # (B, M, 1, 2 D)
         gamma, beta = t.chunk(2, dim=-1)
@@ -67,9 +66,7 @@ class CrossAttention(nn.Module):
             for _ in range(taps)
         )
 
-    def forward(
-        self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]
-    ) -> Float[Tensor, "B M N D"]:
+    def forward(self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B M N D"]:
         """The features after one block of attention over the tap's tokens and the query."""
         word = self.text_projection(text)[:, None]  # (B, 1, D)
         out = [block(torch.cat([word, features[:, m]], dim=1))[:, 1:] for m, block in enumerate(self.blocks)]
@@ -79,8 +76,6 @@ class CrossAttention(nn.Module):
 class Identity(nn.Module):
     """No text alignment (the paper's ablation): there is no text path, so none can run by mistake."""
 
-    def forward(
-        self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]
-    ) -> Float[Tensor, "B M N D"]:
+    def forward(self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B M N D"]:
         """The features as they are."""
         return features

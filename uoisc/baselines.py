@@ -31,13 +31,16 @@ class ScratchEncoders(nn.Module):
         self.tokenizer, self.width, self.text_width = tokenizer, width, text_width
         widths = (3, width // 4, width // 2, width, width)
         strides = [
-            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GELU()) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GELU())
+            for a, b in zip(widths, widths[1:], strict=False)
         ]
         self.stem = nn.Sequential(*strides)
         self.blocks = nn.ModuleList(Residual(width) for _ in range(taps))
         self.to_text = nn.Linear(width, text_width)
         self.embedding = nn.Embedding(vocabulary, text_width)
-        self.language = nn.TransformerEncoderLayer(text_width, 4, 2 * text_width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.language = nn.TransformerEncoderLayer(
+            text_width, 4, 2 * text_width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
 
     tokenize = FrozenCLIP.tokenize
     relevance = staticmethod(FrozenCLIP.relevance)

@@ -85,15 +85,11 @@ def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.nd
     """Names (M), and per answer the numerator and denominator of each metric, (rows, M) in {0, 1}."""
     names, numerators, denominators = [], [], []
     everything = np.ones(len(answers), dtype=bool)
-    types = {"": everything} | {
-        f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())
-    }
+    types = {"": everything} | {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
     for suffix, of_type in types.items():
         for name, (column, condition) in METRICS.items():
             known = answers[column].notna().to_numpy()
-            counted = (
-                known & of_type & (answers[condition].astype(bool).to_numpy() if condition else everything)
-            )
+            counted = known & of_type & (answers[condition].astype(bool).to_numpy() if condition else everything)
             names.append(name + suffix)
             denominators.append(counted)
             numerators.append(counted & answers[column].eq(True).fillna(False).to_numpy(dtype=bool))
@@ -131,9 +127,7 @@ def summarise(answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: 
         for m in np.flatnonzero(bottom.sum(0)):
             low, high = percentiles(samples[:, m])
             n = round(float(bottom[:, m].sum()) / seeds)
-            rows.append(
-                (profile, variant, label, judge, split, float(bits), names[m], values[m], low, high, n)
-            )
+            rows.append((profile, variant, label, judge, split, float(bits), names[m], values[m], low, high, n))
     summary = pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
     if quality is not None:
         quality = quality.assign(judge="none", seed=quality["seed"].astype(str))
@@ -180,9 +174,7 @@ class _Matches:
             theirs = ours["match_blank"] if blank else self.cells[(*right, seed)]["match"]
             if not ours.index.equals(theirs.index):
                 who = f"{left[0]} and {right[0]} at {left[1]:g} bits ({left[2]}, judge {left[3]})"
-                raise ResultsError(
-                    f"answers.parquet: {who} did not answer the same queries; evaluate both again"
-                )
+                raise ResultsError(f"answers.parquet: {who} did not answer the same queries; evaluate both again")
             total = total + np.stack([ours["match"].to_numpy(), theirs.to_numpy()], axis=1)
         return total
 
@@ -190,9 +182,7 @@ class _Matches:
         """The two AMR (1, 2) and their resamples (resamples, 2), of counts over so many seeds."""
         weights = resampling_weights(len(pairs), split_seed(split, self.seed), self.resamples)
         trials = len(pairs) * seeds
-        return pairs.sum(0, keepdims=True, dtype=np.float64) / trials, (weights @ pairs).astype(
-            np.float64
-        ) / trials
+        return pairs.sum(0, keepdims=True, dtype=np.float64) / trials, (weights @ pairs).astype(np.float64) / trials
 
 
 def _difference(means: np.ndarray) -> np.ndarray:
@@ -256,8 +246,6 @@ def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: i
         for bits in matches.rates(variant):
             near = 0.0 if reference == BLANK else nearest_bits(bits, matches.rates(reference))
             for judge in judges if near is not None else []:
-                for label, split, *numbers in _pair_rows(
-                    matches, variant, reference, bits, near, judge, splits
-                ):
+                for label, split, *numbers in _pair_rows(matches, variant, reference, bits, near, judge, splits):
                     rows.append((profile, variant, reference, label, judge, split, bits, near, *numbers))
     return pd.DataFrame(rows, columns=COLUMNS["differences.csv"])

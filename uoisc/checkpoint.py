@@ -55,12 +55,18 @@ def load_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params
     expected = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params)}
     for key, value in expected.items():
         if metadata.get(key) != value:
-            what = "parameters (params.yaml has changed since)" if key == "fingerprint" else f"{key} {metadata.get(key)!r}"
-            raise CheckpointError(f"{_short(path)}: a checkpoint of other {what}, wanted {variant} at {rate}; train it again")
+            what = (
+                "parameters (params.yaml has changed since)" if key == "fingerprint" else f"{key} {metadata.get(key)!r}"
+            )
+            raise CheckpointError(
+                f"{_short(path)}: a checkpoint of other {what}, wanted {variant} at {rate}; train it again"
+            )
     try:
         codec.load_own_state(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{_short(path)}: does not fit this codec ({str(error).splitlines()[0]}); train it again") from error
+        raise CheckpointError(
+            f"{_short(path)}: does not fit this codec ({str(error).splitlines()[0]}); train it again"
+        ) from error
     return codec.eval()
 
 

@@ -95,9 +95,7 @@ def gather(claim: Claim, differences: pd.DataFrame) -> dict[str, Evidence]:
         return {}
     rates = sorted(ours["bits"].unique())
     bits = rates[{"tightest": 0, "middle": (len(rates) - 1) // 2, "loosest": -1}[claim.rate]]
-    rows = ours[
-        (ours["bits"] == bits) & (ours["reference"] == claim.reference) & (ours["split"] == claim.split)
-    ]
+    rows = ours[(ours["bits"] == bits) & (ours["reference"] == claim.reference) & (ours["split"] == claim.split)]
     prefix = "difference" if claim.reading == "absolute" else "relative"
     return {
         row["judge"]: Evidence(float(row[prefix]), float(row[f"{prefix}_low"]), float(row[f"{prefix}_high"]),
@@ -141,9 +139,7 @@ def evaluate(claims: list[Claim], differences: pd.DataFrame) -> list[dict]:
         evidence = gather(claim, differences)
         shown = evidence.get(JUDGES[-1])
         judge = f", judge {JUDGES[-1]} (verdict: both)" if shown else ""
-        numbers = (
-            {k: v for k, v in asdict(shown).items() if k in ("ours", "low", "high", "n")} if shown else {}
-        )
+        numbers = {k: v for k, v in asdict(shown).items() if k in ("ours", "low", "high", "n")} if shown else {}
         rows.append(
             {
                 "id": claim.id,

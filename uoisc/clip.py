@@ -177,6 +177,8 @@ def load_clip(name: str, pretrained: str | None, taps: tuple[int, ...], image_si
         )
         tokenizer = open_clip.get_tokenizer(source)
     except (RuntimeError, FileNotFoundError, OSError, ValueError) as error:
-        raise CheckpointError(f"CLIP {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
-                              "run the foundation stage (dvc repro), or name a checkpoint that is here") from error
+        raise CheckpointError(
+            f"CLIP {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
+            "run the foundation stage (dvc repro), or name a checkpoint that is here"
+        ) from error
     return FrozenCLIP(model, tokenizer, taps)

@@ -97,7 +97,9 @@ class Codec(nn.Module):
         """Inverse of `own_state`. Raises RuntimeError where keys or shapes do not fit."""
         missing, unexpected = self.load_state_dict(state, strict=False)
         if unexpected or not all(map(self._is_frozen, missing)):
-            raise RuntimeError(f"keys do not fit: {sorted({*unexpected, *filter(lambda k: not self._is_frozen(k), missing)})[:3]}")
+            raise RuntimeError(
+                f"keys do not fit: {sorted({*unexpected, *filter(lambda k: not self._is_frozen(k), missing)})[:3]}"
+            )
 
     def _is_frozen(self, key: str) -> bool:
         return isinstance(self.vision, FrozenCLIP) and key.startswith("vision.")

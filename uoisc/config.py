@@ -146,7 +146,9 @@ class Params:
                         f"codec.rates.{name}.{key} = {getattr(rate, key)}: must divide codec.width = {codec.width}"
                     )
             if rate.ranked_tokens >= grid**2:
-                raise ConfigError(f"codec.rates.{name}.ranked_tokens = {rate.ranked_tokens}: must be 1 to {grid**2 - 1}")
+                raise ConfigError(
+                    f"codec.rates.{name}.ranked_tokens = {rate.ranked_tokens}: must be 1 to {grid**2 - 1}"
+                )
         if max(codec.taps) >= self.foundation.clip.layers or sorted(set(codec.taps)) != list(codec.taps):
             raise ConfigError(
                 f"codec.taps = {list(codec.taps)}: ascending block numbers from 0 to {self.foundation.clip.layers - 1}"
@@ -154,7 +156,9 @@ class Params:
         for variant, rates in self.training.variants.items():
             for rate in rates:
                 if rate not in codec.rates:
-                    raise ConfigError(f"training.variants.{variant}: no rate {rate!r}, choose of {', '.join(codec.rates)}")
+                    raise ConfigError(
+                        f"training.variants.{variant}: no rate {rate!r}, choose of {', '.join(codec.rates)}"
+                    )
         if self.training.warmup_steps > self.training.phase1_steps:
             raise ConfigError("training.warmup_steps: 0 to training.phase1_steps")
 
@@ -227,7 +231,9 @@ def _read(kind, value, key: str, metadata):
 
 
 def _read_scalar(kind, value, key: str, metadata):
-    wrong_type = isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else (str, int) if kind is str else int)
+    wrong_type = isinstance(value, bool) or not isinstance(
+        value, (int, float) if kind is float else (str, int) if kind is str else int
+    )
     if wrong_type:
         raise ConfigError(f"{key} = {value!r}: must be {kind.__name__}{_range(metadata)}")
     low, high = metadata.get("range", (None, None))

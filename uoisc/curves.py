@@ -37,9 +37,7 @@ def _tightest(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return rows
 
 
-def _panels(
-    count: int, across: int, row_height: float, rest: float, **options: bool
-) -> tuple[Figure, np.ndarray]:
+def _panels(count: int, across: int, row_height: float, rest: float, **options: bool) -> tuple[Figure, np.ndarray]:
     """A figure of `count` panels, at most so many across; heights in inches, of a row and of the rest."""
     across = min(across, count)
     down = -(-count // across)

@@ -39,20 +39,14 @@ def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str,
 def _arrow(axes: Axes, *points: tuple[float, float], colour: str = "black") -> None:
     """A line through points with a head at the last one."""
     if len(points) > 2:
-        axes.plot(
-            *zip(*points[:-1], strict=True), color=colour, linewidth=0.8, zorder=2, solid_capstyle="butt"
-        )
+        axes.plot(*zip(*points[:-1], strict=True), color=colour, linewidth=0.8, zorder=2, solid_capstyle="butt")
     axes.add_patch(FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>", mutation_scale=6, linewidth=0.8,
                                    shrinkA=0, shrinkB=0, color=colour, zorder=2.5))  # fmt: skip
 
 
 def _frame(axes: Axes, x: float, width: float, title: str) -> None:
-    axes.add_patch(
-        Rectangle((x, 0.64), width, 2.32, fill=False, edgecolor=GREY, linestyle=(0, (4, 3)), linewidth=0.7)
-    )
-    axes.text(
-        x + width - 0.06, 2.88, title, ha="right", va="center", fontsize=7.5, color="#444444", style="italic"
-    )
+    axes.add_patch(Rectangle((x, 0.64), width, 2.32, fill=False, edgecolor=GREY, linestyle=(0, (4, 3)), linewidth=0.7))
+    axes.text(x + width - 0.06, 2.88, title, ha="right", va="center", fontsize=7.5, color="#444444", style="italic")
 
 
 def _transmitter(axes: Axes) -> None:
@@ -106,9 +100,7 @@ def _link_and_receiver(axes: Axes) -> None:
         centre = (left + right) / 2 - 0.02
         axes.plot([left, centre], [deep, deep], color="black", linewidth=0.8, zorder=2)
         _arrow(axes, (centre, deep), (right, deep))
-        axes.add_patch(
-            Circle((centre, deep), 0.055, facecolor="white", edgecolor="black", linewidth=0.7, zorder=3)
-        )
+        axes.add_patch(Circle((centre, deep), 0.055, facecolor="white", edgecolor="black", linewidth=0.7, zorder=3))
         axes.plot([centre - 0.03, centre + 0.03], [deep, deep], color="black", linewidth=0.7, zorder=4)
         axes.plot([centre, centre], [deep - 0.03, deep + 0.03], color="black", linewidth=0.7, zorder=4)
         _arrow(axes, (5.16, LANES[lane]), (centre, LANES[lane]), (centre, deep + 0.055))

@@ -1,8 +1,8 @@
 """Asks both judges about source images, reconstructions and blank images, and measures the pictures.
 
-    evaluation set (scenes without held-out objects: seen; queries about held-out ones: unseen)
-        --> source answers, blank answers                      once a judge
-        --> codec(x, query), codec(x, another query) --> answers, PSNR ...   once a model
+evaluation set (scenes without held-out objects: seen; queries about held-out ones: unseen)
+    --> source answers, blank answers                      once a judge
+    --> codec(x, query), codec(x, another query) --> answers, PSNR ...   once a model
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from uoisc.alignment import Identity
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.codec import Codec
 from uoisc.metrics import answers_match, clip_score, perceptual_distance, psnr, ssim
-from uoisc.models import Study, fast_attention, open_study
+from uoisc.models import Study, open_study
+from uoisc.processes import fast_attention
 from uoisc.quantization import SegmentVQ
 from uoisc.rate import RankedRate
 from uoisc.scenes import TILES, TYPES, Query, Scenes, World

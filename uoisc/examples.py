@@ -17,7 +17,6 @@ from uoisc.rate import RankedRate, ranked_tokens
 from uoisc.scenes import Query
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
-RATE = "middle"
 
 
 @torch.no_grad()
@@ -26,7 +25,8 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
     judge_name = JUDGES[0]
     judge, rows, images = study.judges[judge_name], [], {panel: [] for panel in PANELS}
     p = study.params
-    codecs = {name: study.codec(name, RATE) for name in PANELS[1:-1]}
+    rate = p.training.variants["no_alignment"][-1]  # the widest that all panels have
+    codecs = {name: study.codec(name, rate) for name in PANELS[1:-1]}
     for split, kind in SHOWN:
         asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed)
         index = _first_right(answers, judge_name, split, kind)
@@ -55,10 +55,13 @@ def _maps(study: Study, judge) -> tuple:
     crowded = int(np.argmax((asked.scenes.objects >= 0).sum(1)))  # the first of the fullest scenes
     scenes = asked.scenes[[crowded]]
     tiles = np.flatnonzero(scenes.objects[0] >= 0)[:3]
-    queries = [study.world.ask_about(scenes, 0, kind, int(t)) for kind, t in zip(("place", "colour", "what"), tiles, strict=True)]
+    queries = [
+        study.world.ask_about(scenes, 0, kind, int(t))
+        for kind, t in zip(("place", "colour", "what"), tiles, strict=True)
+    ]
     texts = [q.text for q in queries]
     x = study.world.render(scenes).expand(3, -1, -1, -1).contiguous()
-    codec = study.codec("adaptive", RATE)
+    codec = study.codec("adaptive", p.training.variants["adaptive"][-1])
     out = codec(x, texts)
     assert isinstance(codec.rate, RankedRate)
     grid = study.clip.grid

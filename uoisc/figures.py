@@ -133,9 +133,7 @@ def at_rate(summary: pd.DataFrame, bits: float) -> pd.DataFrame:
     return summary[summary["bits"] == summary["variant"].map(nearest)]
 
 
-def with_interval(
-    axes: Axes, across: float, row: pd.Series, look: tuple[str, str], sideways: bool = False
-) -> None:
+def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, str], sideways: bool = False) -> None:
     """A value with its 95 % interval; `sideways` puts the value on the horizontal axis."""
     spread = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
     colour, marker = look

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from uoisc.clip import MEAN, STD, FrozenCLIP
@@ -21,6 +21,7 @@ from uoisc.scenes import COLOURS, PLACES, TYPES, Query, World, answer_texts, que
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
 PAD, UNKNOWN, BEGIN, END, IMAGE, _, ASSISTANT = range(len(SPECIAL))
+SIMILARITY_STD = 0.06  # of tied queries and keys at the start: a matching tile gets several times another's weight
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}USER: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} "
@@ -107,7 +108,7 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
         table.normal_(std=table.shape[1] ** -0.5)
         table[ids] = F.pad(frozen.text(list(texts.values())), (0, table.shape[1] - embed))
     for block in model.model.language_model.layers[:-1]:
-        block.self_attn.k_proj.weight.copy_(block.self_attn.q_proj.weight)
+        block.self_attn.k_proj.weight.copy_(block.self_attn.q_proj.weight.normal_(std=SIMILARITY_STD))
 
 
 def copy_tower(visual, tower) -> None:

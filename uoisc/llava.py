@@ -109,7 +109,11 @@ class FrozenLlava(nn.Module):
     ) -> tuple[Float[Tensor, "B L w"], ...]:
         """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries."""
         out = self.model.model(
-            input_ids=ids, attention_mask=mask.long(), pixel_values=self.pixels(x), output_hidden_states=True, use_cache=False
+            input_ids=ids,
+            attention_mask=mask.long(),
+            pixel_values=self.pixels(x),
+            output_hidden_states=True,
+            use_cache=False,
         )
         return out.hidden_states
 

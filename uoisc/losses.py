@@ -20,9 +20,7 @@ def pixel_loss(
     return error.mean() if weight is None else (weight * error).mean()
 
 
-def relevance_weight(
-    ranked: Bool[Tensor, "B N"], emphasis: float, image_size: int
-) -> Float[Tensor, "B 1 H W"]:
+def relevance_weight(ranked: Bool[Tensor, "B N"], emphasis: float, image_size: int) -> Float[Tensor, "B 1 H W"]:
     """Pixel weights of mean 1: the ranked tokens' pixels count `emphasis` times the others'. Source: ours."""
     grid = int(ranked.shape[1] ** 0.5)
     weight = 1 + (emphasis - 1) * ranked.float()
@@ -74,9 +72,7 @@ def answer_loss(
     return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
 
 
-def critic_loss(
-    real_scores: Float[Tensor, "B 1 h w"], fake_scores: Float[Tensor, "B 1 h w"]
-) -> Float[Tensor, ""]:
+def critic_loss(real_scores: Float[Tensor, "B 1 h w"], fake_scores: Float[Tensor, "B 1 h w"]) -> Float[Tensor, ""]:
     """Wasserstein critic: E[fake] - E[real], to be minimised by the critic."""
     return fake_scores.mean() - real_scores.mean()
 

@@ -12,7 +12,10 @@ from torch import Tensor
 from uoisc.clip import FrozenCLIP
 
 ARTICLES = {"a", "an", "the"}
-NUMBERS = {w: str(i) for i, w in enumerate("zero one two three four five six seven eight nine ten".split())}
+NUMBERS = {
+    w: str(i)
+    for i, w in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
+}
 SIMILAR, SIMILAR_PLACE = 0.85, 0.8  # authors' code
 
 
@@ -74,7 +77,9 @@ def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[
 
 
 @torch.no_grad()
-def perceptual_distance(clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, "B"]:
+def perceptual_distance(
+    clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]
+) -> Float[np.ndarray, "B"]:
     """Mean absolute difference of CLIP's early, layer-normalised features; the perceptual loss, each."""
     return (clip.early(x) - clip.early(x_hat)).abs().mean(dim=(1, 2, 3)).numpy()
 

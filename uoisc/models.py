@@ -7,25 +7,22 @@ seed gives the same weights.
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from uoisc.checkpoint import load_codec, save_codec
 from uoisc.clip import FrozenCLIP, load_clip
 from uoisc.codec import Codec
 from uoisc.config import Params, load_params, paths
-from uoisc.errors import DataError
 from uoisc.llava import FrozenLlava, load_llava
-from uoisc.objects import load_catalogue
+from uoisc.preparation import open_world
+from uoisc.processes import fast_attention, run_side_by_side
 from uoisc.scenes import World
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
@@ -51,14 +48,6 @@ class Study:
         """A trained codec. Raises CheckpointError where there is none."""
         path = paths(self.profile).codec(phase, name, rate)
         return load_codec(self.build(name, rate), path, name, rate, self.params)
-
-
-def open_world(profile: str, params: Params) -> World:
-    """The objects that the data stage has rasterised. Raises DataError where it has not run."""
-    file = paths(profile).objects / "sprites.npz"
-    if not file.is_file():
-        raise DataError(f"data/{profile}/objects: not there; run the data stage (dvc repro), or notebook 01_data")
-    return World(load_catalogue(params.data.objects), np.load(file)["sprites"])
 
 
 @lru_cache(maxsize=2)
@@ -106,11 +95,6 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     return path
 
 
-def fast_attention():
-    """Plain attention: on a CPU, at these head sizes, fused attention's backward pass is several times slower."""
-    return sdpa_kernel(SDPBackend.MATH)
-
-
 def write_log(log: Log, path: Path) -> None:
     """The loss terms as a tidy CSV, six significant digits."""
     columns = list(dict.fromkeys(key for row in log.rows for key in row))
@@ -120,24 +104,3 @@ def write_log(log: Log, path: Path) -> None:
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in log.rows)
     os.replace(aside, path)
-
-
-def run_side_by_side(function, jobs: list[tuple], workers: int) -> list:
-    """`function(*job)` for every job, in one-thread processes; results in the jobs' order.
-
-    One worker runs them in this process, without the seconds that a new one takes to start. An error in one
-    stops the others and is raised here; so is Ctrl-C.
-    """
-    if min(workers, len(jobs)) == 1:
-        return [function(*job) for job in jobs]
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = [pool.submit(function, *job) for job in jobs]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(pool._processes.values()):
-                process.terminate()
-            raise

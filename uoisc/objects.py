@@ -82,25 +82,19 @@ def _checked_rows(path: Path) -> list[ObjectEntry]:
         reader = csv.DictReader(file)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
-            raise DataError(
-                f"{path} row 1: no column {', '.join(missing)}; the header must be {','.join(COLUMNS)}"
-            )
+            raise DataError(f"{path} row 1: no column {', '.join(missing)}; the header must be {','.join(COLUMNS)}")
         for row in reader:
             where = f"{path} row {reader.line_num}"
             _check_row(row, where)
             kept = row["status"] == "kept"
             for key in (row["hexcode"], row["name"]) if kept else (row["hexcode"],):
                 if key in seen:
-                    raise DataError(
-                        f"{where}: '{key}' already stands in row {seen[key]}; rename or drop one of them"
-                    )
+                    raise DataError(f"{where}: '{key}' already stands in row {seen[key]}; rename or drop one of them")
                 seen[key] = reader.line_num
             if kept:
                 entries.append(ObjectEntry(row["hexcode"], row["name"], row["category"]))
     if not entries:
-        raise DataError(
-            f"{path}: no row has the status 'kept'; restore it with `git checkout -- data/objects.csv`"
-        )
+        raise DataError(f"{path}: no row has the status 'kept'; restore it with `git checkout -- data/objects.csv`")
     return entries
 
 
@@ -148,9 +142,7 @@ def rasterise(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: 
     for n, entry in enumerate(entries):
         drawing = _cropped_drawing(entry.hexcode, OVERSAMPLING * size)
         for variant in range(variants):
-            sprites[n, variant] = _placed(
-                drawing, size, _generator(seed, entry.hexcode, variant)
-            )  # (S, S, 4)
+            sprites[n, variant] = _placed(drawing, size, _generator(seed, entry.hexcode, variant))  # (S, S, 4)
     return sprites
 
 
@@ -191,16 +183,12 @@ def _placed(drawing: Image.Image, size: int, generator: np.random.Generator) -> 
     # The turned box, not the upright one, is scaled, so that no corner is cut off by the tile.
     zoom = scale * size / max(turned.size)  # tile pixels per drawing pixel
     slack = [(size - zoom * length) / 2 for length in turned.size]
-    left, top = (
-        free + math.copysign(min(abs(move), free), move) for free, move in zip(slack, shift, strict=True)
-    )
+    left, top = (free + math.copysign(min(abs(move), free), move) for free, move in zip(slack, shift, strict=True))
     # Placed on an oversampled canvas, then reduced by a box filter: whole fine pixels, smooth coarse edges.
     fine = OVERSAMPLING * size
     box = tuple(max(1, round(zoom * OVERSAMPLING * length)) for length in turned.size)
     canvas = Image.new("RGBa", (fine, fine))
-    canvas.paste(
-        turned.resize(box, Image.Resampling.LANCZOS), (int(left * OVERSAMPLING), int(top * OVERSAMPLING))
-    )
+    canvas.paste(turned.resize(box, Image.Resampling.LANCZOS), (int(left * OVERSAMPLING), int(top * OVERSAMPLING)))
     tile = np.array(canvas.reduce(OVERSAMPLING).convert("RGBA"))  # (S, S, 4)
     tile[tile[..., 3] == 0] = 0  # the resampling leaves traces of colour where nothing shows
     return tile

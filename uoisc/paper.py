@@ -53,9 +53,7 @@ def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Pat
     root = Path(os.path.commonpath([PAPER, *folders.values()]))
     inputs = {name: "/" + folder.relative_to(root).as_posix() for name, folder in folders.items()}
     try:
-        pdf = typst.compile(
-            PAPER / "paper.typ", root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=0
-        )
+        pdf = typst.compile(PAPER / "paper.typ", root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=0)
     except typst.TypstError as error:
         raise UoiscError(f"paper/paper.typ does not compile: {' '.join(str(error).split())}") from error
     with written_aside(Path(out)) as aside:

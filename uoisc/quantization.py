@@ -1,7 +1,7 @@
 """Segment-wise vector quantisation (paper); with one segment it is plain vector quantisation (the ablation).
 
-    features (..., D) -> G segments (..., G, D/G) -> normalise -> nearest of K codes -> indices (..., G)
-    indices -> codes (..., G, D/G) -> (..., D)
+features (..., D) -> G segments (..., G, D/G) -> normalise -> nearest of K codes -> indices (..., G)
+indices -> codes (..., G, D/G) -> (..., D)
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ class SegmentVQ(nn.Module):
         """All vectors' segments on the unit sphere, one row of V vectors a codebook."""
         return F.normalize(rearrange(features, "... (g s) -> g (...) s", g=self.segments).float(), dim=-1)
 
-    def forward(
-        self, features: Float[Tensor, "*n D"], sent: Bool[Tensor, "*n G"] | None = None
-    ) -> Quantized:
+    def forward(self, features: Float[Tensor, "*n D"], sent: Bool[Tensor, "*n G"] | None = None) -> Quantized:
         """Quantises; segments that are not `sent` come back as zeros and carry no loss. Always in float32."""
         with torch.autocast(features.device.type, enabled=False):
             return self._quantize(features, sent)
@@ -75,9 +73,7 @@ class SegmentVQ(nn.Module):
         codes = rearrange(straight, "g v s -> v (g s)").reshape(features.shape)
         return Quantized(codes, indices.T.reshape(*shape, self.segments), loss)
 
-    def lookup(
-        self, indices: Int[Tensor, "*n G"], sent: Bool[Tensor, "*n G"] | None = None
-    ) -> Float[Tensor, "*n D"]:
+    def lookup(self, indices: Int[Tensor, "*n G"], sent: Bool[Tensor, "*n G"] | None = None) -> Float[Tensor, "*n D"]:
         """Code vectors of received indices; zeros where a segment was not sent."""
         books = F.normalize(self.codebooks, dim=-1)
         codes = torch.stack([books[g][indices[..., g]] for g in range(self.segments)], dim=-2)  # (..., G, S)

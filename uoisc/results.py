@@ -61,9 +61,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     if not path.exists():
         raise missing(path)
     try:
-        table = (
-            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
-        )
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
     except (ValueError, OSError) as error:  # pandas and pyarrow raise their own kinds of both
         raise missing(path, f"cannot be read ({str(error).splitlines()[0]})") from error
     lacking = [column for column in COLUMNS[name] if column not in table.columns]
@@ -151,7 +149,5 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of one seed a group: the mean over seeds (`POOLED`) where there is one, else the lowest seed."""
     keys = [c for c in ("variant", "reference", "bits", "split", "judge", "metric") if c in table.columns]
     order = table["seed"].where(table["seed"] != POOLED, "")  # sorts before every number
-    chosen = (
-        table.assign(_order=order).sort_values("_order", kind="stable").drop_duplicates(keys).sort_index()
-    )
+    chosen = table.assign(_order=order).sort_values("_order", kind="stable").drop_duplicates(keys).sort_index()
     return chosen.drop(columns="_order")

@@ -195,7 +195,9 @@ class World:
         """`per_scene` questions a scene, the types in turn, so that every type is asked equally often."""
         start = int(rng.integers(len(TYPES)))
         kinds = (TYPES[(start + i) % len(TYPES)] for i in range(len(scenes) * per_scene))
-        return [self.ask(rng, scenes, row, next(kinds), subjects) for row in range(len(scenes)) for _ in range(per_scene)]
+        return [
+            self.ask(rng, scenes, row, next(kinds), subjects) for row in range(len(scenes)) for _ in range(per_scene)
+        ]
 
 
 def article(name: str) -> str:

@@ -126,9 +126,7 @@ def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
         v: {bits: str(i) for i, bits in enumerate(sorted(rows["bits"].unique()))}
         for v, rows in table.groupby("variant")
     }
-    return table.assign(
-        rate=[ranks[v][bits] for v, bits in table[["variant", "bits"]].itertuples(index=False)]
-    )
+    return table.assign(rate=[ranks[v][bits] for v, bits in table[["variant", "bits"]].itertuples(index=False)])
 
 
 def numbers(summary: pd.DataFrame) -> pd.DataFrame:
@@ -149,9 +147,7 @@ def pairs(differences: pd.DataFrame) -> pd.DataFrame:
             (True, ["relative", "relative_low", "relative_high"]),
         )
     )
-    sign = np.where(
-        table["difference_low"] > 0, "above", np.where(table["difference_high"] < 0, "below", "unclear")
-    )
+    sign = np.where(table["difference_low"] > 0, "above", np.where(table["difference_high"] < 0, "below", "unclear"))
     keys = ["variant", "reference", "rate", "bits", "reference_bits", "split", "judge", "n"]
     return table[keys].assign(difference=absolute, relative=relative, sign=sign)
 
@@ -161,9 +157,7 @@ def foundation(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.assign(text=[interval(*row) for row in table[["value", "low", "high"]].to_numpy()])
     order = list(dict.fromkeys(table["metric"]))
     wide = shown.pivot_table(index="metric", columns="model", values="text", aggfunc="first").reindex(order)
-    models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(
-        set(wide.columns) - {"clip", *JUDGES}
-    )
+    models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(set(wide.columns) - {"clip", *JUDGES})
     names = {"clip": "CLIP", "llava": "LLaVA", "llava_independent": "independent judge"}
     wide.index = [metric.replace("_", " ").replace(":", ", ") for metric in wide.index]
     return wide[models].fillna(NONE).rename(columns=names).rename_axis("metric").reset_index()
@@ -176,11 +170,7 @@ def data_card(table: pd.DataFrame) -> pd.DataFrame:
         row = {"type": label(kind)}
         for split in dict.fromkeys(table["split"]):
             counts = table[(table["type"] == kind) & (table["split"] == split)]["count"]
-            row[split] = (
-                f"{counts.sum():g}, {len(counts)} ({counts.max() / counts.sum():.2f})"
-                if len(counts)
-                else NONE
-            )
+            row[split] = f"{counts.sum():g}, {len(counts)} ({counts.max() / counts.sum():.2f})" if len(counts) else NONE
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -200,9 +190,7 @@ def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_tables(
-    results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path
-) -> list[Path]:
+def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path) -> list[Path]:
     """Writes every table as `folder/NAME.csv`; returns the paths.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
@@ -227,9 +215,7 @@ def write_tables(
     return paths
 
 
-def readme_block(
-    claim_rows: list[dict], claims_path: Path, minutes: Mapping[str, float] | None = None
-) -> str:
+def readme_block(claim_rows: list[dict], claims_path: Path, minutes: Mapping[str, float] | None = None) -> str:
     """The README's table: figure, command, minutes, the paper's number, ours, verdict; a line a claim.
 
     Args:

@@ -22,7 +22,14 @@ from uoisc.config import Params
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.errors import UoiscError
 from uoisc.llava import FrozenLlava
-from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss, pixel_loss, relevance_weight
+from uoisc.losses import (
+    adversarial_loss,
+    critic_loss,
+    intent_loss,
+    perceptual_loss,
+    pixel_loss,
+    relevance_weight,
+)
 from uoisc.rate import ranked_tokens
 from uoisc.scenes import World
 from uoisc.variants import Variant
@@ -82,7 +89,9 @@ class Bench:
         return self.world.render(scenes), [query.text for query in queries]
 
 
-def codec_terms(bench: Bench, kind: Variant, x: Tensor, queries: list[str], out: Output, intent: bool) -> dict[str, Tensor]:
+def codec_terms(
+    bench: Bench, kind: Variant, x: Tensor, queries: list[str], out: Output, intent: bool
+) -> dict[str, Tensor]:
     """The weighted terms of the codec's loss that both phases share."""
     params, weights, x_hat = bench.params, bench.params.training.weights, out.x_hat
     weight = None
@@ -105,7 +114,9 @@ def train_phase1(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: 
     cfg = bench.params.training
     own = [p for p in codec.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(own, lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total_steps=cfg.phase1_steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, cfg.learning_rate, total_steps=cfg.phase1_steps, pct_start=0.1
+    )
     codec.train()
     for step in (steps := progress(range(cfg.phase1_steps), "phase 1")):
         x, queries = bench.batch()
