@@ -29,16 +29,15 @@ ifeq ($(PROFILE),$(ACTIVE))
 	dvc repro
 	@echo "done: results/summary.csv, results/claims.json, paper/paper.pdf"
 else
-	@# A copy of the tree as it stands, with the one line of params.yaml changed: nothing published is overwritten.
+	@# A copy of the tree as it stands, with another profile active: nothing published is overwritten.
 	rm -rf $(COPY) && mkdir -p $(COPY)
 	git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C $(COPY)
-	sed -i.before 's/^active: *\[[^]]*\]/active: [$(PROFILE)]/' $(COPY)/params.yaml
-	cd $(COPY) && git init -q && PYTHONPATH=$(CURDIR)/$(COPY) dvc repro
+	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) && dvc repro
 	@echo "done: $(COPY)/results/, $(COPY)/paper/paper.pdf"
 endif
 
 test: $(STAMP)
-	pytest --nbval --nbval-current-env
+	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
 
 bench: $(STAMP)
 	uoisc bench
@@ -65,11 +64,11 @@ $(STAMP): requirements.lock pyproject.toml
 	fi
 	touch $@
 
-# Pins of every package of pyproject.toml, for all systems. What torch's CUDA build adds is left to torch itself,
-# so that a CPU build installs without it; torch pins those packages exactly.
-lock: $(STAMP)
-	uv pip compile pyproject.toml --extra dev --universal --no-annotate --no-header -q -o build/full.lock
-	grep -vE '^(nvidia-|cuda-|triton==)' build/full.lock > requirements.lock
+# Pins of every package of pyproject.toml, for all systems (needs uv; no local wheels, whose versions are local too).
+# What torch's CUDA build adds is left to torch, which pins it exactly: so a CPU build installs without it.
+lock:
+	UV_FIND_LINKS= uv pip compile pyproject.toml --extra dev --universal --python-version 3.11.5 \
+	  --no-annotate --no-header -q | grep -vE '^(nvidia-|cuda-|triton==)' > requirements.lock
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

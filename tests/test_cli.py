@@ -66,6 +66,16 @@ def test_unknown_profile_is_one_line(tmp_path):
     assert "nowhere" in one_error_line(uoisc("info", "--profile", "nowhere", cwd=tmp_path))
 
 
+def test_activate_changes_two_lines_and_keeps_the_comments(tmp_path):
+    before = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(before)
+    assert uoisc("activate", "smoke", cwd=tmp_path).returncode == 0
+    after = (tmp_path / "params.yaml").read_text()
+    changed = [new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
+    assert changed[0].startswith("active: [smoke]  #")
+    assert all(line.startswith(("active:", "ablations:")) for line in changed)
+
+
 def test_paper_without_results_is_one_line(tmp_path):
     assert "claims.json" in one_error_line(uoisc("paper", cwd=tmp_path))
 

@@ -70,10 +70,16 @@ def test_ci_runs_the_tests():
     assert "make test" in script.read_text()
 
 
-def test_the_pipeline_exports_every_notebook():
+def test_the_pipeline_watches_every_notebook():
     if not (notebooks := sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))):
         pytest.skip("no notebooks")
-    assert STAGES["nbsrc"]["matrix"]["notebook"] == notebooks
+    assert [Path(path).stem for path, _ in outs() if path.startswith("build/nbsrc/")] == notebooks
+
+
+def test_the_pipeline_trains_what_the_active_profile_evaluates():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    trained = params["profiles"][params["active"][0]]["training"]["variants"]
+    assert sorted(["uoisc", *params["ablations"]]) == sorted(trained), "uoisc activate PROFILE mends it"
 
 
 def test_every_module_that_a_stage_depends_on_exists():

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from uoisc.errors import UoiscError
+from uoisc.errors import ConfigError, UoiscError
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
 
@@ -37,11 +37,30 @@ def run(
 
 
 @app.command()
-def nbsrc(name: Name) -> None:
-    """Export a notebook's code cells to build/nbsrc/, which the pipeline watches instead of the notebook."""
-    from uoisc.notebooks import export_code
+def nbsrc() -> None:
+    """Export every notebook's code cells to build/nbsrc/, which the pipeline watches instead of the notebooks."""
+    from uoisc.notebooks import export_code, names
 
-    export_code(name)
+    for name in names():
+        export_code(name)
+
+
+@app.command()
+def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")]) -> None:
+    """Make `dvc repro` run another profile: rewrites the lines `active` and `ablations` of ./params.yaml."""
+    import re
+
+    from uoisc.config import load_params
+
+    path = Path("params.yaml")
+    trained = [variant for variant in load_params(profile, path).training.variants if variant != "uoisc"]
+    text = path.read_text(encoding="utf-8")
+    for key, values in (("active", [profile]), ("ablations", trained)):
+        text, found = re.subn(rf"(?m)^{key}: *\[[^\]]*\]", f"{key}: [{', '.join(values)}]", text)
+        if found != 1:
+            raise ConfigError(f"{path}: wants one line `{key}: [...]`, has {found}")
+    path.write_text(text, encoding="utf-8")
+    typer.echo(f"active: {profile}, with {len(trained)} ablations")
 
 
 @app.command()

@@ -95,7 +95,7 @@ def train_clip(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = build_clip(**clip_fields(cfg, image_size))
-    frozen = FrozenCLIP(model, open_clip.SimpleTokenizer(context_length=cfg.context_length), (0,))
+    frozen = FrozenCLIP(model, open_clip.SimpleTokenizer(context_length=cfg.context_length), (cfg.layers - 1,))
     model.requires_grad_(True).train()
     optimiser, schedule = optimiser_for(model, cfg.learning_rate, cfg.steps)
     everything = world.pool()
@@ -110,12 +110,15 @@ def train_clip(
 
 
 def optimiser_for(model: torch.nn.Module, learning_rate: float, steps: int):
-    """AdamW without decay on vectors and embeddings of positions, and a one-cycle schedule."""
+    """AdamW without decay on vectors; the rate warms up over 5 % of the steps and falls to 0 over the last 30 %."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / (0.05 * steps), 1.0, (steps - step) / (0.3 * steps))
+    )
+    return optimiser, schedule
 
 
 def take_step(loss: Tensor, model: torch.nn.Module, optimiser, schedule) -> None:

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from uoisc.clip import MEAN, STD, FrozenCLIP
 from uoisc.config import Clip, Llava
-from uoisc.foundation import COLOUR_TEXTS, PLACE_TEXTS, Progress, optimiser_for, take_step
+from uoisc.foundation import Progress, optimiser_for, take_step
 from uoisc.llava import FrozenLlava
-from uoisc.scenes import COLOURS, PLACES, TYPES, Query, World, answer_texts, query_texts
+from uoisc.scenes import COLOURS, PLACES, TILES, TYPES, Query, Scenes, World, answer_texts, query_texts
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
 PAD, UNKNOWN, BEGIN, END, IMAGE, _, ASSISTANT = range(len(SPECIAL))
-SIMILARITY_STD = 0.06  # of tied queries and keys at the start: a matching tile gets several times another's weight
+PROTOTYPE_SCENES = 2000
+SIMILARITY_STD = 0.09  # of tied queries and keys at the start: a matching tile gets most of the weight
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}USER: {% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} "
@@ -81,34 +82,49 @@ def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
 
 @torch.no_grad()
 def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
-    """Tower, projector and words start where CLIP is: image tokens and words lie in CLIP's shared space.
+    """Tower, projector and words start where CLIP is: an answer's word is the mean of the tiles that show it.
 
-    Queries and keys of all blocks but the last start equal, so that attention starts as similarity: a word
-    looks at the tile that shows it.
+    Queries and keys of all blocks but the last start equal, so that attention starts as similarity; but for one
+    channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
+    tile that shows it.
     """
     copy_tower(frozen.model.visual, model.model.vision_tower)
     visual, projector = frozen.model.visual, model.model.multi_modal_projector
-    embed = visual.proj.shape[1]
-    linear = visual.proj.T * visual.ln_post.weight  # CLIP's norm and projection, but for the division by the deviation
-    linear = linear - linear.mean(dim=1, keepdim=True)
-    scenes = world.sample(np.random.default_rng(0), 64, world.pool())
-    hidden = frozen.model.visual.forward_intermediates(
-        (world.render(scenes) - frozen.mean) / frozen.std, indices=1, output_fmt="NLC", intermediates_only=True
-    )["image_intermediates"][0]
-    linear = linear / hidden.std(-1).mean()
-    bias = visual.proj.T @ visual.ln_post.bias
-    scale = 1 / (hidden @ linear.T + bias).norm(dim=-1).mean()
+    scenes = world.sample(np.random.default_rng(0), PROTOTYPE_SCENES, world.pool())
+    images = world.render(scenes).split(100)
+    hidden = torch.cat([frozen.see(x).taps[:, -1] for x in images])  # (B, 9, d), of the last block
+    linear = visual.proj.T * visual.ln_post.weight / hidden.std(-1).mean()  # CLIP's last norm and projection
+    tokens = hidden @ linear.T
+    bias, scale = -tokens.mean((0, 1)), 1 / (tokens - tokens.mean((0, 1))).norm(dim=-1).mean()
+    width = len(bias)
     for parameter in projector.parameters():
         parameter.zero_()
-    projector.linear_1.weight[:embed], projector.linear_1.bias[:embed] = linear * scale, bias * scale
+    projector.linear_1.weight[:width], projector.linear_1.bias[:width] = linear * scale, bias * scale
+    projector.linear_1.bias[width] = -1.0
     projector.linear_2.weight.copy_(torch.eye(len(projector.linear_2.weight)))
-    texts = dict(zip((*PLACES, *COLOURS), (*PLACE_TEXTS, *COLOUR_TEXTS), strict=True)) | {n: n for n in world.names}
-    ids = tokenizer.convert_tokens_to_ids(list(texts))
+    words = prototypes((tokens + bias).flatten(0, 1), scenes, world)
+    ids = tokenizer.convert_tokens_to_ids(list(words))
+    rows = F.pad(torch.stack(list(words.values())), (0, model.lm_head.weight.shape[1] - width))
     for table in (model.model.language_model.embed_tokens.weight, model.lm_head.weight):
         table.normal_(std=table.shape[1] ** -0.5)
-        table[ids] = F.pad(frozen.text(list(texts.values())), (0, table.shape[1] - embed))
+        table[ids] = rows
+    model.model.language_model.embed_tokens.weight[:, width] = 1.0
     for block in model.model.language_model.layers[:-1]:
         block.self_attn.k_proj.weight.copy_(block.self_attn.q_proj.weight.normal_(std=SIMILARITY_STD))
+        block.self_attn.k_proj.weight[:, width] *= -1
+
+
+def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, "e"]]:
+    """Each object's, place's and colour's word: the unit-norm mean of the image tokens of the tiles that show it."""
+    places = np.tile(np.arange(TILES), len(scenes))
+    labels = [(world.names, scenes.objects.ravel()), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]
+    words = {}
+    for names, label in labels:
+        for index, name in enumerate(names):
+            of = tokens[torch.from_numpy(label == index)]
+            if len(of):
+                words[name] = F.normalize(of.mean(0), dim=0)
+    return words
 
 
 def copy_tower(visual, tower) -> None:

@@ -130,7 +130,9 @@ def load_llava(name: str) -> FrozenLlava:
     Raises CheckpointError when it is not there or is no LLaVA.
     """
     from transformers import AutoProcessor, LlavaForConditionalGeneration
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a bar for every small file drowns the training's own
     try:
         model = LlavaForConditionalGeneration.from_pretrained(name, use_safetensors=True, attn_implementation="sdpa")
         processor = AutoProcessor.from_pretrained(name)

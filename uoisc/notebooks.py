@@ -28,6 +28,11 @@ class NotebookError(UoiscError):
     """A notebook is missing, was handed a parameter that it does not declare, or stopped at a cell."""
 
 
+def names() -> list[str]:
+    """The notebooks of the working directory's project, in order."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
 def find(name: str) -> Path:
     """Path of a notebook by its name, e.g. `03_phase1`.
 
@@ -36,8 +41,8 @@ def find(name: str) -> Path:
     """
     path = NOTEBOOKS / f"{name}.ipynb"
     if not path.is_file():
-        known = ", ".join(sorted(other.stem for other in NOTEBOOKS.glob("*.ipynb")))
-        raise NotebookError(f"no notebook {path} (here: {known or 'none, run this in the top folder'})")
+        known = ", ".join(names()) or "none, run this in the top folder"
+        raise NotebookError(f"no notebook {path} (here: {known})")
     return path
 
 
@@ -91,6 +96,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("TQDM_MININTERVAL", "20")  # the kernel's bars arrive here as lines: few of them
     try:
         papermill.execute_notebook(
             find(name),

@@ -1,0 +1,45 @@
+"""Makes what a notebook needs where it is opened alone at the smoke profile: `need("06_evaluation", "smoke")`.
+
+In the pipeline DVC has run the stages before, and nothing happens here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from uoisc.config import load_params, paths
+from uoisc.errors import DataError
+
+ORDER = ("01_data", "02_foundation", "03_phase1", "04_phase2", "05_ablations", "06_evaluation", "07_figures_and_tables")
+
+
+def need(notebook: str, profile: str) -> None:
+    """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing.
+
+    Raises:
+        DataError: outputs are missing at another profile, whose stages take long: it names the command.
+    """
+    steps = ORDER[: ORDER.index(notebook)]
+    for step in steps:
+        for missing, (module, function, arguments) in _work(step, profile):
+            if missing.exists():
+                continue
+            if profile != "smoke":
+                raise DataError(f"{notebook} at profile {profile} needs the stages before it: run `make repro` first")
+            print(f"{step}: making {missing.name} for {profile}")
+            # By name, so that no notebook's stage depends on the modules of the stages before it.
+            getattr(import_module(f"uoisc.{module}"), function)(profile, *arguments)
+
+
+def _work(step: str, profile: str) -> list:
+    """(an output, (module, function, further arguments)) for each piece of a notebook's work."""
+    where, rates = paths(profile), load_params(profile).training.variants
+    others = [name for name in rates if name != "uoisc"]
+    return {
+        "01_data": [(where.objects, ("preparation", "prepare_data", ()))],
+        "02_foundation": [(where.foundation, ("foundation_jobs", "train_foundation", ()))],
+        "03_phase1": [(where.codec(1, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (1,))))],
+        "04_phase2": [(where.codec(2, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (2,))))],
+        "05_ablations": [(where.codec(2, name, rates[name][-1]), ("models", "train_variant", (name,))) for name in others],
+        "06_evaluation": [(where.results / "examples.json", ("evaluation_jobs", "evaluate", ()))],
+    }[step]
