@@ -20,6 +20,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # no model hub is ever asked: a call that would ask one fails at once
 export HF_HUB_OFFLINE := 1
+# transformers asks for a progress widget that nothing here draws; the warning would name this machine's folders
+export PYTHONWARNINGS := ignore:IProgress not found
 
 .PHONY: repro test setup lock bench lab lint clean
 
@@ -58,7 +60,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  uv pip install --python $(VENV)/bin/python --compile-bytecode -r requirements.lock; \
 	  uv pip install --python $(VENV)/bin/python --no-deps --no-build-isolation -e .; \
 	else \
-	  set -x; test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV); \
+	  set -x; $(VENV)/bin/python -m pip --version || "$(PYTHON)" -m venv $(VENV); \
 	  python -m pip install --progress-bar off -r requirements.lock; \
 	  python -m pip install --no-deps --no-build-isolation -e .; \
 	fi

@@ -40,13 +40,6 @@ class PatchConv(nn.Conv2d):
     On a CPU its gradient to the image is several times faster than the convolution's.
     """
 
-    @classmethod
-    def of(cls, conv: nn.Conv2d) -> PatchConv:
-        """Takes over the parameters of `conv`."""
-        product = cls(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, bias=conv.bias is not None)
-        product.weight, product.bias = conv.weight, conv.bias
-        return product
-
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Patches (B, h w, C p p) times the kernel (C p p, D); what is left over at the edges is cut off."""
         p, q = self.kernel_size
@@ -54,6 +47,30 @@ class PatchConv(nn.Conv2d):
         patches = rearrange(x[..., : h * p, : w * q], "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=q)
         out = F.linear(patches, self.weight.flatten(1), self.bias)
         return rearrange(out, "b (h w) d -> b d h w", h=h)
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """torch's self-attention, computed batch first: same weights, same result.
+
+    torch turns the batch to the second place first; on a CPU its projections then copy their weights a token.
+    """
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None, **_):
+        """(attended, None) for (B, L, d); `key` and `value` are `query`."""
+        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = rearrange(projected, "b l (three h c) -> three b h l c", three=3, h=self.num_heads)
+        mask = None if attn_mask is None else attn_mask.to(q.dtype)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(rearrange(out, "b h l c -> b l (h c)")), None
+
+
+def speed_up(model: nn.Module) -> None:
+    """Swaps in the faster equivalents above for the modules that they equal; parameters and names stay."""
+    for module in model.modules():
+        if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
+            module.__class__ = SelfAttention
+        elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in ("valid", (0, 0)):
+            module.__class__ = PatchConv
 
 
 class FrozenCLIP(nn.Module):
@@ -68,7 +85,7 @@ class FrozenCLIP(nn.Module):
     def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...]):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        model.visual.conv1 = PatchConv.of(model.visual.conv1)
+        speed_up(model)
         self.tokenizer = tokenizer
         self.taps = tuple(taps)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)

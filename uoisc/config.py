@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARAMS = ROOT / "params.yaml"
 
 
-def number(low: float, high: float):
+def number(low: int | float, high: int | float):
     """A field whose value, or each of whose values, lies in [low, high]."""
     return field(metadata={"range": (low, high)})
 

@@ -110,13 +110,13 @@ def train_clip(
 
 
 def optimiser_for(model: torch.nn.Module, learning_rate: float, steps: int):
-    """AdamW without decay on vectors; the rate warms up over 5 % of the steps and falls to 0 over the last 30 %."""
+    """AdamW without decay on vectors; the rate warms up over 10 % of the steps and falls to 0 over the last 30 %."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / (0.05 * steps), 1.0, (steps - step) / (0.3 * steps))
+        optimiser, lambda step: min((step + 1) / (0.1 * steps), 1.0, (steps - step) / (0.3 * steps))
     )
     return optimiser, schedule
 

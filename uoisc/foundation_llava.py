@@ -84,7 +84,7 @@ def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
 def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     """Tower, projector and words start where CLIP is: an answer's word is the mean of the tiles that show it.
 
-    Queries and keys of all blocks but the last start equal, so that attention starts as similarity; but for one
+    Queries and keys of the first block start equal, so that attention starts as similarity; but for one
     channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
     tile that shows it.
     """
@@ -109,9 +109,9 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
         table.normal_(std=table.shape[1] ** -0.5)
         table[ids] = rows
     model.model.language_model.embed_tokens.weight[:, width] = 1.0
-    for block in model.model.language_model.layers[:-1]:
-        block.self_attn.k_proj.weight.copy_(block.self_attn.q_proj.weight.normal_(std=SIMILARITY_STD))
-        block.self_attn.k_proj.weight[:, width] *= -1
+    first = model.model.language_model.layers[0].self_attn
+    first.k_proj.weight.copy_(first.q_proj.weight.normal_(std=SIMILARITY_STD))
+    first.k_proj.weight[:, width] *= -1
 
 
 def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, "e"]]:

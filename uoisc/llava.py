@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from uoisc.clip import PatchConv
+from uoisc.clip import speed_up
 from uoisc.errors import CheckpointError
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -30,8 +30,7 @@ class FrozenLlava(nn.Module):
     def __init__(self, model, processor):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        embeddings = model.model.vision_tower.embeddings
-        embeddings.patch_embedding = PatchConv.of(embeddings.patch_embedding)
+        speed_up(model.model.vision_tower)
         self.processor = processor
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
         image = processor.image_processor

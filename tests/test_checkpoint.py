@@ -1,0 +1,113 @@
+"""Checkpoints: what they are of stands in them, and no half of one is ever read or left behind."""
+
+import dataclasses
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from uoisc import checkpoint
+from uoisc.checkpoint import fingerprint, load_codec, save_codec, save_tensors
+from uoisc.errors import CheckpointError
+
+QUERIES = ["where is the hammer", "how many animals are there"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A checkpoint of uoisc at the rate low."""
+    path = tmp_path / "phase2" / "uoisc" / "low.safetensors"
+    save_codec(tiny.codec("uoisc"), path, "uoisc", "low", tiny.PARAMS)
+    return path
+
+
+def load(path, variant: str = "uoisc", rate: str = "low", params=tiny.PARAMS):
+    fresh = checkpoint_free(variant, rate)
+    return load_codec(fresh, path, variant, rate, params)
+
+
+def checkpoint_free(variant: str, rate: str):
+    """A codec of other weights than `tiny.codec`'s."""
+    codec = tiny.codec(variant, rate)
+    with torch.no_grad():
+        for parameter in codec.parameters():
+            if parameter.requires_grad:
+                parameter.zero_()
+    return codec
+
+
+def refused(match: str, *arguments, **options) -> None:
+    with pytest.raises(CheckpointError, match=match) as caught:
+        load(*arguments, **options)
+    assert "\n" not in str(caught.value) and "train it" in str(caught.value)
+
+
+def test_a_codec_goes_round_and_comes_back_in_evaluation_mode(path):
+    x, loaded = tiny.images(2), load(path)
+    assert torch.equal(loaded(x, QUERIES).x_hat, tiny.codec("uoisc")(x, QUERIES).x_hat)
+    assert not loaded.training
+    assert [file.name for file in path.parent.iterdir()] == ["low.safetensors"]
+
+
+def test_no_clip_weights_are_repeated(path):
+    assert not [key for key in load_file(path) if key.startswith("vision")]
+
+
+def test_missing(tmp_path):
+    refused("phase2/uoisc/high.safetensors: not there; train it first", tmp_path / "phase2" / "uoisc" / "high.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated(path, share):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    refused("truncated or no safetensors file", path)
+
+
+def test_no_safetensors_file(path):
+    path.write_bytes(b"\x80\x04 not one at all" * 100)
+    refused("truncated or no safetensors file", path)
+
+
+def test_of_another_variant_rate_or_parameters(path):
+    refused("a checkpoint of other variant 'uoisc', wanted no_llava at low", path, "no_llava")
+    refused("a checkpoint of other rate 'low', wanted uoisc at high", path, rate="high")
+    wider = dataclasses.replace(tiny.PARAMS, codec=dataclasses.replace(tiny.PARAMS.codec, text_width=32))
+    refused(r"other parameters \(params.yaml has changed since\)", path, params=wider)
+
+
+@pytest.mark.parametrize("ablated", ["no_alignment", "plain_vq", "query_aware", "uoisc_query_decoder"])
+def test_an_ablated_models_weights_never_load_as_uoisc(tmp_path, ablated):
+    """Neither by their label nor, where the label is forged, by their keys and shapes."""
+    path = tmp_path / "phase2" / "uoisc" / "low.safetensors"
+    save_codec(tiny.codec(ablated), path, ablated, "low", tiny.PARAMS)
+    refused(f"other variant '{ablated}'", path)
+    save_codec(tiny.codec(ablated), path, "uoisc", "low", tiny.PARAMS)
+    refused("does not fit this codec", path)
+
+
+def test_a_file_without_a_label(path):
+    save_file(load_file(path), path)
+    refused("other variant None", path)
+
+
+def test_fingerprint_follows_what_shapes_a_codec_and_nothing_else():
+    other = dataclasses.replace(tiny.PARAMS, training=dataclasses.replace(tiny.PARAMS.training, phase1_steps=9))
+    taps = dataclasses.replace(tiny.PARAMS, codec=dataclasses.replace(tiny.PARAMS.codec, taps=(0, 1)))
+    assert fingerprint(tiny.PARAMS) == fingerprint(other) != fingerprint(taps)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(path, monkeypatch, failure):
+    before = path.read_bytes()
+
+    def half(tensors, target, metadata):
+        target.write_bytes(before[:100])
+        raise failure
+
+    monkeypatch.setattr(checkpoint, "save_file", half)
+    with pytest.raises(failure):
+        save_tensors({"a": torch.ones(3)}, path, {})
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["low.safetensors"]

@@ -1,0 +1,100 @@
+"""The frozen CLIP: what it taps, what it finds relevant, what it refuses."""
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from uoisc.clip import FrozenCLIP, PatchConv, load_clip, open_clip, save_clip
+from uoisc.errors import CheckpointError, QueryError
+from uoisc.foundation import clip_fields
+
+
+def test_taps_are_the_blocks_outputs_without_the_class_token():
+    clip, x, caught = tiny.clip(), tiny.images(2), {}
+    blocks = clip.model.visual.transformer.resblocks
+    handles = [b.register_forward_hook(lambda _, __, out, i=i: caught.update({i: out})) for i, b in enumerate(blocks)]
+    seen = clip.see(x)
+    clip.model.encode_image((x - clip.mean) / clip.std)  # open_clip's own way through the same blocks
+    for handle in handles:
+        handle.remove()
+    assert clip.taps == (0, 2)
+    for m, block in enumerate(clip.taps):
+        # one matrix product more or less rounds in the seventh digit
+        torch.testing.assert_close(seen.taps[:, m], caught[block][:, 1:], rtol=1e-5, atol=1e-5)
+
+
+def test_token_embeddings_are_the_last_block_projected():
+    clip, x = tiny.clip(), tiny.images(2)
+    visual, caught = clip.model.visual, []
+    handle = visual.transformer.resblocks[-1].register_forward_hook(lambda _, __, out: caught.append(out))
+    tokens = clip.see(x).tokens
+    handle.remove()
+    torch.testing.assert_close(tokens, visual.ln_post(caught[0][:, 1:]) @ visual.proj)
+    assert tokens.shape == (2, clip.grid**2, clip.text_width) and clip.grid == 6
+
+
+def test_text_is_open_clips_and_of_unit_norm():
+    clip, queries = tiny.clip(), tiny.queries(4)
+    expected = clip.model.encode_text(clip.tokenizer(queries))
+    text = clip.text(queries)
+    torch.testing.assert_close(text, expected / expected.norm(dim=-1, keepdim=True))
+
+
+def test_relevance_is_the_cosine_of_token_and_query():
+    tokens, text = torch.randn(2, 5, 4), torch.randn(2, 4)
+    relevance = FrozenCLIP.relevance(tokens, text)
+    for b in range(2):
+        for n in range(5):
+            u, v = tokens[b, n].double(), text[b].double()
+            assert relevance[b, n].item() == pytest.approx((u @ v / u.norm() / v.norm()).item(), abs=1e-6)
+
+
+def test_frozen_but_open_to_the_images_gradient():
+    clip, x = tiny.clip(), tiny.images(1).requires_grad_(True)
+    assert not any(p.requires_grad for p in clip.parameters())
+    assert not clip.train().training
+    clip.see(x).taps.square().sum().backward()
+    assert (x.grad.abs().amax(dim=(0, 1)) > 0).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (35, 41)])
+def test_patch_convolution_is_the_convolution(height, width):
+    conv = nn.Conv2d(3, 5, 8, stride=8)
+    x = torch.randn(2, 3, height, width, requires_grad=True)
+    ours, theirs = PatchConv.of(conv)(x), conv(x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)  # sums of 192 products in another order
+    pull = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((out * pull).sum(), (x, conv.weight)) for out in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_saved_and_loaded_clip_is_the_same(tmp_path):
+    model, x, queries = tiny.clip_model(seed=3), tiny.images(2), tiny.queries(2)
+    save_clip(model, tmp_path / "clip", **clip_fields(tiny.CLIP, tiny.IMAGE))
+    loaded = load_clip(str(tmp_path / "clip"), None, (1,))
+    direct = FrozenCLIP(model, open_clip.SimpleTokenizer(context_length=tiny.CLIP.context_length), (1,))
+    assert torch.equal(loaded.see(x).taps, direct.see(x).taps)
+    assert torch.equal(loaded.text(queries), direct.text(queries))
+
+
+def test_no_checkpoint_and_no_such_block(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be loaded .* run the foundation stage") as caught:
+        load_clip(str(tmp_path / "clip"), None, (0,))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="this CLIP has blocks 0 to 2"):
+        FrozenCLIP(tiny.clip_model(), None, (0, 3))
+
+
+@pytest.mark.parametrize("query", ["", "   "])
+def test_an_empty_query(query):
+    with pytest.raises(QueryError, match="the query is empty"):
+        tiny.clip().text(["where is the lion", query])
+
+
+def test_a_query_that_would_be_cut():
+    fits, cut = "cat " * 14, "cat " * 15  # one token a word, begin and end: 16 in all
+    assert tiny.clip().tokenize([fits]).shape == (1, 16)
+    with pytest.raises(QueryError, match="too long: CLIP reads 14 tokens at most") as caught:
+        tiny.clip().tokenize([fits, cut])
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,119 @@
+"""The codec as a whole: what crosses the channel is all that the receiver needs, and costs what it says."""
+
+import math
+
+import pytest
+import tiny
+import torch
+
+from uoisc.codec import Codec, Message
+from uoisc.variants import VARIANTS
+
+QUERIES = ["where is the hammer", "how many animals are there", "what is at the upper left"]
+OTHERS = ["what is at the lower right", "where is the hammer", "how many tools are there"]
+ASKS = ("uoisc", "no_llava", "plain_vq", "query_aware", "uoisc_cross_attention")  # the query changes the indices
+DEAF = ("no_alignment", "no_alignment_no_llava", "uniform")  # no query changes anything
+
+
+@pytest.fixture(scope="module")
+def x() -> torch.Tensor:
+    return tiny.images(3)
+
+
+@pytest.fixture(params=VARIANTS)
+def codec(request) -> Codec:
+    return tiny.codec(request.param)
+
+
+def test_receiver_draws_from_the_message_what_training_saw(codec, x):
+    out = codec(x, QUERIES)
+    message = codec.encode(x, QUERIES)
+    assert torch.equal(message.indices, out.message.indices)
+    # straight-through f + (c - f) rounds once more than c; the decoder's layers carry that on
+    torch.testing.assert_close(codec.decode(message, QUERIES), out.x_hat, rtol=0, atol=1e-4)
+
+
+def test_bits_are_those_of_the_indices_that_are_sent(codec, x):
+    message = codec.encode(x, QUERIES)
+    book = codec.quantizer.codes
+    assert message.indices.min() >= 0 and message.indices.max() < book
+    sent = torch.ones_like(message.indices, dtype=torch.bool) if message.sent is None else message.sent
+    tokens, top = sent.shape[2], getattr(codec.rate, "top", None)
+    map_bits = 0 if top is None else math.ceil(math.log2(math.comb(tokens, top)))  # checked in test_eq_rate.py
+    for image in sent:
+        assert int(image.sum()) * math.log2(book) + map_bits == pytest.approx(codec.bits)
+
+
+def test_what_is_not_sent_changes_nothing(x):
+    codec = tiny.codec("adaptive")
+    message = codec.encode(x, QUERIES)
+    scrambled = torch.where(message.sent, message.indices, torch.randint_like(message.indices, codec.quantizer.codes))
+    assert not torch.equal(scrambled, message.indices)
+    assert torch.equal(codec.decode(Message(scrambled, message.sent), QUERIES), codec.decode(message, QUERIES))
+
+
+def test_what_is_sent_changes_the_image(codec, x):
+    message = codec.encode(x, QUERIES)
+    other = (message.indices + 1) % codec.quantizer.codes
+    assert not torch.allclose(codec.decode(Message(other, message.sent), QUERIES), codec.decode(message, QUERIES))
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_another_query_changes_the_indices_of_an_aligned_codec(name, x):
+    codec = tiny.codec(name)
+    assert not torch.equal(codec.encode(x, QUERIES).indices, codec.encode(x, OTHERS).indices)
+
+
+@pytest.mark.parametrize("name", DEAF)
+def test_without_alignment_another_query_changes_nothing(name, x):
+    codec = tiny.codec(name)
+    first, second = codec.encode(x, QUERIES), codec.encode(x, OTHERS)
+    assert torch.equal(first.indices, second.indices)
+    assert torch.equal(codec.decode(first, QUERIES), codec.decode(second, OTHERS))
+
+
+def test_adaptive_codec_sends_other_tokens_for_another_query(x):
+    codec = tiny.codec("adaptive")
+    first, second = codec.encode(x, QUERIES), codec.encode(x, OTHERS)
+    assert torch.equal(first.indices, second.indices) and not torch.equal(first.sent, second.sent)
+
+
+def test_a_given_ranking_overrides_clip(x):
+    codec = tiny.codec("adaptive")
+    ranking = -codec(x, QUERIES).relevance
+    sent = codec.encode(x, QUERIES, ranking).sent
+    assert torch.equal(sent, codec.rate.sent(ranking)) and not torch.equal(sent, codec.encode(x, QUERIES).sent)
+
+
+def test_receiver_with_the_query_draws_another_image_for_another_query(x):
+    codec = tiny.codec("uoisc_query_decoder")
+    message = codec.encode(x, QUERIES)
+    assert not torch.allclose(codec.decode(message, QUERIES), codec.decode(message, OTHERS))
+
+
+def test_gradients_reach_every_part_that_is_trained_and_no_other(x):
+    for name in ("uoisc", "query_aware", "uoisc_query_decoder"):
+        codec = tiny.codec(name).train()
+        codec.zero_grad()
+        out = codec(x, QUERIES)
+        (out.x_hat.square().sum() + out.vq_loss).backward()
+        for key, parameter in codec.named_parameters():
+            # the head that ranks tokens has no say at a fixed rate
+            trained = parameter.requires_grad and not key.startswith("vision.to_text")
+            assert (parameter.grad is not None) == trained, key
+
+
+def test_a_frozen_clip_is_not_part_of_the_codecs_own_state():
+    state = tiny.codec("uoisc").own_state()
+    assert state and not any(key.startswith("vision.") for key in state)
+    assert {key.split(".")[0] for key in state} == {"projection", "alignment", "quantizer", "decoder"}
+    assert any(key.startswith("vision.stem") for key in tiny.codec("query_aware").own_state())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_own_state_goes_round(name, x):
+    codec = tiny.codec(name)
+    fresh = VARIANTS[name].build(tiny.clip(), tiny.PARAMS, "low").eval()
+    assert not torch.equal(fresh(x, QUERIES).x_hat, codec(x, QUERIES).x_hat)
+    fresh.load_own_state(codec.own_state())
+    assert torch.equal(fresh(x, QUERIES).x_hat, codec(x, QUERIES).x_hat)

@@ -1,0 +1,129 @@
+"""Answer rules each way (PAPER.md), and picture quality in closed form."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from uoisc.metrics import answers_match, clip_score, first_integer, normalise, perceptual_distance, psnr, ssim
+from uoisc.scenes import COLOURS, MAX_OBJECTS, PLACES
+
+COUNT, YES_NO, WHERE, WHAT = "how many animals are there", "is there a lion", "where is the lion", "what is it"
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "other", "match"),
+    [
+        # "how many": the first integer, in digits or in words
+        (COUNT, "2", "two", True),
+        (COUNT, "There are three animals.", "3 of them, not 4", True),
+        (COUNT, "two", "3", False),
+        (COUNT, "12", "1", False),
+        (COUNT, "10", "ten", True),
+        (COUNT, "none", "none", True),
+        (COUNT, "none", "0", False),
+        ("How many animals are there?", "2", "2 animals", True),
+        # yes/no: the first word
+        (YES_NO, "yes", "Yes, on the left.", True),
+        (YES_NO, "yes", "no", False),
+        (YES_NO, "no lion", "no", True),
+        ("Does the cat have a collar?", "yes it does", "yes", True),
+        ("Are there two?", "no", "yes", False),
+        # "where": one holds the other, or .8 similar
+        (WHERE, "upper left", "in the upper left", True),
+        (WHERE, "at the upper left", "upper left", True),
+        (WHERE, "uper left", "upper left", True),
+        (WHERE, "upper left", "lower right", False),
+        # otherwise: equal, or .85 similar
+        (WHAT, "red", "Red.", True),
+        (WHAT, "a lion", "the lion", True),
+        (WHAT, "lion", "a small lion", False),
+        (WHAT, "strawberry", "strawbery", True),
+        (WHAT, "cat", "car", False),
+        # two empty answers never match, nor do two that are nothing but articles and punctuation
+        (WHAT, "", "", False),
+        (YES_NO, "", "", False),
+        (WHERE, "", "upper left", False),
+        (COUNT, "", "", False),
+        (WHAT, "the", "a!", False),
+    ],
+)
+def test_rules(query, answer, other, match):
+    assert answers_match(query, answer, other) is match
+    assert answers_match(query, other, answer) is match
+
+
+@pytest.mark.parametrize(
+    ("query", "threshold"),
+    [(WHERE, 0.8), (WHAT, 0.85)],
+)
+def test_similarity_thresholds(query, threshold):
+    """Twice the shared letters over all letters: 2 * 20 letters, the last ones other in one of them."""
+    for different in range(1, 6):
+        a, b = "x" * 20, "x" * (20 - different) + "y" * different
+        assert answers_match(query, a, b) == (2 * (20 - different) / 40 >= threshold)
+
+
+def test_normalise_and_first_integer():
+    assert normalise("The RED, an old; car!") == "red old car"
+    assert normalise("theatre another") == "theatre another"
+    assert [first_integer(text) for text in ("seven", "the 12th", "a few", "one or 2")] == ["7", "12", None, "1"]
+
+
+def test_no_two_answers_of_the_benchmark_match_each_other():
+    """Else a wrong answer would count as the right one."""
+    names = tiny.all_names().names
+    kinds = {
+        YES_NO: ("yes", "no"),
+        WHERE: PLACES,
+        "what colour is behind the lion": tuple(COLOURS),
+        "what is at the upper left": names,
+        COUNT: tuple(str(i) for i in range(MAX_OBJECTS + 1)),
+    }
+    for query, answers in kinds.items():
+        assert all(answers_match(query, answer, answer) for answer in answers)
+        assert not [(a, b) for a, b in combinations(answers, 2) if answers_match(query, a, b)]
+
+
+def test_psnr_in_closed_form():
+    """A constant error of .1 is 20 dB, of .01 40 dB; equal images stop at 100 dB."""
+    x = torch.rand(3, 3, 16, 16) * 0.5
+    error = torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1)
+    # x + error - x keeps five digits of the error
+    np.testing.assert_allclose(psnr(x, x + error), [20.0, 40.0, 100.0], atol=1e-3)
+
+
+def test_ssim_of_the_same_image_is_one_and_falls_with_noise():
+    x = tiny.images(2)
+    noise = torch.randn_like(x)
+    same, near, far = (ssim(x, (x + strength * noise).clamp(0, 1)) for strength in (0.0, 0.05, 0.3))
+    np.testing.assert_allclose(same, 1.0, atol=1e-6)
+    assert (same > near).all() and (near > far).all()
+
+
+def test_ssim_of_two_constants_is_the_luminance_term():
+    """(2 a b + c1) / (a^2 + b^2 + c1), c1 = .01^2 (Wang et al., 2004, equation 6)."""
+    a, b, c1 = 0.3, 0.6, 0.01**2
+    value = ssim(torch.full((1, 3, 16, 16), a), torch.full((1, 3, 16, 16), b))
+    np.testing.assert_allclose(value, (2 * a * b + c1) / (a * a + b * b + c1), atol=1e-4)
+
+
+def test_perceptual_distance_is_the_loss_of_each_image():
+    from uoisc.losses import perceptual_loss
+
+    x, x_hat = tiny.images(3), tiny.images(3, seed=1)
+    each = perceptual_distance(tiny.clip(), x, x_hat)
+    alone = [perceptual_loss(tiny.clip(), x[[b]], x_hat[[b]]).item() for b in range(3)]
+    np.testing.assert_allclose(each, alone, rtol=1e-5)
+    assert (perceptual_distance(tiny.clip(), x, x) < 1e-6).all()
+
+
+def test_clip_score_is_the_best_tokens_cosine():
+    x, queries = tiny.images(2), tiny.queries(2)
+    score = clip_score(tiny.clip(), x, queries)
+    tokens, text = tiny.clip().see(x).tokens, tiny.clip().text(queries)
+    for b in range(2):
+        cosines = [torch.cosine_similarity(token, text[b], dim=0).item() for token in tokens[b]]
+        assert score[b] == pytest.approx(max(cosines), abs=1e-6)

@@ -1,0 +1,65 @@
+"""What each variant is made of: an ablated one lacks the part, so that it cannot run it."""
+
+import pytest
+import tiny
+from torch import nn
+
+from uoisc.alignment import CrossAttention, Film, Identity
+from uoisc.baselines import ScratchEncoders
+from uoisc.clip import FrozenCLIP
+from uoisc.errors import ConfigError
+from uoisc.rate import FixedRate, RankedRate
+from uoisc.variants import VARIANTS, variant
+
+# vision, alignment, receiver, segments, rate, intent loss, weighted pixels: DESIGN's table once more, by hand
+PARTS = {
+    "uoisc": (FrozenCLIP, Film, Identity, 2, FixedRate, True, False),
+    "no_alignment": (FrozenCLIP, Identity, Identity, 2, FixedRate, True, False),
+    "no_llava": (FrozenCLIP, Film, Identity, 2, FixedRate, False, False),
+    "no_alignment_no_llava": (FrozenCLIP, Identity, Identity, 2, FixedRate, False, False),
+    "plain_vq": (FrozenCLIP, Film, Identity, 1, FixedRate, True, False),
+    "query_aware": (ScratchEncoders, Film, Identity, 2, FixedRate, False, False),
+    "adaptive": (FrozenCLIP, Identity, Identity, 2, RankedRate, True, True),
+    "uniform": (FrozenCLIP, Identity, Identity, 2, FixedRate, True, True),
+    "uoisc_cross_attention": (FrozenCLIP, CrossAttention, Identity, 2, FixedRate, True, False),
+    "uoisc_query_decoder": (FrozenCLIP, Film, Film, 2, FixedRate, True, False),
+}
+
+
+@pytest.mark.parametrize("name", [*PARTS, *(VARIANTS.keys() - PARTS.keys())])
+def test_parts_and_losses(name):
+    codec, kind = tiny.codec(name), variant(name)
+    parts = tuple(type(part) for part in (codec.vision, codec.alignment, codec.receiver))
+    assert (*parts, codec.quantizer.segments, type(codec.rate), kind.intent, kind.weighted) == PARTS[name]
+
+
+def trained(codec: nn.Module) -> set[str]:
+    return {name.split(".")[0] for name, parameter in codec.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("name", [name for name, parts in PARTS.items() if parts[1] is Identity])
+def test_a_variant_without_alignment_has_no_weights_for_it(name):
+    codec = tiny.codec(name)
+    assert trained(codec) == {"projection", "quantizer", "decoder"}
+    assert not [key for key in codec.own_state() if "alignment" in key or "text" in key]
+
+
+def test_only_the_rival_trains_its_encoders():
+    assert [name for name in VARIANTS if "vision" in trained(tiny.codec(name))] == ["query_aware"]
+    shared = {id(p) for p in tiny.clip().parameters()} & {id(p) for p in tiny.codec("query_aware").parameters()}
+    assert not shared  # nothing of what CLIP has learnt
+
+
+@pytest.mark.parametrize("rate", tiny.PARAMS.codec.rates)
+def test_equal_bits(rate):
+    bits = {name: tiny.codec(name, rate).bits for name in VARIANTS}
+    ranked = bits.pop("adaptive")
+    assert len(set(bits.values())) == 1
+    point = tiny.PARAMS.codec.rates[rate]
+    assert tiny.codec("plain_vq", rate).quantizer.codes == point.codes**point.segments
+    assert ranked == tiny.codec("adaptive", rate).rate.bits
+
+
+def test_unknown_variant():
+    with pytest.raises(ConfigError, match="unknown variant 'uoics': choose of uoisc, no_alignment"):
+        variant("uoics")
