@@ -50,8 +50,8 @@ PARAMS = Params(
     training=Training(
         batch_size=4, phase1_steps=3, warmup_steps=1, phase2_steps=2, learning_rate=2e-3, phase2_learning_rate=2e-4,
         critic_learning_rate=2e-4, critic_channels=4, emphasis=8.0, log_every=1, weights=WEIGHTS,
-        variants={"uoisc": ("low",), "adaptive": ("low",)},
     ),
+    variants={"uoisc": ("low",), "adaptive": ("low",)},
     evaluation=Evaluation(queries=20, batch_size=8, resamples=100),
 )  # fmt: skip
 

@@ -53,7 +53,7 @@ def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml
     from uoisc.config import load_params
 
     path = Path("params.yaml")
-    trained = [variant for variant in load_params(profile, path).training.variants if variant != "uoisc"]
+    trained = [variant for variant in load_params(profile, path).variants if variant != "uoisc"]
     text = path.read_text(encoding="utf-8")
     for key, values in (("active", [profile]), ("ablations", trained)):
         text, found = re.subn(rf"(?m)^{key}: *\[[^\]]*\]", f"{key}: [{', '.join(values)}]", text)
@@ -69,6 +69,31 @@ def paper() -> None:
     from uoisc.paper import build
 
     typer.echo(f"wrote {build(Path('results'), Path('paper/paper.pdf'))}")
+
+
+@app.command()
+def ask(
+    image: Annotated[Path, typer.Argument(help="An image file; it is resized to the codec's square.")],
+    query: Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")],
+    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "adaptive",
+    rate: Annotated[str, typer.Option(help="One of the variant's rates in params.yaml.")] = "middle",
+    profile: Profile = "small",
+    output: Annotated[Path | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
+) -> None:
+    """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
+    from uoisc.images import read_image, write_image
+    from uoisc.models import JUDGES, open_study
+
+    study = open_study(profile, JUDGES[:1])
+    x = read_image(image, study.params.data.image_size)
+    codec = study.codec(variant, rate)
+    x_hat = codec.decode(codec.encode(x, [query]), [query])
+    judge = study.judges[JUDGES[0]]
+    typer.echo(f"bits: {codec.bits:g}")
+    typer.echo(f"answer on the source: {judge.answer(x, [query])[0]}")
+    typer.echo(f"answer on the reconstruction: {judge.answer(x_hat, [query])[0]}")
+    if output is not None:
+        write_image(x_hat, output)
 
 
 @app.command()

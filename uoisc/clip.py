@@ -7,6 +7,7 @@ stand-in is a folder in open_clip's own `local-dir:` format, a real one a name a
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from uoisc.compat import import_torchvision
 from uoisc.errors import CheckpointError, QueryError
 
 import_torchvision()
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in notebooks; it would print a path
 import open_clip  # noqa: E402 - needs a torchvision that imports
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -75,10 +76,12 @@ class Codec(nn.Module):
         x_hat = self.decoder(self.receiver(quantized.codes, text))
         return Output(x_hat, Message(quantized.indices, sent), quantized.loss, relevance)
 
+    @torch.no_grad()
     def encode(self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance=None) -> Message:
         """The transmitter: what is sent for these images and queries."""
         return self(x, queries, relevance).message
 
+    @torch.no_grad()
     def decode(self, message: Message, queries: list[str]) -> Float[Tensor, "B 3 H W"]:
         """The receiver: images in [0, 1] from what arrived (the user knows the query)."""
         codes = self.quantizer.lookup(message.indices, message.sent)  # (B, M, N, D)

@@ -108,7 +108,6 @@ class Training:
     emphasis: float = number(1, 1000)
     log_every: int = number(1, 100_000)
     weights: Weights = field()
-    variants: dict[str, tuple[str, ...]] = field()
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ class Params:
     foundation: Foundation = field()
     codec: Codec = field()
     training: Training = field()
+    variants: dict[str, tuple[str, ...]] = field()
     evaluation: Evaluation = field()
 
     def __post_init__(self):
@@ -136,8 +136,8 @@ class Params:
         decoded = grid * 2 ** len(codec.decoder_channels)
         if decoded != self.data.image_size:
             raise ConfigError(
-                f"codec.decoder_channels: {len(codec.decoder_channels)} stages turn {grid} tokens a side into {decoded} "
-                f"pixels, not data.image_size = {self.data.image_size}: give one entry a doubling"
+                f"codec.decoder_channels: {len(codec.decoder_channels)} stages turn {grid} tokens a side into "
+                f"{decoded} pixels, not data.image_size = {self.data.image_size}: give one entry a doubling"
             )
         for name, rate in codec.rates.items():
             for key in ("segments", "ranked_segments"):
@@ -153,12 +153,10 @@ class Params:
             raise ConfigError(
                 f"codec.taps = {list(codec.taps)}: ascending block numbers from 0 to {self.foundation.clip.layers - 1}"
             )
-        for variant, rates in self.training.variants.items():
+        for variant, rates in self.variants.items():
             for rate in rates:
                 if rate not in codec.rates:
-                    raise ConfigError(
-                        f"training.variants.{variant}: no rate {rate!r}, choose of {', '.join(codec.rates)}"
-                    )
+                    raise ConfigError(f"variants.{variant}: no rate {rate!r}, choose of {', '.join(codec.rates)}")
         if self.training.warmup_steps > self.training.phase1_steps:
             raise ConfigError("training.warmup_steps: 0 to training.phase1_steps")
 

@@ -20,8 +20,8 @@ def evaluate(profile: str) -> pd.DataFrame:
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     results.mkdir(parents=True, exist_ok=True)
-    models = [(name, rate) for name, rates in params.training.variants.items() for rate in rates]
-    models += [(control, rate) for control in CONTROLS for rate in params.training.variants.get("adaptive", ())]
+    models = [(name, rate) for name, rates in params.variants.items() for rate in rates]
+    models += [(control, rate) for control in CONTROLS for rate in params.variants.get("adaptive", ())]
     references = pd.concat(
         run_side_by_side(reference_answers, [(profile, split) for split in SPLITS], params.workers), ignore_index=True
     )
@@ -55,7 +55,7 @@ def training_log(profile: str) -> pd.DataFrame:
     """The loss terms of every model and phase in one tidy table."""
     study = open_study(profile)
     frames = []
-    for name, rates in study.params.training.variants.items():
+    for name, rates in study.params.variants.items():
         for rate in rates:
             keys = {
                 "profile": profile,

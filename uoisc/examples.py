@@ -25,7 +25,7 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
     judge_name = JUDGES[0]
     judge, rows, images = study.judges[judge_name], [], {panel: [] for panel in PANELS}
     p = study.params
-    rate = p.training.variants["no_alignment"][-1]  # the widest that all panels have
+    rate = p.variants["no_alignment"][-1]  # the widest that all panels have
     codecs = {name: study.codec(name, rate) for name in PANELS[1:-1]}
     for split, kind in SHOWN:
         asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed)
@@ -61,7 +61,7 @@ def _maps(study: Study, judge) -> tuple:
     ]
     texts = [q.text for q in queries]
     x = study.world.render(scenes).expand(3, -1, -1, -1).contiguous()
-    codec = study.codec("adaptive", p.training.variants["adaptive"][-1])
+    codec = study.codec("adaptive", p.variants["adaptive"][-1])
     out = codec(x, texts)
     assert isinstance(codec.rate, RankedRate)
     grid = study.clip.grid

@@ -31,11 +31,10 @@ ATTRIBUTE_SCALE = 10.0
 
 def clip_fields(cfg: Clip, image_size: int) -> dict:
     """The stand-in's open_clip configuration."""
-    return {
-        "embed_dim": cfg.embed_dim,
-        "vision": {"image_size": image_size, "patch_size": cfg.patch_size, "width": cfg.width, "layers": cfg.layers, "head_width": 32},
-        "text": {"context_length": cfg.context_length, "width": cfg.text_width, "layers": cfg.text_layers, "heads": cfg.text_width // 32},
-    }  # fmt: skip
+    vision = {"image_size": image_size, "patch_size": cfg.patch_size, "width": cfg.width, "layers": cfg.layers}
+    text = {"context_length": cfg.context_length, "width": cfg.text_width, "layers": cfg.text_layers}
+    heads = {"vision": {"head_width": 32}, "text": {"heads": cfg.text_width // 32}}
+    return {"embed_dim": cfg.embed_dim, "vision": vision | heads["vision"], "text": text | heads["text"]}
 
 
 def region_embeddings(tokens: Float[Tensor, "B N e"]) -> Float[Tensor, "B 9 e"]:

@@ -47,7 +47,8 @@ def build_processor(world: World, cfg: Clip, image_size: int):
     fast.add_tokens([AddedToken(answer, single_word=True) for answer in answers])
     return LlavaProcessor(
         image_processor=CLIPImageProcessor(
-            size={"shortest_edge": image_size}, crop_size={"height": image_size, "width": image_size}, image_mean=MEAN, image_std=STD
+            size={"shortest_edge": image_size}, crop_size={"height": image_size, "width": image_size},
+            image_mean=MEAN, image_std=STD,
         ),
         tokenizer=fast, patch_size=cfg.patch_size, vision_feature_select_strategy="default", image_token="<image>",
         num_additional_image_tokens=1, chat_template=TEMPLATE,

@@ -20,6 +20,7 @@ from uoisc.checkpoint import load_codec, save_codec
 from uoisc.clip import FrozenCLIP, load_clip
 from uoisc.codec import Codec
 from uoisc.config import Params, load_params, paths
+from uoisc.errors import ConfigError
 from uoisc.llava import FrozenLlava, load_llava
 from uoisc.preparation import open_world
 from uoisc.processes import fast_attention, run_side_by_side
@@ -41,7 +42,9 @@ class Study:
     judges: dict[str, FrozenLlava]
 
     def build(self, name: str, rate: str) -> Codec:
-        """An untrained codec of that variant."""
+        """An untrained codec of that variant. Raises ConfigError for an unknown variant or rate."""
+        if rate not in self.params.codec.rates:
+            raise ConfigError(f"no rate {rate!r}: choose of {', '.join(self.params.codec.rates)}")
         return variant(name).build(self.clip, self.params, rate)
 
     def codec(self, name: str, rate: str, phase: int = 2) -> Codec:
@@ -69,7 +72,7 @@ def train_variant(profile: str, name: str, phases: tuple[int, ...] = (1, 2)) -> 
     """Trains a variant at all its rates, `workers` models at a time; returns the checkpoints of the last phase."""
     params = load_params(profile)
     variant(name)  # an unknown name stops here, before any work
-    rates = params.training.variants[name]
+    rates = params.variants[name]
     jobs = [(profile, name, rate, phases) for rate in rates]
     return run_side_by_side(train_model, jobs, params.workers)
 

@@ -33,13 +33,15 @@ def need(notebook: str, profile: str) -> None:
 
 def _work(step: str, profile: str) -> list:
     """(an output, (module, function, further arguments)) for each piece of a notebook's work."""
-    where, rates = paths(profile), load_params(profile).training.variants
+    where, rates = paths(profile), load_params(profile).variants
     others = [name for name in rates if name != "uoisc"]
     return {
         "01_data": [(where.objects, ("preparation", "prepare_data", ()))],
         "02_foundation": [(where.foundation, ("foundation_jobs", "train_foundation", ()))],
         "03_phase1": [(where.codec(1, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (1,))))],
         "04_phase2": [(where.codec(2, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (2,))))],
-        "05_ablations": [(where.codec(2, name, rates[name][-1]), ("models", "train_variant", (name,))) for name in others],
+        "05_ablations": [
+            (where.codec(2, name, rates[name][-1]), ("models", "train_variant", (name,))) for name in others
+        ],
         "06_evaluation": [(where.results / "examples.json", ("evaluation_jobs", "evaluate", ()))],
     }[step]

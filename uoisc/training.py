@@ -56,7 +56,8 @@ class Log:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise DivergedError(
-                    f"phase {phase}, step {step}: {name} is {value}; lower training.learning_rate or the term's weight in params.yaml"
+                    f"phase {phase}, step {step}: {name} is {value}; lower training.learning_rate "
+                    "or the term's weight in params.yaml"
                 )
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1

@@ -1,0 +1,143 @@
+"""params.yaml is read strictly: each wrong value is one line that names the key."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import tiny
+import yaml
+
+from uoisc.config import PARAMS, load_params, paths
+from uoisc.errors import ConfigError
+
+DOCUMENT = yaml.safe_load(PARAMS.read_text())
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a params.yaml that holds the tests' own parameters but for one value, changed or removed."""
+
+    def changed(key: str | None = None, value=None, remove: bool = False):
+        document = {"profiles": {"small": json.loads(json.dumps(asdict(tiny.PARAMS)))}}
+        if key is None:
+            (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+            return tmp_path / "params.yaml"
+        *parents, last = key.split(".")
+        tree = document["profiles"]["small"]
+        for name in parents:
+            tree = tree[name]
+        if remove:
+            del tree[last]
+        else:
+            tree[last] = value
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+        return tmp_path / "params.yaml"
+
+    return changed
+
+
+def refused(path, match: str) -> None:
+    with pytest.raises(ConfigError, match=match) as caught:
+        load_params("small", path)
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_go_round(write):
+    assert load_params("small", write()) == tiny.PARAMS
+
+
+@pytest.mark.parametrize("profile", ["smoke", "small"])
+def test_both_profiles_load(profile):
+    params = load_params(profile)
+    document = DOCUMENT["profiles"][profile]
+    assert params.data.held_out == document["data"]["held_out"]
+    assert params.codec.taps == tuple(document["codec"]["taps"])
+    assert params.codec.rates["tight"].codes == document["codec"]["rates"]["tight"]["codes"]
+    assert params.training.weights.pixel == document["training"]["weights"]["pixel"]
+
+
+def test_smoke_differs_from_small_in_size_alone():
+    """What shapes models and objects is the same, so that smoke runs the code that small runs."""
+    smoke, small = load_params("smoke"), load_params("small")
+    assert smoke.codec == small.codec and smoke.data == small.data
+    assert smoke.variants.keys() == small.variants.keys()
+    assert smoke.training.phase1_steps < small.training.phase1_steps
+
+
+@pytest.mark.parametrize("key", ["tranining", "data.colour", "codec.rates.low.segment", "training.weights.gan"])
+def test_unknown(write, key):
+    refused(write(key, 1), rf"^profiles\.small\.{key}: unknown key, choose of ")
+
+
+@pytest.mark.parametrize("key", ["seed", "codec", "foundation.clip.width", "training.weights.vq"])
+def test_missing(write, key):
+    refused(write(key, remove=True), rf"^profiles\.small\.{key}: missing")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("data.image_size", 31, "32 to 4096"),
+        ("seed", -1, "0 to 2147483647"),
+        ("training.learning_rate", 2.0, "1e-08 to 1.0"),
+        ("training.learning_rate", float("nan"), "1e-08 to 1.0"),
+        ("training.weights.intent", -0.5, "0 to 1000"),
+        ("codec.rates.high.codes", 1, "2 to 65536"),
+        ("codec.decoder_channels", [128, 4, 64, 32], "8 to 4096"),
+    ],
+)
+def test_out_of_range(write, key, value, allowed):
+    refused(write(key, value), rf"^profiles\.small\.{key}.* = .*: out of range \(allowed: {allowed}\)$")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("data.image_size", "96", "int"),
+        ("data.image_size", 96.5, "int"),
+        ("data.image_size", True, "int"),
+        ("training.learning_rate", "1e-3", "float"),  # what YAML makes of 1e-3 without a dot
+        ("data.held_out", ["animal"], "str"),
+        ("codec", 3, "a mapping"),
+        ("codec.taps", 3, "a list"),
+        ("codec.taps", [], "a list with at least one entry"),
+        ("codec.rates", {}, "a mapping with at least one entry"),
+        ("variants.uoisc", "tight", "a list"),
+    ],
+)
+def test_wrong_type(write, key, value, kind):
+    refused(write(key, value), rf"^profiles\.small\.{key}.*: must be {kind}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("codec.decoder_channels", [64, 32], "2 stages turn 6 tokens a side into 24 pixels, not data.image_size = 96"),
+        ("codec.rates.low.segments", 5, "must divide codec.width = 16"),
+        ("codec.rates.low.ranked_segments", 7, "must divide codec.width = 16"),
+        ("codec.rates.low.ranked_tokens", 36, "must be 1 to 35"),
+        ("codec.taps", [1, 3], "ascending block numbers from 0 to 2"),
+        ("codec.taps", [2, 1], "ascending block numbers from 0 to 2"),
+        ("codec.taps", [1, 1], "ascending block numbers from 0 to 2"),
+        ("variants.uoisc", ["low", "narrow"], "no rate 'narrow', choose of low, high"),
+        ("training.warmup_steps", 4, "0 to training.phase1_steps"),
+    ],
+)
+def test_impossible_combination(write, key, value, says):
+    refused(write(key, value), rf"^{key}.*{says}")
+
+
+def test_unknown_profile_and_broken_files(tmp_path):
+    with pytest.raises(ConfigError, match="no profile 'large' in params.yaml: choose of "):
+        load_params("large")
+    with pytest.raises(ConfigError, match="params.yaml: not found; restore it with"):
+        load_params("small", tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("profiles: {small: [")
+    refused(tmp_path / "params.yaml", "params.yaml: not YAML")
+
+
+def test_the_active_profile_alone_publishes():
+    active, *_ = DOCUMENT["active"]
+    assert paths(active).results == PARAMS.parent / "results"
+    assert paths("other").results == PARAMS.parent / "build" / "other" / "results"
+    assert paths("smoke").codec(2, "uoisc", "tight").parts[-4:] == ("codecs", "phase2", "uoisc", "tight.safetensors")
