@@ -41,7 +41,7 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
             images[name].append(to_bytes(x_hat)[0])
         budget = int(np.ceil(codecs["uoisc"].bits / 8))
         decoded, size = jpeg2000(to_bytes(x)[0], budget)
-        panels["jpeg2000"] = _panel(judge, query, answer, from_bytes(decoded), size=size)
+        panels["jpeg2000"] = _panel(judge, query, answer, from_bytes(decoded), bits=8 * size)
         images["jpeg2000"].append(decoded)
         rows.append({"query": query.text, "type": query.type, "split": split, "truth": query.truth, "panels": panels})
     stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
@@ -79,9 +79,10 @@ def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> in
     return int((right if len(right) else rows)["query_id"].min())
 
 
-def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: float | None = None, size: int | None = None) -> dict:
+def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: float) -> dict:
     answer = judge.answer(x_hat, [query.text])[0]
-    return {"answer": answer, "match": answers_match(query.text, source, answer), "bits": bits, "bytes": size}
+    match = answers_match(query.text, source, answer)
+    return {"answer": answer, "match": match, "bits": bits, "bytes": int(np.ceil(bits / 8))}
 
 
 def to_bytes(x: Tensor) -> np.ndarray:
