@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 COMMITMENT = 0.25  # authors' code
+USAGE_RATE, DEAD = 0.02, 0.03  # ours: a code unchosen for about 150 steps is dead
 
 
 class Quantized(NamedTuple):
@@ -60,14 +61,16 @@ class SegmentVQ(nn.Module):
 
     def _quantize(self, features: Tensor, sent: Tensor | None) -> Quantized:
         flat = self.segment(features)  # (G, V, S)
+        mask = torch.ones_like(flat[..., 0]) if sent is None else rearrange(sent, "... g -> g (...)").to(flat.dtype)
+        if self.training:
+            self._revive(flat.detach(), mask)
         books = F.normalize(self.codebooks, dim=-1)
         indices = (flat.detach() @ books.detach().transpose(1, 2)).argmax(-1)  # (G, V)
         codes = books.gather(1, indices[..., None].expand_as(flat))  # (G, V, S)
-        mask = torch.ones_like(flat[..., 0]) if sent is None else rearrange(sent, "... g -> g (...)").to(flat.dtype)
         error = ((flat.detach() - codes).square().sum(-1), (flat - codes.detach()).square().sum(-1))
         loss = ((error[0] + COMMITMENT * error[1]) * mask).sum() / mask.sum().clamp(min=1)
         if self.training:
-            self._track(flat.detach(), indices, mask)
+            self._track(indices, mask)
         straight = (flat + (codes - flat).detach()) * mask[..., None]
         shape = features.shape[:-1]
         codes = rearrange(straight, "g v s -> v (g s)").reshape(features.shape)
@@ -82,16 +85,20 @@ class SegmentVQ(nn.Module):
         return codes.flatten(-2)
 
     @torch.no_grad()
-    def _track(self, flat: Tensor, indices: Tensor, mask: Tensor) -> None:
-        """Moving average of how often each code is chosen, and new places for dead codes."""
-        counts = torch.zeros_like(self.usage).scatter_add_(1, indices, mask)
-        self.usage.lerp_(counts / mask.sum(1, keepdim=True).clamp(min=1) * self.codes, 0.02)  # 1 = fair share
-        for g, k in (self.usage < 0.03).nonzero().tolist():
+    def _revive(self, flat: Tensor, mask: Tensor) -> None:
+        """Moves codes that were hardly chosen of late onto current vectors, before any gradient depends on them."""
+        for g, k in (self.usage < DEAD).nonzero().tolist():
             candidates = mask[g].nonzero()[:, 0]
             if len(candidates):
                 pick = candidates[torch.randint(len(candidates), (1,))]
                 self.codebooks[g, k] = flat[g, pick[0]]
                 self.usage[g, k] = 1.0
+
+    @torch.no_grad()
+    def _track(self, indices: Tensor, mask: Tensor) -> None:
+        """Moving average of how often each code is chosen; 1 is a fair share."""
+        counts = torch.zeros_like(self.usage).scatter_add_(1, indices, mask)
+        self.usage.lerp_(counts / mask.sum(1, keepdim=True).clamp(min=1) * self.codes, USAGE_RATE)
 
     @staticmethod
     def perplexity(indices: Int[Tensor, "*n G"], codes: int) -> tuple[list[float], list[int]]:

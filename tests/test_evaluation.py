@@ -1,0 +1,209 @@
+"""Evaluation on the tiny study: who is asked what about which image, and what the tables then say."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from uoisc import evaluation
+from uoisc.bootstrap import summarise
+from uoisc.evaluation import (
+    Asked,
+    ask_split,
+    at_random,
+    codebook_rows,
+    evaluate_model,
+    from_oracle,
+    reference_answers,
+    uses_query,
+)
+from uoisc.llava import FrozenLlava
+from uoisc.metrics import answers_match
+from uoisc.models import JUDGES
+from uoisc.results import COLUMNS
+from uoisc.scenes import Query
+from uoisc.variants import VARIANTS
+
+N = tiny.PARAMS.evaluation.queries
+
+
+class Scripted(FrozenLlava):
+    """A judge that writes down what it is shown and asked, and names the image by its brightness."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.shown: list[torch.Tensor] = []
+        self.asked: list[str] = []
+
+    def answer(self, x: torch.Tensor, queries: list[str], batch_size: int = 256) -> list[str]:
+        self.shown += list(x)
+        self.asked += queries
+        return [f"{image.mean():.6f}" for image in x]
+
+
+@pytest.fixture
+def study(monkeypatch) -> tiny.TinyStudy:
+    """The tiny study with two scripted judges, opened by whatever asks for one."""
+    study = replace(tiny.study(), judges={name: Scripted() for name in JUDGES})
+    monkeypatch.setattr(evaluation, "open_study", lambda profile: study)
+    return study
+
+
+def asked(split: str = "unseen") -> Asked:
+    return ask_split(tiny.world(), split, tiny.PARAMS.data.held_out, N, tiny.PARAMS.seed)
+
+
+def texts(queries: list[Query]) -> list[str]:
+    return [query.text for query in queries]
+
+
+def references(study, split: str = "unseen") -> pd.DataFrame:
+    rows = reference_answers("tiny", split)
+    for judge in study.judges.values():
+        judge.shown.clear(), judge.asked.clear()
+    return rows
+
+
+def test_a_split_is_the_same_again_and_the_two_splits_differ():
+    first, again = asked(), asked()
+    assert first.queries == again.queries and first.others == again.others
+    assert np.array_equal(first.scenes.objects, again.scenes.objects)
+    assert texts(first.queries) != texts(asked("seen").queries)
+
+
+def test_judges_see_the_source_and_a_blank_image(study):
+    rows = reference_answers("tiny", "seen")
+    x = tiny.world().render(asked("seen").scenes)
+    for name, judge in study.judges.items():
+        sources = [image for image in judge.shown if image.std() > 0]
+        blanks = [image for image in judge.shown if image.std() == 0]
+        assert torch.equal(torch.stack(sources), x)
+        assert len(blanks) == N and all((image == 0.5).all() for image in blanks)
+        mine = rows[rows["judge"] == name]
+        assert list(mine["answer_source"]) == [f"{image.mean():.6f}" for image in x]
+        assert set(mine["answer_blank"]) == {"0.500000"}
+    assert list(rows["query_id"]) == [*range(N), *range(N)]
+
+
+def test_real_judges_answer_the_source(monkeypatch):
+    monkeypatch.setattr(evaluation, "open_study", lambda profile: tiny.study())
+    rows = reference_answers("tiny", "seen")
+    split = asked("seen")
+    for seed, name in enumerate(JUDGES):
+        direct = tiny.llava(seed).answer(tiny.world().render(split.scenes), texts(split.queries))
+        assert list(rows[rows["judge"] == name]["answer_source"]) == direct
+    assert list(rows["query"][:N]) == texts(split.queries)
+    assert list(rows["truth"][:N]) == [query.truth for query in split.queries]
+
+
+def test_the_right_query_is_asked_of_both_reconstructions(study):
+    """First the image made for the query, then the one made for another query of the same scene."""
+    result = evaluate_model("tiny", "uoisc", "low", "unseen", references(study))
+    split, codec = asked(), tiny.codec("uoisc")
+    with torch.no_grad():
+        x = tiny.world().render(split.scenes)
+        right, wrong = (codec(x, texts(queries)).x_hat for queries in (split.queries, split.others))
+    size = tiny.PARAMS.evaluation.batch_size
+    for name, judge in study.judges.items():
+        expected, questions = [], []
+        for start in range(0, N, size):
+            for images in (right, wrong):
+                expected += list(images[start : start + size])
+                questions += texts(split.queries[start : start + size])
+        assert judge.asked == questions
+        # decode looks codes up, the forward pass adds and subtracts them; batches differ in size
+        torch.testing.assert_close(torch.stack(judge.shown), torch.stack(expected), rtol=0, atol=1e-4)
+        rows = result.answers[result.answers["judge"] == name]
+        # an untrained codec may choose the same codes for both queries, but not as a rule
+        assert (rows["answer_hat"] != rows["answer_wrong_query"]).mean() > 0.5
+
+
+def test_rows_say_what_the_answers_say(study):
+    result = evaluate_model("tiny", "uoisc", "low", "unseen", references(study))
+    rows = result.answers
+    assert set(COLUMNS["answers.parquet"]) <= set(rows.columns)
+    assert (rows["variant"] == "uoisc").all() and (rows["bits"] == tiny.codec("uoisc").bits).all()
+    for row in rows.itertuples():
+        assert row.match == answers_match(row.query, row.answer_source, row.answer_hat)
+        assert row.match_blank == answers_match(row.query, row.answer_source, row.answer_blank)
+        assert row.match_wrong_query == answers_match(row.query, row.answer_source, row.answer_wrong_query)
+        assert row.correct == (row.answer_hat == row.truth) and row.source_right == (row.answer_source == row.truth)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_wrong_query_control_runs_where_a_query_can_matter(name):
+    deaf = {"no_alignment", "no_alignment_no_llava", "uniform"}
+    assert uses_query(tiny.codec(name)) == (name not in deaf)
+
+
+def test_the_control_is_empty_where_no_query_matters(study):
+    rows = evaluate_model("tiny", "no_alignment", "low", "unseen", references(study)).answers
+    assert rows["answer_wrong_query"].isna().all() and rows["match_wrong_query"].isna().all()
+    assert all(len(judge.asked) == N for judge in study.judges.values())
+
+
+def test_the_oracle_ranks_the_tiles_that_hold_the_answer_first():
+    split, study = asked(), tiny.study()
+    relevance = torch.rand(4, 36) * 2 - 1
+    rows = slice(3, 7)
+    ranking = from_oracle(study, split, rows, relevance)
+    for b, query in enumerate(split.queries[rows]):
+        best = set(ranking[b].topk(4 * len(query.tiles)).indices.tolist())
+        assert {n // 6 // 2 * 3 + n % 6 // 2 for n in best} == set(query.tiles)  # two by two tokens a tile
+        rest = [n for n in range(36) if n not in best]
+        assert [ranking[b, n] for n in rest] == [relevance[b, n] for n in rest]
+
+
+def test_random_ranking_asks_nothing_of_clip_and_comes_again():
+    study, split = tiny.study(), asked()
+    first = at_random(study, split, slice(0, 4), torch.zeros(4, 36))
+    assert torch.equal(first, at_random(study, split, slice(0, 4), torch.ones(4, 36)))
+    assert not torch.equal(first, at_random(study, split, slice(4, 8), torch.zeros(4, 36)))
+    # of 36 tokens each is first in one of 36 random orders: 6 in 400 draws or fewer are one in 10^4 or rarer
+    best = at_random(study, split, slice(0, 4000), torch.zeros(4000, 36)).argmax(1)
+    assert torch.bincount(best, minlength=36).min() > 60
+
+
+@pytest.mark.parametrize(("control", "ranking"), [("adaptive_random", at_random), ("adaptive_oracle", from_oracle)])
+def test_controls_are_adaptives_model_under_another_ranking(study, control, ranking):
+    rows = evaluate_model("tiny", control, "low", "unseen", references(study)).answers
+    split, codec, clip = asked(), tiny.codec("adaptive"), tiny.clip()
+    expected = []
+    with torch.no_grad():
+        for start in range(0, N, tiny.PARAMS.evaluation.batch_size):
+            part = slice(start, start + tiny.PARAMS.evaluation.batch_size)
+            x, queries = tiny.world().render(split.scenes[part]), texts(split.queries[part])
+            relevance = clip.relevance(clip.see(x).tokens, clip.text(queries))
+            expected += list(codec(x, queries, ranking(study, split, part, relevance)).x_hat)
+    torch.testing.assert_close(torch.stack(study.judges["llava"].shown), torch.stack(expected), rtol=0, atol=1e-4)
+    assert (rows["variant"] == control).all() and rows["match_wrong_query"].isna().all()
+
+
+def test_codebook_use_counts_what_was_sent():
+    codec = copy.copy(tiny.codec("adaptive"))
+    indices = torch.zeros(2, 2, 3, 2, dtype=torch.long)
+    indices[0, 0, :, 0] = torch.tensor([0, 1, 2])
+    sent = torch.ones_like(indices, dtype=torch.bool)
+    sent[:, 0, 2, 0] = False  # of tap 0, segment 0 are sent 0, 1 and twice 0
+    sent[:, 1, :, 1] = False  # tap 1, segment 1: nothing
+    rows = codebook_rows(codec, indices, [sent[:1], sent[1:]], {"variant": "adaptive"}).set_index(["tap", "segment"])
+    assert list(rows.index) == [(0, 0), (0, 1), (1, 0)]
+    assert rows.loc[(0, 0), "perplexity"] == pytest.approx(4 / 27**0.25)  # shares 3/4 and 1/4
+    assert rows.loc[(0, 0), "dead"] == 2 and rows.loc[(0, 1), "dead"] == 3
+    assert (rows["codes"] == codec.quantizer.codes).all()
+
+
+def test_summary_rows_carry_intervals_and_n(study):
+    result = evaluate_model("tiny", "uoisc", "low", "unseen", references(study))
+    summary = summarise(result.answers, result.quality, seed=0, resamples=200)
+    assert list(summary.columns) == COLUMNS["summary.csv"]
+    assert {"amr", "amr_floor", "accuracy", "accuracy_source", "amr_wrong_query"} <= set(summary["metric"])
+    assert {"psnr", "ssim", "perceptual", "clip_score"} == set(summary[summary["judge"] == "none"]["metric"])
+    assert (summary["low"] <= summary["value"] + 1e-12).all() and (summary["value"] <= summary["high"] + 1e-12).all()
+    assert (summary[~summary["metric"].str.contains(":")]["n"] == N).all()
+    amr = summary[(summary["metric"] == "amr") & (summary["judge"] == "llava")]["value"].item()
+    assert amr == result.answers[result.answers["judge"] == "llava"]["match"].mean()
