@@ -55,7 +55,9 @@ def test_no_clip_weights_are_repeated(path):
 
 
 def test_missing(tmp_path):
-    refused("phase2/uoisc/high.safetensors: not there; train it first", tmp_path / "phase2" / "uoisc" / "high.safetensors")
+    refused(
+        "phase2/uoisc/high.safetensors: not there; train it first", tmp_path / "phase2" / "uoisc" / "high.safetensors"
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])

@@ -17,21 +17,19 @@ DOCUMENT = yaml.safe_load(PARAMS.read_text())
 def write(tmp_path):
     """Writes a params.yaml that holds the tests' own parameters but for one value, changed or removed."""
 
-    def changed(key: str | None = None, value=None, remove: bool = False):
-        document = {"profiles": {"small": json.loads(json.dumps(asdict(tiny.PARAMS)))}}
-        if key is None:
-            (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-            return tmp_path / "params.yaml"
+    def changed(key: str, value=None, remove: bool = False):
+        small = json.loads(json.dumps(asdict(tiny.PARAMS)))
         *parents, last = key.split(".")
-        tree = document["profiles"]["small"]
+        tree = small
         for name in parents:
             tree = tree[name]
         if remove:
             del tree[last]
         else:
             tree[last] = value
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-        return tmp_path / "params.yaml"
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump({"profiles": {"small": small}}, sort_keys=False))
+        return path
 
     return changed
 
@@ -43,7 +41,8 @@ def refused(path, match: str) -> None:
 
 
 def test_parameters_go_round(write):
-    assert load_params("small", write()) == tiny.PARAMS
+    assert load_params("small", write("seed", 0)) == tiny.PARAMS
+    assert load_params("small", write("seed", 7)).seed == 7
 
 
 @pytest.mark.parametrize("profile", ["smoke", "small"])

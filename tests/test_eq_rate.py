@@ -35,7 +35,9 @@ def test_map_bits_name_every_choice_of_tokens(tokens):
         assert 2**bits >= maps and (bits == 0 or 2 ** (bits - 1) < maps)
 
 
-@pytest.mark.parametrize(("taps", "tokens", "segments", "codes", "top"), [(2, 9, 3, 8, 2), (1, 4, 1, 2, 3), (3, 36, 4, 4, 12)])
+@pytest.mark.parametrize(
+    ("taps", "tokens", "segments", "codes", "top"), [(2, 9, 3, 8, 2), (1, 4, 1, 2, 3), (3, 36, 4, 4, 12)]
+)
 def test_ranked_rate_counts_what_is_sent(taps, tokens, segments, codes, top):
     rate = RankedRate(taps, tokens, segments, codes, top)
     sent = rate.sent(torch.rand(5, tokens))

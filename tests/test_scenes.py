@@ -10,7 +10,18 @@ import torch
 from uoisc.errors import DataError
 from uoisc.evaluation import ask_split
 from uoisc.objects import plural
-from uoisc.scenes import COLOURS, MAX_COUNT, MAX_OBJECTS, PLACES, TILES, TYPES, Scenes, answer_texts, article, query_texts
+from uoisc.scenes import (
+    COLOURS,
+    MAX_COUNT,
+    MAX_OBJECTS,
+    PLACES,
+    TILES,
+    TYPES,
+    Scenes,
+    answer_texts,
+    article,
+    query_texts,
+)
 
 HELD_OUT = "animal"
 N = 2000

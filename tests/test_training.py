@@ -123,7 +123,9 @@ def test_a_variant_with_intent_loss_does_ask():
 
 def test_no_held_out_object_is_ever_rendered(monkeypatch):
     world, rendered = copy.copy(tiny.world()), []
-    monkeypatch.setattr(world, "render", lambda scenes: rendered.append(scenes) or tiny.world().render(scenes), raising=False)
+    monkeypatch.setattr(
+        world, "render", lambda scenes: rendered.append(scenes) or tiny.world().render(scenes), raising=False
+    )
     asked = []
     made = replace(bench(), world=world)
     monkeypatch.setattr(training, "pixel_loss", lambda *images: asked.append(1) or (images[0] - images[1]).abs().mean())
