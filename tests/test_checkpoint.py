@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from uoisc import checkpoint
 from uoisc.checkpoint import fingerprint, load_codec, save_codec, save_tensors
 from uoisc.errors import CheckpointError
+from uoisc.preparation import written_folder
 
 QUERIES = ["where is the hammer", "how many animals are there"]
 
@@ -23,11 +24,11 @@ def path(tmp_path):
 
 
 def load(path, variant: str = "uoisc", rate: str = "low", params=tiny.PARAMS):
-    fresh = checkpoint_free(variant, rate)
+    fresh = untrained(variant, rate)
     return load_codec(fresh, path, variant, rate, params)
 
 
-def checkpoint_free(variant: str, rate: str):
+def untrained(variant: str, rate: str):
     """A codec of other weights than `tiny.codec`'s."""
     codec = tiny.codec(variant, rate)
     with torch.no_grad():
@@ -98,6 +99,17 @@ def test_fingerprint_follows_what_shapes_a_codec_and_nothing_else():
     other = dataclasses.replace(tiny.PARAMS, training=dataclasses.replace(tiny.PARAMS.training, phase1_steps=9))
     taps = dataclasses.replace(tiny.PARAMS, codec=dataclasses.replace(tiny.PARAMS.codec, taps=(0, 1)))
     assert fingerprint(tiny.PARAMS) == fingerprint(other) != fingerprint(taps)
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "clip"
+    with written_folder(target) as folder:
+        (folder / "a").write_text("first")
+    with pytest.raises(KeyboardInterrupt), written_folder(target) as folder:
+        (folder / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["clip", "clip/a"]
+    assert (target / "a").read_text() == "first"
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])

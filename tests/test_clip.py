@@ -1,11 +1,13 @@
 """The frozen CLIP: what it taps, what it finds relevant, what it refuses."""
 
+import copy
+
 import pytest
 import tiny
 import torch
 from torch import nn
 
-from uoisc.clip import FrozenCLIP, PatchConv, load_clip, open_clip, save_clip
+from uoisc.clip import FrozenCLIP, PatchConv, SelfAttention, load_clip, open_clip, save_clip, speed_up
 from uoisc.errors import CheckpointError, QueryError
 from uoisc.foundation import clip_fields
 
@@ -58,15 +60,51 @@ def test_frozen_but_open_to_the_images_gradient():
     assert (x.grad.abs().amax(dim=(0, 1)) > 0).all()
 
 
+def faster(module: nn.Module) -> nn.Module:
+    """A copy with the faster equivalents swapped in."""
+    module = copy.deepcopy(module)
+    speed_up(module)
+    return module
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (35, 41)])
 def test_patch_convolution_is_the_convolution(height, width):
-    conv = nn.Conv2d(3, 5, 8, stride=8)
+    parts = nn.Sequential(nn.Conv2d(3, 5, 8, stride=8))
     x = torch.randn(2, 3, height, width, requires_grad=True)
-    ours, theirs = PatchConv.of(conv)(x), conv(x)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)  # sums of 192 products in another order
-    pull = torch.randn_like(ours)
-    gradients = [torch.autograd.grad((out * pull).sum(), (x, conv.weight)) for out in (ours, theirs)]
+    swapped = faster(parts)
+    assert type(swapped[0]) is PatchConv
+    assert_same_function(swapped, parts, x, lambda module: module(x))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_self_attention_is_torchs(masked):
+    parts = nn.ModuleList([nn.MultiheadAttention(12, 3, batch_first=True)]).eval()
+    x = torch.randn(2, 5, 12, requires_grad=True)
+    mask = torch.full((5, 5), float("-inf")).triu(1) if masked else None
+    swapped = faster(parts)
+    assert type(swapped[0]) is SelfAttention
+    assert_same_function(swapped, parts, x, lambda m: m[0](x, x, x, need_weights=False, attn_mask=mask)[0])
+
+
+def assert_same_function(swapped: nn.Module, original: nn.Module, x: torch.Tensor, call) -> None:
+    """Equal values and gradients, up to sums of some hundred float32 products in another order."""
+    outs = [call(module) for module in (swapped, original)]
+    torch.testing.assert_close(*outs, rtol=1e-4, atol=1e-5)
+    pull = torch.randn_like(outs[0])
+    gradients = [
+        torch.autograd.grad((out * pull).sum(), (x, *module.parameters()))
+        for out, module in zip(outs, (swapped, original), strict=True)
+    ]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_a_clip_is_the_same_function_with_faster_parts():
+    plain, queries, x = tiny.clip_model().eval(), tiny.queries(3), tiny.images(3)
+    clip = tiny.clip()
+    assert sum(isinstance(m, SelfAttention) for m in clip.model.modules()) == tiny.CLIP.layers + tiny.CLIP.text_layers
+    pixels, ids = (x - clip.mean) / clip.std, clip.tokenize(queries)
+    torch.testing.assert_close(clip.model.encode_image(pixels), plain.encode_image(pixels), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(clip.model.encode_text(ids), plain.encode_text(ids), rtol=1e-4, atol=1e-5)
 
 
 def test_saved_and_loaded_clip_is_the_same(tmp_path):

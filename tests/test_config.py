@@ -59,7 +59,7 @@ def test_smoke_differs_from_small_in_size_alone():
     """What shapes models and objects is the same, so that smoke runs the code that small runs."""
     smoke, small = load_params("smoke"), load_params("small")
     assert smoke.codec == small.codec and smoke.data == small.data
-    assert smoke.variants.keys() == small.variants.keys()
+    assert smoke.variants.keys() <= small.variants.keys()
     assert smoke.training.phase1_steps < small.training.phase1_steps
 
 

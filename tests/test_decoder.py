@@ -25,7 +25,7 @@ def test_size_and_range(taps, channels):
     side = GRID * 2 ** len(channels)
     image = Decoder(taps, WIDTH, GRID, channels)(torch.randn(2, taps, GRID**2, WIDTH) * 10)
     assert image.shape == (2, 3, side, side)
-    assert image.dtype == torch.float32 and 0 <= image.min() and image.max() <= 1
+    assert image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1
 
 
 def test_the_deepest_tap_enters_first_and_each_token_at_its_place():
