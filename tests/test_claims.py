@@ -100,7 +100,9 @@ def test_flipping_every_difference_reproduces_nothing(differences):
         )
     gained = {name for name, row in by_id(differences).items() if row["verdict"] in (REPRODUCED, PARTLY)}
     assert {"C1-selection-points", "C3-film-preserves"} <= gained
-    assert {by_id(flipped)[name]["verdict"] for name in gained} == {NOT}
+    # Flipped, the references fall below their own floors too, which makes some claims untestable.
+    assert {by_id(flipped)[name]["verdict"] for name in gained} <= {NOT, NOT_TESTABLE}
+    assert by_id(flipped)["C3-film-preserves"]["verdict"] == NOT
 
 
 def test_a_variant_that_was_not_evaluated_is_not_testable(differences):
@@ -130,3 +132,13 @@ def test_a_wrong_claim_is_named(tmp_path, change, message):
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [entry]}))
     with pytest.raises(ConfigError, match=f"C9: .*{message}"):
         claims.load_claims(tmp_path / "claims.yaml")
+
+
+def test_a_reference_at_its_floor_proves_nothing(differences):
+    """A rival whose own AMR is no better than a blank image's makes every claim against it untestable."""
+    broken = differences.copy()
+    rows = (broken["variant"] == "query_aware") & (broken["reference"] == "blank")
+    broken.loc[rows, ["difference", "difference_low", "difference_high"]] = [0.0, -0.02, 0.02]
+    claim = next(c for c in claims.load_claims(CLAIMS) if c.reference == "query_aware" and c.split == "unseen")
+    assert claims.decide(claims.gather(claim, differences), claim.paper) != NOT_TESTABLE
+    assert claims.decide(claims.gather(claim, broken), claim.paper) == NOT_TESTABLE

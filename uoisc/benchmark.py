@@ -38,7 +38,7 @@ from uoisc.variants import variant
 PROFILE, VARIANT, RATE = "small", "uoisc", "middle"
 STEPS, WARM_UP = 12, 2  # a phase; the first steps fill caches and are not counted
 PARTS = ("data", "codec", "perceptual", "LLaVA", "critic", "optimiser")
-VECTORS, WIDTH = 32 * 72, 48  # a batch of small: 32 images, two taps of 36 tokens
+VECTORS, WIDTH = 32 * 72, 48  # 32 images, two taps of 36 tokens each; the codec's D
 QUANTIZERS = ((3, 4), (4, 64))  # segments, codes
 ROUNDS = 60
 

@@ -36,7 +36,9 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 def save_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params) -> None:
     """The codec's own weights; a frozen CLIP's are not repeated."""
-    save_tensors(codec.own_state(), path, {"variant": variant, "rate": rate, "fingerprint": fingerprint(params)})
+    label = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params)}
+    # One entry: safetensors writes several in an order that changes from run to run, and so would the file's bytes.
+    save_tensors(codec.own_state(), path, {"codec": json.dumps(label, sort_keys=True)})
 
 
 def load_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params) -> Codec:
@@ -48,7 +50,7 @@ def load_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params
         raise CheckpointError(f"{_short(path)}: not there; train it first (dvc repro, or notebooks 03 to 05)")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get("codec", "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{_short(path)}: truncated or no safetensors file ({error}); train it again") from error

@@ -5,7 +5,8 @@
 
 Rule (`decide`): *reproduced* when, for both judges, the interval lies above zero and reaches the paper's
 figure or passes it; *partly* when both differences are above zero and at least one judge's interval lies
-above zero; *not* otherwise; *not testable* where a number lacks or the method spends more bits.
+above zero; *not* otherwise; *not testable* where a number lacks, the method
+spends more bits, or the reference is no better than a blank image.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one judge measured: value and 95 % interval, n queries, and the two rates in bits an image."""
+    """What one judge measured: value and 95 % interval, n queries, and the two rates in bits an image.
+
+    reference_alive: the reference's own AMR lies above its floor. A rival that sends nothing proves nothing.
+    """
 
     ours: float
     low: float
@@ -62,6 +66,7 @@ class Evidence:
     n: int
     bits: float
     reference_bits: float
+    reference_alive: bool = True
 
 
 def load_claims(path: Path) -> list[Claim]:
@@ -99,9 +104,18 @@ def gather(claim: Claim, differences: pd.DataFrame) -> dict[str, Evidence]:
     prefix = "difference" if claim.reading == "absolute" else "relative"
     return {
         row["judge"]: Evidence(float(row[prefix]), float(row[f"{prefix}_low"]), float(row[f"{prefix}_high"]),
-                               int(row["n"]), float(row["bits"]), float(row["reference_bits"]))
+                               int(row["n"]), float(row["bits"]), float(row["reference_bits"]),
+                               _above_floor(row, differences))
         for _, row in rows.dropna(subset=[prefix]).iterrows()
     }  # fmt: skip
+
+
+def _above_floor(row: pd.Series, differences: pd.DataFrame) -> bool:
+    """Whether a pair's reference matches more answers than a blank image does; true where that was not measured."""
+    floor = headline(differences[(differences["variant"] == row["reference"]) & (differences["reference"] == BLANK)])
+    own = floor[(floor["bits"] == row["reference_bits"]) & (floor["judge"] == row["judge"])]
+    own = own[own["split"] == (UNSEEN if row["split"] == GAP else row["split"])]
+    return own.empty or bool(own["difference_low"].iloc[0] > 0)
 
 
 def decide(evidence: dict[str, Evidence], paper: float | None) -> str:
@@ -110,6 +124,8 @@ def decide(evidence: dict[str, Evidence], paper: float | None) -> str:
     if len(found) < len(JUDGES):
         return NOT_TESTABLE
     if any(e.reference_bits > 0 and e.bits > MORE_BITS * e.reference_bits for e in found):
+        return NOT_TESTABLE
+    if not all(e.reference_alive for e in found):
         return NOT_TESTABLE
     if all(e.low > 0 for e in found) and (paper is None or all(e.high >= paper for e in found)):
         return REPRODUCED

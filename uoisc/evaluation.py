@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -72,12 +73,11 @@ def ask_split(world: World, split: str, held_out: str, n: int, seed: int) -> Ask
 
 def another(world: World, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: np.ndarray) -> Query:
     """Another query of the same scene that, where the scene allows, looks at other tiles."""
-    for _ in range(8):
+    for attempt in count():
         kind = TYPES[int(rng.integers(len(TYPES)))]
         other = world.ask(rng, scenes, query.scene, kind, subjects)
-        if other.text != query.text and not set(other.tiles) & set(query.tiles):
+        if other.text != query.text and (attempt >= 8 or not set(other.tiles) & set(query.tiles)):
             return other
-    return other
 
 
 def from_clip(study: Study, asked: Asked, rows: slice, clip_relevance: Tensor) -> Float[Tensor, "B N"]:

@@ -36,7 +36,7 @@ def perceptual_loss(
 
     Deviation: the authors' code takes VGG-16 (relu1_2, 2_2, 3_3); its weights cannot be had offline.
     """
-    return (clip.early(x).detach() - clip.early(x_hat)).abs().mean()
+    return (clip.early(x).detach().float() - clip.early(x_hat).float()).abs().mean()
 
 
 def intent_loss(

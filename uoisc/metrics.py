@@ -54,7 +54,20 @@ def answers_match(query: str, answer: str, other: str) -> bool:
     if question.startswith("how many"):
         first, second = first_integer(answer), first_integer(other)
         return a == b if first is None or second is None else first == second
-    if question.split()[0] in {"is", "are", "does", "do", "can", "has", "have", "was", "were", "did", "will", "could"}:
+    if question.split()[:1] and question.split()[0] in {
+        "is",
+        "are",
+        "does",
+        "do",
+        "can",
+        "has",
+        "have",
+        "was",
+        "were",
+        "did",
+        "will",
+        "could",
+    }:
         return a.split()[0] == b.split()[0]
     if question.startswith("where"):
         return a in b or b in a or similarity(a, b) >= SIMILAR_PLACE

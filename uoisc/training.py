@@ -52,13 +52,15 @@ class Log:
 
     def add(self, phase: int, step: int, lr: float, terms: dict[str, Tensor | float]) -> dict[str, float]:
         """Takes in one step. Raises DivergedError where a term is not finite."""
-        values = {k: float(v) for k, v in terms.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
+        values = {k: torch.as_tensor(v).item() for k, v in terms.items()}
+        # A term that is no number makes the sum so too: the sum comes last, so that the term is named.
+        for name in sorted(values, key="loss".__eq__):
+            if not math.isfinite(values[name]):
                 raise DivergedError(
-                    f"phase {phase}, step {step}: {name} is {value}; lower training.learning_rate "
+                    f"phase {phase}, step {step}: {name} is {values[name]}; lower training.learning_rate "
                     "or the term's weight in params.yaml"
                 )
+        for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
         if self._count == self.every:
