@@ -35,7 +35,7 @@ TOWER = Clip(
 )  # fmt: skip
 # Four layers: each of the intent loss's four depths is a layer of its own.
 LLAVA = Llava(
-    width=64, layers=4, heads=2, mlp_width=64, steps=2, tower_steps=1, batch_size=2, questions=3, learning_rate=1e-3
+    width=64, layers=4, heads=2, mlp_width=64, steps=2, batch_size=2, questions=3, learning_rate=1e-3
 )  # fmt: skip
 WEIGHTS = Weights(pixel=4.0, perceptual=0.2, vq=0.5, intent=0.5, adversarial=0.02, gradient_penalty=10.0)
 PARAMS = Params(

@@ -17,21 +17,22 @@ from uoisc.decoder import Residual
 class ScratchEncoders(nn.Module):
     """Image and text encoders learned with the codec alone: query-aware semantic coding without CLIP (paper: C1).
 
-    A convolutional encoder (each of four strides halves the resolution, then one residual block a tap) and a
-    small transformer over the query's tokens. Same taps, tokens and call as `FrozenCLIP`. Source: ours; the
-    rival's exact encoders are not known to us.
+    A convolutional encoder (each stride halves the resolution, then one residual block a tap) and a small
+    transformer over the query's tokens. Same taps, tokens and call as `FrozenCLIP`. Norms inside keep tokens
+    apart: without them all start alike, one code serves them all, and training never leaves that state. Source:
+    ours; the rival's exact encoders are not known to us.
 
     Args:
         tokenizer: of the frozen CLIP, so that both read the same ids; its vocabulary size is `vocabulary`.
-        taps: M. width: d. text_width: e.
+        taps: M. width: d, a multiple of 32. text_width: e. halvings: log2 of a token's side in pixels.
     """
 
-    def __init__(self, tokenizer, vocabulary: int, taps: int, width: int, text_width: int):
+    def __init__(self, tokenizer, vocabulary: int, taps: int, width: int, text_width: int, halvings: int):
         super().__init__()
         self.tokenizer, self.width, self.text_width = tokenizer, width, text_width
-        widths = (3, width // 4, width // 2, width, width)
+        widths = [3, *(min(width, width // 4 * 2**i) for i in range(halvings))]
         strides = [
-            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GELU())
+            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU())
             for a, b in zip(widths, widths[1:], strict=False)
         ]
         self.stem = nn.Sequential(*strides)

@@ -50,7 +50,6 @@ class Llava:
     heads: int = number(1, 128)
     mlp_width: int = number(32, 32_768)
     steps: int = number(1, 1_000_000)
-    tower_steps: int = number(0, 1_000_000)
     batch_size: int = number(1, 65_536)
     questions: int = number(1, 64)
     learning_rate: float = number(1e-7, 1.0)
@@ -72,6 +71,7 @@ class Rate:
     ranked_segments: int = number(1, 256)
     ranked_codes: int = number(2, 65_536)
     ranked_tokens: int = number(1, 65_536)
+    ranked_background: int = number(0, 256)  # segments of the deepest tap that the other tokens send
 
 
 @dataclass(frozen=True)

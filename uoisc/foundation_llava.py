@@ -200,11 +200,11 @@ def train_llava(
     start_from_clip(model, processor.tokenizer, frozen, world)
     llava = FrozenLlava(model, processor)
     model.requires_grad_(True).train()
+    model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
     pack = Packer(llava)
     optimiser, schedule = optimiser_for(model, cfg.learning_rate, cfg.steps)
     everything = world.pool()
-    for step in (steps := progress(range(cfg.steps), "LLaVA")):
-        model.model.vision_tower.requires_grad_(step >= cfg.steps - cfg.tower_steps)
+    for _ in (steps := progress(range(cfg.steps), "LLaVA")):
         scenes = world.sample(rng, cfg.batch_size, everything)
         ids, positions, mask, labels = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
         with torch.autocast("cpu", torch.bfloat16):

@@ -1,7 +1,7 @@
 """Rate allocation: which segments of which tokens are sent for a query.
 
 A fixed rate sends all segments of all tokens. Relevance-ranked packing (ours; "features relevant to the user's
-query" read as selection) sends all segments of the most relevant tokens at every tap, the first segment of the
+query" read as selection) sends all segments of the most relevant tokens at every tap, the first few segments of the
 deepest tap of the others, and the map that tells which are which.
 """
 
@@ -32,19 +32,19 @@ class FixedRate:
 
 
 class RankedRate:
-    """The `top` most relevant tokens send everything, the others one segment of the deepest tap.
+    """The `top` most relevant tokens send everything, the others `background` segments of the deepest tap.
 
-    bits = top M G log2 K + (N - top) log2 K + ceil(log2 C(N, top)), the last for the map.
+    bits = (top M G + (N - top) background) log2 K + ceil(log2 C(N, top)), the last for the map.
     """
 
-    def __init__(self, taps: int, tokens: int, segments: int, codes: int, top: int):
-        self.taps, self.segments, self.top = taps, segments, top
+    def __init__(self, taps: int, tokens: int, segments: int, codes: int, top: int, background: int):
+        self.taps, self.segments, self.top, self.background = taps, segments, top, background
         per_segment = math.log2(codes)
         self.map_bits = math.ceil(math.log2(math.comb(tokens, top)))
-        self.bits = (top * taps * segments + tokens - top) * per_segment + self.map_bits
+        self.bits = (top * taps * segments + (tokens - top) * background) * per_segment + self.map_bits
 
     def sent(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B M N G"]:
         """Which segments are sent."""
         sent = ranked_tokens(relevance, self.top)[:, None, :, None].repeat(1, self.taps, 1, self.segments)
-        sent[:, -1, :, 0] = True
+        sent[:, -1, :, : self.background] = True
         return sent

@@ -53,13 +53,19 @@ def _ranked(vision, params: Params, rate: str) -> Codec:
     """A codec that spends its bits on the tokens that CLIP finds relevant to the query."""
     c, point = params.codec, params.codec.rates[rate]
     quantizer = SegmentVQ(c.width, point.ranked_segments, point.ranked_codes)
-    packing = RankedRate(len(c.taps), _tokens(params), point.ranked_segments, point.ranked_codes, point.ranked_tokens)
+    packing = RankedRate(
+        len(c.taps), _tokens(params), point.ranked_segments, point.ranked_codes, point.ranked_tokens,
+        point.ranked_background,
+    )  # fmt: skip
     return _assemble(vision, params, quantizer, packing, Identity)
 
 
 def _query_aware(clip: FrozenCLIP, params: Params, rate: str) -> Codec:
     """The rival: FiLM between encoders that have seen nothing but the codec's own training scenes."""
-    vision = ScratchEncoders(clip.tokenizer, clip.model.vocab_size, len(params.codec.taps), clip.width, clip.text_width)
+    vision = ScratchEncoders(
+        clip.tokenizer, clip.model.vocab_size, len(params.codec.taps), clip.width, clip.text_width,
+        halvings=len(params.codec.decoder_channels),
+    )  # fmt: skip
     return _fixed(vision, params, rate)
 
 
