@@ -17,7 +17,7 @@ QUERIES = ["where is the hammer", "how many food items are there"]
 
 def encoders(taps: int = 2) -> ScratchEncoders:
     clip = tiny.clip()
-    return ScratchEncoders(clip.tokenizer, clip.model.vocab_size, taps, clip.width, clip.text_width).eval()
+    return ScratchEncoders(clip.tokenizer, clip.model.vocab_size, taps, clip.width, clip.text_width, halvings=4).eval()
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def test_help_loads_no_heavy_package():
 def test_help_names_every_command():
     shown = CliRunner().invoke(cli.app, ["--help"])
     assert shown.exit_code == 0
-    assert all(name in shown.stdout for name in ("run", "nbsrc", "paper", "bench", "info"))
+    assert all(name in shown.stdout for name in ("run", "nbsrc", "paper", "ask", "validate", "bench", "info"))
 
 
 def test_unknown_notebook_is_one_line_that_names_the_known_ones(tmp_path):

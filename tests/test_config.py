@@ -1,7 +1,7 @@
 """params.yaml is read strictly: each wrong value is one line that names the key."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import tiny
@@ -119,11 +119,40 @@ def test_wrong_type(write, key, value, kind):
         ("codec.taps", [2, 1], "ascending block numbers from 0 to 2"),
         ("codec.taps", [1, 1], "ascending block numbers from 0 to 2"),
         ("variants.uoisc", ["low", "narrow"], "no rate 'narrow', choose of low, high"),
-        ("training.warmup_steps", 4, "0 to training.phase1_steps"),
+        ("data.validation", "animal", "must not be data.held_out"),
+        ("training.rounding_step", 4, "0 to training.phase1_steps = 3"),
+        ("training.intent_step", 4, "0 to training.phase1_steps = 3"),
+        ("codec.decoder_channels", [12, 16, 8, 8], "the first 2 must be multiples of 8"),
+        ("codec.rates.low.ranked_background", 3, "must be 0 to ranked_segments = 2"),
+        ("foundation.clip.width", 80, "must be a multiple of 32"),
+        ("foundation.tower.text_width", 40, "must be a multiple of 32"),
+        ("foundation.tower.patch_size", 16, "must be data.image_size / 3 = 32"),
+        ("foundation.llava.heads", 3, "heads of an even width must make up foundation.llava.width = 64"),
+        ("foundation.llava.width", 32, "must exceed foundation.tower.embed_dim = 32"),
+        ("data.image_size", 64, "must be a multiple of 3 \\* foundation.clip.patch_size = 48"),
+        ("codec.width", 18, "foundation.clip.embed_dim = 32: must be multiples of 4"),
     ],
 )
 def test_impossible_combination(write, key, value, says):
     refused(write(key, value), rf"^{key}.*{says}")
+
+
+def test_a_change_is_made_once_and_an_unknown_one_is_refused(write):
+    path = write("seed", 0)
+    changed = load_params("small", path, ("training.emphasis=4", "codec.rates.low.codes=8"))
+    assert (changed.training.emphasis, changed.codec.rates["low"].codes) == (4.0, 8)
+    assert replace(changed, training=tiny.PARAMS.training, codec=tiny.PARAMS.codec) == tiny.PARAMS
+    for change in ("training.emphasis", "training.emphases=4", "emphasis=4", "seed.low=4", "training.emphasis="):
+        with pytest.raises(ConfigError, match="give a change as key=value"):
+            load_params("small", path, (change,))
+    with pytest.raises(ConfigError, match="out of range"):
+        load_params("small", path, ("training.emphasis=0",))
+
+
+def test_one_codebook_must_not_grow_without_bound():
+    codec = replace(tiny.PARAMS.codec, rates={"low": replace(tiny.PARAMS.codec.rates["low"], segments=4, codes=32)})
+    with pytest.raises(ConfigError, match="variants.plain_vq: at rate 'low' its one codebook would hold 1048576 codes"):
+        replace(tiny.PARAMS, codec=codec, variants={"plain_vq": ("low",)})
 
 
 def test_unknown_profile_and_broken_files(tmp_path):

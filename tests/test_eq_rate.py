@@ -31,30 +31,32 @@ def test_the_authors_payload():
 def test_map_bits_name_every_choice_of_tokens(tokens):
     for top in range(1, tokens):
         maps = len(list(combinations(range(tokens), top)))
-        bits = RankedRate(1, tokens, 1, 2, top).map_bits
+        bits = RankedRate(1, tokens, 1, 2, top, background=1).map_bits
         assert 2**bits >= maps and (bits == 0 or 2 ** (bits - 1) < maps)
 
 
 @pytest.mark.parametrize(
-    ("taps", "tokens", "segments", "codes", "top"), [(2, 9, 3, 8, 2), (1, 4, 1, 2, 3), (3, 36, 4, 4, 12)]
+    ("taps", "tokens", "segments", "codes", "top", "background"),
+    [(2, 9, 3, 8, 2, 1), (1, 4, 1, 2, 3, 0), (3, 36, 4, 4, 12, 2)],
 )
-def test_ranked_rate_counts_what_is_sent(taps, tokens, segments, codes, top):
-    rate = RankedRate(taps, tokens, segments, codes, top)
+def test_ranked_rate_counts_what_is_sent(taps, tokens, segments, codes, top, background):
+    rate = RankedRate(taps, tokens, segments, codes, top, background)
     sent = rate.sent(torch.rand(5, tokens))
     assert sent.shape == (5, taps, tokens, segments)
     for image in sent:
         assert int(image.sum()) * len(f"{codes - 1:b}") + rate.map_bits == rate.bits
 
 
-def test_ranked_rate_sends_the_most_relevant_tokens_whole():
+@pytest.mark.parametrize("background", [0, 1])
+def test_ranked_rate_sends_the_most_relevant_tokens_whole(background):
     taps, tokens, segments, top = 3, 7, 2, 3
     relevance = torch.rand(4, tokens) * 2 - 1
-    sent = RankedRate(taps, tokens, segments, 4, top).sent(relevance)
+    sent = RankedRate(taps, tokens, segments, 4, top, background).sent(relevance)
     for b, row in enumerate(relevance.tolist()):
         best = sorted(range(tokens), key=lambda n: -row[n])[:top]
         for m, n, g in product(range(taps), range(tokens), range(segments)):
-            first_of_deepest = m == taps - 1 and g == 0
-            assert bool(sent[b, m, n, g]) == (n in best or first_of_deepest)
+            in_background = m == taps - 1 and g < background
+            assert bool(sent[b, m, n, g]) == (n in best or in_background)
 
 
 def test_ranked_tokens_are_the_largest():

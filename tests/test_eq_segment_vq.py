@@ -88,6 +88,17 @@ def test_lookup_gives_what_the_forward_pass_gave(masked):
     torch.testing.assert_close(vq.lookup(out.indices, sent), out.codes, rtol=0, atol=1e-6)
 
 
+def test_before_rounding_starts_features_pass_and_codes_alone_learn():
+    vq, features = quantizer(), torch.randn(N, WIDTH, requires_grad=True)
+    units, nearest, _ = by_hand(vq, features)
+    out = vq(features, rounded=False)
+    np.testing.assert_allclose(out.codes.detach().numpy(), units.reshape(N, WIDTH), **TOLERANCE)
+    assert torch.equal(out.indices, vq(features).indices)
+    assert out.loss.item() == pytest.approx(((units - nearest) ** 2).sum(-1).mean(), rel=1e-5)
+    out.loss.backward()
+    assert features.grad is None and (vq.codebooks.grad != 0).any()
+
+
 def test_unsent_segments_are_zero_and_carry_no_loss():
     vq, features = quantizer(), torch.randn(N, WIDTH, requires_grad=True)
     sent = torch.rand(N, SEGMENTS) < 0.5

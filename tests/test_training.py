@@ -76,7 +76,7 @@ def test_losses_follow_the_golden_log(logs, name):
 def test_terms_of_the_log(logs):
     phase1, phase2 = ([row for row in logs["uoisc"] if row["phase"] == p] for p in (1, 2))
     shared, own = {"phase", "step", "lr", "loss", "pixel", "perceptual", "vq", "gradient_norm"}, {"intent"}
-    warmup = tiny.PARAMS.training.warmup_steps
+    warmup = tiny.PARAMS.training.intent_step
     assert [row.keys() for row in phase1] == [shared] * warmup + [shared | own] * (len(phase1) - warmup)
     assert all(row.keys() == shared | own | {"adversarial", "critic", "gradient_penalty"} for row in phase2)
     for row in phase1 + phase2:
@@ -104,7 +104,7 @@ def test_frozen_models_stay_as_they_are():
 
 def test_phase_1_learns():
     """Sixty steps on the tiny world: the pixel term falls below three quarters of where it began."""
-    longer = replace(tiny.PARAMS.training, phase1_steps=60, warmup_steps=60, learning_rate=5e-3)
+    longer = replace(tiny.PARAMS.training, phase1_steps=60, intent_step=60, learning_rate=5e-3)
     _, log = run("no_llava", (1,), bench(Forbidden(), replace(tiny.PARAMS, training=longer)))
     pixel = [row["pixel"] for row in log.rows]
     assert np.mean(pixel[-5:]) < 0.75 * np.mean(pixel[:5])

@@ -11,14 +11,14 @@ import torch
 
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
 from uoisc.codec import Codec
-from uoisc.config import Clip, Data, Evaluation, Foundation, Llava, Params, Rate, Training, Weights
+from uoisc.config import GRID, Clip, Data, Evaluation, Foundation, Llava, Params, Rate, Training, Weights
 from uoisc.config import Codec as CodecParams
 from uoisc.foundation import clip_fields
 from uoisc.foundation_llava import build_llava, build_processor
 from uoisc.llava import FrozenLlava
 from uoisc.models import JUDGES, Study
 from uoisc.objects import ObjectEntry, load_catalogue, rasterise
-from uoisc.scenes import GRID, World
+from uoisc.scenes import World
 from uoisc.variants import variant
 
 CATEGORIES = ("animal", "food", "tool", "vehicle")
@@ -41,15 +41,18 @@ WEIGHTS = Weights(pixel=4.0, perceptual=0.2, vq=0.5, intent=0.5, adversarial=0.0
 PARAMS = Params(
     seed=0,
     workers=1,
-    data=Data(image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, held_out="animal"),
+    data=Data(
+        image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, held_out="animal", validation="food"
+    ),
     foundation=Foundation(CLIP, TOWER, LLAVA),
     codec=CodecParams(
         taps=(0, 2), width=16, text_width=16, decoder_channels=(16, 16, 8, 8),
-        rates={"low": Rate(2, 4, 2, 4, 6), "high": Rate(4, 8, 4, 8, 12)},
+        rates={"low": Rate(2, 4, 2, 4, 6, 1), "high": Rate(4, 8, 4, 8, 12, 1)},
     ),
     training=Training(
-        batch_size=4, phase1_steps=3, warmup_steps=1, phase2_steps=2, learning_rate=2e-3, phase2_learning_rate=2e-4,
-        critic_learning_rate=2e-4, critic_channels=4, emphasis=8.0, log_every=1, weights=WEIGHTS,
+        batch_size=4, phase1_steps=3, rounding_step=1, intent_step=1, phase2_steps=2, learning_rate=2e-3,
+        phase2_learning_rate=2e-4, critic_learning_rate=2e-4, critic_channels=4, emphasis=8.0, log_every=1,
+        weights=WEIGHTS,
     ),
     variants={"uoisc": ("low",), "adaptive": ("low",)},
     evaluation=Evaluation(queries=20, batch_size=8, resamples=100),

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uoisc.config import ATTENTION_HEADS
+
 
 class ImageProjection(nn.Module):
     """One trainable projection a tap, from CLIP's width d to the codec's width D (paper: IP).
@@ -62,7 +64,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.text_projection = nn.Linear(text_width, width)
         self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, projected_width * 2, 0.0, "gelu", batch_first=True, norm_first=True)
+            nn.TransformerEncoderLayer(
+                width, ATTENTION_HEADS, projected_width * 2, 0.0, "gelu", batch_first=True, norm_first=True
+            )
             for _ in range(taps)
         )
 

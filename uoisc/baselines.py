@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from uoisc.clip import FrozenCLIP, Seen
+from uoisc.config import ATTENTION_HEADS
 from uoisc.decoder import Residual
 
 
@@ -18,8 +19,8 @@ class ScratchEncoders(nn.Module):
     """Image and text encoders learned with the codec alone: query-aware semantic coding without CLIP (paper: C1).
 
     A convolutional encoder (each stride halves the resolution, then one residual block a tap) and a small
-    transformer over the query's tokens. Same taps, tokens and call as `FrozenCLIP`. Norms inside keep tokens
-    apart: without them all start alike, one code serves them all, and training never leaves that state. Source:
+    transformer over the query's tokens. Same taps, tokens and call as `FrozenCLIP`. Batch norm keeps tokens
+    apart: without it all start alike, one code serves them all, and training never leaves that state. Source:
     ours; the rival's exact encoders are not known to us.
 
     Args:
@@ -32,15 +33,15 @@ class ScratchEncoders(nn.Module):
         self.tokenizer, self.width, self.text_width = tokenizer, width, text_width
         widths = [3, *(min(width, width // 4 * 2**i) for i in range(halvings))]
         strides = [
-            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU())
+            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.GELU())
             for a, b in zip(widths, widths[1:], strict=False)
         ]
-        self.stem = nn.Sequential(*strides)
+        self.stem = nn.Sequential(*strides, nn.BatchNorm2d(width))
         self.blocks = nn.ModuleList(Residual(width) for _ in range(taps))
         self.to_text = nn.Linear(width, text_width)
         self.embedding = nn.Embedding(vocabulary, text_width)
         self.language = nn.TransformerEncoderLayer(
-            text_width, 4, 2 * text_width, 0.0, "gelu", batch_first=True, norm_first=True
+            text_width, ATTENTION_HEADS, 2 * text_width, 0.0, "gelu", batch_first=True, norm_first=True
         )
 
     tokenize = FrozenCLIP.tokenize

@@ -22,17 +22,17 @@ from torch import Tensor, nn
 
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
 from uoisc.codec import Codec
-from uoisc.config import Params, load_params
+from uoisc.config import GRID, Params, load_params
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.foundation import clip_fields
 from uoisc.foundation_llava import build_llava, build_processor
 from uoisc.llava import FrozenLlava
 from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss
 from uoisc.objects import load_catalogue, rasterise
-from uoisc.processes import fast_attention
+from uoisc.processes import fast_attention, precision
 from uoisc.quantization import COMMITMENT, SegmentVQ
-from uoisc.scenes import GRID, World
-from uoisc.training import Bench, Log, precision, train_phase1, train_phase2, update
+from uoisc.scenes import World
+from uoisc.training import Bench, Log, train_phase1, train_phase2, update
 from uoisc.variants import variant
 
 PROFILE, VARIANT, RATE = "small", "uoisc", "middle"
@@ -88,7 +88,7 @@ def random_bench(params: Params) -> Bench:
     processor = build_processor(world, cfg.tower, size)
     llava = FrozenLlava(build_llava(cfg.llava, cfg.tower, len(processor.tokenizer), size), processor)
     # The steps that are timed are those of the longer part of phase 1, after the warm-up.
-    training = replace(params.training, phase1_steps=STEPS, phase2_steps=STEPS, warmup_steps=0)
+    training = replace(params.training, phase1_steps=STEPS, phase2_steps=STEPS, rounding_step=0, intent_step=0)
     emphasised = params.codec.rates[RATE].ranked_tokens
     return Bench(replace(params, training=training), world, clip, llava, np.random.default_rng(0), emphasised)
 
@@ -138,7 +138,7 @@ def time_parts(clock: Clock, bench: Bench, codec: Codec, optimiser, critic: Patc
     weights = bench.params.training.weights
     with clock("data"):
         x, queries = bench.batch()
-    with clock("codec"), precision():
+    with clock("codec"):
         out = codec(x, queries)
     x_hat = out.x_hat.detach().requires_grad_(True)
     with clock("perceptual"):

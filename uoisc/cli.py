@@ -97,6 +97,21 @@ def ask(
 
 
 @app.command()
+def validate(
+    variant: Annotated[str, typer.Argument(help="Variant of the codec.")],
+    rate: Annotated[str, typer.Argument(help="A rate of params.yaml.")],
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="A changed setting, e.g. training.emphasis=4; may be repeated.")
+    ] = None,
+    profile: Profile = "small",
+) -> None:
+    """Try settings without the test split: train one variant with data.validation held out, and ask both judges."""
+    from uoisc.validation import validate
+
+    typer.echo(validate(profile, variant, rate, tuple(change or ())).to_string(index=False, float_format="%.3f"))
+
+
+@app.command()
 def bench() -> None:
     """Print scenes per second, step times by part, and the quantiser against vector-quantize-pytorch."""
     from uoisc import benchmark

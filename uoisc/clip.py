@@ -154,7 +154,8 @@ class FrozenCLIP(nn.Module):
     @staticmethod
     def relevance(tokens: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B N"]:
         """Query-token relevance in [-1, 1]: the cosine of each token's embedding and the query's."""
-        return torch.einsum("bne,be->bn", F.normalize(tokens, dim=-1), F.normalize(text, dim=-1))
+        with torch.autocast(tokens.device.type, enabled=False):  # in bfloat16 many tokens would tie
+            return torch.einsum("bne,be->bn", F.normalize(tokens.float(), dim=-1), F.normalize(text.float(), dim=-1))
 
 
 def build_clip(vision: dict, text: dict, embed_dim: int) -> open_clip.CLIP:

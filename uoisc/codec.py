@@ -21,6 +21,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from uoisc.clip import FrozenCLIP
+from uoisc.processes import precision
+from uoisc.quantization import Quantized
 
 
 @dataclass(frozen=True)
@@ -59,33 +61,48 @@ class Codec(nn.Module):
         self.quantizer, self.rate, self.receiver, self.decoder = quantizer, rate, receiver, decoder
 
     def forward(
-        self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance: Float[Tensor, "B N"] | None = None
+        self,
+        x: Float[Tensor, "B 3 H W"],
+        queries: list[str],
+        relevance: Float[Tensor, "B N"] | None = None,
+        rounded: bool = True,
     ) -> Output:
         """Transmitter and receiver in one differentiable pass.
 
         Args:
             x: images in [0, 1]. queries: one an image.
             relevance: overrides the ranking of tokens (controls: random, oracle); None asks CLIP.
+            rounded: whether features become codes; not in the first steps of training (`SegmentVQ`).
         """
+        with precision():
+            text = self.vision.text(queries)  # (B, e)
+            quantized, sent, relevance = self._transmit(x, text, relevance, rounded)
+            x_hat = self.decoder(self.receiver(quantized.codes, text))
+        return Output(x_hat, Message(quantized.indices, sent), quantized.loss, relevance)
+
+    def _transmit(
+        self, x: Tensor, text: Tensor, relevance: Tensor | None, rounded: bool = True
+    ) -> tuple[Quantized, Tensor | None, Tensor]:
+        """Everything before the channel: codes with indices, which of them are sent, and the tokens' relevance."""
         seen = self.vision.see(x)
-        text = self.vision.text(queries)  # (B, e)
         features = self.alignment(self.projection(seen.taps), text)  # (B, M, N, D)
         relevance = self.vision.relevance(seen.tokens, text) if relevance is None else relevance  # (B, N)
         sent = self.rate.sent(relevance)  # (B, M, N, G) or None
-        quantized = self.quantizer(features, sent)
-        x_hat = self.decoder(self.receiver(quantized.codes, text))
-        return Output(x_hat, Message(quantized.indices, sent), quantized.loss, relevance)
+        return self.quantizer(features, sent, rounded), sent, relevance
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance=None) -> Message:
         """The transmitter: what is sent for these images and queries."""
-        return self(x, queries, relevance).message
+        with precision():
+            quantized, sent, _ = self._transmit(x, self.vision.text(queries), relevance)
+        return Message(quantized.indices, sent)
 
     @torch.no_grad()
     def decode(self, message: Message, queries: list[str]) -> Float[Tensor, "B 3 H W"]:
         """The receiver: images in [0, 1] from what arrived (the user knows the query)."""
         codes = self.quantizer.lookup(message.indices, message.sent)  # (B, M, N, D)
-        return self.decoder(self.receiver(codes, self.vision.text(queries)))
+        with precision():
+            return self.decoder(self.receiver(codes, self.vision.text(queries)))
 
     @property
     def bits(self) -> float:

@@ -5,8 +5,10 @@ An unknown, missing or impossible value is one line that names the key and its r
 
 from __future__ import annotations
 
+import copy
 import types
 import typing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -14,6 +16,13 @@ from uoisc.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = ROOT / "params.yaml"
+
+GRID = 3  # a scene's tiles a side
+HEAD_WIDTH = 32  # channels of one attention head of the stand-ins' transformers
+ATTENTION_HEADS = 4  # of cross-attention and of the rival's text encoder
+NORM_GROUPS = 8  # groups of the decoder's norms
+MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
+MAX_CODES = 65_536  # a codebook
 
 
 def number(low: int | float, high: int | float):
@@ -27,6 +36,7 @@ class Data:
     objects: int = number(30, 10_000)
     sprite_variants: int = number(1, 64)
     held_out: str = field()
+    validation: str = field()  # held out in its place while settings are chosen
 
 
 @dataclass(frozen=True)
@@ -67,9 +77,9 @@ class Rate:
     """One point of the rate axis: what a fixed-rate and a ranked codec spend there."""
 
     segments: int = number(1, 256)
-    codes: int = number(2, 65_536)
+    codes: int = number(2, MAX_CODES)
     ranked_segments: int = number(1, 256)
-    ranked_codes: int = number(2, 65_536)
+    ranked_codes: int = number(2, MAX_CODES)
     ranked_tokens: int = number(1, 65_536)
     ranked_background: int = number(0, 256)  # segments of the deepest tap that the other tokens send
 
@@ -99,7 +109,8 @@ class Weights:
 class Training:
     batch_size: int = number(1, 65_536)
     phase1_steps: int = number(1, 10_000_000)
-    warmup_steps: int = number(0, 10_000_000)
+    rounding_step: int = number(0, 10_000_000)  # of phase 1: from here on features are rounded to codes
+    intent_step: int = number(0, 10_000_000)  # of phase 1: from here on the intent loss counts
     phase2_steps: int = number(1, 10_000_000)
     learning_rate: float = number(1e-8, 1.0)
     phase2_learning_rate: float = number(1e-8, 1.0)
@@ -131,34 +142,96 @@ class Params:
     evaluation: Evaluation = field()
 
     def __post_init__(self):
-        codec = self.codec
-        grid = self.data.image_size // self.foundation.clip.patch_size
-        decoded = grid * 2 ** len(codec.decoder_channels)
-        if decoded != self.data.image_size:
-            raise ConfigError(
-                f"codec.decoder_channels: {len(codec.decoder_channels)} stages turn {grid} tokens a side into "
-                f"{decoded} pixels, not data.image_size = {self.data.image_size}: give one entry a doubling"
+        for holds, message in _rules(self):
+            if not holds:
+                raise ConfigError(message)
+
+
+def _rules(p: Params) -> Iterator[tuple[bool, str]]:
+    """What values must keep to together: whether each rule holds, and the line that says what to change."""
+    size, codec, models = p.data.image_size, p.codec, p.foundation
+    yield p.data.validation != p.data.held_out, f"data.validation = {p.data.validation!r}: must not be data.held_out"
+    for key, model in (("clip", models.clip), ("tower", models.tower)):
+        for width in ("width", "text_width"):
+            yield (
+                getattr(model, width) % HEAD_WIDTH == 0,
+                f"foundation.{key}.{width} = {getattr(model, width)}: must be a multiple of {HEAD_WIDTH}, "
+                "the width of an attention head",
             )
-        for name, rate in codec.rates.items():
-            for key in ("segments", "ranked_segments"):
-                if codec.width % getattr(rate, key):
-                    raise ConfigError(
-                        f"codec.rates.{name}.{key} = {getattr(rate, key)}: must divide codec.width = {codec.width}"
-                    )
-            if rate.ranked_tokens >= grid**2:
-                raise ConfigError(
-                    f"codec.rates.{name}.ranked_tokens = {rate.ranked_tokens}: must be 1 to {grid**2 - 1}"
-                )
-        if max(codec.taps) >= self.foundation.clip.layers or sorted(set(codec.taps)) != list(codec.taps):
-            raise ConfigError(
-                f"codec.taps = {list(codec.taps)}: ascending block numbers from 0 to {self.foundation.clip.layers - 1}"
+        yield (
+            size % (GRID * model.patch_size) == 0,
+            f"data.image_size = {size}: must be a multiple of {GRID} * foundation.{key}.patch_size = "
+            f"{GRID * model.patch_size}, so that each of the scene's {GRID} x {GRID} tiles holds whole tokens",
+        )
+    yield (
+        models.tower.patch_size * GRID == size,
+        f"foundation.tower.patch_size = {models.tower.patch_size}: must be data.image_size / {GRID} = {size / GRID:g}, "
+        "as a judge's word starts from the one token of a tile",
+    )
+    llava = models.llava
+    yield (
+        llava.width % (2 * llava.heads) == 0,
+        f"foundation.llava.heads = {llava.heads}: heads of an even width must make up foundation.llava.width = "
+        f"{llava.width}",
+    )
+    yield (
+        llava.width > models.tower.embed_dim,
+        f"foundation.llava.width = {llava.width}: must exceed foundation.tower.embed_dim = {models.tower.embed_dim}",
+    )
+    grid = size // models.clip.patch_size
+    yield (
+        codec.width % ATTENTION_HEADS == models.clip.embed_dim % ATTENTION_HEADS == 0,
+        f"codec.width = {codec.width}, foundation.clip.embed_dim = {models.clip.embed_dim}: must be multiples of "
+        f"{ATTENTION_HEADS}, the heads of cross-attention and of the rival's text encoder",
+    )
+    stages = len(codec.decoder_channels)
+    yield (
+        grid * 2**stages == size,
+        f"codec.decoder_channels: {stages} stages turn {grid} tokens a side into {grid * 2**stages} pixels, "
+        f"not data.image_size = {size}: give one entry a doubling",
+    )
+    yield (
+        all(c % NORM_GROUPS == 0 for c in codec.decoder_channels[:MIXED_STAGES]),
+        f"codec.decoder_channels = {list(codec.decoder_channels)}: the first {MIXED_STAGES} must be multiples of "
+        f"{NORM_GROUPS}, the groups of their norms",
+    )
+    blocks = models.clip.layers
+    yield (
+        max(codec.taps) < blocks and sorted(set(codec.taps)) == list(codec.taps),
+        f"codec.taps = {list(codec.taps)}: ascending block numbers from 0 to {blocks - 1}",
+    )
+    yield (
+        len(codec.taps) <= stages,
+        f"codec.taps = {list(codec.taps)}: at most {stages}, one a stage of codec.decoder_channels",
+    )
+    for name, rate in codec.rates.items():
+        at = f"codec.rates.{name}"
+        for key in ("segments", "ranked_segments"):
+            value = getattr(rate, key)
+            yield codec.width % value == 0, f"{at}.{key} = {value}: must divide codec.width = {codec.width}"
+        yield (
+            rate.ranked_tokens < grid**2,
+            f"{at}.ranked_tokens = {rate.ranked_tokens}: must be 1 to {grid**2 - 1}",
+        )
+        yield (
+            rate.ranked_background <= rate.ranked_segments,
+            f"{at}.ranked_background = {rate.ranked_background}: must be 0 to ranked_segments = {rate.ranked_segments}",
+        )
+    for variant, rates in p.variants.items():
+        for name in rates:
+            yield (
+                name in codec.rates,
+                f"variants.{variant}: no rate {name!r}, choose of {', '.join(codec.rates)}",
             )
-        for variant, rates in self.variants.items():
-            for rate in rates:
-                if rate not in codec.rates:
-                    raise ConfigError(f"variants.{variant}: no rate {rate!r}, choose of {', '.join(codec.rates)}")
-        if self.training.warmup_steps > self.training.phase1_steps:
-            raise ConfigError("training.warmup_steps: 0 to training.phase1_steps")
+    for name in p.variants.get("plain_vq", ()):
+        codes = codec.rates[name].codes ** codec.rates[name].segments
+        yield (
+            codes <= MAX_CODES,
+            f"variants.plain_vq: at rate {name!r} its one codebook would hold {codes} codes: at most {MAX_CODES}",
+        )
+    for key in ("rounding_step", "intent_step"):
+        step, steps = getattr(p.training, key), p.training.phase1_steps
+        yield step <= steps, f"training.{key} = {step}: must be 0 to training.phase1_steps = {steps}"
 
 
 @dataclass(frozen=True)
@@ -183,12 +256,32 @@ def paths(profile: str) -> Paths:
     return Paths(data / "objects", data / "foundation", data / "codecs", results)
 
 
-def load_params(profile: str, path: Path = PARAMS) -> Params:
-    """Reads one profile. Raises ConfigError, one line, where a key is unknown, missing or out of range."""
+def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
+    """Reads one profile, with `key=value` changes made to it (`training.emphasis=4`).
+
+    Raises ConfigError, one line, where a key is unknown, missing or out of range.
+    """
     profiles = _document(path).get("profiles", {})
     if profile not in profiles:
         raise ConfigError(f"no profile {profile!r} in {path.name}: choose of {', '.join(profiles)}")
-    return _read(Params, profiles[profile], f"profiles.{profile}", {})
+    values = copy.deepcopy(profiles[profile])  # aliases of the YAML text part ways: a change is made once
+    for change in changes:
+        _change(values, change)
+    return _read(Params, values, f"profiles.{profile}", {})
+
+
+def _change(values: dict, change: str) -> None:
+    import yaml
+
+    key, _, text = change.partition("=")
+    *parents, last = key.split(".")
+    for name in parents:
+        values = values.get(name) if isinstance(values, dict) else None
+    if not text or not isinstance(values, dict) or last not in values:
+        raise ConfigError(
+            f"{change!r}: give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
+        )
+    values[last] = yaml.safe_load(text)
 
 
 def _document(path: Path) -> dict:

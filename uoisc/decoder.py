@@ -13,6 +13,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uoisc.config import MIXED_STAGES, NORM_GROUPS
+
 
 class Residual(nn.Module):
     """x + conv(gelu(norm(conv(gelu(norm(x)))))): two 3 x 3 convolutions at one resolution."""
@@ -20,8 +22,8 @@ class Residual(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.GroupNorm(8, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(8, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(NORM_GROUPS, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(NORM_GROUPS, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1),
         )  # fmt: skip
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
@@ -45,8 +47,7 @@ class Decoder(nn.Module):
         self.inputs = nn.ModuleList(
             nn.Conv2d(b + f, c, 3, padding=1) for b, f, c in zip(before, fused, channels, strict=True)
         )
-        # The first stages mix over the whole scene; the last ones, at high resolution, only draw.
-        self.mixers = nn.ModuleList(Residual(c) if i < 2 else nn.Identity() for i, c in enumerate(channels))
+        self.mixers = nn.ModuleList(Residual(c) if i < MIXED_STAGES else nn.Identity() for i, c in enumerate(channels))
         # The head does the last doubling itself (sub-pixel convolution): a quarter of the cost at full resolution.
         self.head = nn.Sequential(nn.Conv2d(channels[-1], 12, 3, padding=1), nn.PixelShuffle(2))
 

@@ -26,7 +26,7 @@ def evaluate(profile: str) -> pd.DataFrame:
         run_side_by_side(reference_answers, [(profile, split) for split in SPLITS], params.workers), ignore_index=True
     )
     jobs = [(profile, name, rate, split, references) for name, rate in models for split in SPLITS]
-    evaluated = run_side_by_side(evaluate_model, jobs, params.workers)
+    evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
     answers = pd.concat([e.answers for e in evaluated], ignore_index=True)
     quality = pd.concat([e.quality for e in evaluated], ignore_index=True)
     books = pd.concat([e.codebooks for e in evaluated], ignore_index=True)

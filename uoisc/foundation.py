@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
-from uoisc.config import Clip
+from uoisc.config import GRID, HEAD_WIDTH, Clip
 from uoisc.objects import plural
-from uoisc.scenes import COLOURS, GRID, PLACES, TILES, Scenes, World, article
+from uoisc.scenes import COLOURS, PLACES, TILES, Scenes, World, article
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
 
@@ -33,7 +33,7 @@ def clip_fields(cfg: Clip, image_size: int) -> dict:
     """The stand-in's open_clip configuration."""
     vision = {"image_size": image_size, "patch_size": cfg.patch_size, "width": cfg.width, "layers": cfg.layers}
     text = {"context_length": cfg.context_length, "width": cfg.text_width, "layers": cfg.text_layers}
-    heads = {"vision": {"head_width": 32}, "text": {"heads": cfg.text_width // 32}}
+    heads = {"vision": {"head_width": HEAD_WIDTH}, "text": {"heads": cfg.text_width // HEAD_WIDTH}}
     return {"embed_dim": cfg.embed_dim, "vision": vision | heads["vision"], "text": text | heads["text"]}
 
 

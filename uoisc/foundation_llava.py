@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from uoisc.clip import MEAN, STD, FrozenCLIP
-from uoisc.config import Clip, Llava
+from uoisc.config import HEAD_WIDTH, Clip, Llava
 from uoisc.foundation import Progress, optimiser_for, take_step
 from uoisc.llava import FrozenLlava
 from uoisc.scenes import COLOURS, PLACES, TILES, TYPES, Query, Scenes, World, answer_texts, query_texts
@@ -61,8 +61,8 @@ def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
 
     vision = CLIPVisionConfig(
         hidden_size=tower.width, intermediate_size=4 * tower.width, num_hidden_layers=tower.layers,
-        num_attention_heads=tower.width // 32, image_size=image_size, patch_size=tower.patch_size, hidden_act="gelu",
-        projection_dim=tower.embed_dim,
+        num_attention_heads=tower.width // HEAD_WIDTH, image_size=image_size, patch_size=tower.patch_size,
+        hidden_act="gelu", projection_dim=tower.embed_dim,
     )  # fmt: skip
     text = LlamaConfig(
         vocab_size=vocabulary, hidden_size=cfg.width, intermediate_size=cfg.mlp_width, num_hidden_layers=cfg.layers,

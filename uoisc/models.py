@@ -56,8 +56,12 @@ class Study:
 @lru_cache(maxsize=2)
 def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
     """Everything that is frozen. Raises ConfigError, DataError or CheckpointError with what to run."""
+    return assemble(profile, load_params(profile), judges)
+
+
+def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
+    """The profile's frozen models and objects under these parameters."""
     torch.set_num_threads(1)
-    params = load_params(profile)
     folder = paths(profile).foundation
     return Study(
         profile,
@@ -80,22 +84,32 @@ def train_variant(profile: str, name: str, phases: tuple[int, ...] = (1, 2)) -> 
 def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> Path:
     """Trains one model through the given phases; a phase 2 alone goes on from phase 1's checkpoint."""
     study = open_study(profile, judges=("llava",))
-    params, kind, where = study.params, variant(name), paths(profile)
-    torch.manual_seed(params.seed)
-    codec = study.build(name, rate) if 1 in phases else study.codec(name, rate, phase=1)
+    codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
     for phase in phases:
-        torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
-        rng = np.random.default_rng([params.seed, phase])
-        emphasised = params.codec.rates[rate].ranked_tokens
-        bench = Bench(params, study.world, study.clip, study.judges["llava"], rng, emphasised)
-        log = Log(params.training.log_every)
-        train = {1: train_phase1, 2: train_phase2}[phase]
-        with fast_attention():
-            train(codec, kind, bench, log, lambda steps, label: tqdm(steps, desc=f"{name} {rate} {label}"))
-        path = where.codec(phase, name, rate)
-        save_codec(codec, path, name, rate, params)
+        log = fit(study, codec, name, rate, phase)
+        path = paths(profile).codec(phase, name, rate)
+        save_codec(codec, path, name, rate, study.params)
         write_log(log, path.with_suffix(".csv"))
     return path
+
+
+def untrained(study: Study, name: str, rate: str) -> Codec:
+    """A codec as training starts it: the same seed gives the same weights."""
+    torch.manual_seed(study.params.seed)
+    return study.build(name, rate)
+
+
+def fit(study: Study, codec: Codec, name: str, rate: str, phase: int) -> Log:
+    """Trains a codec in place through one phase; returns the phase's log."""
+    params = study.params
+    torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
+    rng = np.random.default_rng([params.seed, phase])
+    bench = Bench(params, study.world, study.clip, study.judges["llava"], rng, params.codec.rates[rate].ranked_tokens)
+    log = Log(params.training.log_every)
+    train = {1: train_phase1, 2: train_phase2}[phase]
+    with fast_attention():
+        train(codec, variant(name), bench, log, lambda steps, label: tqdm(steps, desc=f"{name} {rate} {label}"))
+    return log
 
 
 def write_log(log: Log, path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from uoisc.config import Params, load_params, paths
+from uoisc.config import GRID, Params, load_params, paths
 from uoisc.errors import DataError
 from uoisc.objects import load_catalogue, rasterise
-from uoisc.scenes import GRID, World
+from uoisc.scenes import World
 
 
 def prepare_data(profile: str) -> Path:

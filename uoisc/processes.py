@@ -6,7 +6,9 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
 
 
 def fast_attention():
@@ -14,22 +16,35 @@ def fast_attention():
     return sdpa_kernel(SDPBackend.MATH)
 
 
-def run_side_by_side(function, jobs: list[tuple], workers: int) -> list:
+def precision() -> torch.autocast:
+    """bfloat16 where it is safe (convolutions, attention); quantisation and losses ask for float32 themselves."""
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | None = None) -> list:
     """`function(*job)` for every job, in one-thread processes; results in the jobs' order.
+
+    `progress` names a bar that counts finished jobs, for jobs that show none of their own.
 
     One worker runs them in this process, without the seconds that a new one takes to start. An error in one
     stops the others and is raised here; so is Ctrl-C.
     """
+    bar = tqdm(total=len(jobs), desc=progress, disable=progress is None)
     if min(workers, len(jobs)) == 1:
-        return [function(*job) for job in jobs]
+        return [_counted(function(*job), bar) for job in jobs]
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
         futures = [pool.submit(function, *job) for job in jobs]
         try:
-            return [future.result() for future in futures]
+            return [_counted(future.result(), bar) for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(pool._processes.values()):
                 process.terminate()
             raise
+
+
+def _counted(result, bar: tqdm):
+    bar.update()
+    return result

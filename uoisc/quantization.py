@@ -54,12 +54,18 @@ class SegmentVQ(nn.Module):
         """All vectors' segments on the unit sphere, one row of V vectors a codebook."""
         return F.normalize(rearrange(features, "... (g s) -> g (...) s", g=self.segments).float(), dim=-1)
 
-    def forward(self, features: Float[Tensor, "*n D"], sent: Bool[Tensor, "*n G"] | None = None) -> Quantized:
-        """Quantises; segments that are not `sent` come back as zeros and carry no loss. Always in float32."""
-        with torch.autocast(features.device.type, enabled=False):
-            return self._quantize(features, sent)
+    def forward(
+        self, features: Float[Tensor, "*n D"], sent: Bool[Tensor, "*n G"] | None = None, rounded: bool = True
+    ) -> Quantized:
+        """Quantises; segments that are not `sent` come back as zeros and carry no loss. Always in float32.
 
-    def _quantize(self, features: Tensor, sent: Tensor | None) -> Quantized:
+        Not `rounded` (the first steps of training, ours): normalised segments pass as they are, and the loss
+        moves codes alone. A learned encoder that is rounded from the start settles on one code for all.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            return self._quantize(features, sent, rounded)
+
+    def _quantize(self, features: Tensor, sent: Tensor | None, rounded: bool) -> Quantized:
         flat = self.segment(features)  # (G, V, S)
         mask = torch.ones_like(flat[..., 0]) if sent is None else rearrange(sent, "... g -> g (...)").to(flat.dtype)
         if self.training:
@@ -68,10 +74,12 @@ class SegmentVQ(nn.Module):
         indices = (flat.detach() @ books.detach().transpose(1, 2)).argmax(-1)  # (G, V)
         codes = books.gather(1, indices[..., None].expand_as(flat))  # (G, V, S)
         error = ((flat.detach() - codes).square().sum(-1), (flat - codes.detach()).square().sum(-1))
-        loss = ((error[0] + COMMITMENT * error[1]) * mask).sum() / mask.sum().clamp(min=1)
+        per_vector = error[0] + COMMITMENT * error[1] if rounded else error[0]
+        loss = (per_vector * mask).sum() / mask.sum().clamp(min=1)
         if self.training:
             self._track(indices, mask)
-        straight = (flat + (codes - flat).detach()) * mask[..., None]
+        straight = flat + (codes - flat).detach() if rounded else flat
+        straight = straight * mask[..., None]
         shape = features.shape[:-1]
         codes = rearrange(straight, "g v s -> v (g s)").reshape(features.shape)
         return Quantized(codes, indices.T.reshape(*shape, self.segments), loss)

@@ -24,10 +24,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from uoisc.config import GRID
 from uoisc.errors import DataError
 from uoisc.objects import ObjectEntry, plural
 
-GRID = 3  # tiles a side
 TILES = GRID * GRID
 MAX_OBJECTS = 5
 MAX_COUNT = 4

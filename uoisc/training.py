@@ -1,6 +1,7 @@
 """Phase 1 and phase 2 of training, as two loops.
 
-    phase 1   pixels, features and codes; after a warm-up the user-intent relevance loss joins
+    phase 1   pixels, features and codes; after a warm-up features are rounded to codes, after another one
+              the user-intent relevance loss joins
     phase 2   goes on from phase 1 against a critic (WGAN-GP)
 
 A codec's scenes never hold an object of the held-out category.
@@ -30,6 +31,7 @@ from uoisc.losses import (
     pixel_loss,
     relevance_weight,
 )
+from uoisc.processes import precision
 from uoisc.rate import ranked_tokens
 from uoisc.scenes import World
 from uoisc.variants import Variant
@@ -113,7 +115,7 @@ def codec_terms(
 
 
 def train_phase1(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: Progress) -> None:
-    """Trains the codec in place without a critic; the intent loss joins after the warm-up."""
+    """Trains the codec in place without a critic; first without rounding to codes, then without the intent loss."""
     cfg = bench.params.training
     own = [p for p in codec.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(own, lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
@@ -123,9 +125,9 @@ def train_phase1(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: 
     codec.train()
     for step in (steps := progress(range(cfg.phase1_steps), "phase 1")):
         x, queries = bench.batch()
+        out = codec(x, queries, rounded=step >= cfg.rounding_step)
         with precision():
-            out = codec(x, queries)
-            terms = codec_terms(bench, kind, x, queries, out, intent=kind.intent and step >= cfg.warmup_steps)
+            terms = codec_terms(bench, kind, x, queries, out, intent=kind.intent and step >= cfg.intent_step)
         loss = sum(terms.values())
         norm = update(optimiser, loss, own)
         schedule.step()
@@ -146,8 +148,7 @@ def train_phase2(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: 
     codec.train()
     for step in (steps := progress(range(cfg.phase2_steps), "phase 2")):
         x, queries = bench.batch()
-        with precision():
-            out = codec(x, queries)
+        out = codec(x, queries)
         fake = out.x_hat.detach()
         penalty = cfg.weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
         distance = critic_loss(critic(x), critic(fake))
@@ -164,11 +165,6 @@ def train_phase2(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: 
         extra = {"critic": distance, "gradient_penalty": penalty, "gradient_norm": norm}
         show(steps, log.add(2, step, schedule.get_last_lr()[0], {"loss": loss, **terms, **extra}))
     codec.eval()
-
-
-def precision() -> torch.autocast:
-    """bfloat16 where it is safe (convolutions, attention); VQ and losses stay in float32."""
-    return torch.autocast("cpu", torch.bfloat16)
 
 
 def update(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Tensor]) -> Tensor:

@@ -1,0 +1,57 @@
+"""Settings are chosen on another category and other scenes than the test's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+
+from uoisc import validation
+from uoisc.errors import ConfigError
+from uoisc.evaluation import ask_split
+from uoisc.training import Bench
+
+
+@pytest.fixture
+def assembled(monkeypatch):
+    """The studies that were put together, over the tiny world; parameters come from the tests' own."""
+    made = []
+
+    def assemble(profile, params, judges):
+        made.append(replace(tiny.study(), params=params))
+        return made[-1]
+
+    monkeypatch.setattr(validation, "load_params", lambda profile, changes: tiny.PARAMS)
+    monkeypatch.setattr(validation, "assemble", assemble)
+    return made
+
+
+def test_one_row_a_split_and_judge(assembled):
+    table = validation.validate("small", "adaptive", "low")
+    assert list(zip(table["split"], table["judge"], strict=True)) == [
+        (split, judge) for split in ("seen", "unseen") for judge in tiny.study().judges
+    ]
+    assert (table["n"] == tiny.PARAMS.evaluation.queries).all()
+    assert ((table["low"] <= table["amr"]) & (table["amr"] <= table["high"])).all()
+
+
+def test_the_validation_category_is_held_out_of_training_and_the_test_category_is_not_asked_about(assembled):
+    validation.validate("small", "uoisc", "low")
+    (study,) = assembled
+    params, world = study.params, study.world
+    assert (params.data.held_out, params.data.validation) == ("food", "animal")
+    bench = Bench(params, world, study.clip, study.judges["llava"], np.random.default_rng(0), 1)
+    foods = set(np.flatnonzero(world.pool(only="food")))
+    seen = [bench.world.sample(bench.rng, 50, world.pool(exclude=params.data.held_out)) for _ in range(3)]
+    assert not any(foods & set(scenes.objects.ravel()) for scenes in seen)
+    asked = ask_split(world, "unseen", params.data.held_out, 40, 0, validation.VALIDATION_STREAM)
+    members = {world.names[i] for i in foods} | {"food"}
+    assert {query.object for query in asked.queries} <= members
+    test = ask_split(world, "unseen", params.data.held_out, 40, 0)
+    assert not np.array_equal(asked.scenes.objects, test.scenes.objects)
+
+
+@pytest.mark.parametrize("change", ["data.objects=40", "foundation.llava.steps=5", "workers=1"])
+def test_data_and_stand_ins_stay(change):
+    with pytest.raises(ConfigError, match="data and stand-ins are made already"):
+        validation.validate("small", "uoisc", "low", (change,))

@@ -1,0 +1,67 @@
+"""Chooses settings without looking at the test split: another category held out, other scenes, one model at a time.
+
+validate("small", "adaptive", "tight", ("training.emphasis=4",))  -->  match rates of both judges, seen and unseen
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from uoisc.bootstrap import bootstrap_interval
+from uoisc.config import load_params
+from uoisc.errors import ConfigError
+from uoisc.evaluation import BLANK_GREY, SPLITS, ask_split
+from uoisc.metrics import answers_match
+from uoisc.models import JUDGES, Study, assemble, fit, untrained
+
+VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
+FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: data and stand-ins are made already
+
+
+def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Trains a variant through both phases where `data.validation` is held out; returns its answer match rates.
+
+    Args:
+        changes: `key=value`, keys as in params.yaml.
+
+    Returns one row a split and judge: bits, amr with its 95 % interval, the floor of a blank image, n.
+    Raises ConfigError for a change of data or stand-ins, or an impossible one.
+    """
+    for change in changes:
+        if not change.startswith(FREE):
+            raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
+    params = load_params(profile, changes=changes)
+    params = replace(
+        params, data=replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
+    )
+    study = assemble(profile, params, JUDGES)
+    codec = untrained(study, name, rate)
+    for phase in (1, 2):
+        fit(study, codec, name, rate, phase)
+    rows = [row | {"bits": codec.bits} for split in SPLITS for row in _asked(study, codec, split)]
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def _asked(study: Study, codec, split: str) -> list[dict]:
+    """One row a judge."""
+    p = study.params
+    asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed, VALIDATION_STREAM)
+    texts, x = [q.text for q in asked.queries], study.world.render(asked.scenes)
+    batches = [slice(i, i + p.evaluation.batch_size) for i in range(0, len(x), p.evaluation.batch_size)]
+    x_hat = torch.cat([codec.decode(codec.encode(x[rows], texts[rows]), texts[rows]) for rows in batches])
+    rows = []
+    for name, judge in study.judges.items():
+        source, sent, blank = (judge.answer(images, texts) for images in (x, x_hat, torch.full_like(x, BLANK_GREY)))
+        match, floor = (
+            np.array([answers_match(*answers) for answers in zip(texts, source, other, strict=True)], dtype=float)
+            for other in (sent, blank)
+        )
+        value, low, high = bootstrap_interval(match, p.seed, p.evaluation.resamples)
+        rows.append({"split": split, "judge": name, "amr": value, "low": low, "high": high, "floor": floor.mean(),
+                     "n": len(match)})  # fmt: skip
+    return rows
