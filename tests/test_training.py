@@ -176,7 +176,9 @@ def test_phase_2_goes_on_from_a_checkpoint_as_if_there_had_been_no_stop(monkeypa
     monkeypatch.setattr(models, "open_study", lambda profile, judges: study)
     saved = []
     for folder, stages in (("one", [(1, 2)]), ("two", [(1,), (2,)])):
-        monkeypatch.setattr(models, "paths", lambda _, f=folder: Paths(tmp_path, tmp_path, tmp_path / f, tmp_path))
+        monkeypatch.setattr(
+            models, "paths", lambda _, f=folder: Paths(tmp_path, tmp_path, tmp_path / f, tmp_path, tmp_path)
+        )
         for phases in stages:
             path = models.train_model("tiny", "uoisc", "low", phases)
         saved.append((path.read_bytes(), path.with_suffix(".csv").read_text()))

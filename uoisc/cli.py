@@ -81,11 +81,12 @@ def ask(
     output: Annotated[Path | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
 ) -> None:
     """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
-    from uoisc.images import read_image, write_image
+    from uoisc.images import image_bytes, read_image, write_file
     from uoisc.models import JUDGES, open_study
 
     study = open_study(profile, JUDGES[:1])
-    x = read_image(image, study.params.data.image_size)
+    picture = read_image(image, study.params.data.image_size)
+    x = picture.x
     codec = study.codec(variant, rate)
     x_hat = codec.decode(codec.encode(x, [query]), [query])
     judge = study.judges[JUDGES[0]]
@@ -93,7 +94,38 @@ def ask(
     typer.echo(f"answer on the source: {judge.answer(x, [query])[0]}")
     typer.echo(f"answer on the reconstruction: {judge.answer(x_hat, [query])[0]}")
     if output is not None:
-        write_image(x_hat, output)
+        write_file(image_bytes(x_hat, output.suffix, picture.size), output)
+
+
+@app.command()
+def encode(
+    images: Annotated[list[str], typer.Argument(help="Image files; - reads one from standard input.")],
+    query: Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")],
+    output: Annotated[str, typer.Option("-o", help="A .uoi file, - for standard output, or a folder.")],
+    bits: Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")] = None,
+    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "adaptive",
+    profile: Profile = "small",
+    compact: Annotated[bool, typer.Option(help="4 bytes of header, for a receiver that knows the model.")] = False,
+) -> None:
+    """Write what the transmitter sends of each image for a query, as .uoi files."""
+    from uoisc.transfer import encode as encode_files
+
+    encode_files(images, query, output, profile, variant, bits, compact)
+
+
+@app.command()
+def decode(
+    file: Annotated[str, typer.Argument(help="A .uoi file; - reads standard input.")],
+    output: Annotated[str, typer.Option("-o", help="The image file to write; - writes a PNG to standard output.")],
+    profile: Profile = "small",
+    variant: Annotated[str | None, typer.Option(help="Where the file does not say (compact form).")] = None,
+    rate: Annotated[str | None, typer.Option(help="Where the file does not say (compact form).")] = None,
+    query: Annotated[str | None, typer.Option(help="For variants whose receiver reads it.")] = None,
+) -> None:
+    """Draw the image that a .uoi file describes, at the size of the image that it was made of."""
+    from uoisc.transfer import decode as decode_file
+
+    decode_file(file, output, profile, variant, rate, query)
 
 
 @app.command()
@@ -120,8 +152,16 @@ def bench() -> None:
 
 
 @app.command()
-def info(profile: Profile = "small") -> None:
-    """Print what a run depends on: versions, cores, seed. Stops at the first bad parameter of the profile."""
+def info(
+    file: Annotated[str | None, typer.Argument(help="A .uoi file to describe; - reads standard input.")] = None,
+    profile: Profile = "small",
+) -> None:
+    """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, seed."""
+    if file is not None:
+        from uoisc.transfer import describe
+
+        typer.echo("\n".join(describe(file)))
+        return
     import os
     import platform
     from importlib.metadata import version

@@ -241,6 +241,7 @@ class Paths:
     objects: Path
     foundation: Path
     codecs: Path
+    tables: Path
     results: Path
 
     def codec(self, phase: int, variant: str, rate: str) -> Path:
@@ -253,7 +254,7 @@ def paths(profile: str) -> Paths:
     data = ROOT / "data" / profile
     published = profile == (_document(PARAMS).get("active") or [None])[0]
     results = ROOT / "results" if published else ROOT / "build" / profile / "results"
-    return Paths(data / "objects", data / "foundation", data / "codecs", results)
+    return Paths(data / "objects", data / "foundation", data / "codecs", data / "tables", results)
 
 
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -12,29 +16,64 @@ from torch import Tensor
 from uoisc.errors import DataError
 
 
-def read_image(path: Path, size: int) -> Float[Tensor, "1 3 size size"]:
-    """An image file of any mode and shape as a batch of one in [0, 1], resized (bicubic) to a square of `size` pixels.
+@dataclass(frozen=True)
+class Picture:
+    """A user's image, resized to the codec's square, and the (width, height) that it had."""
+
+    x: Float[Tensor, "1 3 H W"]
+    size: tuple[int, int]
+
+
+def read_image(source: Path | BinaryIO, size: int) -> Picture:
+    """An image file of any mode and shape in [0, 1], resized (bicubic) to a square of `size` pixels.
 
     Raises DataError where there is no such file or it is no image.
     """
     from PIL import Image, UnidentifiedImageError
 
+    name = source if isinstance(source, Path) else "standard input"
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             image = file.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+            had = file.size
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError(f"{name}: no such file") from None
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not an image that can be read ({' '.join(str(error).split())})") from None
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+        raise DataError(f"{name}: not an image that can be read ({' '.join(str(error).split())})") from None
+    return Picture(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255, had)
 
 
-def write_image(x: Float[Tensor, "1 3 H W"], path: Path) -> None:
-    """Writes a batch of one, in [0, 1], as an image file of the path's kind. Raises DataError where it cannot."""
+def image_bytes(x: Float[Tensor, "1 3 H W"], suffix: str, size: tuple[int, int] | None = None) -> bytes:
+    """A batch of one, in [0, 1], as an image file of the kind that `suffix` names (`.png`).
+
+    Args:
+        size: (width, height) to resize to (bicubic); as it is where None.
+
+    Raises DataError for a suffix that names no kind of image.
+    """
     from PIL import Image
 
-    pixels = (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    image = Image.fromarray((x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    if size is not None and size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    kind = Image.registered_extensions().get(suffix.lower())
+    buffer = io.BytesIO()
     try:
-        Image.fromarray(pixels).save(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be written ({error}); name a .png in a folder that is there") from None
+        image.save(buffer, kind or suffix)
+    except (OSError, ValueError, KeyError):
+        raise DataError(f"{suffix or 'no suffix'}: no kind of image that can be written, name a .png") from None
+    return buffer.getvalue()
+
+
+def write_file(data: bytes, path: Path) -> None:
+    """Writes aside, then renames: no half of a file is left behind. Raises DataError where it cannot be written."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there"
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)

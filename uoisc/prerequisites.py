@@ -10,7 +10,10 @@ from importlib import import_module
 from uoisc.config import load_params, paths
 from uoisc.errors import DataError
 
-ORDER = ("01_data", "02_foundation", "03_phase1", "04_phase2", "05_ablations", "06_evaluation", "07_figures_and_tables")
+ORDER = (
+    "01_data", "02_foundation", "03_phase1", "04_phase2", "05_ablations", "08_rate", "06_evaluation",
+    "07_figures_and_tables",
+)  # fmt: skip
 
 
 def need(notebook: str, profile: str) -> None:
@@ -43,5 +46,6 @@ def _work(step: str, profile: str) -> list:
         "05_ablations": [
             (where.codec(2, name, rates[name][-1]), ("models", "train_variant", (name,))) for name in others
         ],
+        "08_rate": [(where.tables, ("entropy_jobs", "make_tables", ()))],
         "06_evaluation": [(where.results / "examples.json", ("evaluation_jobs", "evaluate", ()))],
     }[step]

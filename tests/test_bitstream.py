@@ -1,0 +1,196 @@
+"""Files go round, cost what they should, and a broken, foreign or wrong one is refused by name."""
+
+import math
+import zlib
+from functools import cache
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uoisc import bitstream
+from uoisc.bitstream import BitstreamError, SharedModel, parse, read, write
+from uoisc.codec import Message
+from uoisc.entropy import Shape, build_tables
+
+FUZZED = 20_000
+SIZE = (640, 480)
+
+
+codec_of = cache(tiny.codec)
+
+
+@cache
+def model(name: str = "adaptive", kind: str = "causal", mark: bytes = b"\x01\x02\x03\x04") -> SharedModel:
+    """A tiny codec with tables counted on skewed indices."""
+    codec = codec_of(name)
+    shape = Shape(2, 36, codec.quantizer.segments, codec.quantizer.codes)
+    many = [message(name, seed) for seed in range(40)]
+    indices = np.concatenate([m.indices.numpy() for m in many])
+    ranked = np.concatenate([bitstream.ranked_of(m) for m in many])
+    sent = np.ones_like(indices, dtype=bool) if many[0].sent is None else np.concatenate([m.sent.numpy() for m in many])
+    return SharedModel(codec, build_tables(shape, kind, indices, sent, ranked), mark)
+
+
+def message(name: str = "adaptive", seed: int = 0) -> Message:
+    """A message of skewed indices, 0 where nothing is sent."""
+    codec, generator = codec_of(name), torch.Generator().manual_seed(seed)
+    sent = codec.rate.sent(torch.rand(1, 36, generator=generator))
+    uniform = torch.rand(1, 2, 36, codec.quantizer.segments, generator=generator)
+    indices = (uniform.square() * codec.quantizer.codes).long()
+    return Message(indices if sent is None else indices * sent, sent)
+
+
+def same(one: Message, other: Message) -> bool:
+    equal = (one.sent is None) == (other.sent is None) and torch.equal(one.indices, other.indices)
+    return equal and (one.sent is None or torch.equal(one.sent, other.sent))
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+@pytest.mark.parametrize("kind", ["static", "conditioned", "causal"])
+@pytest.mark.parametrize("name", ["adaptive", "uoisc", "plain_vq"])
+def test_round_trip(name, kind, size):
+    for seed in range(20):
+        sent = message(name, 100 + seed)
+        data = write(sent, model(name, kind), size)
+        received, restored = read(data, model(name, kind))
+        assert same(sent, received) and restored == size
+        assert data[:3] == b"UOI" if size else data[0] == 0xC1
+
+
+@given(st.integers(0, 2**31), st.integers(1, 16_384), st.integers(1, 16_384))
+@settings(max_examples=60, deadline=None)
+def test_round_trip_of_any_message_and_size(seed, width, height):
+    sent = message(seed=seed)
+    received, size = read(write(sent, model(), (width, height)), model())
+    assert same(sent, received) and size == (width, height)
+
+
+@given(st.integers(2, 60), st.data())
+def test_a_choice_of_tokens_and_its_number_go_round(tokens, data):
+    size = data.draw(st.integers(1, tokens - 1))
+    number = data.draw(st.integers(0, math.comb(tokens, size) - 1))
+    ranked = bitstream._choice(number, tokens, size)
+    assert ranked.sum() == size and bitstream._choice_number(ranked) == number
+    digits = bitstream._digits(number, math.comb(tokens, size))
+    value = 0
+    for digit, base in digits:
+        assert 0 <= digit < base
+        value = value * base + digit
+    assert value == number and [base for _, base in digits] == bitstream._bases(math.comb(tokens, size))
+
+
+@pytest.mark.parametrize("name", ["adaptive", "uoisc"])
+def test_real_bytes_are_the_cross_entropy_and_less_than_two_more(name):
+    """Two per cent, and the part of a byte that a whole number of bytes costs."""
+    shared = model(name)
+    spent = ideal = 0.0
+    for seed in range(200):
+        one = message(name, 1000 + seed)
+        sent = np.ones(one.indices.shape, dtype=bool) if one.sent is None else one.sent.numpy()
+        side = math.log2(math.comb(36, shared.chosen)) if shared.chosen else 0
+        ideal += (shared.tables.bits(one.indices.numpy(), sent, bitstream.ranked_of(one))[0] + side) / 8
+        spent += len(write(one, shared, None)) - bitstream.COMPACT_BYTES
+    assert ideal / 200 - 0.01 <= spent / 200 <= 1.02 * ideal / 200 + 1
+
+
+def test_headers_have_their_stated_sizes():
+    full, compact = write(message(), model(), SIZE), write(message(), model(), None)
+    assert len(full) - len(compact) == 16 - 4
+    assert full[16:] == compact[4:]
+
+
+def test_bytes_do_not_depend_on_threads():
+    threads, alone = torch.get_num_threads(), write(message(), model(), SIZE)
+    torch.set_num_threads(threads + 1)
+    try:
+        assert write(message(), model(), SIZE) == alone and same(read(alone, model())[0], message())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def signed(data: bytes) -> bytes:
+    """The file with its checksum made right again, as an attacker would."""
+    return data[:12] + zlib.crc32(data[:12] + data[16:]).to_bytes(4, "big") + data[16:]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: b"", "the file is empty"),
+        (lambda d: d[:10], "truncated"),
+        (lambda d: d[:-1], "altered or truncated"),
+        (lambda d: d[:20] + bytes([d[20] ^ 4]) + d[21:], "altered or truncated"),
+        (lambda d: b"\x89PNG" + d[4:], "no .uoi file"),
+        (lambda d: b"U", "truncated"),
+        (lambda d: d[:3] + b"\x02" + d[4:], "version 2 of the format, this program reads 1"),
+        (lambda d: signed(d[:4] + b"\xff" + d[5:]), "written with model ff020304, this one is 01020304"),
+        (lambda d: signed(d[:8] + bytes(4) + d[12:]), "an image of 0 x 0 pixels"),
+        (lambda d: signed(d[:8] + b"\xff" * 4 + d[12:]), "an image of 65535 x 65535 pixels"),
+        (lambda d: signed(d + bytes(1)), "not one that this model writes"),
+        (lambda d: signed(d + bytes(10_000)), "at most"),
+    ],
+)
+def test_a_broken_file_is_refused_by_name(change, says):
+    with pytest.raises(BitstreamError, match=says) as caught:
+        read(change(write(message(), model(), SIZE)), model())
+    assert "\n" not in str(caught.value)
+
+
+def test_the_compact_form_notices_another_model_and_a_flip():
+    data = write(message(), model(), None)
+    for wrong in (data[:-1], data[:5] + bytes([data[5] ^ 1]) + data[6:], data[:2] + bytes([data[2] ^ 1]) + data[3:]):
+        with pytest.raises(BitstreamError, match="altered, or written with another model"):
+            read(wrong, model())
+    with pytest.raises(BitstreamError, match="another model"):
+        read(data, model(mark=b"\x09\x09\x09\x09"))
+    with pytest.raises(BitstreamError, match="version 2"):
+        read(b"\xc2" + data[1:], model())
+    with pytest.raises(BitstreamError, match="truncated"):
+        read(data[:3], model())
+
+
+def test_a_size_that_no_header_holds_is_refused_before_anything_is_written():
+    with pytest.raises(BitstreamError, match="1 to 16384 a side"):
+        write(message(), model(), (0, 10))
+    with pytest.raises(BitstreamError, match="1 to 16384 a side"):
+        write(message(), model(), (10, 70_000))
+
+
+def test_parse_tells_without_a_model():
+    file = parse(write(message(), model(), SIZE))
+    assert (file.version, file.compact, file.fingerprint, file.size) == (1, False, b"\x01\x02\x03\x04", SIZE)
+    assert parse(write(message(), model(), None)).size is None
+
+
+def test_fuzz():
+    """Mutated files, a half of them signed again: each is refused by name, or reads as a message that it writes."""
+    rng = np.random.default_rng(0)
+    originals = [write(message(seed=s), model(), SIZE if s % 2 else None) for s in range(50)]
+    read_again = 0
+    for number in range(FUZZED):
+        data = bytearray(originals[number % 50])
+        for _ in range(rng.integers(1, 4)):
+            kind, at = rng.integers(4), int(rng.integers(max(1, len(data))))
+            if kind == 0 and data:
+                data[at] ^= 1 << int(rng.integers(8))
+            elif kind == 1:
+                del data[at:]
+            elif kind == 2:
+                data[at:at] = rng.bytes(int(rng.integers(1, 9)))
+            else:
+                data[at : at + 4] = rng.bytes(4)
+        mutated = bytes(data)
+        if rng.random() < 0.5 and len(mutated) >= 16:
+            mutated = signed(mutated)
+        try:
+            received, size = read(mutated, model())
+        except BitstreamError as error:
+            assert "\n" not in str(error)
+            continue
+        read_again += 1
+        assert write(received, model(), size) == mutated
+    assert read_again < FUZZED // 2

@@ -1,0 +1,172 @@
+"""Entropy coding of indices: integer probability tables, and the contexts that choose among them.
+
+    counts of training messages --> tables (contexts, K), rows of integers that sum to 2^16 --> range coder
+
+| tables      | an index's table is chosen by                                                       |
+|-------------|-------------------------------------------------------------------------------------|
+| static      | its segment                                                                         |
+| conditioned | tap, segment, and whether its token is one that the query ranks first               |
+| causal      | the same, and the indices of the same segment left of it and above it, where sent   |
+
+All arithmetic that both ends must agree on is on integers. The range coder is constriction's. Source: ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+TOTAL = 1 << 16  # what a table's frequencies sum to
+PRIOR = 8  # how many observations the coarser table counts for in a finer one
+MAX_CELLS = 1 << 20  # entries of all tables of a model together
+KINDS = ("static", "conditioned", "causal")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a codec's messages look like: M taps, N tokens, G segments, K codes."""
+
+    taps: int
+    tokens: int
+    segments: int
+    codes: int
+
+    @property
+    def side(self) -> int:
+        """Tokens a side."""
+        return int(self.tokens**0.5)
+
+    def cells(self, kind: str) -> int:
+        """Entries of all tables of a kind."""
+        contexts = {
+            "static": self.segments,
+            "conditioned": self.taps * self.segments * 2,
+            "causal": self.taps * self.segments * 2 * (self.codes + 1) ** 2,
+        }[kind]
+        return contexts * self.codes
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A model's probability tables: `frequencies` (contexts, K), each row positive integers that sum to 2^16."""
+
+    shape: Shape
+    kind: str
+    frequencies: Int[np.ndarray, "C K"]
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """The frequencies as exact fractions of 2^16, which is the form that the range coder takes."""
+        return self.frequencies / TOTAL
+
+    @cached_property
+    def models(self) -> list:
+        """The range coder's own model of each context."""
+        import constriction
+
+        return [constriction.stream.model.Categorical(row, perfect=False) for row in self.probabilities]
+
+    def bits(
+        self, indices: Int[np.ndarray, "B M N G"], sent: Bool[np.ndarray, "B M N G"], ranked: Bool[np.ndarray, "B N"]
+    ) -> np.ndarray:
+        """Each message's cross-entropy under the tables, in bits: what an ideal coder would spend."""
+        table = contexts(self.shape, self.kind, indices, sent, ranked)
+        cost = -np.log2(self.frequencies[table, indices] / TOTAL)
+        return np.where(sent, cost, 0.0).sum(axis=(1, 2, 3))
+
+    def encode(self, encoder, indices: Int[np.ndarray, "M N G"], sent: np.ndarray, ranked: np.ndarray) -> None:
+        """Appends one message's sent indices to a constriction range encoder."""
+        import constriction
+
+        table = contexts(self.shape, self.kind, indices[None], sent[None], ranked[None])[0]
+        symbols = indices[sent].astype(np.int32)
+        if len(symbols):
+            family = constriction.stream.model.Categorical(perfect=False)
+            encoder.encode(symbols, family, self.probabilities[table[sent]])
+
+    def decode(self, decoder, sent: Bool[np.ndarray, "M N G"], ranked: Bool[np.ndarray, "N"]) -> np.ndarray:
+        """Reads one message's indices (M, N, G) from a range decoder; 0 where nothing was sent."""
+        shape, side, none = self.shape, self.shape.side, self.shape.codes
+        indices = np.zeros((shape.taps, shape.tokens, shape.segments), dtype=np.int64)
+        for m, n, g in zip(*(axis.tolist() for axis in sent.nonzero()), strict=True):
+            left = indices[m, n - 1, g] if n % side and sent[m, n - 1, g] else none
+            above = indices[m, n - side, g] if n >= side and sent[m, n - side, g] else none
+            table = _number(shape, self.kind, m, g, int(ranked[n]), int(left), int(above))
+            indices[m, n, g] = decoder.decode(self.models[table])
+        return indices
+
+
+def contexts(
+    shape: Shape,
+    kind: str,
+    indices: Int[np.ndarray, "B M N G"],
+    sent: Bool[np.ndarray, "B M N G"],
+    ranked: Bool[np.ndarray, "B N"],
+) -> Int[np.ndarray, "B M N G"]:
+    """Which table each index uses."""
+    tap, segment = np.arange(shape.taps)[:, None, None], np.arange(shape.segments)
+    known = np.where(sent, indices, shape.codes)  # K stands for "nothing there"
+    maps = known.reshape(*known.shape[:2], shape.side, shape.side, shape.segments)
+    left, above = np.full_like(maps, shape.codes), np.full_like(maps, shape.codes)
+    left[..., :, 1:, :], above[..., 1:, :, :] = maps[..., :, :-1, :], maps[..., :-1, :, :]
+    return np.broadcast_to(
+        _number(
+            shape, kind, tap, segment, ranked[:, None, :, None].astype(np.int64), left.reshape(known.shape),
+            above.reshape(known.shape),
+        ),
+        known.shape,
+    )  # fmt: skip
+
+
+def _number(shape: Shape, kind: str, tap, segment, ranked, left, above):
+    """The number of the table, of whole arrays or of one index."""
+    if kind == "static":
+        return segment
+    number = (tap * shape.segments + segment) * 2 + ranked
+    if kind == "conditioned":
+        return number
+    return (number * (shape.codes + 1) + left) * (shape.codes + 1) + above
+
+
+def count(shape: Shape, kind: str, indices: np.ndarray, sent: np.ndarray, ranked: np.ndarray) -> Int[np.ndarray, "C K"]:
+    """How often each code came up in each context."""
+    table = contexts(shape, kind, indices, sent, ranked)
+    counts = np.bincount(table[sent] * shape.codes + indices[sent], minlength=shape.cells(kind))
+    return counts.reshape(-1, shape.codes)
+
+
+def build_tables(shape: Shape, kind: str, indices: np.ndarray, sent: np.ndarray, ranked: np.ndarray) -> Tables:
+    """Tables from training messages; a context that was rarely seen falls back on the next coarser kind's."""
+    coarser = KINDS[: KINDS.index(kind)]
+    if coarser:
+        parent = build_tables(shape, coarser[-1], indices, sent, ranked).frequencies
+        prior = parent[_parents(shape, kind)]
+    else:
+        prior = np.full((1, shape.codes), TOTAL // shape.codes)
+    counts = count(shape, kind, indices, sent, ranked)
+    return Tables(shape, kind, to_frequencies(counts * TOTAL + PRIOR * prior))
+
+
+def _parents(shape: Shape, kind: str) -> np.ndarray:
+    """The coarser table that each table of a kind falls back on."""
+    number = np.arange(shape.cells(kind) // shape.codes)
+    return number // 2 % shape.segments if kind == "conditioned" else number // (shape.codes + 1) ** 2
+
+
+def to_frequencies(weights: Int[np.ndarray, "C K"]) -> Int[np.ndarray, "C K"]:
+    """Positive integers that sum to 2^16 a row, in proportion to the weights; the largest gets what is left."""
+    codes = weights.shape[1]
+    frequencies = 1 + weights * (TOTAL - codes) // weights.sum(axis=1, keepdims=True)
+    rows = np.arange(len(weights))
+    frequencies[rows, frequencies.argmax(axis=1)] += TOTAL - frequencies.sum(axis=1)
+    return frequencies
+
+
+def best_tables(shape: Shape, training: tuple, held_back: tuple) -> dict[str, tuple[Tables, float]]:
+    """Tables of each kind that is not too large, each with its mean bits on messages it was not built from."""
+    kinds = [kind for kind in KINDS if shape.cells(kind) <= MAX_CELLS]
+    found = {kind: build_tables(shape, kind, *training) for kind in kinds}
+    return {kind: (tables, float(tables.bits(*held_back).mean())) for kind, tables in found.items()}
