@@ -28,7 +28,7 @@ KEYS = ["profile", "variant", "seed", "judge", "split", "bits"]
 STAGES = {"answers.parquet": "evaluation", "quality.csv": "evaluation", "summary.csv": "evaluation",
           "differences.csv": "evaluation", "claims.json": "evaluation", "training.csv": "training",
           "codebooks.csv": "training", "foundation.csv": "foundation", "data_card.csv": "data",
-          "examples.npz": "evaluation", "examples.json": "evaluation"}  # fmt: skip
+          "examples.npz": "evaluation", "examples.json": "evaluation", "entropy.csv": "rate"}  # fmt: skip
 COLUMNS = {
     "answers.parquet": ["profile", "variant", "seed", "bits", "split", "judge", "query_id", "query", "type",
                         "object", "truth", "answer_source", "answer_hat", "match", "match_blank",
@@ -42,6 +42,7 @@ COLUMNS = {
     "codebooks.csv": ["profile", "variant", "bits", "seed", "tap", "segment", "perplexity", "dead", "codes"],
     "foundation.csv": ["profile", "model", "metric", "value", "low", "high", "n"],
     "data_card.csv": ["split", "type", "answer", "count"],
+    "entropy.csv": ["profile", "variant", "seed", "bits", "n", "tables", "entropy_bits", "chosen", "payload_bits"],
 }  # fmt: skip
 
 

@@ -7,7 +7,6 @@ paper.typ reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +174,19 @@ def data_card(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def entropy(table: pd.DataFrame) -> pd.DataFrame:
+    """What the kinds of probability tables cost a message in bits, and the payload's real bytes; a row a codec."""
+    table = headline(table)
+    wide = table.pivot_table(index=["variant", "bits"], columns="tables", values="entropy_bits")
+    wide["bytes"] = table[table["chosen"]].set_index(["variant", "bits"])["payload_bits"] / 8
+    wide = wide.reindex(columns=["static", "conditioned", "causal", "bytes"]).reset_index()
+    order = {name: place for place, name in enumerate(in_order(wide["variant"]))}
+    wide = wide.sort_values(["variant", "bits"], key=lambda c: c.map(order) if c.name == "variant" else c)
+    shown = wide[["static", "conditioned", "causal", "bytes"]].map(lambda v: NONE if pd.isna(v) else f"{v:.1f}")
+    names = wide.assign(method=wide["variant"].map(label), bits=wide["bits"].map("{:g}".format))[["method", "bits"]]
+    return pd.concat([names, shown], axis=1)
+
+
 def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
     """Each claim with the paper's figure, both judges' numbers and the verdict."""
     rows = []
@@ -203,6 +215,7 @@ def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, cl
         "fair_chance": fair_chance(differences),
         "foundation": foundation(read_table(results_dir, "foundation.csv")),
         "data_card": data_card(read_table(results_dir, "data_card.csv")),
+        "entropy": entropy(read_table(results_dir, "entropy.csv")),
         "settings": settings(params, profile),
         "numbers": numbers(summary),
         "pairs": pairs(differences),
@@ -215,13 +228,13 @@ def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, cl
     return paths
 
 
-def readme_block(claim_rows: list[dict], claims_path: Path, minutes: Mapping[str, float] | None = None) -> str:
+def readme_block(claim_rows: list[dict], claims_path: Path) -> str:
     """The README's table: figure, command, minutes, the paper's number, ours, verdict; a line a claim.
 
     Args:
         claim_rows: claims.json.
-        claims_path: claims.yaml, whose list `figures` says which command makes a figure and what it shows.
-        minutes: measured minutes by command; a dash where none is given.
+        claims_path: claims.yaml, whose list `figures` says which command makes a figure, in how many minutes, and
+            what it shows.
     """
     by_id = {row["id"]: row for row in claim_rows}
     lines = [
@@ -229,12 +242,7 @@ def readme_block(claim_rows: list[dict], claims_path: Path, minutes: Mapping[str
         "|---|---|---|---|---|---|---|",
     ]
     for entry in yaml.safe_load(Path(claims_path).read_text(encoding="utf-8")).get("figures", []):
-        took = (minutes or {}).get(entry["command"])
-        start = [
-            f"[{entry['shows']}]({entry['file']})",
-            f"`{entry['command']}`",
-            NONE if took is None else f"{took:g}",
-        ]
+        start = [f"[{entry['shows']}]({entry['file']})", f"`{entry['command']}`", str(entry["minutes"])]
         unknown = [name for name in entry["claims"] if name not in by_id]
         if unknown:
             raise ConfigError(f"{claims_path}: figure {entry['file']}: no claim {', '.join(unknown)}")
