@@ -6,7 +6,6 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ class Picture:
     size: tuple[int, int]
 
 
-def read_image(source: Path | BinaryIO, size: int) -> Picture:
+def read_image(source: Path | io.BytesIO, size: int) -> Picture:
     """An image file of any mode and shape in [0, 1], resized (bicubic) to a square of `size` pixels.
 
     Raises DataError where there is no such file or it is no image.

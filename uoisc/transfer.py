@@ -130,4 +130,4 @@ def _write(data: bytes, name: str) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    tqdm.write(line, file=sys.stderr)

@@ -1,0 +1,151 @@
+"""Images to files and back through the functions behind the commands, on a tiny study."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from test_bitstream import model
+
+from uoisc import transfer
+from uoisc.bitstream import BitstreamError, SharedModel
+from uoisc.entropy_jobs import read_tables, write_tables
+from uoisc.errors import CheckpointError, ConfigError, DataError, QueryError
+
+QUERY = "where is the hammer"
+
+
+@pytest.fixture(autouse=True)
+def study(monkeypatch):
+    """The tiny study, whose every model is the tests' own at one fingerprint."""
+    made = replace(tiny.study(), params=replace(tiny.PARAMS, variants={"uoisc": ("low",), "adaptive": ("low", "high")}))
+
+    def shared(study, name: str, rate: str) -> SharedModel:
+        return model(name)
+
+    monkeypatch.setattr(transfer, "open_study", lambda profile, judges: made)
+    monkeypatch.setattr(transfer, "shared_model", shared)
+    monkeypatch.setattr(transfer, "_writer", lambda study, data: ("adaptive", "low"))
+    return made
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Writes an image of a mode and size; returns its path."""
+
+    def write(mode: str = "RGB", size: tuple[int, int] = (50, 70), name: str = "photo.png") -> str:
+        pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(tmp_path / name)
+        return str(tmp_path / name)
+
+    return write
+
+
+def encode(images, output, **options) -> None:
+    transfer.encode(
+        images, options.get("query", QUERY), str(output), "small", "adaptive", options.get("bits"),
+        options.get("compact", False),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK"])
+def test_any_mode_comes_back_at_its_size(photo, tmp_path, mode, capsys):
+    name = "photo.tiff" if mode == "CMYK" else "photo.png"
+    encode([photo(mode, name=name)], tmp_path / "a.uoi")
+    assert "50 x 70 pixels, resized to 96 x 96" in capsys.readouterr().err
+    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", None, None, None)
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (50, 70) and image.mode == "RGB"
+    assert any("50 x 70 pixels, model 01020304" in line for line in transfer.describe(str(tmp_path / "a.uoi")))
+
+
+def test_the_compact_form_comes_back_at_the_codecs_size(photo, tmp_path):
+    encode([photo()], tmp_path / "a.uoi", compact=True)
+    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", "adaptive", "low", None)
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (96, 96)
+    assert "compact form" in transfer.describe(str(tmp_path / "a.uoi"))[0]
+
+
+def test_streams(photo, tmp_path, monkeypatch):
+    class Stream:
+        def __init__(self, data: bytes = b""):
+            self.buffer = io.BytesIO(data)
+
+    sent, drawn = Stream(), Stream()
+    monkeypatch.setattr(transfer.sys, "stdin", Stream((tmp_path / photo()).read_bytes()))
+    monkeypatch.setattr(transfer.sys, "stdout", sent)
+    encode(["-"], "-")
+    monkeypatch.setattr(transfer.sys, "stdin", Stream(sent.buffer.getvalue()))
+    monkeypatch.setattr(transfer.sys, "stdout", drawn)
+    transfer.decode("-", "-", "small", None, None, None)
+    assert Image.open(io.BytesIO(drawn.buffer.getvalue())).size == (50, 70)
+
+
+def test_several_images_want_a_folder_and_names_of_their_own(photo, tmp_path):
+    images = [photo(name="a.png"), photo(name="b.png")]
+    encode(images, tmp_path)
+    assert {p.name for p in tmp_path.glob("*.uoi")} == {"a.uoi", "b.uoi"}
+    with pytest.raises(DataError, match="need a folder"):
+        encode(images, tmp_path / "c.uoi")
+    with pytest.raises(DataError, match="one name"):
+        encode([images[0], photo(name="a.bmp")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (dict(query=" "), QueryError, "the query is empty"),
+        (dict(bits=3.0), ConfigError, "3 bits are too few for adaptive: its cheapest rate costs"),
+    ],
+)
+def test_what_cannot_be_sent_leaves_no_file(photo, tmp_path, change, error, says):
+    with pytest.raises(error, match=says):
+        encode([photo()], tmp_path / "a.uoi", **change)
+    assert not list(tmp_path.glob("*uoi*"))
+
+
+def test_files_that_are_not_what_they_should_be(photo, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(DataError, match="text.png: not an image"):
+        encode([str(tmp_path / "text.png")], tmp_path / "a.uoi")
+    with pytest.raises(DataError, match="no such file"):
+        encode([str(tmp_path / "nothing.png")], tmp_path / "a.uoi")
+    with pytest.raises(DataError, match="cannot be written"):
+        encode([photo()], tmp_path / "nowhere" / "a.uoi")
+    with pytest.raises(BitstreamError, match="cannot be read"):
+        transfer.describe(str(tmp_path / "nothing.uoi"))
+    with pytest.raises(BitstreamError, match="no .uoi file"):
+        transfer.describe(photo())
+    with (tmp_path / "huge.uoi").open("wb") as file:
+        file.truncate(1 << 32)  # sparse: refused before it is read
+    with pytest.raises(BitstreamError, match="larger than any .uoi file"):
+        transfer.describe(str(tmp_path / "huge.uoi"))
+    encode([photo()], tmp_path / "a.uoi")
+    with pytest.raises(DataError, match="no kind of image"):
+        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.abc"), "small", None, None, None)
+
+
+def test_a_rate_is_the_dearest_that_fits(study):
+    cheap, dear = (study.build("adaptive", rate).bits for rate in ("low", "high"))
+    assert transfer.rate_within(study, "adaptive", None) == "high"
+    assert transfer.rate_within(study, "adaptive", dear) == "high"
+    assert transfer.rate_within(study, "adaptive", dear - 1) == "low"
+    assert transfer.rate_within(study, "adaptive", cheap) == "low"
+    with pytest.raises(ConfigError, match="no variant 'other' is trained: choose of uoisc, adaptive"):
+        transfer.rate_within(study, "other", None)
+
+
+def test_tables_go_round_and_a_broken_file_is_named(tmp_path):
+    tables, path = model().tables, tmp_path / "tables" / "adaptive" / "low.safetensors"
+    with pytest.raises(CheckpointError, match="tables/adaptive/low.safetensors: not there"):
+        read_tables(path)
+    write_tables(tables, path)
+    read = read_tables(path)
+    assert (read.shape, read.kind) == (tables.shape, tables.kind)
+    assert np.array_equal(read.frequencies, tables.frequencies)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="no tables can be read"):
+        read_tables(path)
