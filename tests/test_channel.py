@@ -1,0 +1,393 @@
+"""The channel against theory, brute force and hand-made examples; the block error table against a live simulation."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.special import ndtr
+from scipy.stats import binom, fisher_exact
+
+from uoisc import channel
+from uoisc.bler import BATCH, BLOCKS, CODES, HOPELESS, SEED, BlockSimulator
+from uoisc.channel import (
+    BLER_TABLE,
+    COLUMNS,
+    BlerTable,
+    BlockCode,
+    ChannelError,
+    CodedLink,
+    UncodedLink,
+    eb_n0_db,
+    es_n0_db,
+    fading_coefficients,
+    from_bits,
+    keep_prefix,
+    noise_variance,
+    psk_error_awgn,
+    psk_error_rayleigh,
+    psk_points,
+    split_segments,
+    to_bits,
+    transmit_bits,
+)
+from uoisc.codec import Message
+
+CODE = BlockCode(144, 2, "1/2")
+RATES = {"awgn": psk_error_awgn, "rayleigh": psk_error_rayleigh}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def message(codes: int, sent: torch.Tensor | None = None, shape=(3, 2, 5, 4)) -> Message:
+    return Message(torch.randint(codes, shape), sent)
+
+
+def within_binomial(errors: int, n: int, p: float, coverage: float = 0.999) -> bool:
+    """Whether a count lies in the central interval of Binomial(n, p) that holds this share of all outcomes."""
+    low, high = binom.interval(coverage, n, p)
+    return low <= errors <= high
+
+
+@pytest.fixture(scope="module")
+def table() -> BlerTable:
+    return BlerTable()
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    with BLER_TABLE.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# conventions
+
+
+def test_eb_n0_spreads_a_symbol_over_its_payload_bits():
+    assert eb_n0_db(7.0, 2, "1/2") == pytest.approx(7.0)  # one payload bit a symbol
+    assert eb_n0_db(7.0, 4, "1/2") == pytest.approx(7.0 - 3.0103, abs=1e-4)
+    assert eb_n0_db(7.0, 3) == pytest.approx(7.0 - 4.7712, abs=1e-4)
+    assert es_n0_db(eb_n0_db(-2.5, 4, "1/3"), 4, "1/3") == pytest.approx(-2.5)
+
+
+def test_noise_variance_is_that_of_a_complex_symbol():
+    assert noise_variance(0.0) == 1.0
+    assert noise_variance(20.0) == pytest.approx(0.01)
+    with pytest.raises(ChannelError, match="finite"):
+        noise_variance(math.nan)
+
+
+def test_fading_has_unit_mean_power():
+    h = fading_coefficients("rayleigh", 50_000, seeded())
+    assert h.abs().square().mean().item() == pytest.approx(1.0, abs=0.02)  # standard error 1 / sqrt(50,000) = .0045
+    assert fading_coefficients("awgn", 4, seeded()).tolist() == [1, 1, 1, 1]
+    with pytest.raises(ChannelError, match="awgn, rayleigh"):
+        fading_coefficients("rice", 1, seeded())
+
+
+# 8-PSK
+
+
+def test_points_have_unit_energy_and_gray_labels():
+    points = psk_points()
+    torch.testing.assert_close(points.abs(), torch.ones(8))
+    around = sorted(range(8), key=lambda label: math.atan2(points[label].imag, points[label].real) % (2 * math.pi))
+    assert sorted(around) == list(range(8))
+    assert all((a ^ b).bit_count() == 1 for a, b in zip(around, around[1:] + around[:1], strict=True))
+    gaps = [abs(points[a] - points[b]) for a, b in zip(around, around[1:] + around[:1], strict=True)]
+    assert max(gaps) - min(gaps) < 1e-6
+
+
+@pytest.mark.parametrize("snr", [-5.0, 3.0, 10.0, 16.0])
+def test_awgn_theory_is_the_phase_density_outside_the_sector(snr):
+    g = 10 ** (snr / 10)
+
+    def density(phi: float) -> float:
+        c = math.cos(phi)
+        return math.exp(-g) / (2 * math.pi) + math.sqrt(g / math.pi) * c * math.exp(-g * math.sin(phi) ** 2) * ndtr(
+            math.sqrt(2 * g) * c
+        )
+
+    assert psk_error_awgn(snr) == pytest.approx(1 - quad(density, -math.pi / 8, math.pi / 8)[0], abs=1e-7)
+
+
+@pytest.mark.parametrize("snr", [0.0, 10.0, 25.0])
+def test_rayleigh_theory_is_the_awgn_one_averaged_over_the_fading(snr):
+    mean, _ = quad(lambda power: psk_error_awgn(snr + 10 * math.log10(power)) * math.exp(-power), 1e-12, 50, limit=200)
+    assert psk_error_rayleigh(snr) == pytest.approx(mean, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fading", "snr"),
+    [("awgn", 0.0), ("awgn", 6.0), ("awgn", 12.0), ("rayleigh", 0.0), ("rayleigh", 10.0), ("rayleigh", 20.0)],
+)
+def test_symbol_errors_are_those_of_theory(fading, snr):
+    """One symbol an image, so that symbols fade independently; central 99.9 % of the binomial distribution."""
+    sent = torch.randint(8, (40_000, 1, 1, 1))
+    received = UncodedLink(8, snr, fading)(Message(sent, None), seeded(1)).indices
+    assert within_binomial(int((received != sent).sum()), len(sent), RATES[fading](snr))
+
+
+def test_symbols_of_an_image_fade_together():
+    """Two symbols fail together as often as p^2 says on AWGN, and far more often under one coefficient an image."""
+    sent, together = torch.randint(8, (20_000, 1, 1, 2)), {}
+    for fading, snr in (("awgn", 9.0), ("rayleigh", 15.0)):
+        wrong = UncodedLink(8, snr, fading)(Message(sent, None), seeded(2)).indices != sent
+        together[fading] = wrong.all(-1).double().mean().item() / wrong.double().mean().item() ** 2
+    assert 0.7 < together["awgn"] < 1.3
+    assert together["rayleigh"] > 2
+
+
+# the uncoded link
+
+
+@pytest.mark.parametrize("fading", ["awgn", "rayleigh"])
+@pytest.mark.parametrize("codes", [2, 5, 16, 64])
+def test_a_clean_channel_is_transparent(codes, fading):
+    clear = message(codes)
+    received = UncodedLink(codes, 100.0, fading)(clear, seeded())
+    assert received.indices.equal(clear.indices) and received.sent is None
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+def test_bits_of_any_length_come_back(length):
+    bits = torch.randint(2, (4, length))
+    assert transmit_bits(bits, 60.0, "awgn", seeded()).equal(bits)
+
+
+def test_bits_are_big_endian():
+    assert to_bits(torch.tensor([6, 1]), 4).tolist() == [[0, 1, 1, 0], [0, 0, 0, 1]]
+    assert from_bits(torch.tensor([[0, 1, 1, 0], [0, 0, 0, 1]])).tolist() == [6, 1]
+
+
+def test_the_seed_decides_the_errors():
+    link, clear = UncodedLink(64, 8.0), message(64)
+    first, again, other = (link(clear, seeded(seed)).indices for seed in (3, 3, 4))
+    assert first.equal(again) and not first.equal(other) and not first.equal(clear.indices)
+
+
+def test_what_was_not_sent_stays_unsent_and_costs_no_symbol(monkeypatch):
+    sent = torch.rand(3, 2, 5, 4) < 0.5
+    clear, link = message(16, sent), UncodedLink(16, 0.0, "awgn")
+    received = link(clear, seeded())
+    assert received.sent.equal(sent)
+    assert received.indices[~sent].equal(clear.indices[~sent])
+    changed = Message(torch.where(sent, clear.indices, (clear.indices + 1) % 16), sent)
+    assert link(changed, seeded()).indices[sent].equal(received.indices[sent])
+
+    streams = []
+    monkeypatch.setattr(channel, "transmit_bits", lambda bits, *_: streams.append(bits) or bits)
+    assert link(clear, seeded()).indices.equal(clear.indices)
+    for image, (stream, mask) in enumerate(zip(streams[0], sent, strict=True)):
+        expected = "".join(f"{index:04b}" for index in clear.indices[image][mask].tolist())
+        assert "".join(map(str, stream.tolist()))[: len(expected)] == expected
+        assert not stream[len(expected) :].any()
+
+
+def test_an_image_with_nothing_sent_passes():
+    silent = message(4, torch.zeros(3, 2, 5, 4, dtype=torch.bool))
+    assert UncodedLink(4, -10.0)(silent, seeded()).indices.equal(silent.indices)
+
+
+@pytest.mark.parametrize("codes", [3, 5, 48])
+def test_codes_that_are_no_power_of_two_stay_in_range(codes):
+    received = UncodedLink(codes, -20.0)(message(codes, shape=(50, 2, 5, 4)), seeded()).indices
+    assert received.min() == 0 and received.max() == codes - 1
+
+
+def test_indices_beyond_the_codes_are_refused():
+    with pytest.raises(ChannelError, match="number of codes"):
+        UncodedLink(4, 10.0)(Message(torch.full((1, 1, 1, 1), 4), None), seeded())
+
+
+# concealment by prefix
+
+
+def test_segments_are_split_in_order():
+    assert split_segments(4, 2).tolist() == [0, 0, 1, 1]
+    assert split_segments(8, 3).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert split_segments(3, 3).tolist() == [0, 1, 2]
+    with pytest.raises(ChannelError, match="1 to 2"):
+        split_segments(2, 3)
+
+
+def test_what_follows_the_first_failed_block_is_dropped():
+    arrived = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).bool()
+    clear = Message(torch.zeros(4, 1, 2, 3, dtype=torch.long), None)
+    kept = keep_prefix(clear, split_segments(3, 3), arrived)
+    assert kept.indices is clear.indices
+    for image, segments in enumerate([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]]):
+        assert kept.sent[image].long().tolist() == [[segments, segments]]
+
+
+def test_a_prefix_never_sends_what_was_left_out():
+    sent = torch.tensor([[1, 0, 1, 0]]).bool()[:, None, None]
+    groups = torch.tensor([0, 0, 1, 1])
+    for arrived, expected in (([1, 1], [1, 0, 1, 0]), ([1, 0], [1, 0, 0, 0]), ([0, 1], [0, 0, 0, 0])):
+        kept = keep_prefix(Message(torch.zeros(1, 1, 1, 4).long(), sent), groups, torch.tensor([arrived]).bool())
+        assert kept.sent.flatten().long().tolist() == expected
+
+
+def test_groups_may_differ_between_tokens_and_images():
+    groups = torch.tensor([[[[0, 1]]], [[[1, 0]]]])
+    kept = keep_prefix(Message(torch.zeros(2, 1, 1, 2).long(), None), groups, torch.tensor([[1, 0], [1, 0]]).bool())
+    assert kept.sent.long().flatten(1).tolist() == [[1, 0], [0, 1]]
+    with pytest.raises(ChannelError, match="blocks 0 to 1, but 1"):
+        keep_prefix(Message(torch.zeros(2, 1, 1, 2).long(), None), groups, torch.ones(2, 1).bool())
+
+
+# the table of block error rates
+
+
+def test_the_table_holds_what_its_generator_names(table, rows):
+    assert set(table.curves) == set(CODES)
+    assert tuple(rows[0]) == COLUMNS
+    for row in rows:
+        blocks, errors = int(row["blocks"]), int(row["errors"])
+        assert float(row["bler"]) == pytest.approx(errors / blocks, abs=1e-6)
+        assert blocks >= BLOCKS or errors >= HOPELESS * blocks
+
+
+def test_curves_fall_from_failing_to_clean(table):
+    for code, (snr, rate) in table.curves.items():
+        assert rate[0] >= HOPELESS and rate[-1] == 0 and (np.diff(rate) <= 0).all(), code
+        fine = table.bler(code, np.linspace(snr[0] - 3, snr[-1] + 3, 500))
+        assert (np.diff(fine) <= 0).all() and fine[0] == 1 and fine[-1] == 0
+
+
+def test_lookup_is_exact_at_measured_points_and_log_linear_between(table):
+    for code, (snr, rate) in table.curves.items():
+        np.testing.assert_allclose(table.bler(code, snr), rate, atol=1e-12)
+        middle = table.bler(code, (snr[1:] + snr[:-1]) / 2)
+        np.testing.assert_allclose(middle[:-1], np.sqrt(rate[1:-1] * rate[:-2]))
+        assert middle[-1] == pytest.approx(rate[-2] / 2)
+
+
+def test_longer_or_denser_or_faster_codes_order_as_they_must(table):
+    """At the middle of the QPSK curve 16-QAM fails more; past its waterfall a longer block fails less."""
+    assert table.bler(CODE, 1.0) < table.bler(BlockCode(144, 4, "1/2"), 1.0)
+    assert table.bler(BlockCode(864, 2, "1/2"), 2.0) < table.bler(CODE, 2.0)
+
+
+def replayed_power(code: BlockCode) -> np.ndarray:
+    """|h|^2 of every block of a directly simulated Rayleigh point: the draws of `BlockSimulator.errors`, in order."""
+    generator, power = seeded(SEED), []
+    for _ in range(BLOCKS // BATCH):
+        torch.randint(2, (BATCH, code.k), generator=generator)
+        power.append(fading_coefficients("rayleigh", BATCH, generator).abs().square())
+        torch.randn(BATCH, 2 * code.k // code.bits_per_symbol, dtype=torch.complex64, generator=generator)
+    return torch.cat(power).double().numpy()
+
+
+def test_rayleigh_blocks_fail_as_on_awgn_at_their_own_snr(table, rows):
+    """Direct simulation against the AWGN table, given the very coefficients that were drawn: 4 standard deviations.
+
+    Against `rayleigh_bler`, which does not know them, the central 99.9 % of the binomial distribution.
+    """
+    direct = [row for row in rows if row["fading"] == "rayleigh"]
+    assert direct
+    for row in direct:
+        code = BlockCode(int(row["k"]), int(row["bits_per_symbol"]), row["code_rate"])
+        snr, errors = float(row["es_n0_db"]), int(row["errors"])
+        rates = table.bler(code, snr + 10 * np.log10(replayed_power(code)))
+        assert abs(errors - rates.sum()) <= 4 * math.sqrt((rates * (1 - rates)).sum()), row
+        assert within_binomial(errors, int(row["blocks"]), table.rayleigh_bler(code, snr)), row
+
+
+def test_rayleigh_average_is_the_mean_over_drawn_coefficients(table):
+    """Monte Carlo over 500,000 coefficients, 4 standard errors."""
+    power = fading_coefficients("rayleigh", 500_000, seeded(8)).abs().square().double().numpy()
+    for code in table.curves:
+        rates = table.bler(code, 12.0 + 10 * np.log10(power))
+        assert abs(rates.mean() - table.rayleigh_bler(code, 12.0)) <= 4 * rates.std() / math.sqrt(len(rates)), code
+
+
+def test_rayleigh_average_of_a_step_is_an_outage(tmp_path):
+    path = tmp_path / "bler.csv"
+    path.write_text(",".join(COLUMNS) + "\n144,2,1/2,awgn,3.0,500,500,1\n144,2,1/2,awgn,3.001,500,0,0\n")
+    outage = 1 - math.exp(-(10 ** ((3 - 12) / 10)))
+    assert BlerTable(path).rayleigh_bler(CODE, 12.0) == pytest.approx(outage, rel=1e-3)
+
+
+def test_payloads_take_the_next_block(table):
+    assert [table.block_size(bits, 2, "1/2") for bits in (1, 144, 145, 423, 864)] == [144, 144, 432, 432, 864]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda table: table.bler(BlockCode(145, 2, "1/2"), 1.0),
+        lambda table: table.bler(BlockCode(144, 6, "1/2"), 1.0),
+        lambda table: table.rayleigh_bler(BlockCode(144, 2, "5/6"), 1.0),
+        lambda table: table.block_size(865, 2, "1/2"),
+        lambda table: table.block_size(0, 2, "1/2"),
+    ],
+)
+def test_what_was_not_measured_is_one_clear_line(table, ask):
+    with pytest.raises(ChannelError) as error:
+        ask(table)
+    line = str(error.value)
+    assert "\n" not in line
+    assert "measured: k = 144, 432, 864 at 2 bits, rate 1/" in line and "python -m uoisc.bler" in line
+
+
+def test_a_broken_table_is_one_clear_line(tmp_path):
+    path = tmp_path / "bler.csv"
+    with pytest.raises(ChannelError, match="not found"):
+        BlerTable(path)
+    header = ",".join(COLUMNS)
+    for text in (
+        "k,bler\n144,0.5\n",
+        f"{header}\n144,2,1/2,awgn,x,500,500,1\n",
+        f"{header}\n144,2,1/2,awgn,1.0,0,0,1\n",
+        f"{header}\n144,2,1/2,awgn,1.0,500,500,1\n",
+    ):
+        path.write_text(text)
+        with pytest.raises(ChannelError, match="git checkout"):
+            BlerTable(path)
+
+
+# the coded link
+
+
+def test_blocks_fail_as_often_as_the_table_says(table):
+    for snr in (0.5, 1.5):
+        arrived = CodedLink(table, 2, "1/2", snr, "awgn").arrived([144], 5_000, seeded())
+        assert within_binomial(int((~arrived).sum()), 5_000, float(table.bler(CODE, snr)))
+    arrived = CodedLink(table, 2, "1/2", 10.0, "rayleigh").arrived([144], 5_000, seeded())
+    assert within_binomial(int((~arrived).sum()), 5_000, table.rayleigh_bler(CODE, 10.0))
+
+
+def test_blocks_of_an_image_fade_together(table):
+    arrived = CodedLink(table, 2, "1/2", 5.0, "rayleigh").arrived([144, 144], 4_000, seeded())
+    share = (~arrived).double().mean().item()
+    assert (~arrived).all(1).double().mean().item() > 2 * share**2
+
+
+def test_a_coded_link_is_transparent_or_silent(table):
+    clear, groups = message(16), split_segments(4, 2)
+    for snr, kept in ((40.0, True), (-40.0, False)):
+        received = CodedLink(table, 4, "1/2", snr, "awgn")(clear, groups, [80, 80], seeded())
+        assert received.indices.equal(clear.indices) and (received.sent == kept).all()
+
+
+def test_one_block_an_image_is_all_or_nothing(table):
+    link, groups = CodedLink(table, 2, "1/2", 1.0, "awgn"), torch.zeros(1, dtype=torch.long)
+    clear = message(16, shape=(200, 1, 9, 4))
+    sent = link(clear, groups, [144], seeded(5)).sent.flatten(1)
+    assert (sent.all(1) == sent.any(1)).all() and 0 < sent.all(1).sum() < 200
+    assert link(clear, groups, [144], seeded(5)).sent.flatten(1).equal(sent)
+    assert not link(clear, groups, [144], seeded(6)).sent.flatten(1).equal(sent)
+
+
+def test_the_table_agrees_with_a_live_simulation(rows):
+    """One point, 300 blocks of another seed: Fisher's exact test of equal rates at 0.1 %."""
+    pytest.importorskip("sionna")
+    row = next(r for r in rows if tuple(r.values())[:5] == ("144", "2", "1/2", "awgn", "1.0"))
+    errors = BlockSimulator(CODE).errors(300, 1.0, "awgn", seeded(7))
+    measured = int(row["errors"]), int(row["blocks"]) - int(row["errors"])
+    assert fisher_exact([[errors, 300 - errors], measured]).pvalue > 1e-3

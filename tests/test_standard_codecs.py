@@ -1,0 +1,358 @@
+"""Standard codecs: their files' real bytes, the three ways to tell a rate, and how they fail."""
+
+import io
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image, features
+
+from uoisc.standard_codecs import (
+    AVIF,
+    CODECS,
+    JPEG,
+    JPEG2000,
+    JPEG_XL,
+    WEBP,
+    CodecError,
+    RelevanceCrop,
+    at_most,
+    bd_rate,
+    flat_bytes,
+    mosaic,
+    standard_codec,
+    sweep,
+    token_square,
+)
+
+FORMATS = [JPEG, JPEG2000, WEBP, AVIF, JPEG_XL]
+MAGIC = {  # of the formats' standards
+    "jpeg": (0, b"\xff\xd8\xff"),
+    "jpeg2000": (0, b"\xff\x4f\xff\x51"),
+    "webp": (8, b"WEBPVP8 "),
+    "jpeg_xl": (0, b"\xff\x0a"),
+}
+every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+every_format = pytest.mark.parametrize("codec", FORMATS, ids=lambda codec: codec.name)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> np.ndarray:
+    """(9, 96, 96, 3) uint8."""
+    return (tiny.images(9).permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def scene(scenes) -> np.ndarray:
+    return scenes[0]
+
+
+@pytest.fixture
+def relevance() -> np.ndarray:
+    """Of a query about the object of tokens (1..2, 3..4)."""
+    relevance = np.random.default_rng(0).uniform(0, 0.2, (6, 6))
+    relevance[1:3, 3:5] += 0.5
+    return relevance
+
+
+def squared_error(image: np.ndarray, other: np.ndarray) -> float:
+    return float(np.square(image.astype(float) - other).mean())
+
+
+def some_qualities(codec, n: int = 3) -> list[int]:
+    """From the lowest to the highest, apart enough for errors to be in order."""
+    return [codec.qualities[i] for i in np.linspace(0, len(codec.qualities) - 1, n).astype(int)]
+
+
+@every_codec
+def test_round_trip_is_nearer_at_a_higher_quality(codec, scene):
+    files = [codec.encode(scene, quality) for quality in some_qualities(codec)]
+    decoded = [codec.decode(data) for data in files]
+    assert all(image.shape == scene.shape and image.dtype == np.uint8 for image in decoded)
+    errors = [squared_error(image, scene) for image in decoded]
+    assert errors[0] > errors[1] > errors[2]
+    assert len(files[0]) < len(files[1]) < len(files[2])
+
+
+@every_codec
+def test_bytes_are_those_of_a_real_file(codec, scene, tmp_path):
+    """What is counted, alone on a disk, is a file that any reader of the format opens as what `decode` gives."""
+    data = codec.encode(scene, codec.qualities[30])
+    assert isinstance(data, bytes)
+    start, magic = MAGIC.get(codec.name, (4, b"ftypavif"))
+    assert data[start:].startswith(magic)
+    (path := tmp_path / "file").write_bytes(data)
+    with Image.open(path) as file:
+        assert file.format == codec.format and file.size == (96 // codec.factor, 96 // codec.factor)
+        shown = np.array(file.resize((96, 96), Image.Resampling.BICUBIC))
+    assert np.array_equal(shown, codec.decode(data))
+
+
+def test_files_are_those_of_the_encoders_run_by_hand(scene):
+    def save(name: str, image: np.ndarray = scene, **settings) -> bytes:
+        Image.fromarray(image).save(file := io.BytesIO(), name, **settings)
+        return file.getvalue()
+
+    assert JPEG.encode(scene, 40) == save("JPEG", quality=40, optimize=True, subsampling="4:2:0")
+    assert WEBP.encode(scene, 40) == save("WEBP", quality=40, method=6)
+    assert JPEG_XL.encode(scene, 40) == save("JXL", quality=40, effort=9)
+    half = np.array(Image.fromarray(scene).resize((48, 48), Image.Resampling.BICUBIC))
+    settings = dict(quality=40, speed=4, subsampling="4:2:0", advanced={"tune": "ssim"})
+    assert CODECS["avif_down2"].encode(scene, 40) == save("AVIF", half, **settings)
+
+
+def test_jpeg2000_quality_is_the_psnr_in_tenths_of_a_db(scene):
+    """Within 1.5 dB: the encoder's estimate is of wavelet coefficients."""
+    for wanted in (250, 300, 350):
+        error = squared_error(JPEG2000.decode(JPEG2000.encode(scene, wanted)), scene)
+        assert 10 * np.log10(255**2 / error) == pytest.approx(wanted / 10, abs=1.5)
+
+
+@every_codec
+def test_the_same_image_gives_the_same_bytes(codec, scene):
+    quality = codec.qualities[20]
+    assert codec.encode(scene, quality) == codec.encode(scene.copy(), quality)
+
+
+@every_format
+def test_at_most_keeps_the_budget_and_spends_it(codec, scene):
+    coded = at_most(codec, scene, 1000)
+    data = codec.encode(scene, coded.quality)
+    # a quality step costs less than a fifth of the bytes here
+    assert 800 < coded.bytes == len(data) <= 1000
+    assert np.array_equal(coded.image, codec.decode(data))
+    assert squared_error(coded.image, scene) < squared_error(at_most(codec, scene, 600).image, scene)
+
+
+WAVERING = replace(WEBP, name="wavering", qualities=range(100), settings=lambda q: WEBP.settings(q ^ 3))
+
+
+@pytest.mark.parametrize("codec", [JPEG, WEBP, WAVERING], ids=lambda codec: codec.name)
+def test_at_most_finds_what_trying_all_qualities_finds(codec, scene):
+    """Also where sizes fall for three qualities and rise at the fourth."""
+    sizes = {quality: len(codec.encode(scene, quality)) for quality in codec.qualities}
+    assert (sizes[11] < sizes[8]) == (codec is WAVERING)
+    for budget in (min(sizes.values()), 500, 700):
+        assert at_most(codec, scene, budget).quality == max(q for q, size in sizes.items() if size <= budget)
+
+
+@every_codec
+def test_a_budget_that_cannot_be_met_gets_the_smallest_file_with_its_real_size(codec, scene):
+    coded = at_most(codec, scene, 18)
+    lowest = codec.encode(scene, codec.qualities[0])
+    assert 18 < coded.bytes <= len(lowest)
+    assert coded.bytes == len(codec.encode(scene, coded.quality))
+    assert coded.image.shape == scene.shape
+
+
+@every_codec
+def test_a_flat_image_costs_less_than_any_scene(codec, scenes):
+    flat, quality = flat_bytes(codec, (96, 96)), codec.qualities[len(codec.qualities) // 4]
+    assert 50 < flat < min(len(codec.encode(scene, quality)) for scene in scenes[:4])
+    # at its lowest quality JPEG 2000 may send nothing but its header
+    assert flat <= len(codec.encode(scenes[0], codec.qualities[0])) - (codec is not JPEG2000)
+
+
+def test_sweep_tells_mean_bytes_and_quality(scenes):
+    images = scenes[:3]
+    points = sweep(WEBP, images, [10, 60])
+    for point, quality in zip(points, (10, 60), strict=True):
+        files = [WEBP.encode(image, quality) for image in images]
+        assert (point.codec, point.quality) == ("webp", quality)
+        assert point.bytes == pytest.approx(np.mean([len(data) for data in files]))
+        assert point.bytes_less_flat == pytest.approx(point.bytes - flat_bytes(WEBP, (96, 96)))
+        errors = [squared_error(WEBP.decode(data), image) for data, image in zip(files, images, strict=True)]
+        assert point.psnr_db == pytest.approx(np.mean([10 * np.log10(255**2 / error) for error in errors]), abs=1e-3)
+
+
+def test_sweep_takes_a_crop_for_each_image(scenes, relevance):
+    crops = [RelevanceCrop(relevance), RelevanceCrop(relevance.T)]
+    (point,) = sweep(crops, scenes[:2], [30])
+    sizes = [len(crop.encode(image, 30)) for crop, image in zip(crops, scenes, strict=False)]
+    assert (point.codec, point.bytes) == ("avif_crop", np.mean(sizes))
+    with pytest.raises(CodecError, match="2 codecs for 3 images"):
+        sweep(crops, scenes[:3], [30])
+
+
+@every_format
+def test_a_mosaic_costs_less_an_image_than_images_alone(codec, scenes):
+    quality = some_qualities(codec)[1]
+    tiles, size = mosaic(codec, scenes, quality)
+    alone = [codec.encode(image, quality) for image in scenes]
+    # eight of nine headers are saved
+    assert size < np.mean([len(data) for data in alone]) - flat_bytes(codec, (96, 96)) / 2
+    assert tiles.shape == scenes.shape and tiles.dtype == np.uint8
+    # every tile is its own image, as near to it as alone within 3 dB
+    for tile, image, data in zip(tiles, scenes, alone, strict=True):
+        assert squared_error(tile, image) < 2 * squared_error(codec.decode(data), image)
+
+
+def test_mosaic_is_one_file_of_rows_of_tiles(scenes):
+    tiles, size = mosaic(JPEG, scenes[:6], 80)  # 2 rows of 3
+    sheet = np.concatenate([np.concatenate(scenes[i : i + 3], axis=1) for i in (0, 3)], axis=0)
+    data = JPEG.encode(sheet, 80)
+    assert size == len(data) / 6
+    assert np.array_equal(tiles[4], JPEG.decode(data)[96:, 96:192])
+
+
+def test_token_square_is_the_smallest_that_holds_the_most_relevant():
+    """Against a search of all squares of all sides."""
+    rng = np.random.default_rng(0)
+    for top in (1, 2, 4, 9):
+        relevance = rng.uniform(size=(6, 6))
+        row, column, side = token_square(relevance, top)
+        best = set(zip(*np.unravel_index(np.argsort(-relevance, axis=None)[:top], (6, 6)), strict=True))
+        holding = []
+        for s in range(2, 7):
+            for r in range(7 - s):
+                for c in range(7 - s):
+                    if all(r <= i < r + s and c <= j < c + s for i, j in best):
+                        holding.append((s, -relevance[r : r + s, c : c + s].sum(), r, c))
+        smallest, _, *corner = min(holding)
+        assert (row, column, side) == (*corner, smallest)
+
+
+def test_relevance_crop_keeps_the_object_better_than_avif_at_the_same_bytes(scene, relevance):
+    """The object's pixels, 2 x 2 tokens of 16 pixels, where the crop gets the fewer bytes of the two."""
+    whole = at_most(AVIF, scene, 500)
+    crop = at_most(RelevanceCrop(relevance), scene, whole.bytes)
+    assert crop.bytes <= whole.bytes <= 500
+    where = np.s_[16:48, 48:80]
+    assert squared_error(crop.image[where], scene[where]) < squared_error(whole.image[where], scene[where]) / 2
+    # and pays with the rest
+    assert squared_error(crop.image, scene) > squared_error(whole.image, scene)
+
+
+def test_relevance_crop_sends_place_colour_and_the_square_alone(scene, relevance):
+    data = RelevanceCrop(relevance).encode(scene, 40)
+    rest = np.ones((96, 96), dtype=bool)
+    rest[16:48, 48:80] = False
+    colour = scene[rest].mean(axis=0).round().astype(np.uint8)
+    assert data == bytes([0x13, 0x26, *colour]) + AVIF.encode(scene[16:48, 48:80].copy(), 40)
+    decoded = RelevanceCrop(np.zeros((6, 6))).decode(data)  # the receiver has no map
+    assert decoded.shape == scene.shape and (decoded[rest] == colour).all()
+    assert np.array_equal(decoded[16:48, 48:80], AVIF.decode(data[5:]))
+
+
+def test_relevance_crop_of_the_whole_grid_is_avif(scene):
+    corners = np.zeros((6, 6))
+    corners[0, 0] = corners[5, 5] = 1
+    crop = RelevanceCrop(corners, top=2)
+    assert crop.encode(scene, 40)[5:] == AVIF.encode(scene, 40)
+    assert np.array_equal(crop.decode(crop.encode(scene, 40)), AVIF.decode(AVIF.encode(scene, 40)))
+    assert flat_bytes(RelevanceCrop(corners), (96, 96)) == flat_bytes(AVIF, (96, 96)) + 5
+
+
+RATES, QUALITIES = np.array([200.0, 300, 500, 900, 1500]), np.array([20.0, 23, 27, 30, 34])
+
+
+def test_bd_rate_of_a_curve_with_itself_and_of_half_the_rate():
+    curve = np.stack([RATES, QUALITIES], axis=1)
+    assert bd_rate(curve, curve) == pytest.approx(0, abs=1e-9)
+    half = np.stack([RATES / 2, QUALITIES], axis=1)
+    assert bd_rate(curve, half) == pytest.approx(-50)
+    assert bd_rate(half, curve) == pytest.approx(100)
+    assert bd_rate(curve[::-1], half[[2, 0, 4, 1, 3]]) == pytest.approx(-50)
+
+
+def test_bd_rate_averages_the_log_rate_over_the_shared_qualities():
+    """Straight lines in log rate, one above the other by a known ratio, over different ranges and numbers of points."""
+
+    def line(qualities, factor):
+        return [(factor * 10 ** (q / 10), q) for q in qualities]
+
+    assert bd_rate(line(np.linspace(20, 30, 5), 1), line(np.linspace(25, 40, 7), 0.7)) == pytest.approx(-30)
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        (np.stack([RATES, QUALITIES + 20], axis=1), r"share no quality: \[20, 34\] and \[40, 54\]"),
+        (np.stack([RATES, QUALITIES], axis=1)[:3], "4 or more finite points"),
+        (np.stack([RATES, QUALITIES * np.nan], axis=1), "4 or more finite points"),
+        (np.stack([RATES - 300, QUALITIES], axis=1), "rates above 0"),
+        (np.stack([RATES, QUALITIES * 0], axis=1), "a different quality at each point"),
+    ],
+)
+def test_bd_rate_refuses_what_it_cannot_compare(curve, message):
+    with pytest.raises(CodecError, match=message) as error:
+        bd_rate(np.stack([RATES, QUALITIES], axis=1), curve)
+    assert "\n" not in str(error.value)
+
+
+@every_codec
+def test_decode_refuses_truncated_and_foreign_files(codec, scene):
+    data = codec.encode(scene, codec.qualities[20])
+    foreign = (JPEG if codec is WEBP else WEBP).encode(scene, 30)
+    cuts = [data[:n] for n in (0, 1, 4, len(data) // 2, len(data) - 2, len(data) - 1)]
+    for bad in (*cuts, foreign, b"no image at all", bytes(300)):
+        with pytest.raises(CodecError, match=rf"{codec.name}: {len(bad)} bytes that are no whole") as error:
+            codec.decode(bad)
+        assert "\n" not in str(error.value)
+
+
+@every_format
+def test_damaged_files_never_crash(codec, scene):
+    """A damaged file decodes to some image or is refused; whether damage shows is the format's matter."""
+    rng, data = np.random.default_rng(0), codec.encode(scene, codec.qualities[20])
+    for _ in range(60):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[rng.integers(len(data), size=3)] = rng.integers(256, size=3)
+        try:
+            assert codec.decode(damaged.tobytes()).dtype == np.uint8
+        except CodecError as error:
+            assert str(error).startswith(codec.name)
+
+
+def test_relevance_crop_refuses_impossible_places(scene, relevance):
+    crop = RelevanceCrop(relevance)
+    data = crop.encode(scene, 30)
+    for place in (b"\x55\x26", b"\x13\x06", b"\x13\x56", b"\x13\x20"):
+        with pytest.raises(CodecError, match="avif_crop: .* cannot be 32 x 32"):
+            crop.decode(place + data[2:])
+    for bad in (b"", data[:4], data[:-1], AVIF.encode(scene, 30)):
+        with pytest.raises(CodecError, match="no whole AVIF file"):
+            crop.decode(bad)
+    huge = np.zeros((1024, 1024, 3), dtype=np.uint8)
+    with pytest.raises(CodecError, match="a side of 15360 pixels is above 4096"):
+        crop.decode(b"\x00\x1f" + data[2:5] + AVIF.encode(huge, 0))
+
+
+@every_codec
+def test_encode_refuses_other_arrays_and_qualities(codec, scene, relevance):
+    for one in (codec, RelevanceCrop(relevance)):
+        for bad in (scene / 255, scene[None], scene[..., 0], np.zeros((0, 96, 3), np.uint8)):
+            with pytest.raises(CodecError, match=r"needs uint8 of shape \(H W 3\), not (float64|uint8) of shape"):
+                one.encode(bad, 50)
+        for quality in (-1, 1000):
+            with pytest.raises(CodecError, match="quality must be a whole number in"):
+                one.encode(scene, quality)
+
+
+def test_sides_must_divide(scene, relevance):
+    with pytest.raises(CodecError, match="avif_down4: 94 x 96 pixels cannot be divided by 4"):
+        CODECS["avif_down4"].encode(scene[:94], 50)
+    with pytest.raises(CodecError, match="no 6 x 6 whole tokens"):
+        RelevanceCrop(relevance).encode(scene[:94], 50)
+    for top, bad in ((0, relevance), (37, relevance), (1, relevance[:5]), (1, relevance * np.nan)):
+        with pytest.raises(CodecError, match=r"top = |relevance must be finite, \(R, R\)"):
+            token_square(bad, top)
+
+
+def test_unknown_names_and_missing_packages_are_told(scene, monkeypatch):
+    assert standard_codec("avif") is AVIF
+    with pytest.raises(
+        CodecError, match="'heic' is no codec; known are jpeg, jpeg2000, webp, avif, jpeg_xl, avif_down2"
+    ):
+        standard_codec("heic")
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    with pytest.raises(CodecError, match="the package pillow-jxl-plugin is missing: pip install pillow-jxl-plugin"):
+        JPEG_XL.encode(scene, 50)
+    monkeypatch.setitem(sys.modules, "bjontegaard", None)
+    with pytest.raises(CodecError, match="the package bjontegaard is missing"):
+        bd_rate([], [])
+    monkeypatch.setattr(features, "check", lambda feature: False)
+    with pytest.raises(CodecError, match="avif: this Pillow lacks AVIF"):
+        AVIF.encode(scene, 50)
