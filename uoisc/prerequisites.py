@@ -10,10 +10,12 @@ from importlib import import_module
 from uoisc.config import load_params, paths
 from uoisc.errors import DataError
 
-ORDER = (
-    "01_data", "02_foundation", "03_phase1", "04_phase2", "05_ablations", "08_rate", "06_evaluation",
-    "07_figures_and_tables",
-)  # fmt: skip
+TRAINING = ("01_data", "02_foundation", "03_phase1", "04_phase2", "05_ablations")
+BEFORE = {name: TRAINING[:place] for place, name in enumerate(TRAINING)} | {
+    "06_evaluation": TRAINING,
+    "07_figures_and_tables": (*TRAINING, "06_evaluation", "08_rate"),
+    "08_rate": TRAINING,
+}
 
 
 def need(notebook: str, profile: str) -> None:
@@ -22,8 +24,7 @@ def need(notebook: str, profile: str) -> None:
     Raises:
         DataError: outputs are missing at another profile, whose stages take long: it names the command.
     """
-    steps = ORDER[: ORDER.index(notebook)]
-    for step in steps:
+    for step in BEFORE[notebook]:
         for missing, (module, function, arguments) in _work(step, profile):
             if missing.exists():
                 continue
