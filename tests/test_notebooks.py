@@ -1,14 +1,17 @@
 """Notebooks as stages, and the house's rules for the notebooks themselves."""
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from uoisc import notebooks
 from uoisc.notebooks import NotebookError
+from uoisc.prerequisites import BEFORE
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -153,3 +156,23 @@ def test_notebooks_tell_and_the_package_does(top, name):
         lines = [line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))]
         nodes = ast.walk(ast.parse("\n".join(lines)))
         assert not [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)], cell.source
+
+
+def test_a_notebook_needs_only_what_its_stage_waits_for(top):
+    """Where DVC runs the stages, `need` must find everything made: it stands upstream."""
+    stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+    stage_of = {stage["cmd"].split()[2]: name for name, stage in stages.items() if "uoisc run" in stage["cmd"]}
+    outs = {name: [o if isinstance(o, str) else next(iter(o)) for o in stage["outs"]] for name, stage in stages.items()}
+    kinds = re.compile(r"\$\{(item\.profile|active\[0\])\}")
+
+    def covers(dep: str, out: str) -> bool:
+        dep, out = kinds.sub("P", dep), kinds.sub("P", out)
+        return dep == out or out.startswith(f"{dep}/")
+
+    def upstream(name: str) -> set[str]:
+        direct = {n for n in stages if any(covers(d, o) for d in stages[name]["deps"] for o in outs[n])} - {name}
+        return direct.union(*map(upstream, direct))
+
+    for notebook, before in BEFORE.items():
+        waits_for = upstream(stage_of[notebook])
+        assert {stage_of[step] for step in before} <= waits_for, notebook

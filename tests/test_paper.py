@@ -110,6 +110,16 @@ def test_tables_print_what_the_results_hold(made):
     assert card.loc["existence", "unseen"] == "200, 2 (0.50)"
 
 
+def test_the_entropy_table_has_every_kind_and_the_real_bytes():
+    table = tables.entropy(synthetic.entropy())
+    assert table.to_dict("records") == [
+        {"method": "UO-ISC (FiLM)", "bits": "144", "static": "140.0", "conditioned": "130.0", "causal": "120.0",
+         "bytes": "15.0"},
+        {"method": "query-aware", "bits": "144", "static": "140.0", "conditioned": "130.0", "causal": tables.NONE,
+         "bytes": "17.0"},
+    ]  # fmt: skip
+
+
 def test_every_value_of_params_states_its_source():
     settings = provenance.settings(PARAMS, "small")
     named = ~settings.setting.str.startswith("variants")

@@ -10,8 +10,14 @@ from importlib import import_module
 from uoisc.config import load_params, paths
 from uoisc.errors import DataError
 
-TRAINING = ("01_data", "02_foundation", "03_phase1", "04_phase2", "05_ablations")
-BEFORE = {name: TRAINING[:place] for place, name in enumerate(TRAINING)} | {
+MODELS = ("01_data", "02_foundation")
+TRAINING = (*MODELS, "03_phase1", "04_phase2", "05_ablations")
+BEFORE = {  # what stands upstream of a notebook's stage in dvc.yaml
+    "01_data": (),
+    "02_foundation": MODELS[:1],
+    "03_phase1": MODELS,
+    "04_phase2": (*MODELS, "03_phase1"),
+    "05_ablations": MODELS,
     "06_evaluation": TRAINING,
     "07_figures_and_tables": (*TRAINING, "06_evaluation", "08_rate"),
     "08_rate": TRAINING,

@@ -175,10 +175,9 @@ def data_card(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def entropy(table: pd.DataFrame) -> pd.DataFrame:
-    """What the kinds of probability tables cost a message in bits, and the payload's real bytes; a row a codec."""
-    table = headline(table)
+    """What the kinds of probability tables cost a message in bits, and the payload's real bytes, a row a codec."""
     wide = table.pivot_table(index=["variant", "bits"], columns="tables", values="entropy_bits")
-    wide["bytes"] = table[table["chosen"]].set_index(["variant", "bits"])["payload_bits"] / 8
+    wide["bytes"] = table[table["chosen"]].groupby(["variant", "bits"])["payload_bits"].mean() / 8
     wide = wide.reindex(columns=["static", "conditioned", "causal", "bytes"]).reset_index()
     order = {name: place for place, name in enumerate(in_order(wide["variant"]))}
     wide = wide.sort_values(["variant", "bits"], key=lambda c: c.map(order) if c.name == "variant" else c)
