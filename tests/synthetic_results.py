@@ -25,12 +25,19 @@ RATES = (144.0, 432.0, 864.0)
 KEPT = {  # probability that the answer is the source's, at the tightest rate on unseen objects
     "uoisc": 0.62, "no_alignment": 0.61, "no_llava": 0.50, "no_alignment_no_llava": 0.49, "plain_vq": 0.55,
     "query_aware": 0.64, "adaptive": 0.80, "uniform": 0.63, "adaptive_random": 0.45, "adaptive_oracle": 0.86,
-    "uoisc_cross_attention": 0.63, "uoisc_query_decoder": 0.66,
+    "uoisc_cross_attention": 0.63, "uoisc_query_decoder": 0.66, "dial": 0.78, "dial_oracle": 0.80, "dial_random": 0.44,
+    "dial_uniform": 0.60, "dial_floor1": 0.70, "dial_floor2": 0.66,
 }  # fmt: skip
+CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they send no files of their own
 THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
 
 
+DIAL_RATES = (96.0, 144.0, 240.0, 430.0, 990.0)
+
+
 def rates_of(variant: str) -> tuple[float, ...]:
+    if variant.startswith("dial"):
+        return DIAL_RATES[3:] if variant[-1].isdigit() else DIAL_RATES
     nominal = RATES if variant in THREE_RATES else RATES[:2] if variant in TWO_RATES else RATES[:1]
     return tuple(bits - 6 for bits in nominal) if variant.startswith("adaptive") else nominal
 
@@ -139,11 +146,59 @@ def data_card() -> pd.DataFrame:
 
 def entropy() -> pd.DataFrame:
     """Made-up costs: the finer the tables the cheaper, but none by neighbours for the query-aware rival."""
-    rows = [("small", variant, 0, 144.0, 500, kind, cost, kind == best, 8 * np.ceil(cost / 8))
-            for variant, best in (("uoisc", "causal"), ("query_aware", "conditioned"))
-            for kind, cost in (("static", 140.0), ("conditioned", 130.0), ("causal", 120.0))
+    rows = [("small", variant, 0, bits, 500, kind, cost, kind == best, 8 * np.ceil(cost / 8))
+            for variant in KEPT if variant not in CONTROLS for bits in rates_of(variant)
+            for best in ["conditioned" if variant == "query_aware" else "causal"]
+            for kind, cost in (("static", bits - 4), ("conditioned", bits - 14), ("causal", bits - 24))
             if not (variant == "query_aware" and kind == "causal")]  # fmt: skip
     return pd.DataFrame(rows, columns=results.COLUMNS["entropy.csv"])
+
+
+def standard_codecs() -> pd.DataFrame:
+    """Made-up curves: AMR and PSNR rise with the logarithm of the bytes, and a mosaic saves 250 bytes."""
+    rows = []
+    for c, codec in enumerate(("jpeg", "jpeg2000", "webp", "avif", "jpeg_xl", "avif_down4", "avif_crop")):
+        for form in ("file", "mosaic") if codec != "avif_crop" else ("file",):
+            for split in ("seen", "unseen"):
+                for point, size in enumerate(np.geomspace(300 + 20 * c, 1200 + 80 * c, 6)):
+                    spent = size - (250 if form == "mosaic" else 0)
+                    keys = ("synthetic", 0, codec, 10 * point, form, split)
+                    rise = 0.12 * point + 0.005 * c
+                    of_judges = {"amr": 0.3 + rise, "amr_floor": 0.2, "accuracy": 0.3 + 0.9 * rise}
+                    measured = [
+                        (judge, metric, value) for judge in results.JUDGES for metric, value in of_judges.items()
+                    ]
+                    for judge, metric, value in [*measured, ("none", "psnr", 18 + 10 * rise)]:
+                        rows.append((*keys, judge, spent, size - 290, metric, value, 0.95 * value, 1.03 * value, 196))
+    return pd.DataFrame(rows, columns=results.COLUMNS["standard_codecs.csv"])
+
+
+CHANNEL_DB = {("uncoded", "awgn"): (0, 10, 20), ("uncoded", "rayleigh"): (0, 10, 20, 30),
+              ("coded", "awgn"): (0, 1, 20), ("coded", "rayleigh"): (0, 10, 20, 30)}  # fmt: skip
+
+
+def channel() -> pd.DataFrame:
+    """Made-up AMR over noisy links: a floor of .2, half of what a perfect link gives is left at 10 dB, uncoded."""
+    rows = []
+    sent = {("uoisc", 144.0): 0.5, ("uoisc", 432.0): 0.6, ("adaptive", 423.0): 0.8, ("jpeg2000", 3148.4): 0.7,
+            ("jpeg2000_protected", 3148.4): 0.7}  # fmt: skip
+    for (variant, bits), perfect in sent.items():
+        for judge, split in [(j, s) for j in results.JUDGES for s in ("seen", "unseen")]:
+
+            def row(link, fading, snr, metric, value, judge=judge, split=split, variant=variant, bits=bits):
+                interval = (value, value - 0.05, value + 0.05, 300)
+                rows.append(("synthetic", 0, variant, bits, link, fading, snr, snr, split, judge, metric, *interval))
+
+            row("perfect", "none", np.nan, "amr", perfect)
+            row("perfect", "none", np.nan, "amr_floor", 0.2)
+            if not variant.startswith("jpeg2000"):
+                row("silent", "none", np.nan, "amr", 0.25)
+            for (link, fading), points in CHANNEL_DB.items():
+                for snr in points:
+                    kept = min(1.0, snr / 20) if link == "uncoded" else float(snr > 0)
+                    row(link, fading, snr, "amr", 0.2 + kept * (perfect - 0.2))
+                    row(link, fading, snr, "symbols", bits / 3 if link == "uncoded" else bits, judge="none")
+    return pd.DataFrame(rows, columns=results.COLUMNS["channel.csv"])
 
 
 def examples() -> Examples:
@@ -185,6 +240,8 @@ def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
         "foundation": foundation(),
         "data_card": data_card(),
         "entropy": entropy(),
+        "standard_codecs": standard_codecs(),
+        "channel": channel(),
     }.items():
         results.write_csv(content, folder / f"{name}.csv")
     write_examples(examples(), folder)

@@ -4,6 +4,7 @@ import math
 import zlib
 from functools import cache
 
+import constriction
 import numpy as np
 import pytest
 import tiny
@@ -14,31 +15,41 @@ from hypothesis import strategies as st
 from uoisc import bitstream
 from uoisc.bitstream import BitstreamError, SharedModel, parse, read, write
 from uoisc.codec import Message
-from uoisc.entropy import Shape, build_tables
+from uoisc.entropy import build_tables
+from uoisc.variants import variant
 
 FUZZED = 20_000
 SIZE = (640, 480)
+BUDGETS = (60, 100, 200)
 
 
 codec_of = cache(tiny.codec)
 
 
 @cache
-def model(name: str = "adaptive", kind: str = "causal", mark: bytes = b"\x01\x02\x03\x04") -> SharedModel:
-    """A tiny codec with tables counted on skewed indices."""
-    codec = codec_of(name)
-    shape = Shape(2, 36, codec.quantizer.segments, codec.quantizer.codes)
+def model(
+    name: str = "adaptive", kind: str = "causal", mark: bytes = b"\x01\x02\x03\x04", bits: int = 200
+) -> SharedModel:
+    """A tiny codec with tables counted on skewed indices; a rate dial is set to at most so many bits."""
+    if variant(name).dial:
+        trained = tiny.untrained(name, "dial")
+        return SharedModel(trained, build_tables(trained.rate.shape, kind, *counted(name)), mark).within(bits)
+    return SharedModel(codec_of(name), build_tables(codec_of(name).rate.shape, kind, *counted(name)), mark)
+
+
+def counted(name: str) -> tuple[np.ndarray, ...]:
+    """Indices, which were sent, and which tokens came first, of forty messages."""
     many = [message(name, seed) for seed in range(40)]
     indices = np.concatenate([m.indices.numpy() for m in many])
     ranked = np.concatenate([bitstream.ranked_of(m) for m in many])
-    sent = np.ones_like(indices, dtype=bool) if many[0].sent is None else np.concatenate([m.sent.numpy() for m in many])
-    return SharedModel(codec, build_tables(shape, kind, indices, sent, ranked), mark)
+    sent = np.concatenate([bitstream.sent_of(m) for m in many])
+    return indices, sent, ranked
 
 
-def message(name: str = "adaptive", seed: int = 0) -> Message:
+def message(name: str = "adaptive", seed: int = 0, bits: int = 200) -> Message:
     """A message of skewed indices, 0 where nothing is sent."""
-    codec, generator = codec_of(name), torch.Generator().manual_seed(seed)
-    sent = codec.rate.sent(torch.rand(1, 36, generator=generator))
+    codec, generator = codec_of(name, bits=bits), torch.Generator().manual_seed(seed)
+    sent = codec.rate.allocate(torch.rand(1, 36, generator=generator)).sent
     uniform = torch.rand(1, 2, 36, codec.quantizer.segments, generator=generator)
     indices = (uniform.square() * codec.quantizer.codes).long()
     return Message(indices if sent is None else indices * sent, sent)
@@ -58,7 +69,34 @@ def test_round_trip(name, kind, size):
         data = write(sent, model(name, kind), size)
         received, restored = read(data, model(name, kind))
         assert same(sent, received) and restored == size
-        assert data[:3] == b"UOI" if size else data[0] == 0xC1
+        assert data[:3] == b"UOI" if size else data[0] == 0xC2
+
+
+@pytest.mark.parametrize("name", ["dial", "dial_uniform"])
+@pytest.mark.parametrize("bits", BUDGETS)
+def test_a_rate_dials_file_says_how_it_was_set(name, bits):
+    sent = message(name, bits=bits)
+    data = write(sent, model(name, bits=bits), SIZE)
+    # read by a model that is set otherwise: the header's packing counts
+    received, _ = read(data, model(name, bits=BUDGETS[0]))
+    assert same(sent, received)
+    packing = parse(data).packing
+    assert model(name).trained.rate.packings[packing - 1].bits == model(name, bits=bits).codec.bits <= bits
+    compact = write(sent, model(name, bits=bits), None)
+    assert same(sent, read(compact, model(name, bits=bits))[0])
+    other = model(name, bits=BUDGETS[0] if bits > BUDGETS[0] else BUDGETS[1])
+    with pytest.raises(BitstreamError, match="altered, or written with another model"):
+        read(compact, other)
+
+
+def test_a_packing_that_the_model_does_not_have_is_refused():
+    data = write(message("dial"), model("dial"), SIZE)
+    for packing in (0, len(model("dial").trained.rate.packings) + 1):
+        with pytest.raises(BitstreamError, match=f"packing {packing} is none of this model's"):
+            read(signed(data[:12] + bytes([packing]) + data[13:]), model("dial"))
+    fixed = write(message(), model(), SIZE)
+    with pytest.raises(BitstreamError, match="packing 3 is none of this model's 0"):
+        read(signed(fixed[:12] + bytes([3]) + fixed[13:]), model())
 
 
 @given(st.integers(0, 2**31), st.integers(1, 16_384), st.integers(1, 16_384))
@@ -90,11 +128,56 @@ def test_real_bytes_are_the_cross_entropy_and_less_than_two_more(name):
     spent = ideal = 0.0
     for seed in range(200):
         one = message(name, 1000 + seed)
-        sent = np.ones(one.indices.shape, dtype=bool) if one.sent is None else one.sent.numpy()
+        sent = bitstream.sent_of(one)
         side = math.log2(math.comb(36, shared.chosen)) if shared.chosen else 0
         ideal += (shared.tables.bits(one.indices.numpy(), sent, bitstream.ranked_of(one))[0] + side) / 8
         spent += len(write(one, shared, None)) - bitstream.COMPACT_BYTES
     assert ideal / 200 - 0.01 <= spent / 200 <= 1.02 * ideal / 200 + 1
+
+
+def decoded(payload: bytes, bases: list[int]) -> list[int] | None:
+    """Digits of these bases, read from bytes with zeros after them; None where no encoder can have made them."""
+    padded = payload + bytes(-len(payload) % 4) + bytes(8)
+    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+    try:
+        return [int(decoder.decode(constriction.stream.model.Uniform(base))) for base in bases]
+    except AssertionError:
+        return None
+
+
+def shortest_by_decoding(whole: bytes, bases: list[int], wanted: list[int]) -> bytes:
+    """The format's rule to the letter: every shorter prefix, and its successor, is decoded."""
+    best = whole
+    for length in range(len(whole) - 1, -1, -1):
+        cut = int.from_bytes(whole[:length], "big")
+        candidates = [n.to_bytes(length, "big") for n in (cut, cut + 1) if n < 1 << 8 * length]
+        if not (fitting := [c for c in candidates if decoded(c, bases) == wanted]):
+            break
+        best = fitting[0]
+    return best
+
+
+NEAR_A_CARRY = [[half, *[end] * 7] for half, end in ((1 << 31, 0), ((1 << 31) - 1, (1 << 32) - 1), (5, 0))]
+
+
+@pytest.mark.parametrize("words", [*NEAR_A_CARRY, None], ids=["above", "below", "small", "random"])
+def test_the_shortest_prefix_is_found_without_decoding(words):
+    """Messages near a word boundary hold back the coder's carry, which chance alone would not show."""
+    rng, shorter = np.random.default_rng(0), 0
+    for _ in range(300):
+        bases = rng.integers(2, 1 << 12, rng.integers(0, 15)).tolist()
+        source = np.array(words or rng.integers(0, 1 << 32, 8), dtype=np.uint32)
+        wanted = decoded(source.astype(">u4").tobytes(), bases)
+        if wanted is None:
+            continue
+        encoder = constriction.stream.queue.RangeEncoder()
+        for digit, base in zip(wanted, bases, strict=True):
+            encoder.encode(digit, constriction.stream.model.Uniform(base))
+        whole = encoder.get_compressed().astype(">u4").tobytes()
+        found = bitstream._shortest(encoder)
+        assert found == shortest_by_decoding(whole, bases, wanted) and decoded(found, bases) == wanted
+        shorter += len(found) < len(whole)
+    assert shorter > 100
 
 
 def test_headers_have_their_stated_sizes():
@@ -114,7 +197,7 @@ def test_bytes_do_not_depend_on_threads():
 
 def signed(data: bytes) -> bytes:
     """The file with its checksum made right again, as an attacker would."""
-    return data[:12] + zlib.crc32(data[:12] + data[16:]).to_bytes(4, "big") + data[16:]
+    return data[:13] + (zlib.crc32(data[:13] + data[16:]) & 0xFFFFFF).to_bytes(3, "big") + data[16:]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +209,7 @@ def signed(data: bytes) -> bytes:
         (lambda d: d[:20] + bytes([d[20] ^ 4]) + d[21:], "altered or truncated"),
         (lambda d: b"\x89PNG" + d[4:], "no .uoi file"),
         (lambda d: b"U", "truncated"),
-        (lambda d: d[:3] + b"\x02" + d[4:], "version 2 of the format, this program reads 1"),
+        (lambda d: d[:3] + b"\x03" + d[4:], "version 3 of the format, this program reads 2"),
         (lambda d: signed(d[:4] + b"\xff" + d[5:]), "written with model ff020304, this one is 01020304"),
         (lambda d: signed(d[:8] + bytes(4) + d[12:]), "an image of 0 x 0 pixels"),
         (lambda d: signed(d[:8] + b"\xff" * 4 + d[12:]), "an image of 65535 x 65535 pixels"),
@@ -147,8 +230,8 @@ def test_the_compact_form_notices_another_model_and_a_flip():
             read(wrong, model())
     with pytest.raises(BitstreamError, match="another model"):
         read(data, model(mark=b"\x09\x09\x09\x09"))
-    with pytest.raises(BitstreamError, match="version 2"):
-        read(b"\xc2" + data[1:], model())
+    with pytest.raises(BitstreamError, match="version 3"):
+        read(b"\xc3" + data[1:], model())
     with pytest.raises(BitstreamError, match="truncated"):
         read(data[:3], model())
 
@@ -162,7 +245,8 @@ def test_a_size_that_no_header_holds_is_refused_before_anything_is_written():
 
 def test_parse_tells_without_a_model():
     file = parse(write(message(), model(), SIZE))
-    assert (file.version, file.compact, file.fingerprint, file.size) == (1, False, b"\x01\x02\x03\x04", SIZE)
+    assert (file.version, file.compact, file.fingerprint, file.size) == (2, False, b"\x01\x02\x03\x04", SIZE)
+    assert file.packing == 0
     assert parse(write(message(), model(), None)).size is None
 
 

@@ -73,7 +73,7 @@ def test_activate_changes_two_lines_and_keeps_the_comments(tmp_path):
     after = (tmp_path / "params.yaml").read_text()
     changed = [new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
     assert changed[0].startswith("active: [smoke]  #")
-    assert all(line.startswith(("active:", "ablations:")) for line in changed)
+    assert all(line.startswith(("active:", "ablations:", "dials:")) for line in changed)
 
 
 def test_paper_without_results_is_one_line(tmp_path):

@@ -7,12 +7,13 @@ import tiny
 import torch
 
 from uoisc.codec import Codec, Message
+from uoisc.config import DIAL
 from uoisc.variants import VARIANTS
 
 QUERIES = ["where is the hammer", "how many animals are there", "what is at the upper left"]
 OTHERS = ["what is at the lower right", "where is the hammer", "how many tools are there"]
 ASKS = ("uoisc", "no_llava", "plain_vq", "query_aware", "uoisc_cross_attention")  # the query changes the indices
-DEAF = ("no_alignment", "no_alignment_no_llava", "uniform")  # no query changes anything
+DEAF = ("no_alignment", "no_alignment_no_llava", "uniform", "dial_uniform")  # no query changes anything
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def test_bits_are_those_of_the_indices_that_are_sent(codec, x):
     book = codec.quantizer.codes
     assert message.indices.min() >= 0 and message.indices.max() < book
     sent = torch.ones_like(message.indices, dtype=torch.bool) if message.sent is None else message.sent
-    tokens, top = sent.shape[2], getattr(codec.rate, "top", None)
-    map_bits = 0 if top is None else math.ceil(math.log2(math.comb(tokens, top)))  # checked in test_eq_rate.py
+    rate, tokens = codec.rate, sent.shape[2]
+    map_bits = math.ceil(math.log2(math.comb(tokens, rate.top))) if getattr(rate, "ranked", False) else 0
     for image in sent:
         assert int(image.sum()) * math.log2(book) + map_bits == pytest.approx(codec.bits)
 
@@ -73,8 +74,9 @@ def test_without_alignment_another_query_changes_nothing(name, x):
     assert torch.equal(codec.decode(first, QUERIES), codec.decode(second, OTHERS))
 
 
-def test_adaptive_codec_sends_other_tokens_for_another_query(x):
-    codec = tiny.codec("adaptive")
+@pytest.mark.parametrize("name", ["adaptive", "dial"])
+def test_selection_sends_other_tokens_for_another_query(x, name):
+    codec = tiny.codec(name)
     first, second = codec.encode(x, QUERIES), codec.encode(x, OTHERS)
     assert torch.equal(first.indices, second.indices) and not torch.equal(first.sent, second.sent)
 
@@ -83,13 +85,32 @@ def test_a_given_ranking_overrides_clip(x):
     codec = tiny.codec("adaptive")
     ranking = -codec(x, QUERIES).relevance
     sent = codec.encode(x, QUERIES, ranking).sent
-    assert torch.equal(sent, codec.rate.sent(ranking)) and not torch.equal(sent, codec.encode(x, QUERIES).sent)
+    assert torch.equal(sent, codec.rate.allocate(ranking).sent) and not torch.equal(sent, codec.encode(x, QUERIES).sent)
 
 
 def test_receiver_with_the_query_draws_another_image_for_another_query(x):
     codec = tiny.codec("uoisc_query_decoder")
     message = codec.encode(x, QUERIES)
     assert not torch.allclose(codec.decode(message, QUERIES), codec.decode(message, OTHERS))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@torch.no_grad()  # with gradients torch computes a convolution in another way, and bfloat16 rounds it otherwise
+def test_the_transmitter_sends_what_a_whole_pass_would(name, x):
+    codec = tiny.codec(name)
+    message, whole = codec.encode(x, QUERIES), codec(x, QUERIES).message
+    assert torch.equal(message.indices, whole.indices)
+    assert (message.sent is None) == (whole.sent is None)
+    assert message.sent is None or torch.equal(message.sent, whole.sent)
+
+
+@pytest.mark.parametrize(("name", "readings"), [("uoisc", 0), ("adaptive", 0), ("uoisc_query_decoder", 1)])
+def test_the_query_is_embedded_only_for_a_receiver_that_reads_it(name, readings, x, monkeypatch):
+    codec, read = tiny.codec(name), []
+    message, text = codec.encode(x, QUERIES), codec.vision.text
+    monkeypatch.setattr(codec.vision, "text", lambda queries: (read.append(queries), text(queries))[1])
+    codec.decode(message, QUERIES)
+    assert codec.receiver_reads == bool(readings) and len(read) == readings
 
 
 def test_gradients_reach_every_part_that_is_trained_and_no_other(x):
@@ -114,7 +135,8 @@ def test_a_frozen_clip_is_not_part_of_the_codecs_own_state():
 @pytest.mark.parametrize("name", VARIANTS)
 def test_own_state_goes_round(name, x):
     codec = tiny.codec(name)
-    fresh = VARIANTS[name].build(tiny.clip(), tiny.PARAMS, "low").eval()
+    fresh = tiny.study().build(name, DIAL if VARIANTS[name].dial else "low").eval()
+    fresh = fresh.at(200) if VARIANTS[name].dial else fresh
     assert not torch.equal(fresh(x, QUERIES).x_hat, codec(x, QUERIES).x_hat)
     fresh.load_own_state(codec.own_state())
     assert torch.equal(fresh(x, QUERIES).x_hat, codec(x, QUERIES).x_hat)

@@ -1,12 +1,18 @@
 """Nominal bits, counted from the indices that are emitted and the maps that there can be."""
 
 import math
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
+import tiny
 import torch
 
-from uoisc.rate import FixedRate, RankedRate, ranked_tokens
+from uoisc.calibration import interpolated, measured_packings
+from uoisc.errors import ConfigError
+from uoisc.rate import FixedRate, Packing, RateDial, Shape, ranked_tokens, spread_tokens
+
+SMALL = Shape(taps=2, tokens=9, segments=3, codes=8)
 
 
 def emitted(taps: int, tokens: int, segments: int) -> int:
@@ -16,47 +22,52 @@ def emitted(taps: int, tokens: int, segments: int) -> int:
 
 @pytest.mark.parametrize(("taps", "tokens", "segments", "codes"), [(1, 1, 1, 2), (2, 9, 3, 8), (4, 36, 2, 64)])
 def test_fixed_rate_counts_every_index(taps, tokens, segments, codes):
-    rate = FixedRate(taps, tokens, segments, codes)
+    rate = FixedRate(Shape(taps, tokens, segments, codes), emphasised=1)
     digits = len(f"{codes - 1:b}")  # binary digits of the largest index; exact where codes is a power of two
     assert rate.bits == emitted(taps, tokens, segments) * digits
-    assert rate.sent(torch.rand(3, tokens)) is None
+    assert rate.allocate(torch.rand(3, tokens)).sent is None
 
 
 def test_the_authors_payload():
     """4 taps of 485 tokens, 16 segments of 64 codes: 186,240 bits (PAPER.md)."""
-    assert FixedRate(4, 485, 16, 64).bits == 186_240
+    assert FixedRate(Shape(4, 485, 16, 64), 1).bits == 186_240
+
+
+def test_codes_that_are_no_power_of_two_cost_a_fraction():
+    assert FixedRate(Shape(1, 10, 1, 3), 1).bits == pytest.approx(10 * math.log(3) / math.log(2))
 
 
 @pytest.mark.parametrize("tokens", [2, 5, 8])
-def test_map_bits_name_every_choice_of_tokens(tokens):
+def test_side_bits_name_every_choice_of_tokens(tokens):
     for top in range(1, tokens):
         maps = len(list(combinations(range(tokens), top)))
-        bits = RankedRate(1, tokens, 1, 2, top, background=1).map_bits
+        bits = Packing(Shape(1, tokens, 1, 2), top, 1, 0).side_bits
         assert 2**bits >= maps and (bits == 0 or 2 ** (bits - 1) < maps)
 
 
+@pytest.mark.parametrize("ranked", [True, False])
 @pytest.mark.parametrize(
-    ("taps", "tokens", "segments", "codes", "top", "background"),
-    [(2, 9, 3, 8, 2, 1), (1, 4, 1, 2, 3, 0), (3, 36, 4, 4, 12, 2)],
+    ("shape", "top", "level", "background"),
+    [(SMALL, 2, 6, 1), (Shape(1, 4, 1, 2), 3, 1, 0), (Shape(3, 36, 4, 4), 12, 7, 2)],
 )
-def test_ranked_rate_counts_what_is_sent(taps, tokens, segments, codes, top, background):
-    rate = RankedRate(taps, tokens, segments, codes, top, background)
-    sent = rate.sent(torch.rand(5, tokens))
-    assert sent.shape == (5, taps, tokens, segments)
+def test_a_packing_counts_what_is_sent(shape, top, level, background, ranked):
+    packing = Packing(shape, top, level, background, ranked)
+    sent = packing.allocate(torch.rand(5, shape.tokens)).sent
+    assert sent.shape == (5, shape.taps, shape.tokens, shape.segments)
     for image in sent:
-        assert int(image.sum()) * len(f"{codes - 1:b}") + rate.map_bits == rate.bits
+        assert int(image.sum()) * len(f"{shape.codes - 1:b}") + packing.side_bits == packing.bits
 
 
-@pytest.mark.parametrize("background", [0, 1])
-def test_ranked_rate_sends_the_most_relevant_tokens_whole(background):
-    taps, tokens, segments, top = 3, 7, 2, 3
-    relevance = torch.rand(4, tokens) * 2 - 1
-    sent = RankedRate(taps, tokens, segments, 4, top, background).sent(relevance)
+@pytest.mark.parametrize(("level", "background"), [(6, 0), (3, 2), (1, 0)])
+def test_the_most_relevant_tokens_send_the_first_units(level, background):
+    relevance, top = torch.rand(4, SMALL.tokens) * 2 - 1, 3
+    sent = Packing(SMALL, top, level, background).allocate(relevance).sent
+    # deepest tap first, segment by segment: written out
+    units = [(1, 0), (0, 0), (1, 1), (0, 1), (1, 2), (0, 2)]
     for b, row in enumerate(relevance.tolist()):
-        best = sorted(range(tokens), key=lambda n: -row[n])[:top]
-        for m, n, g in product(range(taps), range(tokens), range(segments)):
-            in_background = m == taps - 1 and g < background
-            assert bool(sent[b, m, n, g]) == (n in best or in_background)
+        best = sorted(range(SMALL.tokens), key=lambda n: -row[n])[:top]
+        for n, (place, (m, g)) in product(range(SMALL.tokens), enumerate(units)):
+            assert bool(sent[b, m, n, g]) == (place < (level if n in best else background))
 
 
 def test_ranked_tokens_are_the_largest():
@@ -64,5 +75,93 @@ def test_ranked_tokens_are_the_largest():
     assert ranked_tokens(relevance, 2).tolist() == [[False, True, False, True]]
 
 
-def test_codes_that_are_no_power_of_two_cost_a_fraction():
-    assert FixedRate(1, 10, 1, 3).bits == pytest.approx(10 * math.log(3) / math.log(2))
+def test_spread_tokens_lie_evenly_whatever_the_query():
+    assert spread_tokens(9, 3).tolist() == [True, False, False] * 3
+    assert [int(spread_tokens(36, top).sum()) for top in range(37)] == list(range(37))
+    packing = Packing(SMALL, 3, 2, 1, ranked=False)
+    assert torch.equal(*(packing.allocate(torch.rand(1, 9)).sent for _ in range(2)))
+
+
+@pytest.fixture
+def dial() -> RateDial:
+    return tiny.untrained("dial", "dial").rate
+
+
+def test_a_dial_spends_at_most_its_budget_and_cannot_go_below_its_cheapest(dial):
+    cheapest = min(p.bits for p in dial.packings)
+    for bits in (cheapest, 60, 97.5, 150, 200, 5000):
+        assert dial.at(bits).bits <= min(bits, 200)
+    with pytest.raises(ConfigError, match=f"are too few: the cheapest packing costs {cheapest:g}"):
+        dial.at(cheapest - 1)
+
+
+def test_a_dial_takes_the_packing_of_the_best_measured_answers(dial):
+    worst = [i for i, p in enumerate(dial.packings) if p.bits <= 150]
+    dial.answers.fill_(0.9)
+    dial.answers[worst] = 0.1
+    dial.answers[worst[1]] = 0.8
+    assert dial.at(150) is dial.packings[worst[1]]
+    dial.answers[worst[1]] = 0.1
+    dial.answers[worst[3]] = 0.9
+    assert dial.at(150) is dial.packings[worst[3]]
+    assert dial.at(150, background=1).background == 1
+
+
+def test_answers_that_cannot_be_told_apart_leave_the_choice_to_the_bits(dial):
+    """At eight queries one standard error of .5 is .18."""
+    fitting = [i for i, p in enumerate(dial.packings) if p.bits <= 150]
+    most = max(fitting, key=lambda i: dial.packings[i].bits)
+    dial.answers.fill_(0.1)
+    dial.answers[fitting[0]], dial.answers[most] = 0.5, 0.33
+    assert dial.at(150) is dial.packings[most]
+    dial.answers[most] = 0.31
+    assert dial.at(150) is dial.packings[fitting[0]]
+
+
+def test_a_dial_sends_nothing_before_it_is_set(dial):
+    with pytest.raises(ConfigError, match="set one with codec.at"):
+        dial.eval().allocate(torch.rand(2, 36))
+
+
+def test_training_cuts_at_every_level_and_within_the_budgets(dial):
+    sent, first = dial.train().allocate(torch.rand(400, 36))
+    units = sent.sum(dim=(1, 3))  # (B, N)
+    assert torch.equal(first, units > units.amin(1, keepdim=True))
+    assert set(units.amax(1).tolist()) == set(range(2, 9))  # what the deepest packings within 60 to 200 bits have
+    known = {(p.top, p.level, p.background) for p in dial.packings}
+    for row in units.tolist():
+        top = sum(u == max(row) for u in row)
+        assert (top, max(row), min(row)) in known
+
+
+def test_between_measured_levels_the_share_is_interpolated(dial):
+    chosen = measured_packings(dial)
+    assert set(chosen) < set(dial.packings)
+    found = interpolated(dial, {p: p.level / 10 + p.top for p in chosen})
+    assert found.tolist() == pytest.approx([p.level / 10 + p.top for p in dial.packings])
+
+
+def test_a_uniform_dial_has_even_steps_that_no_bit_describes():
+    packings = tiny.untrained("dial_uniform", "dial").rate.packings
+    assert all(p.side_bits == 0 for p in packings)
+    assert [p.bits for p in packings] == [12.0 * n for n in range(1, len(packings) + 1)]
+
+
+def test_a_fixed_rate_cannot_be_set():
+    with pytest.raises(ConfigError, match="no rate dial: it always sends 288 bits"):
+        tiny.codec("uoisc").at(100)
+
+
+def test_shapes_know_their_units():
+    assert (SMALL.units, SMALL.side) == (6, 3)
+    assert sorted(SMALL.order.flatten().tolist()) == list(range(6))
+    assert replace(SMALL, taps=1).order.tolist() == [[0, 1, 2]]
+
+
+def test_a_uniform_dial_emphasises_as_many_tokens_as_a_ranked_one_might():
+    dial = tiny.untrained("dial_uniform", "dial").rate.train()
+    relevance = torch.rand(100, 36)
+    first = dial.allocate(relevance).first
+    assert {4, 6} == set(first.sum(1).tolist())
+    for row, chosen in zip(relevance, first, strict=True):
+        assert row[chosen].min() > row[~chosen].max()

@@ -12,18 +12,22 @@ import torch
 from uoisc import evaluation
 from uoisc.bootstrap import summarise
 from uoisc.evaluation import (
+    CONTROLS,
     Asked,
     ask_split,
     at_random,
     codebook_rows,
     evaluate_model,
+    from_clip,
     from_oracle,
     reference_answers,
     uses_query,
+    without_query,
 )
+from uoisc.evaluation_jobs import controls
 from uoisc.llava import FrozenLlava
 from uoisc.metrics import answers_match
-from uoisc.models import JUDGES
+from uoisc.models import JUDGES, Point
 from uoisc.results import COLUMNS
 from uoisc.scenes import Query
 from uoisc.variants import VARIANTS
@@ -102,7 +106,7 @@ def test_real_judges_answer_the_source(monkeypatch):
 
 def test_the_right_query_is_asked_of_both_reconstructions(study):
     """First the image made for the query, then the one made for another query of the same scene."""
-    result = evaluate_model("tiny", "uoisc", "low", "unseen", references(study))
+    result = evaluate_model("tiny", Point("uoisc", "low", None), None, "unseen", references(study))
     split, codec = asked(), tiny.codec("uoisc")
     with torch.no_grad():
         x = tiny.world().render(split.scenes)
@@ -123,7 +127,7 @@ def test_the_right_query_is_asked_of_both_reconstructions(study):
 
 
 def test_rows_say_what_the_answers_say(study):
-    result = evaluate_model("tiny", "uoisc", "low", "unseen", references(study))
+    result = evaluate_model("tiny", Point("uoisc", "low", None), None, "unseen", references(study))
     rows = result.answers
     assert set(COLUMNS["answers.parquet"]) <= set(rows.columns)
     assert (rows["variant"] == "uoisc").all() and (rows["bits"] == tiny.codec("uoisc").bits).all()
@@ -136,21 +140,20 @@ def test_rows_say_what_the_answers_say(study):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_wrong_query_control_runs_where_a_query_can_matter(name):
-    deaf = {"no_alignment", "no_alignment_no_llava", "uniform"}
+    deaf = {"no_alignment", "no_alignment_no_llava", "uniform", "dial_uniform"}
     assert uses_query(tiny.codec(name)) == (name not in deaf)
 
 
 def test_the_control_is_empty_where_no_query_matters(study):
-    rows = evaluate_model("tiny", "no_alignment", "low", "unseen", references(study)).answers
+    rows = evaluate_model("tiny", Point("no_alignment", "low", None), None, "unseen", references(study)).answers
     assert rows["answer_wrong_query"].isna().all() and rows["match_wrong_query"].isna().all()
     assert all(len(judge.asked) == N for judge in study.judges.values())
 
 
 def test_the_oracle_ranks_the_tiles_that_hold_the_answer_first():
     split, study = asked(), tiny.study()
-    relevance = torch.rand(4, 36) * 2 - 1
     rows = slice(3, 7)
-    ranking = from_oracle(study, split, rows, relevance)
+    relevance, ranking = from_clip(study, split, rows), from_oracle(study, split, rows)
     for b, query in enumerate(split.queries[rows]):
         best = set(ranking[b].topk(4 * len(query.tiles)).indices.tolist())
         assert {n // 6 // 2 * 3 + n % 6 // 2 for n in best} == set(query.tiles)  # two by two tokens a tile
@@ -158,29 +161,50 @@ def test_the_oracle_ranks_the_tiles_that_hold_the_answer_first():
         assert [ranking[b, n] for n in rest] == [relevance[b, n] for n in rest]
 
 
+def test_without_the_query_another_one_ranks_alike():
+    study, split = tiny.study(), asked()
+    other = replace(split, queries=split.others)
+    assert torch.equal(*(without_query(study, one, slice(0, 4)) for one in (split, other)))
+    assert not torch.equal(*(from_clip(study, one, slice(0, 4)) for one in (split, other)))
+
+
 def test_random_ranking_asks_nothing_of_clip_and_comes_again():
     study, split = tiny.study(), asked()
-    first = at_random(study, split, slice(0, 4), torch.zeros(4, 36))
-    assert torch.equal(first, at_random(study, split, slice(0, 4), torch.ones(4, 36)))
-    assert not torch.equal(first, at_random(study, split, slice(4, 8), torch.zeros(4, 36)))
+    first = at_random(study, split, slice(0, 4))
+    assert torch.equal(first, at_random(study, split, slice(0, 4)))
+    assert not torch.equal(first, at_random(study, split, slice(4, 8)))
     # of 36 tokens each is first in one of 36 random orders: 6 in 400 draws or fewer are one in 10^4 or rarer
-    best = at_random(study, split, slice(0, 4000), torch.zeros(4000, 36)).argmax(1)
+    many = replace(split, queries=split.queries * (4000 // N))
+    best = at_random(study, many, slice(0, 4000)).argmax(1)
     assert torch.bincount(best, minlength=36).min() > 60
 
 
-@pytest.mark.parametrize(("control", "ranking"), [("adaptive_random", at_random), ("adaptive_oracle", from_oracle)])
-def test_controls_are_adaptives_model_under_another_ranking(study, control, ranking):
-    rows = evaluate_model("tiny", control, "low", "unseen", references(study)).answers
-    split, codec, clip = asked(), tiny.codec("adaptive"), tiny.clip()
+@pytest.mark.parametrize(("name", "control"), [(name, c) for name in CONTROLS for c in CONTROLS[name]])
+def test_controls_are_a_model_under_another_ranking(study, name, control):
+    point = Point(name, *(("dial", 200) if name == "dial" else ("low", None)))
+    rows = evaluate_model("tiny", point, control, "unseen", references(study)).answers
+    split, codec = asked(), tiny.codec(name)
     expected = []
     with torch.no_grad():
         for start in range(0, N, tiny.PARAMS.evaluation.batch_size):
             part = slice(start, start + tiny.PARAMS.evaluation.batch_size)
             x, queries = tiny.world().render(split.scenes[part]), texts(split.queries[part])
-            relevance = clip.relevance(clip.see(x).tokens, clip.text(queries))
-            expected += list(codec(x, queries, ranking(study, split, part, relevance)).x_hat)
+            expected += list(codec(x, queries, CONTROLS[name][control](study, split, part)).x_hat)
     torch.testing.assert_close(torch.stack(study.judges["llava"].shown), torch.stack(expected), rtol=0, atol=1e-4)
-    assert (rows["variant"] == control).all() and rows["match_wrong_query"].isna().all()
+    assert (rows["variant"] == f"{name}_{control}").all() and rows["match_wrong_query"].isna().all()
+
+
+def test_a_floor_gives_every_token_units(study):
+    rows = evaluate_model("tiny", Point("dial", "dial", 200), "floor1", "unseen", references(study)).answers
+    packing = tiny.untrained("dial", "dial").at(200, background=1).rate
+    assert packing.background == 1 and (rows["variant"] == "dial_floor1").all() and (rows["bits"] == packing.bits).all()
+
+
+def test_what_is_evaluated_of_a_dial(study):
+    assert controls(study, Point("uoisc", "low", None)) == [None]
+    assert controls(study, Point("adaptive", "low", None)) == [None, "random", "oracle"]
+    tight, wide = (controls(study, Point("dial", "dial", bits)) for bits in (60, 200))
+    assert tight == [None, *CONTROLS["dial"]] and wide == [*tight, "floor1"]
 
 
 def test_codebook_use_counts_what_was_sent():
@@ -198,7 +222,7 @@ def test_codebook_use_counts_what_was_sent():
 
 
 def test_summary_rows_carry_intervals_and_n(study):
-    result = evaluate_model("tiny", "uoisc", "low", "unseen", references(study))
+    result = evaluate_model("tiny", Point("uoisc", "low", None), None, "unseen", references(study))
     summary = summarise(result.answers, result.quality, seed=0, resamples=200)
     assert list(summary.columns) == COLUMNS["summary.csv"]
     assert {"amr", "amr_floor", "accuracy", "accuracy_source", "amr_wrong_query"} <= set(summary["metric"])

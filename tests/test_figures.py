@@ -11,7 +11,7 @@ import synthetic_results as synthetic
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from uoisc import bootstrap, curves, diagram, figures, pictures
+from uoisc import bootstrap, curves, diagram, dial_curves, figures, link_figures, pictures, rate_answer
 from uoisc.errors import ResultsError
 from uoisc.paper import FIGURES
 
@@ -27,6 +27,10 @@ def summary() -> pd.DataFrame:
     return a_summary()
 
 
+def all_points() -> pd.DataFrame:
+    return rate_answer.points(a_summary(), synthetic.entropy(), synthetic.standard_codecs().astype({"seed": str}))
+
+
 @cache
 def drawn(name: str) -> Figure:
     """A figure by name, from the synthetic tables; drawn once for all tests."""
@@ -35,10 +39,14 @@ def drawn(name: str) -> Figure:
         "visual_comparison": lambda: pictures.visual_comparison(synthetic.examples()),
         "amr_by_method": lambda: figures.amr_by_method(a_summary()),
         "amr_against_rate": lambda: figures.amr_against_rate(a_summary()),
+        "rate_answer": lambda: rate_answer.rate_answer(all_points()),
         "amr_by_type": lambda: figures.amr_by_type(a_summary()),
         "relevance_maps": lambda: pictures.relevance_maps(synthetic.examples()),
         "training_curves": lambda: curves.training_curves(synthetic.training()),
+        "rate_dial": lambda: dial_curves.rate_dial(a_summary()),
+        "floor_dial": lambda: dial_curves.floor_dial(a_summary()),
         "codebook_use": lambda: curves.codebook_use(synthetic.codebooks()),
+        "amr_against_snr": lambda: link_figures.amr_against_snr(synthetic.channel()),
     }[name]()
 
 
@@ -120,3 +128,47 @@ def test_examples_come_back_and_what_lacks_is_named(tmp_path):
     pictures.write_examples(replace(examples, images={p: examples.images[p] for p in pictures.PANELS[1:]}), tmp_path)
     with pytest.raises(ResultsError, match="examples.npz lacks source, jpeg2000 of row 1"):
         pictures.read_examples(tmp_path)
+
+
+def test_the_link_figure_has_a_line_a_method_and_its_loosest_rate():
+    figure = drawn("amr_against_snr")
+    assert "n = 300" in texts(figure) and "floor" in texts(figure)
+    assert "UO-ISC (FiLM), 432 bits" in texts(figure) and "144 bits" not in texts(figure)
+    uncoded = figure.axes[0]
+    curves = [line for line in uncoded.lines if len(line.get_xdata()) == 3 and line.get_marker() in ("None", "")]
+    assert [list(line.get_ydata()) for line in curves if line.get_color() == figures.BLACK] == [
+        pytest.approx([0.2, 0.5, 0.8])
+    ]
+
+
+def test_half_of_what_is_left_is_found_between_two_points():
+    halves = link_figures.half_points(synthetic.channel())
+    assert halves.loc[("uoisc", 432, "uncoded")].tolist() == pytest.approx([10, 10])
+    assert halves.loc[("uoisc", 432, "coded")].tolist() == pytest.approx([0.5, 5])
+    dead = synthetic.channel().assign(low=lambda rows: rows["low"].where(rows["metric"] != "amr", 0.1))
+    assert link_figures.half_points(dead).isna().all(axis=None), "no more than the floor without errors"
+    line = pd.DataFrame({"es_n0_db": [10.0, 0.0], "value": [0.9, 0.3]})
+    assert link_figures.half_kept(line, 0.2, 1.0) == pytest.approx(5.0)
+    assert link_figures.half_kept(line, 0.0, 0.4) == -np.inf and link_figures.half_kept(line, 0.2, 2.0) == np.inf
+
+
+def test_a_panel_of_the_link_figure_ends_where_nothing_changes():
+    rows = synthetic.channel()[lambda t: (t["metric"] == "amr") & (t["judge"] == "llava") & (t["split"] == "seen")]
+    coded = rows[(rows["link"] == "coded") & (rows["fading"] == "awgn") & (rows["bits"] != 144)]
+    assert set(link_figures.until_flat(coded)["es_n0_db"]) == {0, 1}
+    assert link_figures.until_flat(coded[coded["es_n0_db"] > 0]).equals(coded[coded["es_n0_db"] > 0])
+
+
+def test_a_channel_table_without_the_judge_is_a_named_error():
+    with pytest.raises(ResultsError, match="no rows of llava_independent, unseen"):
+        link_figures.amr_against_snr(synthetic.channel()[lambda rows: rows["judge"] == "llava"])
+
+
+def test_a_strip_marks_which_answers_match():
+    picture = synthetic.examples().scene
+    strip = link_figures.Strip(
+        "where is the cup", "left", picture, (5.0, 20.0), {"uoisc": [picture, picture]},
+        {"uoisc": [("right", False), ("left", True)]},
+    )  # fmt: skip
+    shown = texts(link_figures.picture_strip(strip))
+    assert "✗ right" in shown and "✓ left" in shown and "20 dB" in shown and "CC BY-SA 4.0" in shown

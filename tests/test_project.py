@@ -79,7 +79,9 @@ def test_the_pipeline_watches_every_notebook():
 def test_the_pipeline_trains_what_the_active_profile_evaluates():
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     trained = params["profiles"][params["active"][0]]["variants"]
-    assert sorted(["uoisc", *params["ablations"]]) == sorted(trained), "uoisc activate PROFILE mends it"
+    assert sorted(["uoisc", *params["ablations"], *params["dials"].split("+")]) == sorted(trained), (
+        "uoisc activate PROFILE mends it"
+    )
 
 
 def test_every_module_that_a_stage_depends_on_exists():

@@ -41,7 +41,7 @@ class Forbidden(FrozenLlava):
 
 def bench(llava: FrozenLlava | None = None, params=tiny.PARAMS, phase: int = 1) -> Bench:
     rng = np.random.default_rng([params.seed, phase])
-    return Bench(params, tiny.world(), tiny.clip(), llava or tiny.llava(), rng, params.codec.rates["low"].ranked_tokens)
+    return Bench(params, tiny.world(), tiny.clip(), llava or tiny.llava(), rng)
 
 
 def run(name: str, phases=(1, 2), made: Bench | None = None) -> tuple[Codec, Log]:

@@ -20,14 +20,14 @@ QUERY = "where is the hammer"
 @pytest.fixture(autouse=True)
 def study(monkeypatch):
     """The tiny study, whose every model is the tests' own at one fingerprint."""
-    made = replace(tiny.study(), params=replace(tiny.PARAMS, variants={"uoisc": ("low",), "adaptive": ("low", "high")}))
+    made = replace(tiny.study(), params=replace(tiny.PARAMS, variants={"uoisc": ("low", "high"), "dial": ("dial",)}))
 
     def shared(study, name: str, rate: str) -> SharedModel:
-        return model(name)
+        return replace(model(name), packing=0)
 
     monkeypatch.setattr(transfer, "open_study", lambda profile, judges: made)
     monkeypatch.setattr(transfer, "shared_model", shared)
-    monkeypatch.setattr(transfer, "_writer", lambda study, data: ("adaptive", "low"))
+    monkeypatch.setattr(transfer, "_writer", lambda study, data: model("dial"))
     return made
 
 
@@ -45,7 +45,7 @@ def photo(tmp_path):
 
 def encode(images, output, **options) -> None:
     transfer.encode(
-        images, options.get("query", QUERY), str(output), "small", "adaptive", options.get("bits"),
+        images, options.get("query", QUERY), str(output), "small", "dial", options.get("bits"),
         options.get("compact", False),
     )  # fmt: skip
 
@@ -63,7 +63,7 @@ def test_any_mode_comes_back_at_its_size(photo, tmp_path, mode, capsys):
 
 def test_the_compact_form_comes_back_at_the_codecs_size(photo, tmp_path):
     encode([photo()], tmp_path / "a.uoi", compact=True)
-    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", "adaptive", "low", None)
+    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", "dial", None, None)
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (96, 96)
     assert "compact form" in transfer.describe(str(tmp_path / "a.uoi"))[0]
@@ -98,7 +98,7 @@ def test_several_images_want_a_folder_and_names_of_their_own(photo, tmp_path):
     ("change", "error", "says"),
     [
         (dict(query=" "), QueryError, "the query is empty"),
-        (dict(bits=3.0), ConfigError, "3 bits are too few for adaptive: its cheapest rate costs"),
+        (dict(bits=3.0), ConfigError, "3 bits are too few: the cheapest packing costs"),
     ],
 )
 def test_what_cannot_be_sent_leaves_no_file(photo, tmp_path, change, error, says):
@@ -128,14 +128,27 @@ def test_files_that_are_not_what_they_should_be(photo, tmp_path):
         transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.abc"), "small", None, None, None)
 
 
-def test_a_rate_is_the_dearest_that_fits(study):
-    cheap, dear = (study.build("adaptive", rate).bits for rate in ("low", "high"))
-    assert transfer.rate_within(study, "adaptive", None) == "high"
-    assert transfer.rate_within(study, "adaptive", dear) == "high"
-    assert transfer.rate_within(study, "adaptive", dear - 1) == "low"
-    assert transfer.rate_within(study, "adaptive", cheap) == "low"
-    with pytest.raises(ConfigError, match="no variant 'other' is trained: choose of uoisc, adaptive"):
-        transfer.rate_within(study, "other", None)
+def test_a_rate_is_the_dearest_that_fits(study, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(transfer, "shared_model", lambda study, name, rate: chosen.append(rate) or model(name))
+    cheap, dear = (study.build("uoisc", rate).bits for rate in ("low", "high"))
+    for bits in (None, dear, dear - 1, cheap):
+        transfer.model_within(study, "uoisc", bits)
+    assert chosen == ["high", "high", "low", "low"]
+    with pytest.raises(ConfigError, match="3 bits are too few for uoisc: its cheapest rate costs 288"):
+        transfer.model_within(study, "uoisc", 3.0)
+    with pytest.raises(ConfigError, match="no variant 'other' is trained: choose of uoisc, dial"):
+        transfer.model_within(study, "other", None)
+
+
+def test_any_budget_of_a_rate_dial(photo, tmp_path, capsys):
+    sizes = []
+    for bits in (60.0, 100.0, 200.0):
+        encode([photo()], tmp_path / "a.uoi", bits=bits)
+        sizes.append((tmp_path / "a.uoi").stat().st_size)
+        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", None, None, None)
+        assert any("of its rate dial" in line for line in transfer.describe(str(tmp_path / "a.uoi")))
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 
 def test_tables_go_round_and_a_broken_file_is_named(tmp_path):

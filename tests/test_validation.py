@@ -27,7 +27,7 @@ def assembled(monkeypatch):
 
 
 def test_one_row_a_split_and_judge(assembled):
-    table = validation.validate("small", "adaptive", "low")
+    table = validation.validate("small", "uoisc", "low")
     assert list(zip(table["split"], table["judge"], strict=True)) == [
         (split, judge) for split in ("seen", "unseen") for judge in tiny.study().judges
     ]
@@ -35,12 +35,19 @@ def test_one_row_a_split_and_judge(assembled):
     assert ((table["low"] <= table["amr"]) & (table["amr"] <= table["high"])).all()
 
 
+def test_a_dial_is_asked_at_every_budget_and_under_every_ranking(assembled):
+    table = validation.validate("small", "dial", "dial")
+    rows = table.groupby(["bits", "ranking"]).size()
+    assert set(table["ranking"]) == {"own", "clip", "oracle", "random", "no_query"}
+    assert table["bits"].nunique() == len(tiny.PARAMS.codec.dial.budgets) and (rows == 4).all()
+
+
 def test_the_validation_category_is_held_out_of_training_and_the_test_category_is_not_asked_about(assembled):
     validation.validate("small", "uoisc", "low")
     (study,) = assembled
     params, world = study.params, study.world
     assert (params.data.held_out, params.data.validation) == ("food", "animal")
-    bench = Bench(params, world, study.clip, study.judges["llava"], np.random.default_rng(0), 1)
+    bench = Bench(params, world, study.clip, study.judges["llava"], np.random.default_rng(0))
     foods = set(np.flatnonzero(world.pool(only="food")))
     seen = [bench.world.sample(bench.rng, 50, world.pool(exclude=params.data.held_out)) for _ in range(3)]
     assert not any(foods & set(scenes.objects.ravel()) for scenes in seen)

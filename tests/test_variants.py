@@ -5,10 +5,10 @@ import tiny
 from torch import nn
 
 from uoisc.alignment import CrossAttention, Film, Identity
-from uoisc.baselines import ScratchEncoders
+from uoisc.baselines import ScratchEncoders, ScratchQuery
 from uoisc.clip import FrozenCLIP
 from uoisc.errors import ConfigError
-from uoisc.rate import FixedRate, RankedRate
+from uoisc.rate import FixedRate, Packing
 from uoisc.variants import VARIANTS, variant
 
 # vision, alignment, receiver, segments, rate, intent loss, weighted pixels: DESIGN's table once more, by hand
@@ -19,8 +19,12 @@ PARTS = {
     "no_alignment_no_llava": (FrozenCLIP, Identity, Identity, 2, FixedRate, False, False),
     "plain_vq": (FrozenCLIP, Film, Identity, 1, FixedRate, True, False),
     "query_aware": (ScratchEncoders, Film, Identity, 2, FixedRate, False, False),
-    "adaptive": (FrozenCLIP, Identity, Identity, 2, RankedRate, True, True),
+    "adaptive": (FrozenCLIP, Identity, Identity, 2, Packing, True, True),
     "uniform": (FrozenCLIP, Identity, Identity, 2, FixedRate, True, True),
+    "dial": (FrozenCLIP, Identity, Identity, 4, Packing, True, True),
+    "dial_uniform": (FrozenCLIP, Identity, Identity, 4, Packing, True, True),
+    "dial_scratch_text": (ScratchQuery, Identity, Identity, 4, Packing, True, True),
+    "dial_query_decoder": (FrozenCLIP, Identity, Film, 4, Packing, True, True),
     "uoisc_cross_attention": (FrozenCLIP, CrossAttention, Identity, 2, FixedRate, True, False),
     "uoisc_query_decoder": (FrozenCLIP, Film, Film, 2, FixedRate, True, False),
 }
@@ -37,22 +41,30 @@ def trained(codec: nn.Module) -> set[str]:
     return {name.split(".")[0] for name, parameter in codec.named_parameters() if parameter.requires_grad}
 
 
-@pytest.mark.parametrize("name", [name for name, parts in PARTS.items() if parts[1] is Identity])
+@pytest.mark.parametrize("name", ["no_alignment", "no_alignment_no_llava", "adaptive", "uniform", "dial_uniform"])
 def test_a_variant_without_alignment_has_no_weights_for_it(name):
     codec = tiny.codec(name)
     assert trained(codec) == {"projection", "quantizer", "decoder"}
     assert not [key for key in codec.own_state() if "alignment" in key or "text" in key]
 
 
-def test_only_the_rival_trains_its_encoders():
-    assert [name for name in VARIANTS if "vision" in trained(tiny.codec(name))] == ["query_aware"]
+def test_selection_trains_a_head_that_ranks_tokens():
+    assert trained(tiny.codec("dial")) == {"projection", "quantizer", "ranking", "decoder"}
+    ranked = [name for name in VARIANTS if "ranking" in trained(tiny.codec(name))]
+    assert ranked == [name for name in VARIANTS if variant(name).ranked] and "adaptive" not in ranked
+
+
+def test_only_rivals_train_encoders():
+    own = {name: codec.own_state() for name in VARIANTS if "vision" in trained(codec := tiny.codec(name))}
+    assert list(own) == ["query_aware", "dial_scratch_text"]
+    assert {key.split(".")[1] for key in own["dial_scratch_text"] if key.startswith("vision.")} == {"text"}
     shared = {id(p) for p in tiny.clip().parameters()} & {id(p) for p in tiny.codec("query_aware").parameters()}
     assert not shared  # nothing of what CLIP has learnt
 
 
 @pytest.mark.parametrize("rate", tiny.PARAMS.codec.rates)
 def test_equal_bits(rate):
-    bits = {name: tiny.codec(name, rate).bits for name in VARIANTS}
+    bits = {name: tiny.codec(name, rate).bits for name in VARIANTS if not variant(name).dial}
     ranked = bits.pop("adaptive")
     assert len(set(bits.values())) == 1
     point = tiny.PARAMS.codec.rates[rate]

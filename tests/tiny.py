@@ -11,7 +11,7 @@ import torch
 
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
 from uoisc.codec import Codec
-from uoisc.config import GRID, Clip, Data, Evaluation, Foundation, Llava, Params, Rate, Training, Weights
+from uoisc.config import DIAL, GRID, Clip, Data, Dial, Evaluation, Foundation, Llava, Params, Rate, Training, Weights
 from uoisc.config import Codec as CodecParams
 from uoisc.foundation import clip_fields
 from uoisc.foundation_llava import build_llava, build_processor
@@ -48,13 +48,16 @@ PARAMS = Params(
     codec=CodecParams(
         taps=(0, 2), width=16, text_width=16, decoder_channels=(16, 16, 8, 8),
         rates={"low": Rate(2, 4, 2, 4, 6, 1), "high": Rate(4, 8, 4, 8, 12, 1)},
+        dial=Dial(
+            segments=4, codes=4, tokens=(4, 6), background=(0, 1), budgets=(60, 200), queries=8, steps=3, relevance=0.1
+        ),
     ),
     training=Training(
         batch_size=4, phase1_steps=3, rounding_step=1, intent_step=1, phase2_steps=2, learning_rate=2e-3,
         phase2_learning_rate=2e-4, critic_learning_rate=2e-4, critic_channels=4, emphasis=8.0, log_every=1,
         weights=WEIGHTS,
     ),
-    variants={"uoisc": ("low",), "adaptive": ("low",)},
+    variants={"uoisc": ("low",), "adaptive": ("low",), "dial": (DIAL,)},
     evaluation=Evaluation(queries=20, batch_size=8, resamples=100),
 )  # fmt: skip
 
@@ -116,9 +119,10 @@ def llava(seed: int = 0) -> FrozenLlava:
 class TinyStudy(Study):
     """A study whose trained codecs are untrained ones: the same weights for the same variant and rate."""
 
-    def codec(self, name: str, rate: str, phase: int = 2) -> Codec:
+    def codec(self, name: str, rate: str, bits: int | float | None = None, phase: int = 2) -> Codec:
         """No checkpoint is read."""
-        return codec(name, rate)
+        made = untrained(name, rate)
+        return made if bits is None else made.at(bits)
 
 
 @cache
@@ -127,8 +131,13 @@ def study() -> TinyStudy:
     return TinyStudy("tiny", PARAMS, world(), clip(), {name: llava(seed) for seed, name in enumerate(JUDGES)})
 
 
-def codec(name: str, rate: str = "low") -> Codec:
-    """An untrained codec in evaluation mode; queries matter to it, as FiLM's weights are of the order of 1."""
+def codec(name: str, rate: str = "low", bits: int | float = 200) -> Codec:
+    """An untrained codec in evaluation mode, at that rate or, where it has a rate dial, at most so many bits."""
+    return untrained(name, DIAL).at(bits) if variant(name).dial else untrained(name, rate)
+
+
+def untrained(name: str, rate: str = "low") -> Codec:
+    """The codec itself; queries matter to it, as FiLM's weights are of the order of 1."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         made = variant(name).build(clip(), PARAMS, rate)

@@ -80,6 +80,8 @@ class CrossAttention(nn.Module):
 class Identity(nn.Module):
     """No text alignment (the paper's ablation): there is no text path, so none can run by mistake."""
 
-    def forward(self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B M N D"]:
+    def forward(
+        self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"] | None
+    ) -> Float[Tensor, "B M N D"]:
         """The features as they are."""
         return features

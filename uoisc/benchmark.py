@@ -1,26 +1,24 @@
-"""Prints how fast the study's parts are: scenes, training steps part by part, the quantiser against its peer.
+"""Prints how fast the study's parts are: scenes, training steps, the quantiser beside its peer, codecs beside others.
 
 Models are as large as the profile says and randomly initialised: their time does not depend on what they know, so
-no stage needs to have run. One thread. What is compared is timed in turn, a little of each at a time, so that
-whatever else the machine does meets all alike; medians are printed.
+no stage needs to have run. One thread, and its processor time. What is compared is timed in turn, a little of each at a
+time, so that whatever else the machine does meets all alike; medians are printed.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from statistics import median
-from time import perf_counter
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from uoisc.benchmark_codec import print_codecs
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
+from uoisc.clock import Clock
 from uoisc.codec import Codec
 from uoisc.config import GRID, Params, load_params
 from uoisc.critic import PatchCritic, gradient_penalty
@@ -36,37 +34,15 @@ from uoisc.training import Bench, Log, train_phase1, train_phase2, update
 from uoisc.variants import variant
 
 PROFILE, VARIANT, RATE = "small", "uoisc", "middle"
-STEPS, WARM_UP = 12, 2  # a phase; the first steps fill caches and are not counted
+STEPS = 12  # a phase
 PARTS = ("data", "codec", "perceptual", "LLaVA", "critic", "optimiser")
 VECTORS, WIDTH = 32 * 72, 48  # 32 images, two taps of 36 tokens each; the codec's D
 QUANTIZERS = ((3, 4), (4, 64))  # segments, codes
 ROUNDS = 60
 
 
-@dataclass
-class Clock:
-    """Seconds by name; several stretches of one name add up within a round."""
-
-    rounds: list[dict[str, float]] = field(default_factory=list)
-
-    def start_round(self) -> None:
-        """What is timed from here on belongs to a new round."""
-        self.rounds.append(defaultdict(float))
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Adds the time of the block to `name` in this round."""
-        start = perf_counter()
-        yield
-        self.rounds[-1][name] += perf_counter() - start
-
-    def median(self, name: str) -> float:
-        """The median over the rounds after the warm-up, seconds."""
-        return median(r.get(name, 0.0) for r in self.rounds[WARM_UP:])
-
-
 def main() -> None:
-    """Prints the three tables."""
+    """Prints the tables."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     params = load_params(PROFILE)
@@ -76,6 +52,7 @@ def main() -> None:
     print(f"scenes: {scenes_a_second(bench):,.0f} a second ({params.data.image_size} px, with one query each)\n")
     print_steps(bench)
     print_quantizers()
+    print_codecs(bench, RATE)
 
 
 def random_bench(params: Params) -> Bench:
@@ -89,8 +66,7 @@ def random_bench(params: Params) -> Bench:
     llava = FrozenLlava(build_llava(cfg.llava, cfg.tower, len(processor.tokenizer), size), processor)
     # The steps that are timed are those of the longer part of phase 1, after the warm-up.
     training = replace(params.training, phase1_steps=STEPS, phase2_steps=STEPS, rounding_step=0, intent_step=0)
-    emphasised = params.codec.rates[RATE].ranked_tokens
-    return Bench(replace(params, training=training), world, clip, llava, np.random.default_rng(0), emphasised)
+    return Bench(replace(params, training=training), world, clip, llava, np.random.default_rng(0))
 
 
 def scenes_a_second(bench: Bench, rounds: int = 20) -> float:
@@ -137,7 +113,7 @@ def time_parts(clock: Clock, bench: Bench, codec: Codec, optimiser, critic: Patc
     """One step cut open at the reconstruction: each loss runs back to it, then the codec from it."""
     weights = bench.params.training.weights
     with clock("data"):
-        x, queries = bench.batch()
+        x, queries, _ = bench.batch()
     with clock("codec"):
         out = codec(x, queries)
     x_hat = out.x_hat.detach().requires_grad_(True)

@@ -3,15 +3,17 @@
 | bytes | self-describing form (16)       | | bytes | compact form (4), for two ends that share the model |
 |-------|---------------------------------|-|-------|------------------------------------------------------|
 | 0-2   | "UOI"                           | | 0     | 0xC0 + version                                       |
-| 3     | version                         | | 1-3   | low 24 bits of CRC-32 over fingerprint and payload   |
-| 4-7   | fingerprint of the model        | |       |                                                      |
+| 3     | version                         | | 1-3   | low 24 bits of CRC-32 over fingerprint, packing and  |
+| 4-7   | fingerprint of the model        | |       | payload                                              |
 | 8-11  | width, height in pixels         | |       |                                                      |
-| 12-15 | CRC-32 of all other bytes       | |       |                                                      |
+| 12    | packing of a rate dial, or 0    | |       |                                                      |
+| 13-15 | low 24 bits of CRC-32 of all    | |       |                                                      |
+|       | other bytes                     | |       |                                                      |
 
 What follows is one range-coded payload: which tokens the query ranks first, where the codec chooses (the number of
 that choice among all of its size), then the sent indices: a tap after the other, in it a token after the other, in
 it a segment after the other. All integers are big-endian. The payload is cut to the fewest bytes that decode to the
-same message. Source: ours.
+same message. docs/bitstream.md says it all byte by byte. Source: ours.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +31,9 @@ import torch
 from uoisc.codec import Codec, Message
 from uoisc.entropy import Tables
 from uoisc.errors import UoiscError
-from uoisc.rate import RankedRate
+from uoisc.rate import Packing, RateDial
 
-MAGIC, VERSION, COMPACT_MARK = b"UOI", 1, 0xC0
+MAGIC, VERSION, COMPACT_MARK = b"UOI", 2, 0xC0
 HEADER_BYTES, COMPACT_BYTES = 16, 4
 MAX_SIDE = 16_384  # pixels a side of the restored image
 DIGIT = 1 << 12  # the choice of tokens is coded in digits of this base
@@ -44,34 +46,67 @@ class BitstreamError(UoiscError):
 
 @dataclass(frozen=True)
 class SharedModel:
-    """What both ends hold: the codec, its probability tables, and the fingerprint of both (4 bytes)."""
+    """What both ends hold: the trained codec, its probability tables, and the fingerprint of both (4 bytes).
 
-    codec: Codec
+    `packing` is 0 for a codec of fixed rate, or the number from 1 on of the packing that its rate dial is set to.
+    """
+
+    trained: Codec
     tables: Tables
     fingerprint: bytes
+    packing: int = 0
+
+    def within(self, bits: int | float) -> SharedModel:
+        """The model with its rate dial set to at most so many bits. Raises ConfigError as `RateDial.at`."""
+        dial = self.trained.rate
+        return self.at(dial.packings.index(dial.at(bits)) + 1)
+
+    def at(self, packing: int) -> SharedModel:
+        """The model with its rate dial, if it has one, set to the packing of that number.
+
+        Raises BitstreamError where it has none of that number.
+        """
+        packings = self.trained.rate.packings if isinstance(self.trained.rate, RateDial) else []
+        if not (1 if packings else 0) <= packing <= len(packings):
+            raise BitstreamError(f"packing {packing} is none of this model's {len(packings)}: the file was altered")
+        return replace(self, packing=packing)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec as it is set."""
+        return self.trained.packed(self.trained.rate.packings[self.packing - 1]) if self.packing else self.trained
 
     @property
     def chosen(self) -> int:
-        """How many tokens the query chooses; 0 at a fixed rate."""
-        return self.codec.rate.top if isinstance(self.codec.rate, RankedRate) else 0
+        """How many tokens the query chooses; 0 where it chooses none."""
+        rate = self.codec.rate
+        return rate.top if isinstance(rate, Packing) and rate.ranked else 0
+
+    @property
+    def unasked(self) -> np.ndarray:
+        """Which tokens (N,) come first where no query chooses."""
+        none = torch.zeros(1, self.tables.shape.tokens)
+        return (self.codec.rate.first(none) if isinstance(self.codec.rate, Packing) else none > 0)[0].numpy()
 
     def sent(self, ranked: np.ndarray) -> np.ndarray:
         """Which segments (M, N, G) are sent where these tokens (N,) rank first."""
-        mask = self.codec.rate.sent(torch.from_numpy(ranked[None].astype(np.float32)))
-        shape = self.tables.shape
-        return np.ones((shape.taps, shape.tokens, shape.segments), dtype=bool) if mask is None else mask[0].numpy()
+        shape, rate = self.tables.shape, self.codec.rate
+        if not isinstance(rate, Packing):
+            return np.ones((shape.taps, shape.tokens, shape.segments), dtype=bool)
+        return rate.sent(torch.from_numpy(ranked[None]))[0].numpy()
 
 
 @dataclass(frozen=True)
 class File:
-    """A parsed file: what its header says, and the payload. In the compact form size and fingerprint are None."""
+    """A parsed file: what its header says, and the payload. Fingerprint, size and packing: None in the compact form."""
 
     version: int
     compact: bool
     fingerprint: bytes | None
     size: tuple[int, int] | None
+    packing: int | None
     payload: bytes
-    checksum: int
+    checksum: bytes
 
 
 def fingerprint(*files: Path) -> bytes:
@@ -83,11 +118,17 @@ def fingerprint(*files: Path) -> bytes:
 
 
 def ranked_of(message: Message) -> np.ndarray:
-    """Which tokens (B, N) a message sends whole; none at a fixed rate."""
+    """Of which tokens (B, N) a message sends most, where it leaves anything out; of none at a fixed rate."""
     batch, _, tokens, _ = message.indices.shape
     if message.sent is None:
         return np.zeros((batch, tokens), dtype=bool)
-    return message.sent.all(dim=3).all(dim=1).numpy()
+    units = message.sent.sum(dim=(1, 3))
+    return (units == units.amax(dim=1, keepdim=True)).numpy()
+
+
+def sent_of(message: Message) -> np.ndarray:
+    """Which segments (B, M, N, G) a message sends; all at a fixed rate."""
+    return np.ones(message.indices.shape, dtype=bool) if message.sent is None else message.sent.numpy()
 
 
 def write(message: Message, model: SharedModel, size: tuple[int, int] | None) -> bytes:
@@ -95,12 +136,13 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None) ->
 
     Raises BitstreamError for a size that the header cannot hold.
     """
-    payload = encode_payload(message.indices[0].numpy(), ranked_of(message)[0], model)
+    payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], sent_of(message)[0], model)
     if size is None:
-        return _compact_header(payload, model.fingerprint) + payload
+        return bytes([COMPACT_MARK | VERSION]) + _crc24(*_shared(model), payload) + payload
     _check_size(size)
-    head = MAGIC + bytes([VERSION]) + model.fingerprint + size[0].to_bytes(2, "big") + size[1].to_bytes(2, "big")
-    return head + zlib.crc32(head + payload).to_bytes(4, "big") + payload
+    sides = b"".join(side.to_bytes(2, "big") for side in size)
+    head = MAGIC + bytes([VERSION]) + model.fingerprint + sides + bytes([model.packing])
+    return head + _crc24(head, payload) + payload
 
 
 def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | None]:
@@ -110,16 +152,18 @@ def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | No
     """
     file = parse(data)
     if file.compact:
-        if file.checksum != _crc24(file.payload, model.fingerprint):
+        if file.checksum != _crc24(*_shared(model), file.payload):
             raise BitstreamError("the checksum does not fit: the file was altered, or written with another model")
     elif file.fingerprint != model.fingerprint:
         raise BitstreamError(
             f"written with model {file.fingerprint.hex()}, this one is {model.fingerprint.hex()}: name the variant, "
             "rate and profile that wrote it"
         )
-    indices, ranked = decode_payload(file.payload, model)
-    sent = None if model.chosen == 0 else torch.from_numpy(model.sent(ranked)[None])
-    return Message(torch.from_numpy(indices[None]), sent), file.size
+    else:
+        model = model.at(file.packing)
+    indices, _, sent = decode_payload(file.payload, model)
+    some = torch.from_numpy(sent[None]) if isinstance(model.codec.rate, Packing) else None
+    return Message(torch.from_numpy(indices[None]), some), file.size
 
 
 def parse(data: bytes) -> File:
@@ -133,22 +177,22 @@ def parse(data: bytes) -> File:
         _check_version(data[0] & 0x0F)
         if len(data) < COMPACT_BYTES:
             raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
-        return File(data[0] & 0x0F, True, None, None, data[COMPACT_BYTES:], int.from_bytes(data[1:4], "big"))
+        return File(data[0] & 0x0F, True, None, None, None, data[COMPACT_BYTES:], data[1:COMPACT_BYTES])
     if data[:3] != MAGIC[: len(data)]:
         raise BitstreamError("no .uoi file: its first bytes are not 'UOI'")
     if len(data) < HEADER_BYTES:
         raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
     _check_version(data[3])
-    payload, checksum = data[HEADER_BYTES:], int.from_bytes(data[12:16], "big")
-    if zlib.crc32(data[:12] + payload) != checksum:
+    payload, checksum = data[HEADER_BYTES:], data[13:HEADER_BYTES]
+    if _crc24(data[:13], payload) != checksum:
         raise BitstreamError("the checksum does not fit: the file was altered or truncated, fetch it again")
     size = (int.from_bytes(data[8:10], "big"), int.from_bytes(data[10:12], "big"))
     _check_size(size)
-    return File(data[3], False, data[4:8], size, payload, checksum)
+    return File(data[3], False, data[4:8], size, data[12], payload, checksum)
 
 
-def encode_payload(indices: np.ndarray, ranked: np.ndarray, model: SharedModel) -> bytes:
-    """The choice of tokens (N,) and the indices (M, N, G) in as few bytes as decode to the same."""
+def encode_payload(indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, model: SharedModel) -> bytes:
+    """The choice of tokens (N,), and of the indices (M, N, G) what it sends, in as few bytes as decode to the same."""
     import constriction
 
     encoder = constriction.stream.queue.RangeEncoder()
@@ -156,23 +200,12 @@ def encode_payload(indices: np.ndarray, ranked: np.ndarray, model: SharedModel) 
     if model.chosen:
         for digit, base in _digits(_choice_number(ranked), math.comb(shape.tokens, model.chosen)):
             encoder.encode(digit, constriction.stream.model.Uniform(base))
-    sent = model.sent(ranked)
     model.tables.encode(encoder, indices, sent, ranked)
-    whole = encoder.get_compressed().astype(">u4").tobytes()
-    wanted = np.where(sent, indices, 0)
-
-    def same(payload: bytes) -> bool:
-        try:
-            found, chosen = _decode(payload, model)
-        except BitstreamError:
-            return False
-        return np.array_equal(found, wanted) and np.array_equal(chosen, ranked)
-
-    return _shortest(whole, same)
+    return _shortest(encoder)
 
 
-def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray]:
-    """The indices (M, N, G), 0 where nothing was sent, and which tokens (N,) were chosen.
+def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The indices (M, N, G), 0 where nothing was sent, which tokens (N,) were chosen, and which segments were sent.
 
     Raises BitstreamError where no writer of this format can have made the payload for this model.
     """
@@ -180,13 +213,13 @@ def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.n
     most = shape.taps * shape.tokens * shape.segments * SYMBOL_BYTES + shape.tokens
     if len(payload) > most:
         raise BitstreamError(f"a payload of {len(payload)} bytes, at most {most} with this model: no message of it")
-    indices, ranked = _decode(payload, model)
-    if encode_payload(indices, ranked, model) != payload:
+    indices, ranked, sent = _decode(payload, model)
+    if encode_payload(indices, ranked, sent, model) != payload:
         raise BitstreamError("the payload is not one that this model writes: the file was altered, fetch it again")
-    return indices, ranked
+    return indices, ranked, sent
 
 
-def _decode(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray]:
+def _decode(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import constriction
 
     padded = payload + bytes(-len(payload) % 4) + bytes(8)
@@ -199,25 +232,29 @@ def _decode(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray]
                 number = number * DIGIT + int(decoder.decode(constriction.stream.model.Uniform(base)))
             if number >= total:
                 raise BitstreamError("the payload names no choice of tokens: the file was altered, fetch it again")
-        ranked = _choice(number, shape.tokens, model.chosen)
-        return model.tables.decode(decoder, model.sent(ranked), ranked), ranked
+        ranked = _choice(number, shape.tokens, model.chosen) if model.chosen else model.unasked
+        sent = model.sent(ranked)
+        return model.tables.decode(decoder, sent, ranked), ranked, sent
     except AssertionError as error:  # constriction's word for bytes that no encoder can have made
         raise BitstreamError("the payload cannot be decoded: the file was altered, fetch it again") from error
 
 
-def _shortest(whole: bytes, same: Callable[[bytes], bool]) -> bytes:
-    """The shortest prefix of a range coder's output, its last byte raised by one where that helps, that decodes alike.
+def _shortest(encoder) -> bytes:
+    """The fewest bytes that decode to what a range coder holds, and of these the smallest number.
 
-    Missing bytes read as zeros, so a cut falls below the coder's interval; one step up may lie in it.
+    Missing bytes read as zeros, and bytes decode alike just where their number, with these zeros, lies in the coder's
+    interval [first, first + width). So nothing needs to be decoded to find them.
     """
-    best = whole
-    for length in range(len(whole) - 1, -1, -1):
-        cut = int.from_bytes(whole[:length], "big")
-        candidates = [n.to_bytes(length, "big") for n in (cut, cut + 1) if n < 1 << 8 * length]
-        fitting = [candidate for candidate in candidates if same(candidate)]
-        if not fitting:
+    words, (lower, width) = encoder.pos()  # the words before the interval; its last 64 bits, and how wide it is
+    best, bits = encoder.get_compressed().astype(">u4").tobytes(), 32 * words + 64
+    number = int.from_bytes(best, "big") << bits - 8 * len(best)  # lies in the interval
+    first = number - (number - lower) % (1 << 64)
+    for length in range(len(best) - 1, -1, -1):
+        zeros = bits - 8 * length
+        number = -(-first >> zeros)  # rounded up
+        if number << zeros >= first + width:
             break
-        best = fitting[0]
+        best = number.to_bytes(length, "big")
     return best
 
 
@@ -255,12 +292,13 @@ def _choice(number: int, tokens: int, size: int) -> np.ndarray:
     return ranked
 
 
-def _compact_header(payload: bytes, model: bytes) -> bytes:
-    return bytes([COMPACT_MARK | VERSION]) + _crc24(payload, model).to_bytes(3, "big")
+def _shared(model: SharedModel) -> tuple[bytes, bytes]:
+    """What the compact form does not say, and its checksum covers."""
+    return model.fingerprint, bytes([model.packing])
 
 
-def _crc24(payload: bytes, model: bytes) -> int:
-    return zlib.crc32(model + payload) & 0xFFFFFF
+def _crc24(*parts: bytes) -> bytes:
+    return (zlib.crc32(b"".join(parts)) & 0xFFFFFF).to_bytes(3, "big")
 
 
 def _check_version(version: int) -> None:

@@ -26,9 +26,12 @@ from time import process_time
 
 import torch
 
-from uoisc.channel import BLER_TABLE, COLUMNS, BlockCode, fading_coefficients, noise_variance
+from uoisc.block_errors import BLER_TABLE, COLUMNS, BlockCode
+from uoisc.channel import fading_coefficients, noise_variance
 
-CODES = tuple(BlockCode(k, m, rate) for rate in ("1/2",) for k in (144, 432, 864) for m in (2, 4))
+# Payloads of the study: half and whole messages at its rates, and large blocks that carry files.
+SIZES = {2: (80, 144, 288, 432, 864), 4: (144, 432, 864)}  # k, by bits a symbol
+CODES = tuple(BlockCode(k, m, "1/2") for m, sizes in SIZES.items() for k in sizes)
 RAYLEIGH = {
     BlockCode(144, 2, "1/2"): (5.0, 10.0, 15.0),
     BlockCode(432, 2, "1/2"): (10.0,),
@@ -47,8 +50,7 @@ class BlockSimulator:
         from sionna.phy.mapping import Demapper, Mapper
 
         self.k, m = code.k, code.bits_per_symbol
-        n = m * math.ceil(code.k / Fraction(code.code_rate) / m)
-        self.encoder = LDPC5GEncoder(code.k, n, num_bits_per_symbol=m, device="cpu")
+        self.encoder = LDPC5GEncoder(code.k, m * code.symbols, num_bits_per_symbol=m, device="cpu")
         self.decoder = LDPC5GDecoder(self.encoder, num_iter=ITERATIONS, device="cpu")
         self.mapper = Mapper("qam", m, device="cpu")
         self.demapper = Demapper("app", "qam", m, device="cpu")

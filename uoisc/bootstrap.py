@@ -144,7 +144,8 @@ def nearest_bits(bits: float, candidates: Iterable[float]) -> float | None:
 def default_pairs(answers: pd.DataFrame) -> list[tuple[str, str]]:
     """Every variant against the blank image and against each of the studied references that was evaluated."""
     variants = sorted(answers["variant"].unique())
-    studied = ("no_alignment", "query_aware", "uoisc", "no_llava", "uniform", "adaptive")
+    studied = ("no_alignment", "query_aware", "uoisc", "no_llava", "uniform", "adaptive", "dial", "dial_uniform",
+               "dial_scratch_text", "dial_oracle")  # fmt: skip
     references = [r for r in studied if r in variants]
     return [(v, r) for v in variants for r in (BLANK, *references) if v != r]
 

@@ -14,31 +14,26 @@ symbol at code rate R.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Int
 from torch import Tensor
 
+from uoisc.block_errors import BlerTable, BlockCode
 from uoisc.codec import Message
 from uoisc.errors import UoiscError
 
-BLER_TABLE = Path(__file__).resolve().parent.parent / "data" / "bler.csv"
-COLUMNS = ("k", "bits_per_symbol", "code_rate", "fading", "es_n0_db", "blocks", "errors", "bler")
 FADINGS = ("awgn", "rayleigh")
 ORDER, PSK_BITS = 8, 3
 
 
 class ChannelError(UoiscError):
-    """A channel's parameter is impossible, or the block error table lacks what was asked."""
+    """A channel's parameter is impossible."""
 
 
 def noise_variance(es_n0_db: float) -> float:
@@ -173,93 +168,6 @@ def psk_error_rayleigh(es_n0_db: float) -> float:
     return (ORDER - 1) / ORDER - a / math.pi * (math.pi / 2 + math.atan(a / math.tan(math.pi / ORDER)))
 
 
-class BlockCode(NamedTuple):
-    """A 5G LDPC block of k payload bits on QAM with `bits_per_symbol`; the code rate is a fraction such as "1/2"."""
-
-    k: int
-    bits_per_symbol: int
-    code_rate: str
-
-
-class BlerTable:
-    """Measured block error rates of 5G LDPC codes on AWGN (ours; generator and conditions: `bler.py`).
-
-    Between two measured points log BLER is linear in dB; plain BLER where the upper point saw no error. Every curve
-    starts where nearly all blocks fail and ends at a point without an error: below it the rate is 1, above it 0.
-
-    Args:
-        path: a CSV with the columns `COLUMNS`; its Rayleigh rows only validate `rayleigh_bler`.
-
-    Raises:
-        ChannelError: the file or a column is missing, or a number cannot be read.
-    """
-
-    def __init__(self, path: Path = BLER_TABLE):
-        restore = "restore it with `git checkout -- data/bler.csv`"
-        if not path.is_file():
-            raise ChannelError(f"{path}: not found; {restore}")
-        curves = defaultdict(list)
-        with path.open(newline="", encoding="utf-8") as file:
-            try:
-                for row in csv.DictReader(file):
-                    code = BlockCode(int(row["k"]), int(row["bits_per_symbol"]), row["code_rate"])
-                    if row["fading"] == "awgn":
-                        curves[code].append((float(row["es_n0_db"]), int(row["errors"]) / int(row["blocks"])))
-            except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-                raise ChannelError(f"{path}: unreadable ({error!r}); {restore}") from None
-        self.curves = {code: np.array(sorted(points)).T for code, points in sorted(curves.items())}  # (2, points)
-        for code, (_, rate) in self.curves.items():
-            if rate[0] < 0.98 or rate[-1] > 0:
-                raise ChannelError(f"{path}: the curve of {tuple(code)} lacks its start or its end; {restore}")
-
-    def block_size(self, bits: int, bits_per_symbol: int, code_rate: str) -> int:
-        """The smallest measured k that holds a payload of `bits`; the rest of the block is filler, and is sent.
-
-        Raises:
-            ChannelError: no block is that large, or nothing was measured for this modulation and rate.
-        """
-        sizes = [k for k, *scheme in self.curves if scheme == [bits_per_symbol, code_rate] and k >= bits]
-        if bits < 1 or not sizes:
-            raise self._unmeasured(f"a payload of {bits} bits", bits_per_symbol, code_rate)
-        return min(sizes)
-
-    def bler(self, code: BlockCode, es_n0_db: float | np.ndarray) -> np.ndarray:
-        """Block error rate in [0, 1] on AWGN at each Es/N0 in dB. Raises ChannelError where `code` was not measured."""
-        snr, rate = self._curve(code)
-        plain = np.interp(es_n0_db, snr, rate, left=1.0, right=0.0)
-        logarithmic = np.exp(np.interp(es_n0_db, snr, np.log(rate.clip(min=1e-12)), left=0.0))
-        return np.where(np.asarray(es_n0_db) <= snr[rate > 0].max(), logarithmic, plain)
-
-    def rayleigh_bler(self, code: BlockCode, es_n0_db: float) -> float:
-        """Mean block error rate on block Rayleigh fading at the mean Es/N0 in dB.
-
-        The AWGN rate averaged over the exponential distribution of |h|^2; held against a direct simulation in the
-        table's Rayleigh rows (tests). Raises ChannelError where `code` was not measured.
-        """
-        snr, _ = self._curve(code)
-        edges = np.linspace(snr[0], snr[-1], 2001)
-        below = 1 - np.exp(-(10 ** ((edges - es_n0_db) / 10)))  # P(the image's own SNR < edge)
-        middle = self.bler(code, (edges[1:] + edges[:-1]) / 2)
-        return float(below[0] + (middle * np.diff(below)).sum())
-
-    def _curve(self, code: BlockCode) -> np.ndarray:
-        """Es/N0 in dB and block error rate of a code's measured points, (2, points)."""
-        if code not in self.curves:
-            raise self._unmeasured(f"k = {code.k}", code.bits_per_symbol, code.code_rate)
-        return self.curves[code]
-
-    def _unmeasured(self, what: str, bits_per_symbol: int, code_rate: str) -> ChannelError:
-        schemes = defaultdict(list)
-        for k, m, rate in self.curves:
-            schemes[m, rate].append(str(k))
-        measured = "; ".join(f"k = {', '.join(ks)} at {m} bits, rate {rate}" for (m, rate), ks in schemes.items())
-        return ChannelError(
-            f"no block error rate for {what} at {bits_per_symbol} bits a symbol, rate {code_rate}; "
-            f"measured: {measured}; choose one, split the payload, or measure more: "
-            "`python -m uoisc.bler K BITS_PER_SYMBOL CODE_RATE`"
-        )
-
-
 def split_segments(segments: int, blocks: int) -> Int[Tensor, "G"]:
     """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most.
 
@@ -314,7 +222,7 @@ class CodedLink:
         """Which of an image's P blocks arrive, for a payload of `block_bits[p]` bits in block p.
 
         Raises:
-            ChannelError: a payload fits no measured block, the fading is unknown or the SNR not finite.
+            ChannelError: the fading is unknown or the SNR not finite. BlerError: a payload fits no measured block.
         """
         noise = noise_variance(self.es_n0_db)
         gain = fading_coefficients(self.fading, images, generator).abs().square().double().cpu().numpy()

@@ -13,13 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uoisc.codec import Codec
-from uoisc.config import Params
+from uoisc.config import DIAL, Params
 from uoisc.errors import CheckpointError
 
 
-def fingerprint(params: Params) -> str:
-    """Eight hex digits of what shapes a codec: its own parameters and the image size."""
-    text = json.dumps([asdict(params.codec), params.data.image_size], sort_keys=True)
+def fingerprint(params: Params, rate: str) -> str:
+    """Eight hex digits of what shapes a codec of that rate: its own parameters and the image size."""
+    shaping = asdict(params.codec)
+    shaping.pop("rates" if rate == DIAL else "dial")
+    text = json.dumps([shaping, params.data.image_size], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -36,7 +38,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 def save_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params) -> None:
     """The codec's own weights; a frozen CLIP's are not repeated."""
-    label = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params)}
+    label = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params, rate)}
     # One entry: safetensors writes several in an order that changes from run to run, and so would the file's bytes.
     save_tensors(codec.own_state(), path, {"codec": json.dumps(label, sort_keys=True)})
 
@@ -54,7 +56,7 @@ def load_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{_short(path)}: truncated or no safetensors file ({error}); train it again") from error
-    expected = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params)}
+    expected = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params, rate)}
     for key, value in expected.items():
         if metadata.get(key) != value:
             what = (

@@ -36,7 +36,7 @@ class Claim:
     id, statement: short name, and what is claimed, in our words.
     variant, reference: AMR(variant) is held against AMR(reference); reference `blank` is a blank image.
     split: seen, unseen, or `unseen-seen` (the difference on unseen objects less that on seen ones).
-    rate: which of the variant's rate points (tightest, middle, loosest).
+    rate: which of the variant's rate points that the reference has too (tightest, middle, loosest).
     reading: absolute (a difference of AMR) or relative (a ratio less one).
     paper: the paper's figure in the same unit (0.048 for 4.8 %), None where it gives none.
     untestable: why the claim cannot be tested here; then all but id and statement may be left out.
@@ -98,9 +98,12 @@ def gather(claim: Claim, differences: pd.DataFrame) -> dict[str, Evidence]:
     ours = headline(differences[differences["variant"] == claim.variant])
     if claim.untestable or ours.empty:
         return {}
+    ours = ours[ours["reference"] == claim.reference]  # rates at which the reference has a near one
     rates = sorted(ours["bits"].unique())
-    bits = rates[{"tightest": 0, "middle": (len(rates) - 1) // 2, "loosest": -1}[claim.rate]]
-    rows = ours[(ours["bits"] == bits) & (ours["reference"] == claim.reference) & (ours["split"] == claim.split)]
+    if not rates:
+        return {}
+    bits = rates[{"tightest": 0, "middle": len(rates) // 2, "loosest": -1}[claim.rate]]
+    rows = ours[(ours["bits"] == bits) & (ours["split"] == claim.split)]
     prefix = "difference" if claim.reading == "absolute" else "relative"
     return {
         row["judge"]: Evidence(float(row[prefix]), float(row[f"{prefix}_low"]), float(row[f"{prefix}_high"]),

@@ -47,20 +47,24 @@ def nbsrc() -> None:
 
 @app.command()
 def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")]) -> None:
-    """Make `dvc repro` run another profile: rewrites the lines `active` and `ablations` of ./params.yaml."""
+    """Make `dvc repro` run another profile: rewrites the lines `active`, `ablations`, `dials` of params.yaml."""
     import re
 
-    from uoisc.config import load_params
+    from uoisc.config import DIAL, load_params
 
     path = Path("params.yaml")
-    trained = [variant for variant in load_params(profile, path).variants if variant != "uoisc"]
+    rates = load_params(profile, path).variants
+    dials = [variant for variant in rates if DIAL in rates[variant]]
+    ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
     text = path.read_text(encoding="utf-8")
-    for key, values in (("active", [profile]), ("ablations", trained)):
-        text, found = re.subn(rf"(?m)^{key}: *\[[^\]]*\]", f"{key}: [{', '.join(values)}]", text)
+    for key, value in (
+        ("active", f"[{profile}]"), ("ablations", f"[{', '.join(ablations)}]"), ("dials", "+".join(dials)),
+    ):  # fmt: skip
+        text, found = re.subn(rf"(?m)^{key}: *(\[[^\]]*\]|[\w+]*)", f"{key}: {value}", text)
         if found != 1:
-            raise ConfigError(f"{path}: wants one line `{key}: [...]`, has {found}")
+            raise ConfigError(f"{path}: wants one line `{key}: ...`, has {found}")
     path.write_text(text, encoding="utf-8")
-    typer.echo(f"active: {profile}, with {len(trained)} ablations")
+    typer.echo(f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials")
 
 
 @app.command()
@@ -75,19 +79,20 @@ def paper() -> None:
 def ask(
     image: Annotated[Path, typer.Argument(help="An image file; it is resized to the codec's square.")],
     query: Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")],
-    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "adaptive",
-    rate: Annotated[str, typer.Option(help="One of the variant's rates in params.yaml.")] = "middle",
+    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "dial",
+    bits: Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")] = None,
     profile: Profile = "small",
     output: Annotated[Path | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
 ) -> None:
     """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
     from uoisc.images import image_bytes, read_image, write_file
     from uoisc.models import JUDGES, open_study
+    from uoisc.transfer import model_within
 
     study = open_study(profile, JUDGES[:1])
     picture = read_image(image, study.params.data.image_size)
     x = picture.x
-    codec = study.codec(variant, rate)
+    codec = model_within(study, variant, bits).codec
     x_hat = codec.decode(codec.encode(x, [query]), [query])
     judge = study.judges[JUDGES[0]]
     typer.echo(f"bits: {codec.bits:g}")
@@ -103,7 +108,7 @@ def encode(
     query: Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")],
     output: Annotated[str, typer.Option("-o", help="A .uoi file, - for standard output, or a folder.")],
     bits: Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")] = None,
-    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "adaptive",
+    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "dial",
     profile: Profile = "small",
     compact: Annotated[bool, typer.Option(help="4 bytes of header, for a receiver that knows the model.")] = False,
 ) -> None:
@@ -119,13 +124,13 @@ def decode(
     output: Annotated[str, typer.Option("-o", help="The image file to write; - writes a PNG to standard output.")],
     profile: Profile = "small",
     variant: Annotated[str | None, typer.Option(help="Where the file does not say (compact form).")] = None,
-    rate: Annotated[str | None, typer.Option(help="Where the file does not say (compact form).")] = None,
+    bits: Annotated[float | None, typer.Option(help="As it was encoded, in the compact form.")] = None,
     query: Annotated[str | None, typer.Option(help="For variants whose receiver reads it.")] = None,
 ) -> None:
     """Draw the image that a .uoi file describes, at the size of the image that it was made of."""
     from uoisc.transfer import decode as decode_file
 
-    decode_file(file, output, profile, variant, rate, query)
+    decode_file(file, output, profile, variant, bits, query)
 
 
 @app.command()
@@ -145,7 +150,7 @@ def validate(
 
 @app.command()
 def bench() -> None:
-    """Print scenes per second, step times by part, and the quantiser against vector-quantize-pytorch."""
+    """Print how fast scenes, training steps, the quantiser and both ends of the codec are, and others beside them."""
     from uoisc import benchmark
 
     benchmark.main()

@@ -84,6 +84,8 @@ class FrozenCLIP(nn.Module):
         taps: M_S block numbers (0-based, ascending) whose outputs are tapped.
     """
 
+    frozen = ("",)  # which of its weights no codec's checkpoint repeats: all
+
     def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...]):
         super().__init__()
         self.model = model.eval().requires_grad_(False)

@@ -13,6 +13,7 @@ Each box is a part that is put in (`variants.py`): an ablation is another part, 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,9 +21,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from uoisc.clip import FrozenCLIP
+from uoisc.alignment import Identity
+from uoisc.errors import ConfigError
 from uoisc.processes import precision
-from uoisc.quantization import Quantized
+from uoisc.rate import Allocation, Packing, RateDial
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,13 @@ class Message:
 
 
 class Output(NamedTuple):
-    """A training pass: reconstruction, message, VQ loss, and each token's relevance to the query."""
+    """A training pass: reconstruction, message, VQ loss, each token's relevance, and which tokens come first."""
 
     x_hat: Float[Tensor, "B 3 H W"]
     message: Message
     vq_loss: Float[Tensor, ""]
     relevance: Float[Tensor, "B N"]
+    first: Bool[Tensor, "B N"]
 
 
 class Codec(nn.Module):
@@ -50,15 +53,31 @@ class Codec(nn.Module):
         projection: taps (B, M, N, d) -> features (B, M, N, D).
         alignment: features, text -> features; `Film` in the paper, `Identity` without text alignment.
         quantizer: features -> codes and indices.
-        rate: which segments are sent; `bits` says what that costs an image.
+        ranking: token embeddings, text -> relevance of each token to the query.
+        rate: which segments are sent; `bits` says what that costs an image. A `RateDial` is set by `at`.
         receiver: codes, text -> codes; `Identity`, as the paper's receiver does not use the query.
         decoder: codes -> image.
     """
 
-    def __init__(self, vision, projection, alignment, quantizer, rate, receiver, decoder):
+    def __init__(self, vision, projection, alignment, quantizer, ranking, rate, receiver, decoder):
         super().__init__()
-        self.vision, self.projection, self.alignment = vision, projection, alignment
-        self.quantizer, self.rate, self.receiver, self.decoder = quantizer, rate, receiver, decoder
+        self.vision, self.projection, self.alignment, self.quantizer = vision, projection, alignment, quantizer
+        self.ranking, self.rate, self.receiver, self.decoder = ranking, rate, receiver, decoder
+
+    def at(self, bits: int | float, background: int = 0) -> Codec:
+        """The same codec, weights shared, with its rate dial set to at most so many bits (`RateDial.at`).
+
+        Raises ConfigError where the codec has a fixed rate, or the budget is too small.
+        """
+        if not isinstance(self.rate, RateDial):
+            raise ConfigError(f"this codec has no rate dial: it always sends {self.bits:g} bits")
+        return self.packed(self.rate.at(bits, background))
+
+    def packed(self, packing: Packing) -> Codec:
+        """The same codec, weights shared, that sends by this packing."""
+        other = copy.copy(self)
+        other._modules = self._modules | {"rate": packing}
+        return other
 
     def forward(
         self,
@@ -76,33 +95,38 @@ class Codec(nn.Module):
         """
         with precision():
             text = self.vision.text(queries)  # (B, e)
-            quantized, sent, relevance = self._transmit(x, text, relevance, rounded)
+            features, allocation, relevance = self._align(x, text, relevance)
+            quantized = self.quantizer(features, allocation.sent, rounded)
             x_hat = self.decoder(self.receiver(quantized.codes, text))
-        return Output(x_hat, Message(quantized.indices, sent), quantized.loss, relevance)
+        message = Message(quantized.indices, allocation.sent)
+        return Output(x_hat, message, quantized.loss, relevance, allocation.first)
 
-    def _transmit(
-        self, x: Tensor, text: Tensor, relevance: Tensor | None, rounded: bool = True
-    ) -> tuple[Quantized, Tensor | None, Tensor]:
-        """Everything before the channel: codes with indices, which of them are sent, and the tokens' relevance."""
+    def _align(self, x: Tensor, text: Tensor, relevance: Tensor | None) -> tuple[Tensor, Allocation, Tensor]:
+        """Aligned features, which of their segments are sent, and the tokens' relevance."""
         seen = self.vision.see(x)
         features = self.alignment(self.projection(seen.taps), text)  # (B, M, N, D)
-        relevance = self.vision.relevance(seen.tokens, text) if relevance is None else relevance  # (B, N)
-        sent = self.rate.sent(relevance)  # (B, M, N, G) or None
-        return self.quantizer(features, sent, rounded), sent, relevance
+        relevance = self.ranking(seen.tokens, text) if relevance is None else relevance  # (B, N)
+        return features, self.rate.allocate(relevance), relevance
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance=None) -> Message:
         """The transmitter: what is sent for these images and queries."""
         with precision():
-            quantized, sent, _ = self._transmit(x, self.vision.text(queries), relevance)
-        return Message(quantized.indices, sent)
+            features, allocation, _ = self._align(x, self.vision.text(queries), relevance)
+            return Message(self.quantizer.nearest(features), allocation.sent)
 
     @torch.no_grad()
     def decode(self, message: Message, queries: list[str]) -> Float[Tensor, "B 3 H W"]:
-        """The receiver: images in [0, 1] from what arrived (the user knows the query)."""
+        """The receiver: images in [0, 1] from what arrived (the user knows the query; few receivers read it)."""
         codes = self.quantizer.lookup(message.indices, message.sent)  # (B, M, N, D)
         with precision():
-            return self.decoder(self.receiver(codes, self.vision.text(queries)))
+            text = self.vision.text(queries) if self.receiver_reads else None
+            return self.decoder(self.receiver(codes, text))
+
+    @property
+    def receiver_reads(self) -> bool:
+        """Whether the receiver reads the query."""
+        return not isinstance(self.receiver, Identity)
 
     @property
     def bits(self) -> float:
@@ -122,4 +146,4 @@ class Codec(nn.Module):
             )
 
     def _is_frozen(self, key: str) -> bool:
-        return isinstance(self.vision, FrozenCLIP) and key.startswith("vision.")
+        return any(key.startswith(f"vision.{part}") for part in self.vision.frozen)

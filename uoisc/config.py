@@ -6,6 +6,7 @@ An unknown, missing or impossible value is one line that names the key and its r
 from __future__ import annotations
 
 import copy
+import math
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ ATTENTION_HEADS = 4  # of cross-attention and of the rival's text encoder
 NORM_GROUPS = 8  # groups of the decoder's norms
 MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
 MAX_CODES = 65_536  # a codebook
+DIAL = "dial"  # the rate of every variant that has a rate dial
 
 
 def number(low: int | float, high: int | float):
@@ -85,12 +87,27 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Dial:
+    """What a rate dial is made of. A unit is one segment of one tap."""
+
+    segments: int = number(1, 256)
+    codes: int = number(2, MAX_CODES)
+    tokens: tuple[int, ...] = number(1, 65_536)  # how many tokens may come first
+    background: tuple[int, ...] = number(0, 4096)  # how many units the others may send
+    budgets: tuple[int, ...] = number(1, 1_000_000)  # bits at which it is evaluated; trained from least to most
+    queries: int = number(5, 1_000_000)  # training scenes that each packing is measured on
+    steps: int = number(1, 10_000_000)  # of phase 1, in the place of training.phase1_steps
+    relevance: float = number(0, 1000)  # weight of the loss of the head that ranks the tokens
+
+
+@dataclass(frozen=True)
 class Codec:
     taps: tuple[int, ...] = number(0, 128)
     width: int = number(8, 8192)
     text_width: int = number(8, 8192)
     decoder_channels: tuple[int, ...] = number(8, 4096)
     rates: dict[str, Rate] = field()
+    dial: Dial = field()
 
 
 @dataclass(frozen=True)
@@ -217,11 +234,12 @@ def _rules(p: Params) -> Iterator[tuple[bool, str]]:
             rate.ranked_background <= rate.ranked_segments,
             f"{at}.ranked_background = {rate.ranked_background}: must be 0 to ranked_segments = {rate.ranked_segments}",
         )
+    yield from _dial_rules(codec, grid**2)
     for variant, rates in p.variants.items():
         for name in rates:
             yield (
-                name in codec.rates,
-                f"variants.{variant}: no rate {name!r}, choose of {', '.join(codec.rates)}",
+                name in (*codec.rates, DIAL),
+                f"variants.{variant}: no rate {name!r}, choose of {', '.join((*codec.rates, DIAL))}",
             )
     for name in p.variants.get("plain_vq", ()):
         codes = codec.rates[name].codes ** codec.rates[name].segments
@@ -232,6 +250,27 @@ def _rules(p: Params) -> Iterator[tuple[bool, str]]:
     for key in ("rounding_step", "intent_step"):
         step, steps = getattr(p.training, key), p.training.phase1_steps
         yield step <= steps, f"training.{key} = {step}: must be 0 to training.phase1_steps = {steps}"
+        steps = codec.dial.steps
+        yield step <= steps, f"codec.dial.steps = {steps}: must be training.{key} = {step} or more"
+
+
+def _dial_rules(codec: Codec, tokens: int) -> Iterator[tuple[bool, str]]:
+    dial, units = codec.dial, len(codec.taps) * codec.dial.segments
+    yield (
+        codec.width % dial.segments == 0,
+        f"codec.dial.segments = {dial.segments}: must divide codec.width = {codec.width}",
+    )
+    for key, values, most in (
+        ("tokens", dial.tokens, tokens - 1),
+        ("background", dial.background, units - 1),
+    ):
+        yield max(values) <= most, f"codec.dial.{key} = {max(values)}: must be at most {most}"
+    for key in ("tokens", "background", "budgets"):
+        values = list(getattr(dial, key))
+        yield sorted(set(values)) == values, f"codec.dial.{key} = {values}: must ascend"
+    # what the cheapest packing costs: one unit of each of the fewest first tokens, and which these are
+    least = min(dial.tokens) * math.log2(dial.codes) + math.ceil(math.log2(math.comb(tokens, min(dial.tokens))))
+    yield min(dial.budgets) >= least, f"codec.dial.budgets = {list(dial.budgets)}: must be {least:g} bits or more"
 
 
 @dataclass(frozen=True)
@@ -245,8 +284,9 @@ class Paths:
     results: Path
 
     def codec(self, phase: int, variant: str, rate: str) -> Path:
-        """A trained codec's checkpoint."""
-        return self.codecs / f"phase{phase}" / variant / f"{rate}.safetensors"
+        """A trained codec's checkpoint; the dials, which one stage trains, lie in a folder of their own."""
+        folder = self.codecs / "dials" if rate == DIAL else self.codecs
+        return folder / f"phase{phase}" / variant / f"{rate}.safetensors"
 
 
 def paths(profile: str) -> Paths:

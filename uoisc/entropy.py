@@ -19,34 +19,22 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Int
 
+from uoisc.rate import Shape
+
 TOTAL = 1 << 16  # what a table's frequencies sum to
 PRIOR = 8  # how many observations the coarser table counts for in a finer one
 MAX_CELLS = 1 << 20  # entries of all tables of a model together
 KINDS = ("static", "conditioned", "causal")
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a codec's messages look like: M taps, N tokens, G segments, K codes."""
-
-    taps: int
-    tokens: int
-    segments: int
-    codes: int
-
-    @property
-    def side(self) -> int:
-        """Tokens a side."""
-        return int(self.tokens**0.5)
-
-    def cells(self, kind: str) -> int:
-        """Entries of all tables of a kind."""
-        contexts = {
-            "static": self.segments,
-            "conditioned": self.taps * self.segments * 2,
-            "causal": self.taps * self.segments * 2 * (self.codes + 1) ** 2,
-        }[kind]
-        return contexts * self.codes
+def cells(shape: Shape, kind: str) -> int:
+    """Entries of all tables of a kind."""
+    contexts = {
+        "static": shape.segments,
+        "conditioned": shape.units * 2,
+        "causal": shape.units * 2 * (shape.codes + 1) ** 2,
+    }[kind]
+    return contexts * shape.codes
 
 
 @dataclass(frozen=True)
@@ -90,13 +78,14 @@ class Tables:
     def decode(self, decoder, sent: Bool[np.ndarray, "M N G"], ranked: Bool[np.ndarray, "N"]) -> np.ndarray:
         """Reads one message's indices (M, N, G) from a range decoder; 0 where nothing was sent."""
         shape, side, none = self.shape, self.shape.side, self.shape.codes
-        indices = np.zeros((shape.taps, shape.tokens, shape.segments), dtype=np.int64)
-        for m, n, g in zip(*(axis.tolist() for axis in sent.nonzero()), strict=True):
-            left = indices[m, n - 1, g] if n % side and sent[m, n - 1, g] else none
-            above = indices[m, n - side, g] if n >= side and sent[m, n - side, g] else none
-            table = _number(shape, self.kind, m, g, int(ranked[n]), int(left), int(above))
-            indices[m, n, g] = decoder.decode(self.models[table])
-        return indices
+        row, chosen, models = side * shape.segments, ranked.tolist(), self.models
+        known = [none] * sent.size  # flat; K stands for "nothing there", as in `contexts`
+        places = zip(np.flatnonzero(sent).tolist(), *(axis.tolist() for axis in sent.nonzero()), strict=True)
+        for at, m, n, g in places:
+            left = known[at - shape.segments] if n % side else none
+            above = known[at - row] if n >= side else none
+            known[at] = decoder.decode(models[_number(shape, self.kind, m, g, chosen[n], left, above)])
+        return np.where(sent, np.array(known).reshape(sent.shape), 0)
 
 
 def contexts(
@@ -108,17 +97,12 @@ def contexts(
 ) -> Int[np.ndarray, "B M N G"]:
     """Which table each index uses."""
     tap, segment = np.arange(shape.taps)[:, None, None], np.arange(shape.segments)
-    known = np.where(sent, indices, shape.codes)  # K stands for "nothing there"
-    maps = known.reshape(*known.shape[:2], shape.side, shape.side, shape.segments)
-    left, above = np.full_like(maps, shape.codes), np.full_like(maps, shape.codes)
-    left[..., :, 1:, :], above[..., 1:, :, :] = maps[..., :, :-1, :], maps[..., :-1, :, :]
-    return np.broadcast_to(
-        _number(
-            shape, kind, tap, segment, ranked[:, None, :, None].astype(np.int64), left.reshape(known.shape),
-            above.reshape(known.shape),
-        ),
-        known.shape,
-    )  # fmt: skip
+    rows = (*indices.shape[:2], shape.side, shape.side, shape.segments)
+    known = np.full((*rows[:2], shape.side + 1, shape.side + 1, shape.segments), shape.codes)  # K: "nothing there"
+    known[..., 1:, 1:, :] = np.where(sent, indices, shape.codes).reshape(rows)
+    left, above = known[..., 1:, :-1, :].reshape(indices.shape), known[..., :-1, 1:, :].reshape(indices.shape)
+    chosen = ranked[:, None, :, None].astype(np.int64)
+    return np.broadcast_to(_number(shape, kind, tap, segment, chosen, left, above), indices.shape)
 
 
 def _number(shape: Shape, kind: str, tap, segment, ranked, left, above):
@@ -134,7 +118,7 @@ def _number(shape: Shape, kind: str, tap, segment, ranked, left, above):
 def count(shape: Shape, kind: str, indices: np.ndarray, sent: np.ndarray, ranked: np.ndarray) -> Int[np.ndarray, "C K"]:
     """How often each code came up in each context."""
     table = contexts(shape, kind, indices, sent, ranked)
-    counts = np.bincount(table[sent] * shape.codes + indices[sent], minlength=shape.cells(kind))
+    counts = np.bincount(table[sent] * shape.codes + indices[sent], minlength=cells(shape, kind))
     return counts.reshape(-1, shape.codes)
 
 
@@ -152,7 +136,7 @@ def build_tables(shape: Shape, kind: str, indices: np.ndarray, sent: np.ndarray,
 
 def _parents(shape: Shape, kind: str) -> np.ndarray:
     """The coarser table that each table of a kind falls back on."""
-    number = np.arange(shape.cells(kind) // shape.codes)
+    number = np.arange(cells(shape, kind) // shape.codes)
     return number // 2 % shape.segments if kind == "conditioned" else number // (shape.codes + 1) ** 2
 
 
@@ -165,8 +149,6 @@ def to_frequencies(weights: Int[np.ndarray, "C K"]) -> Int[np.ndarray, "C K"]:
     return frequencies
 
 
-def best_tables(shape: Shape, training: tuple, held_back: tuple) -> dict[str, tuple[Tables, float]]:
-    """Tables of each kind that is not too large, each with its mean bits on messages it was not built from."""
-    kinds = [kind for kind in KINDS if shape.cells(kind) <= MAX_CELLS]
-    found = {kind: build_tables(shape, kind, *training) for kind in kinds}
-    return {kind: (tables, float(tables.bits(*held_back).mean())) for kind, tables in found.items()}
+def kinds_for(shape: Shape) -> list[str]:
+    """The kinds of tables that are not too large."""
+    return [kind for kind in KINDS if cells(shape, kind) <= MAX_CELLS]

@@ -10,15 +10,16 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 
-from uoisc.bitstream import SharedModel, encode_payload, fingerprint, ranked_of
+from uoisc.bitstream import SharedModel, encode_payload, fingerprint, ranked_of, sent_of
 from uoisc.checkpoint import save_tensors
 from uoisc.codec import Codec
-from uoisc.config import load_params, paths
-from uoisc.entropy import Shape, Tables, best_tables
+from uoisc.config import DIAL, load_params, paths
+from uoisc.entropy import Tables, build_tables, kinds_for
 from uoisc.errors import CheckpointError
 from uoisc.models import Study, open_study
 from uoisc.preparation import written_folder
 from uoisc.processes import run_side_by_side
+from uoisc.rate import Shape
 from uoisc.results import write_csv
 
 TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws
@@ -45,29 +46,35 @@ def make_tables(profile: str) -> pd.DataFrame:
 
 @torch.no_grad()
 def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
-    """Counts one codec's tables, writes the kind that costs least, and says what each kind costs."""
+    """Counts one codec's tables, over all budgets of a rate dial, writes the kind that costs least, and says what
+    each kind costs at each budget."""
     study = open_study(profile, judges=())
     codec = study.codec(name, rate)
-    shape = shape_of(codec)
+    budgets = study.params.codec.dial.budgets if rate == DIAL else [None]
     scale = min(1.0, study.params.evaluation.queries / 1000)
-    counted, held_back = (max(20, int(n * scale)) for n in (COUNTED, HELD_BACK))
+    counted, held_back = (max(20, int(n * scale)) for n in (COUNTED // len(budgets), HELD_BACK))
     rng = np.random.default_rng([study.params.seed, TABLE_STREAM])
-    messages = _messages(study, codec, rng, counted + held_back)
-    kinds = best_tables(
-        shape, *(tuple(part[rows] for part in messages) for rows in (slice(counted), slice(counted, None)))
-    )
-    best = min(kinds, key=lambda kind: kinds[kind][1])
-    write_tables(kinds[best][0], folder / name / f"{rate}.safetensors")
-    model = SharedModel(codec, kinds[best][0], b"")
-    indices, _, ranked = (part[counted:] for part in messages)
-    real = [8 * len(encode_payload(i, r, model)) for i, r in zip(indices, ranked, strict=True)]
-    keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": codec.bits, "n": len(indices)}
-    side = getattr(codec.rate, "map_bits", 0)
-    rows = [keys | {"tables": kind, "entropy_bits": cost + side} for kind, (_, cost) in kinds.items()]
-    return pd.DataFrame(rows).assign(chosen=lambda t: t["tables"] == best, payload_bits=float(np.mean(real)))
+    models = [codec if bits is None else codec.at(bits) for bits in budgets]
+    drawn = [messages(study, model, rng, counted + held_back) for model in models]
+    training = tuple(np.concatenate([part[:counted] for part in parts]) for parts in zip(*drawn, strict=True))
+    tables = {kind: build_tables(codec.rate.shape, kind, *training) for kind in kinds_for(codec.rate.shape)}
+    held = [tuple(part[counted:] for part in parts) for parts in drawn]
+    costs = {kind: [float(t.bits(*parts).mean()) for parts in held] for kind, t in tables.items()}
+    best = min(costs, key=lambda kind: sum(costs[kind]))
+    write_tables(tables[best], folder / name / f"{rate}.safetensors")
+    rows = []
+    for i, (bits, (indices, sent, ranked)) in enumerate(zip(budgets, held, strict=True)):
+        model = SharedModel(codec, tables[best], b"")
+        model = model if bits is None else model.within(bits)
+        real = np.mean([8 * len(encode_payload(*one, model)) for one in zip(indices, ranked, sent, strict=True)])
+        keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": model.codec.bits,
+                "n": len(indices)}  # fmt: skip
+        rows += [keys | {"tables": kind, "entropy_bits": cost[i] + model.codec.rate.side_bits, "chosen": kind == best,
+                         "payload_bits": float(real)} for kind, cost in costs.items()]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
-def _messages(study: Study, codec: Codec, rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
+def messages(study: Study, codec: Codec, rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
     """Indices, which were sent, and which tokens were chosen, for n queries about scenes as in training."""
     allowed = study.world.pool(exclude=study.params.data.held_out)
     scenes = study.world.sample(rng, n, allowed)
@@ -77,15 +84,9 @@ def _messages(study: Study, codec: Codec, rng: np.random.Generator, n: int) -> t
         rows = slice(start, start + study.params.evaluation.batch_size)
         message = codec.encode(study.world.render(scenes[rows]), texts[rows])
         indices.append(message.indices.numpy())
-        sent.append(np.ones_like(indices[-1], dtype=bool) if message.sent is None else message.sent.numpy())
+        sent.append(sent_of(message))
         ranked.append(ranked_of(message))
     return np.concatenate(indices), np.concatenate(sent), np.concatenate(ranked)
-
-
-def shape_of(codec: Codec) -> Shape:
-    """What a codec's messages look like."""
-    taps, quantizer = len(codec.projection.projections), codec.quantizer
-    return Shape(taps, codec.decoder.grid**2, quantizer.segments, quantizer.codes)
 
 
 def write_tables(tables: Tables, path: Path) -> None:

@@ -8,7 +8,7 @@ evaluation set (scenes without held-out objects: seen; queries about held-out on
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -21,10 +21,10 @@ from uoisc.alignment import Identity
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.codec import Codec
 from uoisc.metrics import answers_match, clip_score, perceptual_distance, psnr, ssim
-from uoisc.models import Study, open_study
+from uoisc.models import Point, Study, open_study
 from uoisc.quantization import SegmentVQ
-from uoisc.rate import RankedRate
-from uoisc.scenes import TILES, TYPES, Query, Scenes, World
+from uoisc.rate import Packing
+from uoisc.scenes import TYPES, Query, Scenes, World, regions
 
 SPLITS = ("seen", "unseen")
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
@@ -50,7 +50,7 @@ class Evaluated:
     codebooks: pd.DataFrame
 
 
-Ranking = Callable[[Study, Asked, slice, Tensor], Float[Tensor, "B N"]]
+Ranking = Callable[[Study, Asked, slice], Float[Tensor, "B N"] | None]
 
 
 def ask_split(world: World, split: str, held_out: str, n: int, seed: int, stream: int = EVALUATION_STREAM) -> Asked:
@@ -79,36 +79,50 @@ def another(world: World, rng: np.random.Generator, scenes: Scenes, query: Query
             return other
 
 
-def from_clip(study: Study, asked: Asked, rows: slice, clip_relevance: Tensor) -> Float[Tensor, "B N"]:
+def from_codec(study: Study, asked: Asked, rows: slice) -> None:
     """The codec's own ranking."""
-    return clip_relevance
+    return None
 
 
-def at_random(study: Study, asked: Asked, rows: slice, clip_relevance: Tensor) -> Float[Tensor, "B N"]:
+def from_clip(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
+    """Control: CLIP's cosine of token and query alone, without the head that refines it."""
+    text = study.clip.text([q.text for q in asked.queries[rows]])
+    return study.clip.relevance(_tokens(study, asked, rows), text)
+
+
+def at_random(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
     """Control: tokens in random order."""
     generator = torch.Generator().manual_seed(study.params.seed + rows.start)
-    return torch.rand(clip_relevance.shape, generator=generator)
+    return torch.rand((len(asked.queries[rows]), study.clip.grid**2), generator=generator)
 
 
-def from_oracle(study: Study, asked: Asked, rows: slice, clip_relevance: Tensor) -> Float[Tensor, "B N"]:
+def from_oracle(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
     """Control: the tiles that hold the answer first; CLIP orders what is equal."""
-    side = int(clip_relevance.shape[1] ** 0.5)
-    tiles = torch.zeros(len(clip_relevance), TILES)
-    for i, query in enumerate(asked.queries[rows]):
-        tiles[i, list(query.tiles)] = 10.0
-    step = side // int(TILES**0.5)
-    grid = tiles.view(-1, side // step, side // step).repeat_interleave(step, 1).repeat_interleave(step, 2)
-    return grid.flatten(1) + clip_relevance
+    return 10.0 * regions(asked.queries[rows], study.clip.grid) + from_clip(study, asked, rows)
 
 
-CONTROLS: dict[str, Ranking] = {"adaptive_random": at_random, "adaptive_oracle": from_oracle}
+def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
+    """Control: whatever the query, the tokens first that CLIP sees least like the image's mean token."""
+    tokens = _tokens(study, asked, rows)
+    return -study.clip.relevance(tokens, tokens.mean(dim=1))
+
+
+CONTROLS: dict[str, dict[str, Ranking]] = {  # a variant's model under other rankings of the tokens
+    "adaptive": {"random": at_random, "oracle": from_oracle},
+    "dial": {"clip": from_clip, "oracle": from_oracle, "random": at_random, "no_query": without_query},
+}
+FLOOR = "floor"  # the control "floor4": a dial whose every token sends four units at least
+
+
+def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
+    return study.clip.see(study.world.render(asked.scenes[rows])).tokens
 
 
 @torch.no_grad()
-def reference_answers(profile: str, split: str) -> pd.DataFrame:
-    """Both judges' answers on the source and on a blank image: one row a judge and query."""
+def reference_answers(profile: str, split: str, first: int | None = None) -> pd.DataFrame:
+    """Both judges' answers on the source and on a blank image: one row a judge and query, of the `first` or of all."""
     study = open_study(profile)
-    asked = _asked(study, split)
+    asked = evaluation_scenes(study, split, first)
     texts = [q.text for q in asked.queries]
     frames = []
     for name, judge in study.judges.items():
@@ -122,24 +136,26 @@ def reference_answers(profile: str, split: str) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def evaluate_model(profile: str, name: str, rate: str, split: str, references: pd.DataFrame) -> Evaluated:
-    """One model on one split; `adaptive_random` and `adaptive_oracle` are adaptive's model under another ranking."""
-    study = open_study(profile)
-    asked = _asked(study, split)
-    codec = study.codec("adaptive" if name in CONTROLS else name, rate)
-    ranking = CONTROLS.get(name, from_clip)
-    asks = name not in CONTROLS and uses_query(codec)
+def evaluate_model(profile: str, point: Point, control: str | None, split: str, references: pd.DataFrame) -> Evaluated:
+    """One model at one rate on one split, or a control of it, which is called "variant_control"."""
+    study, name = open_study(profile), point.variant
+    asked = evaluation_scenes(study, split)
+    codec, ranking = study.codec(*point), from_codec
+    if control is not None and control.startswith(FLOOR):
+        codec = study.codec(name, point.rate).at(point.bits, int(control.removeprefix(FLOOR)))
+    elif control is not None:
+        ranking = CONTROLS[name][control]
+    asks = control is None and uses_query(codec)
+    name = name if control is None else f"{name}_{control}"
     texts, other_texts = [q.text for q in asked.queries], [q.text for q in asked.others]
     hats: dict[str, list] = {j: [] for j in study.judges}
     wrongs: dict[str, list] = {j: [] for j in study.judges}
     measures, indices, sent = [], [], []
     for rows in _batches(study, len(texts)):
         x = study.world.render(asked.scenes[rows])
-        relevance = study.clip.relevance(study.clip.see(x).tokens, study.clip.text(texts[rows]))
-        ranked = None if ranking is from_clip else ranking(study, asked, rows, relevance)
-        message = codec.encode(x, texts[rows], ranked)
+        message = codec.encode(x, texts[rows], ranking(study, asked, rows))
         x_hat = codec.decode(message, texts[rows])
-        measures.append(_quality(study, x, x_hat, texts[rows]))
+        measures.append(picture_quality(study, x, x_hat, texts[rows]))
         indices.append(message.indices)
         sent.append(message.sent)
         x_wrong = codec(x, other_texts[rows]).x_hat if asks else None
@@ -151,14 +167,14 @@ def evaluate_model(profile: str, name: str, rate: str, split: str, references: p
     own["answer_hat"] = np.concatenate([hats[j] for j in study.judges])
     own["answer_wrong_query"] = pd.Series(sum((wrongs[j] for j in study.judges), []), index=own.index, dtype="object")
     answers = _matched(own.assign(**keys))
-    quality = _quality_rows(pd.concat(measures), keys | {"split": split}, study.params.evaluation.resamples)
+    quality = mean_rows(pd.concat(measures), keys | {"split": split}, study.params.evaluation.resamples)
     return Evaluated(answers, quality, codebook_rows(codec, torch.cat(indices), sent, keys))
 
 
 def uses_query(codec: Codec) -> bool:
     """Whether another query can change what is sent or drawn."""
-    parts = (codec.alignment, codec.receiver)
-    return isinstance(codec.rate, RankedRate) or not all(isinstance(part, Identity) for part in parts)
+    ranked = isinstance(codec.rate, Packing) and codec.rate.ranked
+    return ranked or not all(isinstance(part, Identity) for part in (codec.alignment, codec.receiver))
 
 
 def codebook_rows(codec: Codec, indices: Tensor, sent: list, keys: dict) -> pd.DataFrame:
@@ -175,9 +191,11 @@ def codebook_rows(codec: Codec, indices: Tensor, sent: list, keys: dict) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _asked(study: Study, split: str) -> Asked:
+def evaluation_scenes(study: Study, split: str, first: int | None = None) -> Asked:
+    """What a split's evaluation asks, or the `first` so many of it."""
     p = study.params
-    return ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed)
+    asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed)
+    return replace(asked, scenes=asked.scenes[:first], queries=asked.queries[:first], others=asked.others[:first])
 
 
 def _batches(study: Study, n: int) -> list[slice]:
@@ -207,14 +225,16 @@ def _matched(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:
+def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:
+    """Every measure of picture quality, a column each, of images (B, 3, H, W) in [0, 1]: a row an image."""
     return pd.DataFrame({
         "psnr": psnr(x, x_hat), "ssim": ssim(x, x_hat),
         "perceptual": perceptual_distance(study.clip, x, x_hat), "clip_score": clip_score(study.clip, x_hat, texts),
     })  # fmt: skip
 
 
-def _quality_rows(measures: pd.DataFrame, keys: dict, resamples: int) -> pd.DataFrame:
+def mean_rows(measures: pd.DataFrame, keys: dict, resamples: int) -> pd.DataFrame:
+    """A row a column of `measures`: `keys`, and its mean over rows with the 95 % interval."""
     rows = []
     for metric in measures:
         values = measures[metric].to_numpy(dtype=np.float64)

@@ -6,9 +6,9 @@ import pandas as pd
 
 from uoisc.bootstrap import default_pairs, differences, summarise
 from uoisc.config import load_params, paths
-from uoisc.evaluation import CONTROLS, SPLITS, ask_split, evaluate_model, reference_answers
+from uoisc.evaluation import CONTROLS, FLOOR, SPLITS, ask_split, evaluate_model, reference_answers
 from uoisc.examples import make_examples
-from uoisc.models import open_study
+from uoisc.models import Point, Study, open_study, points
 from uoisc.pictures import write_examples
 from uoisc.preparation import open_world
 from uoisc.processes import run_side_by_side
@@ -20,12 +20,11 @@ def evaluate(profile: str) -> pd.DataFrame:
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     results.mkdir(parents=True, exist_ok=True)
-    models = [(name, rate) for name, rates in params.variants.items() for rate in rates]
-    models += [(control, rate) for control in CONTROLS for rate in params.variants.get("adaptive", ())]
+    models = [(point, control) for point in distinct(study) for control in controls(study, point)]
     references = pd.concat(
         run_side_by_side(reference_answers, [(profile, split) for split in SPLITS], params.workers), ignore_index=True
     )
-    jobs = [(profile, name, rate, split, references) for name, rate in models for split in SPLITS]
+    jobs = [(profile, *model, split, references) for model in models for split in SPLITS]
     evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
     answers = pd.concat([e.answers for e in evaluated], ignore_index=True)
     quality = pd.concat([e.quality for e in evaluated], ignore_index=True)
@@ -49,6 +48,21 @@ def evaluate(profile: str) -> pd.DataFrame:
     write_csv(data_card(profile), results / "data_card.csv")
     write_examples(make_examples(study, answers), results)
     return summary
+
+
+def distinct(study: Study) -> list[Point]:
+    """Every rate point, but one of two budgets at which a dial sends alike."""
+    found = {(point.variant, study.codec(*point).bits): point for point in reversed(points(study.params))}
+    return list(reversed(found.values()))
+
+
+def controls(study: Study, point: Point) -> list[str | None]:
+    """What is evaluated of a model at one rate: itself, other rankings, and for `dial` the floors that fit."""
+    names = [None, *CONTROLS.get(point.variant, ())]
+    if point.variant == "dial":
+        packings = [p for p in study.build(point.variant, point.rate).rate.packings if p.bits <= point.bits]
+        names += [f"{FLOOR}{units}" for units in sorted({p.background for p in packings} - {0})]
+    return names
 
 
 def training_log(profile: str) -> pd.DataFrame:

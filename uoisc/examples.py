@@ -8,13 +8,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from uoisc.baselines import jpeg2000
 from uoisc.evaluation import ask_split
+from uoisc.images import from_bytes, to_bytes
 from uoisc.metrics import answers_match
 from uoisc.models import JUDGES, Study
 from uoisc.pictures import PANELS, Examples
-from uoisc.rate import RankedRate, ranked_tokens
 from uoisc.scenes import Query
+from uoisc.standard_codecs import JPEG2000, at_most
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
 
@@ -40,9 +40,9 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
             panels[name] = _panel(judge, query, answer, x_hat, bits=codec.bits)
             images[name].append(to_bytes(x_hat)[0])
         budget = int(np.ceil(codecs["uoisc"].bits / 8))
-        decoded, size = jpeg2000(to_bytes(x)[0], budget)
-        panels["jpeg2000"] = _panel(judge, query, answer, from_bytes(decoded), bits=8 * size)
-        images["jpeg2000"].append(decoded)
+        coded = at_most(JPEG2000, to_bytes(x)[0], budget)
+        panels["jpeg2000"] = _panel(judge, query, answer, from_bytes(coded.image[None]), bits=8 * coded.bytes)
+        images["jpeg2000"].append(coded.image)
         rows.append({"query": query.text, "type": query.type, "split": split, "truth": query.truth, "panels": panels})
     stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
     return Examples(judge_name, rows, stacked, *_maps(study, judge))
@@ -63,10 +63,9 @@ def _maps(study: Study, judge) -> tuple:
     x = study.world.render(scenes).expand(3, -1, -1, -1).contiguous()
     codec = study.codec("adaptive", p.variants["adaptive"][-1])
     out = codec(x, texts)
-    assert isinstance(codec.rate, RankedRate)
     grid = study.clip.grid
     relevance = rearrange(out.relevance, "q (h w) -> q h w", h=grid).numpy()
-    selected = rearrange(ranked_tokens(out.relevance, codec.rate.top), "q (h w) -> q h w", h=grid).numpy()
+    selected = rearrange(codec.rate.first(out.relevance), "q (h w) -> q h w", h=grid).numpy()
     sources, answers = judge.answer(x, texts), judge.answer(out.x_hat, texts)
     matches = [answers_match(t, a, b) for t, a, b in zip(texts, sources, answers, strict=True)]
     maps = {"queries": texts, "answers": answers, "matches": matches, "bits": codec.bits}
@@ -83,13 +82,3 @@ def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: float) -> dict
     answer = judge.answer(x_hat, [query.text])[0]
     match = answers_match(query.text, source, answer)
     return {"answer": answer, "match": match, "bits": bits, "bytes": int(np.ceil(bits / 8))}
-
-
-def to_bytes(x: Tensor) -> np.ndarray:
-    """(B, 3, H, W) in [0, 1] -> (B, H, W, 3) uint8."""
-    return rearrange((x * 255).round().to(torch.uint8), "b c h w -> b h w c").numpy()
-
-
-def from_bytes(image: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
-    return rearrange(torch.from_numpy(image).float() / 255, "h w c -> 1 c h w")

@@ -37,9 +37,33 @@ LABELS = {  # the one place where a name in the tables becomes a name in a figur
     "uniform": "uniform rate, its losses",
     "adaptive_random": "adaptive, random tokens",
     "adaptive_oracle": "adaptive, oracle tokens",
+    "dial": "rate dial",
+    "dial_clip": "dial, CLIP's cosine alone",
+    "dial_oracle": "dial, oracle tokens",
+    "dial_random": "dial, random tokens",
+    "dial_no_query": "dial, tokens without query",
+    "dial_scratch_text": "dial, text from scratch",
+    "dial_uniform": "dial, all tokens alike",
+    "dial_query_decoder": "dial, query at decoder",
+    "dial_floor1": "dial, 1 unit for all",
+    "dial_floor2": "dial, 2 units for all",
+    "dial_floor4": "dial, 4 units for all",
+    "dial_floor6": "dial, 6 units for all",
     "uoisc_cross_attention": "UO-ISC, cross-attention",
     "uoisc_query_decoder": "UO-ISC, query at decoder",
+    "jpeg": "JPEG",
     "jpeg2000": "JPEG 2000",
+    "jpeg2000_protected": "JPEG 2000, start protected",
+    "webp": "WebP",
+    "jpeg_xl": "JPEG XL",
+    "avif": "AVIF",
+    "avif_down2": "AVIF at 1/2 size",
+    "avif_down3": "AVIF at 1/3 size",
+    "avif_down4": "AVIF at 1/4 size",
+    "avif_crop": "AVIF, relevant crop",
+    "message": "one message",
+    "file": "one file an image",
+    "mosaic": "tiles of one mosaic",
     "source": "input image",
     "llava": "judge LLaVA",
     "llava_independent": "independent judge",
@@ -63,6 +87,12 @@ LOOKS = {
     "no_llava": (SKY, "P"),
     "no_alignment_no_llava": (PINK, "X"),
     "plain_vq": ("#8C6D31", "h"),
+    "dial": (BLACK, "D"),
+    "dial_oracle": (GREY, "*"),
+    "dial_uniform": (ORANGE, "v"),
+    "dial_scratch_text": (GREEN, "<"),
+    "dial_no_query": (PINK, "X"),
+    "dial_random": (SKY, "P"),
 }
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
 SHIFT = 1.015  # series stand this factor of the rate apart, so that their intervals do not cover each other
@@ -163,11 +193,11 @@ def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
     return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label(variant) + more)
 
 
-def legend_below(figure: Figure, handles: list[Artist], floor: str = ":") -> None:
-    """A legend under the panels, three entries a row, the floor last; `floor`: its line style or marker."""
+def legend_below(figure: Figure, handles: list[Artist], floor: str = ":", columns: int = 3) -> None:
+    """A legend under the panels, so many entries a row, the floor last; `floor`: its line style or marker."""
     mark = {"linestyle": floor} if floor == ":" else {"marker": floor, "linestyle": "", "markeredgewidth": 1}
     handles = [*handles, Line2D([], [], color=BLACK, label="floor: blank image", **mark)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 @styled

@@ -1,4 +1,4 @@
-"""A user's own images, in and out."""
+"""A user's own images, in and out, and images of 8 bits a channel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uoisc.errors import DataError
@@ -21,6 +22,16 @@ class Picture:
 
     x: Float[Tensor, "1 3 H W"]
     size: tuple[int, int]
+
+
+def to_bytes(x: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
+    """Images in [0, 1] in 8 bits a channel, rounded."""
+    return rearrange((x.clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c").numpy()
+
+
+def from_bytes(images: UInt8[np.ndarray, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
+    """Images of 8 bits a channel in [0, 1]."""
+    return rearrange(torch.from_numpy(images).float() / 255, "b h w c -> b c h w").contiguous()
 
 
 def read_image(source: Path | io.BytesIO, size: int) -> Picture:
@@ -39,7 +50,7 @@ def read_image(source: Path | io.BytesIO, size: int) -> Picture:
         raise DataError(f"{name}: no such file") from None
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: not an image that can be read ({' '.join(str(error).split())})") from None
-    return Picture(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255, had)
+    return Picture(from_bytes(np.array(image)[None]), had)
 
 
 def image_bytes(x: Float[Tensor, "1 3 H W"], suffix: str, size: tuple[int, int] | None = None) -> bytes:
@@ -52,7 +63,7 @@ def image_bytes(x: Float[Tensor, "1 3 H W"], suffix: str, size: tuple[int, int] 
     """
     from PIL import Image
 
-    image = Image.fromarray((x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    image = Image.fromarray(to_bytes(x)[0])
     if size is not None and size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)
     kind = Image.registered_extensions().get(suffix.lower())

@@ -11,15 +11,17 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from uoisc.calibration import calibrate
 from uoisc.checkpoint import load_codec, save_codec
 from uoisc.clip import FrozenCLIP, load_clip
 from uoisc.codec import Codec
-from uoisc.config import Params, load_params, paths
+from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.errors import ConfigError
 from uoisc.llava import FrozenLlava, load_llava
 from uoisc.preparation import open_world
@@ -29,6 +31,24 @@ from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
 JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
+
+
+class Point(NamedTuple):
+    """One point of the rate axis: a variant's model, and for a rate dial the budget that it is set to."""
+
+    variant: str
+    rate: str
+    bits: int | float | None
+
+
+def points(params: Params) -> list[Point]:
+    """Every rate point of every variant that the profile trains."""
+    return [
+        Point(name, rate, bits)
+        for name, rates in params.variants.items()
+        for rate in rates
+        for bits in (params.codec.dial.budgets if rate == DIAL else [None])
+    ]
 
 
 @dataclass(frozen=True)
@@ -43,14 +63,19 @@ class Study:
 
     def build(self, name: str, rate: str) -> Codec:
         """An untrained codec of that variant. Raises ConfigError for an unknown variant or rate."""
-        if rate not in self.params.codec.rates:
-            raise ConfigError(f"no rate {rate!r}: choose of {', '.join(self.params.codec.rates)}")
+        known = [DIAL] if variant(name).dial else list(self.params.codec.rates)
+        if rate not in known:
+            raise ConfigError(f"{name} has no rate {rate!r}: choose of {', '.join(known)}")
         return variant(name).build(self.clip, self.params, rate)
 
-    def codec(self, name: str, rate: str, phase: int = 2) -> Codec:
-        """A trained codec. Raises CheckpointError where there is none."""
+    def codec(self, name: str, rate: str, bits: int | float | None = None, phase: int = 2) -> Codec:
+        """A trained codec, its rate dial set to at most `bits` where it has one and they are given.
+
+        Raises CheckpointError where there is none, ConfigError where the bits are too few.
+        """
         path = paths(self.profile).codec(phase, name, rate)
-        return load_codec(self.build(name, rate), path, name, rate, self.params)
+        codec = load_codec(self.build(name, rate), path, name, rate, self.params)
+        return codec if bits is None else codec.at(bits)
 
 
 @lru_cache(maxsize=2)
@@ -72,12 +97,17 @@ def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
     )
 
 
-def train_variant(profile: str, name: str, phases: tuple[int, ...] = (1, 2)) -> list[Path]:
-    """Trains a variant at all its rates, `workers` models at a time; returns the checkpoints of the last phase."""
-    params = load_params(profile)
-    variant(name)  # an unknown name stops here, before any work
-    rates = params.variants[name]
-    jobs = [(profile, name, rate, phases) for rate in rates]
+def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) -> list[Path]:
+    """Trains a variant, or several whose names are joined by +, at all rates, `workers` models at a time.
+
+    Returns the checkpoints of the last phase. Raises ConfigError for an unknown variant, before any work.
+    """
+    params, wanted = load_params(profile), names.split("+")
+    for name in wanted:
+        variant(name)
+        if name not in params.variants:
+            raise ConfigError(f"profile {profile} trains no {name}: name it under variants in params.yaml")
+    jobs = [(profile, name, rate, phases) for name in wanted for rate in params.variants[name]]
     return run_side_by_side(train_model, jobs, params.workers)
 
 
@@ -104,11 +134,13 @@ def fit(study: Study, codec: Codec, name: str, rate: str, phase: int) -> Log:
     params = study.params
     torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
     rng = np.random.default_rng([params.seed, phase])
-    bench = Bench(params, study.world, study.clip, study.judges["llava"], rng, params.codec.rates[rate].ranked_tokens)
+    bench = Bench(params, study.world, study.clip, study.judges["llava"], rng)
     log = Log(params.training.log_every)
     train = {1: train_phase1, 2: train_phase2}[phase]
     with fast_attention():
         train(codec, variant(name), bench, log, lambda steps, label: tqdm(steps, desc=f"{name} {rate} {label}"))
+    if phase == 2 and variant(name).ranked:
+        calibrate(codec, bench, name)
     return log
 
 

@@ -168,7 +168,7 @@ def import_closure(source: str) -> set[str]:
 
 
 def check_deps(name: str, stages: Path = Path("dvc.yaml")) -> tuple[set[str], set[str]]:
-    """Hold the package modules that a notebook imports against the `deps` of the DVC stage that runs it.
+    """Hold the package modules that a notebook imports against the `deps` of the DVC stages that run it.
 
     Returns:
         (missing, needless): modules imported but not among the deps, whose changes would go unnoticed; and
@@ -177,13 +177,12 @@ def check_deps(name: str, stages: Path = Path("dvc.yaml")) -> tuple[set[str], se
     Raises:
         NotebookError: no stage runs this notebook.
     """
-    for stage in yaml.safe_load(stages.read_text(encoding="utf-8"))["stages"].values():
-        if f"uoisc run {name} " in f"{stage['cmd']} ":
-            break
-    else:
+    known = yaml.safe_load(stages.read_text(encoding="utf-8"))["stages"].values()
+    running = [stage for stage in known if f"uoisc run {name} " in f"{stage['cmd']} "]
+    if not running:
         raise NotebookError(f"{stages}: no stage runs notebook {name}")
-    declared = {Path(dep).stem for dep in stage["deps"] if Path(dep).parent == PACKAGE}
+    declared = [{Path(dep).stem for dep in stage["deps"] if Path(dep).parent == PACKAGE} for stage in running]
     code = export_code(name).read_text(encoding="utf-8")
     lines = [line for line in code.splitlines() if not line.lstrip().startswith(("%", "!"))]  # no Python
     needed = import_closure("\n".join(lines))
-    return needed - declared, declared - needed
+    return set().union(*(needed - modules for modules in declared)), set().union(*declared) - needed

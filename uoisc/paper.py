@@ -11,14 +11,19 @@ from uoisc.errors import UoiscError
 from uoisc.results import missing, written_aside
 
 PAPER = Path(__file__).resolve().parent.parent / "paper"
-FIGURES = ("system_diagram", "visual_comparison", "amr_by_method", "amr_against_rate", "amr_by_type",
-           "relevance_maps", "training_curves", "codebook_use")  # fmt: skip
+FIGURES = ("system_diagram", "visual_comparison", "amr_by_method", "amr_against_rate", "rate_dial", "floor_dial",
+           "rate_answer", "amr_against_snr", "amr_by_type", "relevance_maps", "training_curves",
+           "codebook_use")  # fmt: skip
 TABLES = (
     "main",
     "ablations",
     "fair_chance",
+    "dial",
     "foundation",
     "data_card",
+    "equal_bytes",
+    "bd_rate",
+    "channel",
     "settings",
     "numbers",
     "pairs",

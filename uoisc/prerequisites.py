@@ -19,8 +19,10 @@ BEFORE = {  # what stands upstream of a notebook's stage in dvc.yaml
     "04_phase2": (*MODELS, "03_phase1"),
     "05_ablations": MODELS,
     "06_evaluation": TRAINING,
-    "07_figures_and_tables": (*TRAINING, "06_evaluation", "08_rate"),
+    "07_figures_and_tables": (*TRAINING, "06_evaluation", "08_rate", "09_channel", "10_standard_codecs"),
     "08_rate": TRAINING,
+    "09_channel": TRAINING,
+    "10_standard_codecs": MODELS,
 }
 
 
@@ -54,5 +56,7 @@ def _work(step: str, profile: str) -> list:
             (where.codec(2, name, rates[name][-1]), ("models", "train_variant", (name,))) for name in others
         ],
         "08_rate": [(where.tables, ("entropy_jobs", "make_tables", ()))],
+        "09_channel": [(where.results / "channel.csv", ("link_jobs", "measure_links", ()))],
+        "10_standard_codecs": [(where.results / "standard_codecs.csv", ("codec_curves", "make_curves", ()))],
         "06_evaluation": [(where.results / "examples.json", ("evaluation_jobs", "evaluate", ()))],
     }[step]

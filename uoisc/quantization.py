@@ -70,8 +70,7 @@ class SegmentVQ(nn.Module):
         mask = torch.ones_like(flat[..., 0]) if sent is None else rearrange(sent, "... g -> g (...)").to(flat.dtype)
         if self.training:
             self._revive(flat.detach(), mask)
-        books = F.normalize(self.codebooks, dim=-1)
-        indices = (flat.detach() @ books.detach().transpose(1, 2)).argmax(-1)  # (G, V)
+        books, indices = self._nearest(flat)
         codes = books.gather(1, indices[..., None].expand_as(flat))  # (G, V, S)
         error = ((flat.detach() - codes).square().sum(-1), (flat - codes.detach()).square().sum(-1))
         per_vector = error[0] + COMMITMENT * error[1] if rounded else error[0]
@@ -83,6 +82,17 @@ class SegmentVQ(nn.Module):
         shape = features.shape[:-1]
         codes = rearrange(straight, "g v s -> v (g s)").reshape(features.shape)
         return Quantized(codes, indices.T.reshape(*shape, self.segments), loss)
+
+    def nearest(self, features: Float[Tensor, "*n D"]) -> Int[Tensor, "*n G"]:
+        """The indices alone, as the transmitter needs them."""
+        with torch.autocast(features.device.type, enabled=False):
+            _, indices = self._nearest(self.segment(features))
+        return indices.T.reshape(*features.shape[:-1], self.segments)
+
+    def _nearest(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """The codes on the unit sphere (G, K, S), and which of them is nearest to each vector (G, V)."""
+        books = F.normalize(self.codebooks, dim=-1)
+        return books, (flat.detach() @ books.detach().transpose(1, 2)).argmax(-1)
 
     def lookup(self, indices: Int[Tensor, "*n G"], sent: Bool[Tensor, "*n G"] | None = None) -> Float[Tensor, "*n D"]:
         """Code vectors of received indices; zeros where a segment was not sent."""

@@ -1,17 +1,55 @@
 """Rate allocation: which segments of which tokens are sent for a query.
 
-A fixed rate sends all segments of all tokens. Relevance-ranked packing (ours; "features relevant to the user's
-query" read as selection) sends all segments of the most relevant tokens at every tap, the first few segments of the
-deepest tap of the others, and the map that tells which are which.
+    fixed      every token sends every segment of every tap                                (paper)
+    packing    tokens are ranked by their relevance to the query: the `top` first ones send `level` units each,
+               the others `background` units                                               (ours)
+    dial       one model for every budget of bits: it picks the packing of which it has measured the best
+               answers                                                                     (ours)
+
+A unit is one segment of one tap. A token's units have one order, segment by segment and in each the deepest tap
+first, and a dial's training cuts them anywhere (nested dropout; Rippel et al., 2014): any prefix can be decoded.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from uoisc.errors import ConfigError
+
+SPREAD_STEPS = 6  # packings of spread tokens between one level of all and the next
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a codec's messages look like: M taps, N tokens, G segments, K codes."""
+
+    taps: int
+    tokens: int
+    segments: int
+    codes: int
+
+    @property
+    def side(self) -> int:
+        """Tokens a side."""
+        return int(self.tokens**0.5)
+
+    @property
+    def units(self) -> int:
+        """Segments of a token at all taps."""
+        return self.taps * self.segments
+
+    @cached_property
+    def order(self) -> Int[Tensor, "M G"]:
+        """The place of each tap's segments among a token's units."""
+        return torch.arange(self.segments) * self.taps + torch.arange(self.taps).flip(0)[:, None]
 
 
 def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B N"]:
@@ -20,31 +58,154 @@ def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B 
     return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, best, True)
 
 
-class FixedRate:
-    """Every token sends every segment at every tap: M N G log2 K bits (paper)."""
-
-    def __init__(self, taps: int, tokens: int, segments: int, codes: int):
-        self.bits = taps * tokens * segments * math.log2(codes)
-
-    def sent(self, relevance: Float[Tensor, "B N"]) -> None:
-        """None: nothing is left out."""
-        return None
+def spread_tokens(tokens: int, top: int) -> Bool[Tensor, "N"]:
+    """Which tokens are `top` evenly spread ones: a fixed choice, that both ends know and no bit describes."""
+    chosen = torch.zeros(tokens, dtype=torch.bool)
+    chosen[(torch.arange(top) * tokens) // max(top, 1)] = True
+    return chosen
 
 
-class RankedRate:
-    """The `top` most relevant tokens send everything, the others `background` segments of the deepest tap.
+class Allocation(NamedTuple):
+    """Which segments are sent (None: all), and which tokens come first: their pixels may weigh more in training."""
 
-    bits = (top M G + (N - top) background) log2 K + ceil(log2 C(N, top)), the last for the map.
+    sent: Bool[Tensor, "B M N G"] | None
+    first: Bool[Tensor, "B N"]
+
+
+class FixedRate(nn.Module):
+    """Every token sends every segment at every tap: M N G log2 K bits (paper).
+
+    Args:
+        emphasised: how many of the most relevant tokens' pixels weigh more, where the losses weigh them.
     """
 
-    def __init__(self, taps: int, tokens: int, segments: int, codes: int, top: int, background: int):
-        self.taps, self.segments, self.top, self.background = taps, segments, top, background
-        per_segment = math.log2(codes)
-        self.map_bits = math.ceil(math.log2(math.comb(tokens, top)))
-        self.bits = (top * taps * segments + (tokens - top) * background) * per_segment + self.map_bits
+    def __init__(self, shape: Shape, emphasised: int):
+        super().__init__()
+        self.shape, self.emphasised, self.side_bits = shape, emphasised, 0
+        self.bits = shape.units * shape.tokens * math.log2(shape.codes)
 
-    def sent(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B M N G"]:
-        """Which segments are sent."""
-        sent = ranked_tokens(relevance, self.top)[:, None, :, None].repeat(1, self.taps, 1, self.segments)
-        sent[:, -1, :, : self.background] = True
-        return sent
+    def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
+        """Nothing is left out."""
+        return Allocation(None, ranked_tokens(relevance, self.emphasised))
+
+
+class Packing(nn.Module):
+    """The `top` first tokens send `level` units, the others `background`, fewer, units.
+
+    bits = (top level + (N - top) background) log2 K + ceil(log2 C(N, top)), the last for which tokens come first;
+    where `ranked` is false these are the same for all images (`spread_tokens`), and no bit says so.
+    """
+
+    def __init__(self, shape: Shape, top: int, level: int, background: int, ranked: bool = True):
+        super().__init__()
+        self.shape, self.top, self.level, self.background, self.ranked = shape, top, level, background, ranked
+        self.side_bits = math.ceil(math.log2(math.comb(shape.tokens, top))) if ranked else 0
+        units = top * level + (shape.tokens - top) * background
+        self.bits = units * math.log2(shape.codes) + self.side_bits
+
+    def first(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
+        """Which tokens are the first ones."""
+        if self.ranked:
+            return ranked_tokens(relevance, self.top)
+        return spread_tokens(self.shape.tokens, self.top).expand(relevance.shape)
+
+    def sent(self, first: Bool[Tensor, "B N"]) -> Bool[Tensor, "B M N G"]:
+        """Which segments are sent where these tokens come first."""
+        units = torch.where(first, self.level, self.background)
+        return self.shape.order[:, None, :] < units[:, None, :, None]
+
+    def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
+        """The same number of units for every image."""
+        first = self.first(relevance)
+        return Allocation(self.sent(first), first)
+
+
+class RateDial(nn.Module):
+    """One model, any budget of bits: `at` picks a packing; in training each image gets a random one.
+
+    `answers` holds what `calibrate` (dial_jobs.py) has measured: the share of matching answers on training scenes, a
+    row a packing of `packings`; nan where nothing was measured yet.
+
+    Args:
+        tops: how many tokens may come first. backgrounds: how many units the others may send.
+        budgets: (fewest, most) bits. queries: how many each of `answers` was measured on.
+        ranked: whether relevance ranks the tokens; else all packings are spread.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        tops: tuple[int, ...],
+        backgrounds: tuple[int, ...],
+        budgets: tuple[int, int],
+        queries: int,
+        ranked: bool = True,
+    ):
+        super().__init__()
+        self.shape, self.tops, self.budgets, self.queries, self.ranked = shape, tops, budgets, queries, ranked
+        if ranked:
+            choices = [
+                (top, level, low) for top in tops for low in backgrounds for level in range(low + 1, shape.units + 1)
+            ]
+        else:
+            step = max(1, shape.tokens // SPREAD_STEPS)
+            upper = range(step, shape.tokens + 1, step)
+            choices = [(top, low + 1, low) for low in range(shape.units) for top in upper]
+        built = [Packing(shape, *choice, ranked=ranked) for choice in choices]
+        self.packings = [p for p in built if p.bits <= budgets[1]]
+        self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
+
+    @property
+    def bits(self) -> float:
+        """The most that a packing spends."""
+        return max(p.bits for p in self.packings)
+
+    def at(self, bits: int | float, background: int = 0) -> Packing:
+        """The packing of at most `bits` whose answers were measured best.
+
+        Of those within one standard error of the best it is the one of most bits: what cannot be told apart by its
+        answers shows more of the picture.
+
+        Args:
+            background: units that every token sends at least: more of them keep the rest of the picture
+                recognisable, and cost answers.
+
+        Raises ConfigError where the budget is too small for any.
+        """
+        fitting = [i for i, p in enumerate(self.packings) if p.bits <= bits and p.background >= background]
+        if not fitting:
+            least = min((p.bits for p in self.packings if p.background >= background), default=math.inf)
+            raise ConfigError(f"{bits:g} bits are too few: the cheapest packing costs {least:g}")
+        if self.ranked and not self.answers.isnan().any():
+            best = max(self.answers[i].item() for i in fitting)
+            error = math.sqrt(best * (1 - best) / self.queries)
+            fitting = [i for i in fitting if self.answers[i].item() >= best - error]
+        return self.packings[max(fitting, key=lambda i: self.packings[i].bits)]
+
+    def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
+        """Training: a packing an image, of bits that are log-uniform within the budgets.
+
+        Where relevance ranks nothing, as many of the most relevant tokens as one that ranks might choose are
+        emphasised all the same. Raises ConfigError outside training, where a budget must be set first (`Codec.at`).
+        """
+        if not self.training:
+            raise ConfigError("a rate dial sends at a budget: set one with codec.at(bits)")
+        low, high = (math.log(b) for b in self.budgets)
+        targets = torch.empty(len(relevance)).uniform_(low, high).exp()
+        rows = []
+        for row, target in zip(relevance.split(1), targets.tolist(), strict=True):
+            sent, first = _one_of(self._deepest(target)).allocate(row)
+            rows.append((sent, first if self.ranked else ranked_tokens(row, _one_of(self.tops))))
+        return Allocation(*map(torch.cat, zip(*rows, strict=True)))
+
+    def _deepest(self, bits: float) -> list[Packing]:
+        """Within `bits`, for each number of first tokens and each background the packing of most units."""
+        fitting = [p for p in self.packings if p.bits <= bits] or [min(self.packings, key=lambda p: p.bits)]
+        if not self.ranked:
+            return [max(fitting, key=lambda p: p.bits)]
+        return list({(p.top, p.background): p for p in sorted(fitting, key=lambda p: p.level)}.values())
+
+
+def _one_of(choices: Sequence):
+    """One of them at random, by torch's generator."""
+    return choices[int(torch.randint(len(choices), (1,)))]

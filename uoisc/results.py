@@ -28,7 +28,8 @@ KEYS = ["profile", "variant", "seed", "judge", "split", "bits"]
 STAGES = {"answers.parquet": "evaluation", "quality.csv": "evaluation", "summary.csv": "evaluation",
           "differences.csv": "evaluation", "claims.json": "evaluation", "training.csv": "training",
           "codebooks.csv": "training", "foundation.csv": "foundation", "data_card.csv": "data",
-          "examples.npz": "evaluation", "examples.json": "evaluation", "entropy.csv": "rate"}  # fmt: skip
+          "examples.npz": "evaluation", "examples.json": "evaluation", "entropy.csv": "rate",
+          "channel.csv": "channel", "standard_codecs.csv": "standard_codecs", "bd_rate.csv": "figures"}  # fmt: skip
 COLUMNS = {
     "answers.parquet": ["profile", "variant", "seed", "bits", "split", "judge", "query_id", "query", "type",
                         "object", "truth", "answer_source", "answer_hat", "match", "match_blank",
@@ -43,6 +44,12 @@ COLUMNS = {
     "foundation.csv": ["profile", "model", "metric", "value", "low", "high", "n"],
     "data_card.csv": ["split", "type", "answer", "count"],
     "entropy.csv": ["profile", "variant", "seed", "bits", "n", "tables", "entropy_bits", "chosen", "payload_bits"],
+    "standard_codecs.csv": ["profile", "seed", "codec", "setting", "form", "split", "judge", "bytes",
+                            "bytes_less_flat", "metric", "value", "low", "high", "n"],
+    "bd_rate.csv": ["profile", "seed", "codec", "form", "anchor", "anchor_form", "split", "judge", "metric",
+                    "low", "high", "bd_rate", "undefined"],
+    "channel.csv": ["profile", "seed", "variant", "bits", "link", "fading", "es_n0_db", "eb_n0_db", "split", "judge",
+                    "metric", "value", "low", "high", "n"],
 }  # fmt: skip
 
 

@@ -200,6 +200,15 @@ class World:
         ]
 
 
+def regions(queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
+    """Which of side x side tokens lie where each query's answer is; none for an absent object."""
+    tiles = torch.zeros(len(queries), TILES, dtype=torch.bool)
+    for row, query in enumerate(queries):
+        tiles[row, list(query.tiles)] = True
+    step = side // GRID
+    return tiles.view(-1, GRID, GRID).repeat_interleave(step, 1).repeat_interleave(step, 2).flatten(1)
+
+
 def article(name: str) -> str:
     """The indefinite article: "an" before a vowel."""
     return "an" if name[0] in "aeiou" else "a"

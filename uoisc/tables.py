@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from uoisc.bootstrap import nearest_bits
 from uoisc.claims import Claim, decide, describe, gather, load_claims
 from uoisc.errors import ConfigError, ResultsError
 from uoisc.figures import MAIN, at_rate, in_order, label, rate_points, rows_of
+from uoisc.link_figures import AIRS, LINKS, half_points
 from uoisc.provenance import settings
+from uoisc.rate_answer import bd_rates, nearest, read_points
 from uoisc.results import JUDGES, SEEN, UNSEEN, headline, read_table, write_csv, written_aside
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -120,16 +123,15 @@ def fair_chance(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
-    """The column `rate`: 0 for a variant's tightest rate, 1 for the next, ..."""
-    ranks = {
-        v: {bits: str(i) for i, bits in enumerate(sorted(rows["bits"].unique()))}
-        for v, rows in table.groupby("variant")
-    }
-    return table.assign(rate=[ranks[v][bits] for v, bits in table[["variant", "bits"]].itertuples(index=False)])
+    """The column `rate`: 0 for rows near the tightest rate of `uoisc`, 1 for the next, ...; the bits where none is."""
+    rates = sorted(table.loc[table["variant"] == "uoisc", "bits"].unique())
+    near = {bits: nearest_bits(bits, rates) for bits in table["bits"].unique()}
+    names = {bits: f"{bits:g}" if rate is None else str(rates.index(rate)) for bits, rate in near.items()}
+    return table.assign(rate=table["bits"].map(names))
 
 
 def numbers(summary: pd.DataFrame) -> pd.DataFrame:
-    """Every metric over all question types, as text for the prose; `rate` counts from the tightest."""
+    """Every metric over all question types, as text for the prose; `rate` counts from the tightest of `uoisc`."""
     table = headline(summary)
     table = _with_rate(table[~table["metric"].str.contains(":")])
     shown = [interval(*row) for row in table[["value", "low", "high"]].to_numpy()]
@@ -149,6 +151,27 @@ def pairs(differences: pd.DataFrame) -> pd.DataFrame:
     sign = np.where(table["difference_low"] > 0, "above", np.where(table["difference_high"] < 0, "below", "unclear"))
     keys = ["variant", "reference", "rate", "bits", "reference_bits", "split", "judge", "n"]
     return table[keys].assign(difference=absolute, relative=relative, sign=sign)
+
+
+def dial(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget.
+
+    A column a budget: the point of each method nearest to the dial's own bits, which stand first.
+    """
+    rows = rows_of(headline(summary), metric="amr", split=UNSEEN)
+    budgets = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
+    methods = [v for v in in_order(rows["variant"]) if v.startswith("dial") or v in MAIN]
+    table = []
+    for variant in methods:
+        for judge in JUDGES:
+            own = rows[(rows["variant"] == variant) & (rows["judge"] == judge)].set_index("bits")
+            cells = {}
+            for budget in budgets:
+                bits = nearest_bits(budget, own.index)
+                row = None if bits is None else own.loc[bits]
+                cells[f"{budget:g}"] = NONE if row is None else interval(*row[["value", "low", "high"]])
+            table.append({"method": label(variant), "judge": label(judge), **cells})
+    return pd.DataFrame(table)
 
 
 def foundation(table: pd.DataFrame) -> pd.DataFrame:
@@ -186,6 +209,78 @@ def entropy(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([names, shown], axis=1)
 
 
+def equal_bytes(points: pd.DataFrame) -> pd.DataFrame:
+    """The trained codecs' points and, of the standard ones, those nearest to UO-ISC's in bytes; the cheapest first."""
+    of = _Lookup(points.assign(variant=points["codec"] + points["form"], bits=points["setting"]),
+                 ["variant", "bits", "split", "judge", "metric"])  # fmt: skip
+    llava, independent = JUDGES
+    rows = []
+    for _, point in nearest(points).iterrows():
+        unseen, seen = ((point["codec"] + point["form"], point["setting"], split) for split in (UNSEEN, SEEN))
+        rows.append({
+            "method": label(point["codec"]), "form": label(point["form"]), "n": f"{point['n']:g}",
+            "bytes": f"{point['bytes']:.1f}", "less flat": f"{point['bytes_less_flat']:.1f}",
+            "unseen, LLaVA": of(*unseen, llava, "amr"),
+            "unseen, independent": of(*unseen, independent, "amr"),
+            "floor": of(*unseen, independent, "amr_floor", digits=3),
+            "seen, independent": of(*seen, independent, "amr"),
+            "PSNR": of(*unseen, "none", "psnr", digits=1),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def bd_rate(table: pd.DataFrame) -> pd.DataFrame:
+    """BD-rate against the anchor in the same form, with the range that both reach; or why there is none."""
+    shown = {"PSNR, unseen": (UNSEEN, "none"), "AMR unseen, LLaVA": (UNSEEN, JUDGES[0]),
+             "AMR unseen, independent": (UNSEEN, JUDGES[1]), "AMR seen, independent": (SEEN, JUDGES[1])}  # fmt: skip
+    rows = []
+    for keys, cells in table.groupby(["codec", "form", "anchor", "anchor_form"], sort=False):
+        row = dict(zip(("method", "form", "anchor", "its form"), map(label, keys), strict=True))
+        for title, (split, judge) in shown.items():
+            cell = rows_of(cells, split=split, judge=judge).iloc[0]
+            digits = 1 if judge == "none" else 2
+            over = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
+            row[title] = cell["undefined"] or f"{cell['bd_rate']:+.0f} % ({over})".replace("-", "−")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+SHOWN_DB = (10, 20)  # of the Rayleigh points
+
+
+def channel(table: pd.DataFrame) -> pd.DataFrame:
+    """AMR over noisy links, unseen objects, independent judge: a row a method, rate and link, the floor last.
+
+    Nothing: AMR where nothing arrives. The last columns: the Es/N0 in dB at which half of what a perfect link gives
+    above the floor is left.
+    """
+    unseen = table[table["split"] == UNSEEN]
+    halves = half_points(table)
+    at = ["variant", "bits", "link", "fading", "es_n0_db"]
+    amr = unseen[(unseen["judge"] == JUDGES[-1]) & (unseen["metric"] == "amr")].set_index(at)
+    symbols = unseen[unseen["metric"] == "symbols"].groupby(at[:3])["value"].first()
+    perfect, silent = (amr.xs(name, level="link").reset_index().set_index(at[:2]) for name in ("perfect", "silent"))
+    rows, order = [], {key: place for place, key in enumerate([*in_order(halves.reset_index()["variant"]), *LINKS])}
+    for variant, bits, link in sorted(halves.index, key=lambda key: (order[key[0]], key[1], order[key[2]])):
+        shown = {"method": label(variant), "bits": f"{bits:.0f}", "link": LINKS[link],
+                 "symbols": f"{symbols[variant, bits, link]:.0f}",
+                 "no errors": _with_interval(perfect.loc[(variant, bits)])}  # fmt: skip
+        nothing = silent["value"].get((variant, bits))
+        shown["nothing"] = NONE if nothing is None else f"{nothing:.3f}"
+        for snr in SHOWN_DB:
+            shown[f"Rayleigh {snr} dB"] = _with_interval(amr.loc[(variant, bits, link, "rayleigh", snr)])
+        for fading, name in AIRS.items():
+            half = halves.at[(variant, bits, link), fading]
+            shown[f"half at, {name}"] = f"{half:.1f}" if np.isfinite(half) else NONE
+        rows.append(shown)
+    floor = unseen[(unseen["judge"] == JUDGES[-1]) & (unseen["metric"] == "amr_floor")].iloc[0]
+    return pd.DataFrame([*rows, {"method": "blank image", "no errors": _with_interval(floor)}]).fillna(NONE)
+
+
+def _with_interval(row: pd.Series) -> str:
+    return interval(row["value"], row["low"], row["high"])
+
+
 def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
     """Each claim with the paper's figure, both judges' numbers and the verdict."""
     rows = []
@@ -208,13 +303,18 @@ def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, cl
     """
     results_dir, folder = Path(results_dir), Path(folder)
     summary, differences = (read_table(results_dir, f"{name}.csv") for name in ("summary", "differences"))
+    points = read_points(results_dir)
     tables = {
         "main": main_comparison(summary),
         "ablations": ablations(differences),
         "fair_chance": fair_chance(differences),
+        "dial": dial(summary),
         "foundation": foundation(read_table(results_dir, "foundation.csv")),
         "data_card": data_card(read_table(results_dir, "data_card.csv")),
         "entropy": entropy(read_table(results_dir, "entropy.csv")),
+        "equal_bytes": equal_bytes(points),
+        "bd_rate": bd_rate(bd_rates(points)),
+        "channel": channel(read_table(results_dir, "channel.csv")),
         "settings": settings(params, profile),
         "numbers": numbers(summary),
         "pairs": pairs(differences),

@@ -32,8 +32,8 @@ from uoisc.losses import (
     relevance_weight,
 )
 from uoisc.processes import precision
-from uoisc.rate import ranked_tokens
-from uoisc.scenes import World
+from uoisc.relevance import relevance_loss
+from uoisc.scenes import World, regions
 from uoisc.variants import Variant
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
@@ -74,41 +74,39 @@ class Log:
 
 @dataclass
 class Bench:
-    """What both phases train with: frozen models, scenes, and one stream of random numbers.
-
-    `emphasised` is how many tokens a variant with weighted pixels favours.
-    """
+    """What both phases train with: frozen models, scenes, and one stream of random numbers."""
 
     params: Params
     world: World
     clip: FrozenCLIP
     llava: FrozenLlava
     rng: np.random.Generator
-    emphasised: int
 
-    def batch(self) -> tuple[Tensor, list[str]]:
-        """Images (B, 3, H, W) without held-out objects, and one query each, the types in turn."""
+    def batch(self) -> tuple[Tensor, list[str], Tensor]:
+        """Images (B, 3, H, W) without held-out objects, one query each, the types in turn, and the tokens (B, N)
+        where its answer lies."""
         allowed = self.world.pool(exclude=self.params.data.held_out)
         scenes = self.world.sample(self.rng, self.params.training.batch_size, allowed)
         queries = self.world.ask_each(self.rng, scenes, 1, allowed)
-        return self.world.render(scenes), [query.text for query in queries]
+        return self.world.render(scenes), [query.text for query in queries], regions(queries, self.clip.grid)
 
 
 def codec_terms(
-    bench: Bench, kind: Variant, x: Tensor, queries: list[str], out: Output, intent: bool
+    bench: Bench, kind: Variant, batch: tuple[Tensor, list[str], Tensor], out: Output, intent: bool
 ) -> dict[str, Tensor]:
     """The weighted terms of the codec's loss that both phases share."""
+    x, queries, region = batch
     params, weights, x_hat = bench.params, bench.params.training.weights, out.x_hat
     weight = None
     if kind.weighted:
-        weight = relevance_weight(
-            ranked_tokens(out.relevance, bench.emphasised), params.training.emphasis, params.data.image_size
-        )
+        weight = relevance_weight(out.first, params.training.emphasis, params.data.image_size)
     terms = {
         "pixel": weights.pixel * pixel_loss(x, x_hat, weight),
         "perceptual": weights.perceptual * perceptual_loss(bench.clip, x, x_hat),
         "vq": weights.vq * out.vq_loss,
     }
+    if kind.ranked:
+        terms["relevance"] = params.codec.dial.relevance * relevance_loss(out.relevance, region)
     if intent:
         terms["intent"] = weights.intent * intent_loss(bench.llava, x, x_hat, queries)
     return terms
@@ -119,20 +117,19 @@ def train_phase1(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: 
     cfg = bench.params.training
     own = [p for p in codec.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(own, lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, cfg.learning_rate, total_steps=cfg.phase1_steps, pct_start=0.1
-    )
+    steps = bench.params.codec.dial.steps if kind.dial else cfg.phase1_steps
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total_steps=steps, pct_start=0.1)
     codec.train()
-    for step in (steps := progress(range(cfg.phase1_steps), "phase 1")):
-        x, queries = bench.batch()
+    for step in (bar := progress(range(steps), "phase 1")):
+        x, queries, _ = batch = bench.batch()
         out = codec(x, queries, rounded=step >= cfg.rounding_step)
         with precision():
-            terms = codec_terms(bench, kind, x, queries, out, intent=kind.intent and step >= cfg.intent_step)
+            terms = codec_terms(bench, kind, batch, out, intent=kind.intent and step >= cfg.intent_step)
         loss = sum(terms.values())
         norm = update(optimiser, loss, own)
         schedule.step()
         values = log.add(1, step, schedule.get_last_lr()[0], {"loss": loss, **terms, "gradient_norm": norm})
-        show(steps, values)
+        show(bar, values)
     codec.eval()
 
 
@@ -147,7 +144,7 @@ def train_phase2(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: 
     generator = torch.Generator().manual_seed(bench.params.seed)
     codec.train()
     for step in (steps := progress(range(cfg.phase2_steps), "phase 2")):
-        x, queries = bench.batch()
+        x, queries, _ = batch = bench.batch()
         out = codec(x, queries)
         fake = out.x_hat.detach()
         penalty = cfg.weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
@@ -155,7 +152,7 @@ def train_phase2(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: 
         update(critic_optimiser, distance + penalty, list(critic.parameters()))
 
         with precision():
-            terms = codec_terms(bench, kind, x, queries, out, intent=kind.intent)
+            terms = codec_terms(bench, kind, batch, out, intent=kind.intent)
         critic.requires_grad_(False)
         terms["adversarial"] = cfg.weights.adversarial * adversarial_loss(critic(out.x_hat))
         critic.requires_grad_(True)

@@ -9,9 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from uoisc import bitstream
-from uoisc.alignment import Identity
-from uoisc.bitstream import BitstreamError
-from uoisc.config import paths
+from uoisc.bitstream import BitstreamError, SharedModel
+from uoisc.config import DIAL, paths
 from uoisc.entropy_jobs import shared_model, table_path
 from uoisc.errors import ConfigError, DataError
 from uoisc.images import image_bytes, read_image, write_file
@@ -28,7 +27,7 @@ def encode(
     Raises BitstreamError, ConfigError, DataError or QueryError, one line each; nothing half-written is left.
     """
     study = open_study(profile, judges=())
-    model = shared_model(study, variant, rate_within(study, variant, bits))
+    model = model_within(study, variant, bits)
     if len(images) > 1 and not Path(output).is_dir():
         raise DataError(f"{output}: {len(images)} images need a folder that is there, give one by -o")
     names = [Path(output) / f"{Path(i).stem}.uoi" if Path(output).is_dir() else Path(output) for i in images]
@@ -46,20 +45,20 @@ def encode(
              f"({model.codec.bits:g} bits before entropy coding)")  # fmt: skip
 
 
-def decode(file: str, output: str, profile: str, variant: str | None, rate: str | None, query: str | None) -> None:
+def decode(file: str, output: str, profile: str, variant: str | None, bits: float | None, query: str | None) -> None:
     """Draws a file's image at the size of the image that it was made of.
 
     Args:
-        variant, rate: of the model; found by the file's fingerprint where None.
+        variant, bits: as the file was encoded; found by the file's fingerprint where no variant is given.
         query: wanted by variants whose receiver reads it.
 
     Raises BitstreamError where the file is broken or no trained model here wrote it.
     """
     data = _read(file)
     study = open_study(profile, judges=())
-    model = shared_model(study, *(_writer(study, data) if variant is None or rate is None else (variant, rate)))
+    model = _writer(study, data) if variant is None else model_within(study, variant, bits)
     message, size = bitstream.read(data, model)
-    if query is None and not isinstance(model.codec.receiver, Identity):
+    if query is None and model.codec.receiver_reads:
         raise ConfigError("this variant's receiver reads the query: give --query")
     x_hat = model.codec.decode(message, [query or "anything"])
     _write(image_bytes(x_hat, ".png" if output == STREAM else Path(output).suffix, size), output)
@@ -73,31 +72,37 @@ def describe(file: str) -> list[str]:
     lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {parsed.version}, {form} form"]
     if parsed.size is not None:
         lines.append(f"image of {parsed.size[0]} x {parsed.size[1]} pixels, model {parsed.fingerprint.hex()}")
+        lines.append(f"packing {parsed.packing} of its rate dial" if parsed.packing else "fixed rate")
     return lines
 
 
-def rate_within(study: Study, variant: str, bits: float | None) -> str:
-    """The variant's rate of the most bits that is at most `bits`; its last one where None. Raises ConfigError."""
+def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
+    """The variant's model, tables included, of the most bits that are at most `bits`; of the most where None.
+
+    Raises ConfigError where the variant is not trained or the bits are too few.
+    """
     rates = study.params.variants.get(variant)
     if rates is None:
         raise ConfigError(f"no variant {variant!r} is trained: choose of {', '.join(study.params.variants)}")
+    if DIAL in rates:
+        return shared_model(study, variant, DIAL).within(max(study.params.codec.dial.budgets) if bits is None else bits)
     costs = {rate: study.build(variant, rate).bits for rate in rates}
     fitting = [rate for rate in rates if bits is None or costs[rate] <= bits]
     if not fitting:
         raise ConfigError(f"{bits:g} bits are too few for {variant}: its cheapest rate costs {min(costs.values()):g}")
-    return max(fitting, key=costs.__getitem__)
+    return shared_model(study, variant, max(fitting, key=costs.get))
 
 
-def _writer(study: Study, data: bytes) -> tuple[str, str]:
+def _writer(study: Study, data: bytes) -> SharedModel:
     """The trained model whose fingerprint a self-describing file carries."""
     parsed = bitstream.parse(data)
     if parsed.compact:
-        raise BitstreamError("the compact form does not say which model wrote it: give --variant and --rate")
+        raise BitstreamError("the compact form does not say which model wrote it: give --variant, and --bits as then")
     for name, rates in study.params.variants.items():
         for rate in rates:
             files = paths(study.profile).codec(2, name, rate), table_path(study.profile, name, rate)
             if all(file.is_file() for file in files) and bitstream.fingerprint(*files) == parsed.fingerprint:
-                return name, rate
+                return shared_model(study, name, rate)
     raise BitstreamError(f"written with model {parsed.fingerprint.hex()}, which is none of profile {study.profile}'s")
 
 

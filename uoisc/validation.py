@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 
 from uoisc.bootstrap import bootstrap_interval
-from uoisc.config import load_params
+from uoisc.codec import Codec
+from uoisc.config import DIAL, load_params
 from uoisc.errors import ConfigError
-from uoisc.evaluation import BLANK_GREY, SPLITS, ask_split
+from uoisc.evaluation import BLANK_GREY, CONTROLS, SPLITS, Ranking, ask_split, from_codec
 from uoisc.metrics import answers_match
 from uoisc.models import JUDGES, Study, assemble, fit, untrained
 
@@ -28,7 +29,8 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     Args:
         changes: `key=value`, keys as in params.yaml.
 
-    Returns one row a split and judge: bits, amr with its 95 % interval, the floor of a blank image, n.
+    Returns one row a budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
+    95 % interval, the floor of a blank image, n.
     Raises ConfigError for a change of data or stand-ins, or an impossible one.
     """
     for change in changes:
@@ -42,18 +44,28 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     codec = untrained(study, name, rate)
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
-    rows = [row | {"bits": codec.bits} for split in SPLITS for row in _asked(study, codec, split)]
+    rankings = {"own": from_codec, **CONTROLS.get(name, {})}
+    budgets = params.codec.dial.budgets if rate == DIAL else [None]
+    rows = [
+        row | {"ranking": ranking}
+        for bits in budgets
+        for split in SPLITS
+        for ranking in rankings
+        for row in _asked(study, codec if bits is None else codec.at(bits), split, rankings[ranking])
+    ]
     return pd.DataFrame(rows)
 
 
 @torch.no_grad()
-def _asked(study: Study, codec, split: str) -> list[dict]:
+def _asked(study: Study, codec: Codec, split: str, ranking: Ranking) -> list[dict]:
     """One row a judge."""
     p = study.params
     asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed, VALIDATION_STREAM)
     texts, x = [q.text for q in asked.queries], study.world.render(asked.scenes)
     batches = [slice(i, i + p.evaluation.batch_size) for i in range(0, len(x), p.evaluation.batch_size)]
-    x_hat = torch.cat([codec.decode(codec.encode(x[rows], texts[rows]), texts[rows]) for rows in batches])
+    x_hat = torch.cat([
+        codec.decode(codec.encode(x[rows], texts[rows], ranking(study, asked, rows)), texts[rows]) for rows in batches
+    ])  # fmt: skip
     rows = []
     for name, judge in study.judges.items():
         source, sent, blank = (judge.answer(images, texts) for images in (x, x_hat, torch.full_like(x, BLANK_GREY)))
@@ -62,6 +74,6 @@ def _asked(study: Study, codec, split: str) -> list[dict]:
             for other in (sent, blank)
         )
         value, low, high = bootstrap_interval(match, p.seed, p.evaluation.resamples)
-        rows.append({"split": split, "judge": name, "amr": value, "low": low, "high": high, "floor": floor.mean(),
-                     "n": len(match)})  # fmt: skip
+        rows.append({"bits": codec.bits, "split": split, "judge": name, "amr": value, "low": low, "high": high,
+                     "floor": floor.mean(), "n": len(match)})  # fmt: skip
     return rows

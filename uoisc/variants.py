@@ -12,6 +12,10 @@
 | uniform | none | segment-wise | yes, and adaptive's pixel weights | control of adaptive |
 | uoisc_cross_attention | CLIP + cross-attention | segment-wise | yes | FiLM's fair chance |
 | uoisc_query_decoder | CLIP + FiLM, also at the receiver | segment-wise | yes | FiLM's fair chance |
+| dial | CLIP relevance, refined by a head, ranks | nested segments | yes | adaptive, one model for any rate |
+| dial_uniform | none: all tokens alike | nested segments | yes, and dial's pixel weights | control of dial |
+| dial_scratch_text | as dial, queries read from scratch | nested segments | yes | dial without CLIP's text |
+| dial_query_decoder | as dial, and FiLM at the receiver | nested segments | yes | the receiver knows the query |
 """
 
 from __future__ import annotations
@@ -20,14 +24,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uoisc.alignment import CrossAttention, Film, Identity, ImageProjection
-from uoisc.baselines import ScratchEncoders
+from uoisc.baselines import ScratchEncoders, ScratchQuery
 from uoisc.clip import FrozenCLIP
 from uoisc.codec import Codec
 from uoisc.config import Params
 from uoisc.decoder import Decoder
 from uoisc.errors import ConfigError
 from uoisc.quantization import SegmentVQ
-from uoisc.rate import FixedRate, RankedRate
+from uoisc.rate import FixedRate, Packing, RateDial, Shape
+from uoisc.relevance import Cosine, RelevanceHead
 
 
 @dataclass(frozen=True)
@@ -36,28 +41,35 @@ class Variant:
 
     build: Callable[[FrozenCLIP, Params, str], Codec]
     intent: bool = True
-    weighted: bool = False  # pixels of the tokens that CLIP ranks first weigh more
+    weighted: bool = False  # pixels of the tokens that rank first weigh more
+    ranked: bool = False  # a relevance head is trained, which ranks the tokens
+    dial: bool = False  # one model for every budget of bits; its one rate is called `DIAL`
 
 
 def _fixed(vision, params: Params, rate: str, alignment=Film, receiver=None, plain: bool = False) -> Codec:
     """A codec at a fixed rate; `plain` has one codebook of K^G codes in place of G of K: equal bits."""
     c, point = params.codec, params.codec.rates[rate]
     segments, codes = (1, point.codes**point.segments) if plain else (point.segments, point.codes)
-    return _assemble(
-        vision, params, SegmentVQ(c.width, segments, codes), FixedRate(len(c.taps), _tokens(params), segments, codes),
-        alignment, receiver,
-    )  # fmt: skip
+    shape = Shape(len(c.taps), _tokens(params), segments, codes)
+    return _assemble(vision, params, FixedRate(shape, point.ranked_tokens), Cosine(), alignment, receiver)
 
 
 def _ranked(vision, params: Params, rate: str) -> Codec:
     """A codec that spends its bits on the tokens that CLIP finds relevant to the query."""
     c, point = params.codec, params.codec.rates[rate]
-    quantizer = SegmentVQ(c.width, point.ranked_segments, point.ranked_codes)
-    packing = RankedRate(
-        len(c.taps), _tokens(params), point.ranked_segments, point.ranked_codes, point.ranked_tokens,
-        point.ranked_background,
-    )  # fmt: skip
-    return _assemble(vision, params, quantizer, packing, Identity)
+    shape = Shape(len(c.taps), _tokens(params), point.ranked_segments, point.ranked_codes)
+    packing = Packing(shape, point.ranked_tokens, shape.units, point.ranked_background)
+    return _assemble(vision, params, packing, Cosine(), Identity)
+
+
+def _dial(vision, params: Params, rate: str, ranked: bool = True, receiver=None) -> Codec:
+    """A codec for any budget, which it spends on the tokens that are relevant to the query (`ranked`) or evenly."""
+    c, dial = params.codec, params.codec.dial
+    shape = Shape(len(c.taps), _tokens(params), dial.segments, dial.codes)
+    budgets = (min(dial.budgets), max(dial.budgets))
+    packings = RateDial(shape, dial.tokens, dial.background, budgets, dial.queries, ranked)
+    ranking = RelevanceHead(shape.tokens, vision.text_width) if ranked else Cosine()
+    return _assemble(vision, params, packings, ranking, Identity, receiver)
 
 
 def _query_aware(clip: FrozenCLIP, params: Params, rate: str) -> Codec:
@@ -69,8 +81,9 @@ def _query_aware(clip: FrozenCLIP, params: Params, rate: str) -> Codec:
     return _fixed(vision, params, rate)
 
 
-def _assemble(vision, params: Params, quantizer, rate, alignment, receiver=None) -> Codec:
+def _assemble(vision, params: Params, rate, ranking, alignment, receiver=None) -> Codec:
     c, taps = params.codec, len(params.codec.taps)
+    quantizer = SegmentVQ(c.width, rate.shape.segments, rate.shape.codes)
     grid = params.data.image_size // params.foundation.clip.patch_size
 
     def modulation(kind):
@@ -81,6 +94,7 @@ def _assemble(vision, params: Params, quantizer, rate, alignment, receiver=None)
         projection=ImageProjection(taps, vision.width, c.width),
         alignment=modulation(alignment),
         quantizer=quantizer,
+        ranking=ranking,
         rate=rate,
         receiver=modulation(receiver or Identity),
         decoder=Decoder(taps, c.width, grid, c.decoder_channels),
@@ -102,6 +116,10 @@ VARIANTS: dict[str, Variant] = {
     "uniform": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity), weighted=True),
     "uoisc_cross_attention": Variant(lambda v, p, r: _fixed(v, p, r, alignment=CrossAttention)),
     "uoisc_query_decoder": Variant(lambda v, p, r: _fixed(v, p, r, receiver=Film)),
+    "dial": Variant(_dial, weighted=True, ranked=True, dial=True),
+    "dial_uniform": Variant(lambda v, p, r: _dial(v, p, r, ranked=False), weighted=True, dial=True),
+    "dial_scratch_text": Variant(lambda v, p, r: _dial(ScratchQuery(v), p, r), weighted=True, ranked=True, dial=True),
+    "dial_query_decoder": Variant(lambda v, p, r: _dial(v, p, r, receiver=Film), weighted=True, ranked=True, dial=True),
 }
 
 

@@ -1,0 +1,164 @@
+"""The curves of standard codecs on the tiny study: whose bytes are counted, who is asked, which points are chosen."""
+
+from dataclasses import replace
+from math import isqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from uoisc import codec_curves, evaluation
+from uoisc.codec_curves import (
+    CURVES,
+    POINTS,
+    SPAN,
+    codec_for,
+    flat_size,
+    make_curves,
+    measure_curve,
+    pick_qualities,
+    query_count,
+)
+from uoisc.config import Paths
+from uoisc.evaluation import evaluation_scenes, reference_answers
+from uoisc.images import from_bytes, to_bytes
+from uoisc.llava import FrozenLlava
+from uoisc.metrics import answers_match, psnr
+from uoisc.models import JUDGES
+from uoisc.results import COLUMNS, read_table
+from uoisc.standard_codecs import AVIF, JPEG, WEBP, RelevanceCrop, flat_bytes, token_square
+
+N = 4  # of the tiny evaluation's 20 queries
+
+
+class ByBrightness(FrozenLlava):
+    """A judge that names an image by its mean brightness: what a codec changes, it answers differently."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+
+    def answer(self, x: torch.Tensor, queries: list[str], batch_size: int = 256) -> list[str]:
+        return [f"{100 * image.mean():.0f}" for image in x]
+
+
+@pytest.fixture
+def study(monkeypatch) -> tiny.TinyStudy:
+    """The tiny study, opened by whatever asks for one."""
+    study = replace(tiny.study(), judges={name: ByBrightness() for name in JUDGES})
+    for module in (evaluation, codec_curves):
+        monkeypatch.setattr(module, "open_study", lambda profile: study)
+    return study
+
+
+def references() -> pd.DataFrame:
+    return pd.concat([reference_answers("tiny", split, N) for split in ("seen", "unseen")], ignore_index=True)
+
+
+def scenes(study, split: str = "unseen"):
+    asked = evaluation_scenes(study, split, N)
+    return asked, study.world.render(asked.scenes)
+
+
+def test_queries_are_a_square_number_within_the_share_and_the_longest_side():
+    for queries, expected in ((20, 4), (1000, 196), (5, 1), (10**7, (4096 // 96) ** 2)):
+        evaluated = replace(tiny.PARAMS.evaluation, queries=queries)
+        assert query_count(replace(tiny.PARAMS, evaluation=evaluated)) == expected
+        assert expected == isqrt(expected) ** 2 <= max(1, 0.2 * queries)
+
+
+def test_the_first_queries_are_those_that_the_evaluation_asks(study):
+    whole, part = evaluation_scenes(study, "unseen"), evaluation_scenes(study, "unseen", N)
+    assert len(whole.queries) == tiny.PARAMS.evaluation.queries
+    assert part.queries == whole.queries[:N] and part.others == whole.others[:N]
+    assert np.array_equal(part.scenes.objects, whole.scenes.objects[:N])
+    answers = reference_answers("tiny", "unseen", N)
+    assert list(answers["query"]) == 2 * [query.text for query in part.queries]
+
+
+@pytest.mark.parametrize("sizes", [lambda q: 100 + 10 * q, lambda q: 100 * 1.04**q], ids=["linear", "steep"])
+def test_qualities_are_the_first_to_reach_even_steps_of_the_logarithm(sizes):
+    """Against a search of all of a codec's qualities, of files whose sizes are made up."""
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    found = pick_qualities(lambda codec, x, quality: (x, sizes(quality)), WEBP, images)
+    expected = [0]
+    for step in range(1, POINTS):
+        expected.append(next(q for q in WEBP.qualities if sizes(q) >= 100 * SPAN ** (step / (POINTS - 1))))
+    assert found == expected
+
+
+def test_a_range_that_ends_early_ends_at_the_best_quality():
+    def code(codec, images, quality):
+        return images, 100 + min(quality, 60)
+
+    found = pick_qualities(code, WEBP, np.zeros((2, 8, 8, 3), np.uint8))
+    assert found == [0, 42, 100]  # 100 * 4 ** (1 / 4) = 141.4, then 200: never
+
+
+def test_a_point_is_the_files_and_what_judges_make_of_them(study):
+    """One point by hand: encoder, decoder, judge and measures, image by image."""
+    table = measure_curve("tiny", "jpeg", "file", references())
+    asked, x = scenes(study)
+    quality = sorted(table["setting"].unique())[1]
+    made = [JPEG.encode(image, int(quality)) for image in to_bytes(x)]
+    x_hat = from_bytes(np.stack([JPEG.decode(data) for data in made]))
+    point = table[(table["setting"] == quality) & (table["split"] == "unseen")].set_index(["judge", "metric"])
+    mean = np.mean([len(data) for data in made])
+    assert (point["bytes"] == mean).all()
+    assert (point["bytes_less_flat"] == mean - flat_bytes(JPEG, (96, 96))).all()
+    assert (point["n"] == N).all() and (point["low"] <= point["value"]).all()
+    judge, texts = ByBrightness(), [query.text for query in asked.queries]
+    source, answers = judge.answer(x, texts), judge.answer(x_hat, texts)
+    matches = [answers_match(*three) for three in zip(texts, source, answers, strict=True)]
+    floors = [answers_match(q, a, "50") for q, a in zip(texts, source, strict=True)]
+    for name in JUDGES:
+        assert point.loc[(name, "amr"), "value"] == np.mean(matches)
+        assert point.loc[(name, "amr_floor"), "value"] == np.mean(floors)
+        assert point.loc[(name, "accuracy"), "value"] == 0  # no truth is a brightness
+    assert point.loc[("none", "psnr"), "value"] == pytest.approx(psnr(x, x_hat).mean())
+    assert {"ssim", "perceptual", "clip_score"} < set(point.loc["none"].index)
+
+
+def test_a_mosaic_shares_one_header_and_its_tiles_are_judged(study):
+    given = references()
+    alone, shared = (measure_curve("tiny", "webp", form, given) for form in ("file", "mosaic"))
+    lowest = [table[table["setting"] == 0].iloc[0] for table in (alone, shared)]
+    assert lowest[1]["bytes"] < lowest[0]["bytes"] - flat_bytes(WEBP, (96, 96)) / 2
+    images = to_bytes(scenes(study)[1])
+    sheet = np.concatenate([np.concatenate(images[i : i + 2], axis=1) for i in (0, 2)], axis=0)
+    point = shared[(shared["setting"] == shared["setting"].max()) & (shared["split"] == "unseen")]
+    assert (point["bytes"] == len(WEBP.encode(sheet, int(point["setting"].iloc[0]))) / N).all()
+    assert flat_size("mosaic", WEBP, images) == flat_bytes(WEBP, (192, 192)) / N
+    best = [table[table["metric"] == "psnr"]["value"].max() for table in (alone, shared)]
+    assert best[1] > 20 and abs(best[1] - best[0]) < 3
+
+
+def test_each_crop_follows_the_relevance_of_its_own_query(study):
+    asked, x = scenes(study)
+    crops = codec_for(study, RelevanceCrop.name, x, asked)
+    for i, (crop, query) in enumerate(zip(crops, asked.queries, strict=True)):
+        tokens = study.clip.see(x[i : i + 1]).tokens
+        relevance = study.clip.relevance(tokens, study.clip.text([query.text]))[0].reshape(6, 6).numpy()
+        np.testing.assert_allclose(crop.relevance, relevance, atol=1e-5)
+        row, column, side = token_square(relevance, crop.top)
+        assert crop.encode(to_bytes(x)[i], 30)[:2] == bytes([row << 4 | column, side << 4 | 6])
+    flat = [flat_bytes(crop, (96, 96)) for crop in crops]
+    assert flat_size("file", crops, to_bytes(x)) == np.mean(flat)
+    assert codec_for(study, "avif", x, asked) is AVIF
+
+
+def test_the_stage_writes_every_curve_the_same_again(study, monkeypatch, tmp_path):
+    monkeypatch.setattr(codec_curves, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(codec_curves, "paths", lambda profile: Paths(*[tmp_path] * 5))
+    monkeypatch.setattr(codec_curves, "CURVES", [curve for curve in CURVES if curve[0] == "jpeg"])
+    make_curves("tiny")
+    first = (tmp_path / "standard_codecs.csv").read_bytes()
+    table = read_table(tmp_path, "standard_codecs.csv")
+    assert list(table.columns) == COLUMNS["standard_codecs.csv"]
+    assert set(zip(table["codec"], table["form"], strict=True)) == {("jpeg", "file"), ("jpeg", "mosaic")}
+    points = table.groupby(["codec", "form", "split"])["setting"].nunique()
+    assert points.between(2, POINTS).all() and len(points) == 4
+    assert not table.duplicated(["codec", "form", "split", "setting", "judge", "metric"]).any()
+    make_curves("tiny")
+    assert (tmp_path / "standard_codecs.csv").read_bytes() == first

@@ -1,0 +1,88 @@
+"""What ranks the tokens: the cosine at the start of training, more once the head has learnt where answers lie."""
+
+import math
+
+import pytest
+import tiny
+import torch
+
+from uoisc.relevance import Cosine, RelevanceHead, relevance_loss
+from uoisc.scenes import Query, regions
+
+
+@pytest.fixture
+def seen() -> tuple[torch.Tensor, torch.Tensor]:
+    """Token embeddings (5, 36, 8) and queries (5, 8)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(5, 36, 8, generator=generator), torch.randn(5, 8, generator=generator)
+
+
+def test_an_untrained_head_ranks_as_the_cosine_does(seen):
+    head, cosine = RelevanceHead(36, 8)(*seen), Cosine()(*seen)
+    assert torch.equal(head.argsort(dim=1), cosine.argsort(dim=1))
+    # standardised by hand, without the scale's small constant
+    by_hand = (cosine - cosine.mean(1, keepdim=True)) / cosine.std(1, correction=0, keepdim=True)
+    torch.testing.assert_close(head, by_hand, rtol=1e-3, atol=1e-3)
+
+
+def test_a_head_keeps_its_precision_under_autocast(seen):
+    head = RelevanceHead(36, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(*seen)
+    assert found.dtype == torch.float32 and torch.equal(found, head(*seen))
+
+
+def test_a_head_learns_a_place_that_only_the_words_of_the_query_tell(seen):
+    """Two queries, the same tokens: the answer lies at one end for the one, at the other for the other."""
+    torch.manual_seed(0)
+    tokens, text = seen[0][:1].expand(2, -1, -1), torch.eye(8)[:2]
+    region = torch.zeros(2, 36, dtype=torch.bool)
+    region[0, :2] = region[1, -2:] = True
+    head = RelevanceHead(36, 8)
+    optimiser = torch.optim.Adam(head.parameters(), lr=0.1)
+    first = relevance_loss(head(tokens, text), region).item()
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = relevance_loss(head(tokens, text), region)
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < first and head(tokens, text).topk(2, dim=1).indices.sort().values.tolist() == [
+        [0, 1],
+        [34, 35],
+    ]
+
+
+def test_the_loss_is_the_cross_entropy_by_hand_and_leaves_out_images_without_an_answer():
+    relevance = torch.tensor([[math.log(2), 0.0, 0.0], [5.0, -1.0, 3.0], [0.0, 0.0, math.log(6)]])
+    region = torch.tensor([[True, False, False], [False, False, False], [True, False, True]])
+    # shares 2/4 in the first image; 1/8 and 6/8 in the third
+    expected = (-math.log(2 / 4) - (math.log(1 / 8) + math.log(6 / 8)) / 2) / 2
+    assert relevance_loss(relevance, region).item() == pytest.approx(expected, rel=1e-5)
+    assert relevance_loss(relevance, torch.zeros(3, 3, dtype=torch.bool)).item() == 0
+
+
+def test_regions_are_the_tokens_of_the_answers_tiles():
+    queries = [
+        Query(0, "place", "", "", "", (0,)),
+        Query(1, "count", "", "", "", (4, 8)),
+        Query(2, "existence", "", "", "", ()),
+    ]
+    found = regions(queries, side=6).view(3, 6, 6)
+    expected = torch.zeros(3, 6, 6, dtype=torch.bool)
+    expected[0, :2, :2] = expected[1, 2:4, 2:4] = expected[1, 4:, 4:] = True
+    assert torch.equal(found, expected)
+
+
+def test_training_moves_the_head_and_measures_the_packings():
+    """One model through both phases, as the pipeline does it."""
+    from uoisc.models import fit, untrained
+
+    study = tiny.study()
+    codec = untrained(study, "dial", "dial")
+    before = {k: v.clone() for k, v in codec.ranking.state_dict().items()}
+    logs = [fit(study, codec, "dial", "dial", phase) for phase in (1, 2)]
+    assert all(not torch.equal(v, codec.ranking.state_dict()[k]) for k, v in before.items() if "places" in k)
+    assert all("relevance" in row for log in logs for row in log.rows)
+    answers = codec.rate.answers
+    assert not answers.isnan().any() and answers.min() >= 0 and answers.max() <= 1
+    assert "rate.answers" in codec.own_state()

@@ -1,0 +1,71 @@
+"""What each packing of a rate dial is worth: the share of matching answers, measured on training scenes.
+
+The training judge is asked about reconstructions of training scenes, packing by packing; between measured levels the
+share is interpolated. The rate dial then spends a budget on the packing of the best share (`RateDial.at`). Neither the
+independent judge nor a held-out object takes part. Source: ours, in the manner of rate-distortion optimisation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from uoisc.codec import Codec
+from uoisc.llava import FrozenLlava
+from uoisc.metrics import answers_match
+from uoisc.rate import Packing, RateDial
+from uoisc.training import Bench
+
+MEASURED_LEVELS = 4  # of each number of first tokens and each background; the others are interpolated
+
+
+@torch.no_grad()
+def calibrate(codec: Codec, bench: Bench, label: str) -> None:
+    """Fills the dial's `answers` in place, from `codec.dial.queries` training scenes."""
+    dial = codec.rate
+    batches = [bench.batch() for _ in range(-(-bench.params.codec.dial.queries // bench.params.training.batch_size))]
+    x, texts = torch.cat([b[0] for b in batches]), [text for b in batches for text in b[1]]
+    source = bench.llava.answer(x, texts)
+    seen, text = codec.vision.see(x), codec.vision.text(texts)
+    relevance = codec.ranking(seen.tokens, text)
+    measured = {
+        packing: _share(codec.packed(packing), bench.llava, x, texts, source, relevance)
+        for packing in tqdm(measured_packings(dial), desc=f"{label} packings measured")
+    }
+    dial.answers.copy_(interpolated(dial, measured))
+
+
+def measured_packings(dial: RateDial) -> list[Packing]:
+    """Of each number of first tokens and each background, levels from the shallowest to the deepest."""
+    chosen = []
+    for group in _groups(dial).values():
+        places = np.linspace(0, len(group) - 1, min(MEASURED_LEVELS, len(group))).round().astype(int)
+        chosen += [group[place] for place in dict.fromkeys(places.tolist())]
+    return chosen
+
+
+def interpolated(dial: RateDial, measured: dict[Packing, float]) -> torch.Tensor:
+    """A share a packing of the dial: the measured one, or linear in the level between two that were measured."""
+    shares = {}
+    for group in _groups(dial).values():
+        known = [p for p in group if p in measured]
+        levels, values = [p.level for p in known], [measured[p] for p in known]
+        shares |= {p: np.interp(p.level, levels, values) for p in group}
+    return torch.tensor([float(shares[p]) for p in dial.packings])
+
+
+def _groups(dial: RateDial) -> dict[tuple[int, int], list[Packing]]:
+    """The packings within the dial's budgets that differ in level alone, shallowest first."""
+    groups = defaultdict(list)
+    for packing in sorted(dial.packings, key=lambda p: p.level):
+        groups[packing.top, packing.background].append(packing)
+    return groups
+
+
+def _share(codec: Codec, judge: FrozenLlava, x, texts: list[str], source: list[str], relevance) -> float:
+    x_hat = codec.decode(codec.encode(x, texts, relevance), texts)
+    matches = [answers_match(*rows) for rows in zip(texts, source, judge.answer(x_hat, texts), strict=True)]
+    return float(np.mean(matches))

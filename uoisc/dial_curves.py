@@ -1,0 +1,93 @@
+"""Figures of the rate dial: answers against bits under every control, and answers against the rest of the picture."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from uoisc.figures import (
+    BLACK,
+    GREY,
+    LOOKS,
+    PAGE,
+    SHIFT,
+    count_of,
+    in_order,
+    label,
+    legend_below,
+    rows_of,
+    styled,
+    variant_key,
+    with_interval,
+)
+from uoisc.results import JUDGES, UNSEEN, headline
+
+LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
+FLOORS = "dial_floor"
+
+
+@styled
+def rate_dial(summary: pd.DataFrame) -> Figure:
+    """AMR against bits an image on unseen objects, one panel a judge: the dial, its controls, and fixed-rate UO-ISC."""
+    rows = rows_of(headline(summary), metric="amr", split=UNSEEN)
+    variants = [v for v in in_order(rows["variant"]) if v in LINES]
+    figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, judge in zip(panels, JUDGES, strict=True):
+        panel = rows_of(rows, judge=judge)
+        for place, variant in enumerate(variants):
+            shift = SHIFT ** (place - (len(variants) - 1) / 2)
+            line = panel[panel["variant"] == variant].sort_values("bits")
+            axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
+            for _, row in line.iterrows():
+                with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
+        floor = rows_of(headline(summary), metric="amr_floor", judge=judge, split=UNSEEN)["value"].mean()
+        axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
+        axes.set(title=f"{label(UNSEEN)}, {label(judge)} ({count_of(panel)})", xlabel="bits an image (nominal)")
+        axes.set_xscale("log")
+        ticks = sorted(panel.loc[panel["variant"] == "dial", "bits"].unique())
+        axes.set_xticks(ticks, [f"{bits:g}" for bits in ticks])
+        axes.minorticks_off()
+        axes.grid()
+    panels[0].set_ylabel("AMR (95 % interval)")
+    legend_below(figure, [variant_key(v) for v in variants])
+    return figure
+
+
+@styled
+def floor_dial(summary: pd.DataFrame) -> Figure:
+    """AMR against whole-image PSNR of the dial as the floor rises, a line a budget; the floor's units at each point."""
+    rows = headline(summary)
+    rows = rows[(rows["split"] == UNSEEN) & rows["variant"].str.match(rf"dial$|{FLOORS}\d+$")]
+    table = rows.assign(floor=rows["variant"].str.removeprefix(FLOORS).replace("dial", "0").astype(int))
+    # a floor that the dial's own packing keeps to anyway is the same packing, with the same answers
+    same = ["bits", "judge", "metric", "value"]
+    table = table.sort_values("floor", kind="stable").drop_duplicates(same)
+    budget = _budgets(table)
+    figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    shades = [BLACK, "#0072B2", "#D55E00", "#009E73", GREY]
+    for axes, judge in zip(panels, JUDGES, strict=True):
+        keys = ["budget", "floor"]
+        amr = table.assign(budget=budget)[(table["judge"] == judge) & (table["metric"] == "amr")].set_index(keys)
+        psnr = table.assign(budget=budget)[table["metric"] == "psnr"].set_index(keys)["value"]
+        for shade, (bits, line) in zip(shades, amr.groupby(level=0), strict=False):
+            line = line.droplevel(0).sort_index()
+            across = psnr[bits].reindex(line.index)
+            axes.plot(across, line["value"], color=shade, marker="o", label=f"up to {bits:g} bits")
+            for floor, row in line.iterrows():
+                with_interval(axes, across[floor], row, (shade, "o"))
+                beside = (-8, 3) if floor == line.index[0] else (4, 3)
+                axes.annotate(f"{floor}", (across[floor], row["value"]), beside, textcoords="offset points", fontsize=7)
+        axes.set(title=f"{label(UNSEEN)}, {label(judge)}", xlabel="PSNR of the whole image, dB")
+        axes.grid()
+    panels[0].set_ylabel("AMR (95 % interval)")
+    handles, _ = panels[0].get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def _budgets(table: pd.DataFrame) -> pd.Series:
+    """The dial's own point that is nearest to each row's bits."""
+    own = sorted(table.loc[table["variant"] == "dial", "bits"].unique())
+    return table["bits"].map(lambda bits: min(own, key=lambda b: max(b / bits, bits / b)))
