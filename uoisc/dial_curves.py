@@ -8,14 +8,12 @@ from matplotlib.figure import Figure
 from uoisc.figures import (
     BLACK,
     GREY,
-    LOOKS,
     PAGE,
-    SHIFT,
-    count_of,
     in_order,
     label,
     legend_below,
-    rows_of,
+    rate_panel,
+    rate_points,
     styled,
     variant_key,
     with_interval,
@@ -29,26 +27,12 @@ FLOORS = "dial_floor"
 @styled
 def rate_dial(summary: pd.DataFrame) -> Figure:
     """AMR against bits an image on unseen objects, one panel a judge: the dial, its controls, and fixed-rate UO-ISC."""
-    rows = rows_of(headline(summary), metric="amr", split=UNSEEN)
-    variants = [v for v in in_order(rows["variant"]) if v in LINES]
+    variants = [v for v in in_order(summary["variant"]) if v in LINES]
     figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, judge in zip(panels, JUDGES, strict=True):
-        panel = rows_of(rows, judge=judge)
-        for place, variant in enumerate(variants):
-            shift = SHIFT ** (place - (len(variants) - 1) / 2)
-            line = panel[panel["variant"] == variant].sort_values("bits")
-            axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
-            for _, row in line.iterrows():
-                with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
-        floor = rows_of(headline(summary), metric="amr_floor", judge=judge, split=UNSEEN)["value"].mean()
-        axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
-        axes.set(title=f"{label(UNSEEN)}, {label(judge)} ({count_of(panel)})", xlabel="bits an image (nominal)")
-        axes.set_xscale("log")
-        ticks = sorted(panel.loc[panel["variant"] == "dial", "bits"].unique())
-        axes.set_xticks(ticks, [f"{bits:g}" for bits in ticks])
-        axes.minorticks_off()
-        axes.grid()
+        rate_panel(axes, summary, variants, judge, UNSEEN, rate_points(summary, "dial"))
+        axes.set_xlabel("bits an image (nominal)")
     panels[0].set_ylabel("AMR (95 % interval)")
     legend_below(figure, [variant_key(v) for v in variants])
     return figure

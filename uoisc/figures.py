@@ -240,30 +240,36 @@ def amr_against_rate(summary: pd.DataFrame) -> Figure:
     rows = rows_of(headline(summary), metric="amr")
     several = rows.groupby("variant")["bits"].nunique()
     variants = [v for v in MAIN if several.get(v, 0) > 1]
-    shifts = SHIFT ** (np.arange(len(variants)) - (len(variants) - 1) / 2)
     figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in (UNSEEN, SEEN)], strict=True):
-        panel = rows_of(rows, judge=judge, split=split)
-        for variant, shift in zip(variants, shifts, strict=True):
-            line = panel[panel["variant"] == variant].sort_values("bits")
-            axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
-            for _, row in line.iterrows():
-                with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
-        floor = rows_of(headline(summary), metric="amr_floor", judge=judge, split=split)["value"].mean()
-        axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
-        axes.set_title(f"{label(split)}, {label(judge)} ({count_of(panel)})")
-        axes.grid()
-    ticks = rate_points(summary)
-    for axes in grid.flat:
-        axes.set_xscale("log")
-        axes.set_xticks(ticks, [f"{bits:g}" for bits in ticks])
-        axes.minorticks_off()
+        rate_panel(axes, summary, variants, judge, split, rate_points(summary))
     for bottom, left in zip(grid[1], grid[:, 0], strict=True):
         bottom.set_xlabel("bits an image (nominal)")
         left.set_ylabel("AMR (95 % interval)")
     legend_below(figure, [variant_key(v) for v in variants])
     return figure
+
+
+def rate_panel(
+    axes: Axes, summary: pd.DataFrame, variants: list[str], judge: str, split: str, ticks: list[float]
+) -> None:
+    """AMR of variants against bits, with intervals and the blank image's floor; `ticks` are bits."""
+    rows = headline(summary)
+    panel = rows_of(rows, metric="amr", judge=judge, split=split)
+    for place, variant in enumerate(variants):
+        shift = SHIFT ** (place - (len(variants) - 1) / 2)
+        line = panel[panel["variant"] == variant].sort_values("bits")
+        axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
+        for _, row in line.iterrows():
+            with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
+    floor = rows_of(rows, metric="amr_floor", judge=judge, split=split)["value"].mean()
+    axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
+    axes.set_title(f"{label(split)}, {label(judge)} ({count_of(panel)})")
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{bits:g}" for bits in ticks])
+    axes.minorticks_off()
+    axes.grid()
 
 
 @styled
