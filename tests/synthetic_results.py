@@ -157,7 +157,7 @@ def entropy() -> pd.DataFrame:
 def standard_codecs() -> pd.DataFrame:
     """Made-up curves: AMR and PSNR rise with the logarithm of the bytes, and a mosaic saves 250 bytes."""
     rows = []
-    for c, codec in enumerate(("jpeg", "jpeg2000", "webp", "avif", "jpeg_xl", "avif_down4", "avif_crop")):
+    for c, codec in enumerate(("jpeg", "jpeg2000", "webp", "avif", "jpeg_xl", "avif_down2", "avif_down4", "avif_crop")):
         for form in ("file", "mosaic") if codec != "avif_crop" else ("file",):
             for split in ("seen", "unseen"):
                 for point, size in enumerate(np.geomspace(300 + 20 * c, 1200 + 80 * c, 6)):

@@ -44,9 +44,9 @@ def test_padding_does_not_count():
     ours = encoders()
     alone, beside = ours.text(QUERIES[:1]), ours.text(QUERIES)[:1]
     torch.testing.assert_close(alone, beside)
-    ids = ours.tokenize(QUERIES[:1])
+    ids = ours.text.tokenize(QUERIES[:1])
     words = ids[ids != 0][None]
-    torch.testing.assert_close(alone, ours.language(ours.embedding(words)).mean(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(alone, ours.text.language(ours.text.embedding(words)).mean(1), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(ours.text(QUERIES)[0], ours.text(QUERIES)[1])
 
 

@@ -98,7 +98,11 @@ def test_a_file_without_a_label(path):
 def test_fingerprint_follows_what_shapes_a_codec_and_nothing_else():
     other = dataclasses.replace(tiny.PARAMS, training=dataclasses.replace(tiny.PARAMS.training, phase1_steps=9))
     taps = dataclasses.replace(tiny.PARAMS, codec=dataclasses.replace(tiny.PARAMS.codec, taps=(0, 1)))
-    assert fingerprint(tiny.PARAMS) == fingerprint(other) != fingerprint(taps)
+    assert fingerprint(tiny.PARAMS, "low") == fingerprint(other, "low") != fingerprint(taps, "low")
+    dial = dataclasses.replace(tiny.PARAMS.codec.dial, segments=8)
+    dialled = dataclasses.replace(tiny.PARAMS, codec=dataclasses.replace(tiny.PARAMS.codec, dial=dial))
+    assert fingerprint(dialled, "low") == fingerprint(tiny.PARAMS, "low"), "no dial shapes a codec of fixed rate"
+    assert fingerprint(dialled, "dial") != fingerprint(tiny.PARAMS, "dial")
 
 
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path):

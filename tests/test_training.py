@@ -105,7 +105,8 @@ def test_frozen_models_stay_as_they_are():
 def test_phase_1_learns():
     """Sixty steps on the tiny world: the pixel term falls below three quarters of where it began."""
     longer = replace(tiny.PARAMS.training, phase1_steps=60, intent_step=60, learning_rate=5e-3)
-    _, log = run("no_llava", (1,), bench(Forbidden(), replace(tiny.PARAMS, training=longer)))
+    codec = replace(tiny.PARAMS.codec, dial=replace(tiny.PARAMS.codec.dial, steps=60))
+    _, log = run("no_llava", (1,), bench(Forbidden(), replace(tiny.PARAMS, training=longer, codec=codec)))
     pixel = [row["pixel"] for row in log.rows]
     assert np.mean(pixel[-5:]) < 0.75 * np.mean(pixel[:5])
 

@@ -78,7 +78,7 @@ def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> in
     return int((right if len(right) else rows)["query_id"].min())
 
 
-def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: float) -> dict:
+def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: int | float) -> dict:
     answer = judge.answer(x_hat, [query.text])[0]
     match = answers_match(query.text, source, answer)
     return {"answer": answer, "match": match, "bits": bits, "bytes": int(np.ceil(bits / 8))}
