@@ -36,7 +36,7 @@ def test_the_nearest_points_are_those_of_a_search():
     table = all_points()
     found = nearest(table)
     assert found["bytes"].is_monotonic_increasing
-    assert len(found[found["form"] == "message"]) == 3 + 3 + 2 + 2
+    assert len(found[found["form"] == "message"]) == 3 + 3 + 5 + 2 + 2
     targets = found[found["codec"] == "uoisc"]["bytes"]
     curve = table[(table["codec"] == "jpeg") & (table["form"] == "mosaic") & (table["split"] == "unseen")]
     sizes = curve["bytes"].unique()

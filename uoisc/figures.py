@@ -87,7 +87,7 @@ LOOKS = {
     "no_llava": (SKY, "P"),
     "no_alignment_no_llava": (PINK, "X"),
     "plain_vq": ("#8C6D31", "h"),
-    "dial": (BLACK, "D"),
+    "dial": ("#5B2A86", "D"),
     "dial_oracle": (GREY, "*"),
     "dial_uniform": (ORANGE, "v"),
     "dial_scratch_text": (GREEN, "<"),

@@ -36,7 +36,7 @@ from uoisc.figures import (
 from uoisc.results import COLUMNS, JUDGES, SEEN, UNSEEN, headline, missing, read_table, write_csv
 from uoisc.standard_codecs import LEAST_POINTS, bd_rate
 
-TRAINED = ("uoisc", "adaptive", "no_alignment", "query_aware")
+TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
 COMPACT_HEADER = 4  # bytes, of `bitstream`
 MESSAGE, FORMS = "message", ("file", "mosaic")  # the form of a trained codec's points; those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
