@@ -147,6 +147,12 @@ def test_a_uniform_dial_has_even_steps_that_no_bit_describes():
     assert [p.bits for p in packings] == [12.0 * n for n in range(1, len(packings) + 1)]
 
 
+def test_more_packings_than_a_file_can_name_are_refused():
+    shape = Shape(2, 36, 8, 16)
+    with pytest.raises(ConfigError, match="packings, at most 255: fewer tokens or background"):
+        RateDial(shape, tuple(range(4, 20)), (0, 1, 2, 4, 6), (100, 1000), queries=8)
+
+
 def test_a_fixed_rate_cannot_be_set():
     with pytest.raises(ConfigError, match="no rate dial: it always sends 288 bits"):
         tiny.codec("uoisc").at(100)

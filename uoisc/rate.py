@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from uoisc.errors import ConfigError
 
+MAX_PACKINGS = 255  # a file names its packing in a byte (bitstream.py)
 SPREAD_STEPS = 6  # packings of spread tokens between one level of all and the next
 
 
@@ -123,13 +124,15 @@ class Packing(nn.Module):
 class RateDial(nn.Module):
     """One model, any budget of bits: `at` picks a packing; in training each image gets a random one.
 
-    `answers` holds what `calibrate` (dial_jobs.py) has measured: the share of matching answers on training scenes, a
+    `answers` holds what `calibrate` (calibration.py) has measured: the share of matching answers on training scenes, a
     row a packing of `packings`; nan where nothing was measured yet.
 
     Args:
         tops: how many tokens may come first. backgrounds: how many units the others may send.
         budgets: (fewest, most) bits. queries: how many each of `answers` was measured on.
         ranked: whether relevance ranks the tokens; else all packings are spread.
+
+    Raises ConfigError where these are more packings than a file's one byte can name.
     """
 
     def __init__(
@@ -153,6 +156,10 @@ class RateDial(nn.Module):
             choices = [(top, low + 1, low) for low in range(shape.units) for top in upper]
         built = [Packing(shape, *choice, ranked=ranked) for choice in choices]
         self.packings = [p for p in built if p.bits <= budgets[1]]
+        if len(self.packings) > MAX_PACKINGS:
+            raise ConfigError(
+                f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: fewer tokens or background"
+            )
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
 
     @property
@@ -168,7 +175,7 @@ class RateDial(nn.Module):
 
         Args:
             background: units that every token sends at least: more of them keep the rest of the picture
-                recognisable, and cost answers.
+                recognisable.
 
         Raises ConfigError where the budget is too small for any.
         """
