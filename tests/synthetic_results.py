@@ -174,14 +174,16 @@ def standard_codecs() -> pd.DataFrame:
 
 
 CHANNEL_DB = {("uncoded", "awgn"): (0, 10, 20), ("uncoded", "rayleigh"): (0, 10, 20, 30),
-              ("coded", "awgn"): (0, 1, 20), ("coded", "rayleigh"): (0, 10, 20, 30)}  # fmt: skip
+              ("coded", "awgn"): (0, 1, 20), ("coded", "rayleigh"): (0, 10, 20, 30),
+              ("coded_16qam", "awgn"): (0, 6, 20), ("coded_16qam", "rayleigh"): (0, 10, 20, 30)}  # fmt: skip
 
 
 def channel() -> pd.DataFrame:
     """Made-up AMR over noisy links: a floor of .2, half of what a perfect link gives is left at 10 dB, uncoded."""
     rows = []
-    sent = {("uoisc", 144.0): 0.5, ("uoisc", 432.0): 0.6, ("adaptive", 423.0): 0.8, ("jpeg2000", 3148.4): 0.7,
-            ("jpeg2000_protected", 3148.4): 0.7}  # fmt: skip
+    sent = {("uoisc", 144.0): 0.5, ("uoisc", 432.0): 0.6, ("adaptive", 423.0): 0.8, ("dial", 432.0): 0.75,
+            ("jpeg2000", 3148.4): 0.7, ("jpeg2000_protected", 3148.4): 0.7}  # fmt: skip
+    payload_bits = {"uncoded": 3, "coded": 1, "coded_16qam": 2}  # of a symbol
     for (variant, bits), perfect in sent.items():
         for judge, split in [(j, s) for j in results.JUDGES for s in ("seen", "unseen")]:
 
@@ -197,7 +199,7 @@ def channel() -> pd.DataFrame:
                 for snr in points:
                     kept = min(1.0, snr / 20) if link == "uncoded" else float(snr > 0)
                     row(link, fading, snr, "amr", 0.2 + kept * (perfect - 0.2))
-                    row(link, fading, snr, "symbols", bits / 3 if link == "uncoded" else bits, judge="none")
+                    row(link, fading, snr, "symbols", bits / payload_bits[link], judge="none")
     return pd.DataFrame(rows, columns=results.COLUMNS["channel.csv"])
 
 
@@ -212,7 +214,7 @@ def examples() -> Examples:
         panels = {p: {"answer": "top left" if i < 3 else "bottom right", "match": i < 3, "bits": 144.0 + i,
                       "bytes": 20.0 + i} for i, p in enumerate(PANELS)}  # fmt: skip
         rows.append({"query": query, "type": "place", "split": "unseen" if r % 2 == 0 else "seen",
-                     "truth": "top left", "panels": panels})  # fmt: skip
+                     "truth": "top left", "es_n0_db": 10.0 + r, "panels": panels})  # fmt: skip
     images = {p: (source * (1 - 0.12 * i)).astype(np.uint8) for i, p in enumerate(PANELS)}
     relevance = rng.random((3, 6, 6)).astype(np.float32)
     maps = {
@@ -221,8 +223,9 @@ def examples() -> Examples:
         "matches": [True, True, False],
         "bits": 138.0,
     }
-    return Examples("llava", rows, images, maps, scene=source[0], relevance=relevance,
-                    selected=relevance > 0.8, reconstruction=source[:3])  # fmt: skip
+    link, token_bits = {"es_n0_db": 10.0, "protected": 200}, np.where(relevance > 0.8, 40, 8).astype(np.float32)
+    return Examples("llava", link, rows, images, maps, scene=source[0], relevance=relevance,
+                    token_bits=token_bits, reconstruction=source[:3])  # fmt: skip
 
 
 def write(folder: Path, table: pd.DataFrame | None = None) -> Path:

@@ -2,7 +2,6 @@
 
 import sys
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -19,7 +18,7 @@ QUERIES = tiny.queries(3)
 
 @pytest.fixture
 def bench() -> Bench:
-    return Bench(tiny.PARAMS, tiny.world(), tiny.clip(), tiny.llava(), np.random.default_rng(0))
+    return Bench(tiny.PARAMS, tiny.world(), tiny.clip(), tiny.llava())
 
 
 @pytest.fixture(params=benchmark_codec.VARIANTS)

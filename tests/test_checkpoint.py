@@ -7,10 +7,11 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from uoisc import checkpoint
-from uoisc.checkpoint import fingerprint, load_codec, save_codec, save_tensors
+from uoisc import storage
+from uoisc.checkpoint import fingerprint, load_codec, save_codec
 from uoisc.errors import CheckpointError
-from uoisc.preparation import written_folder
+from uoisc.folders import written_folder
+from uoisc.storage import save_tensors
 
 QUERIES = ["where is the hammer", "how many animals are there"]
 
@@ -68,6 +69,23 @@ def test_truncated(path, share):
     refused("truncated or no safetensors file", path)
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_a_flipped_bit(path, place):
+    """Anywhere among the tensors: safetensors itself would read it in silence."""
+    whole = bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(whole[:8], "little")
+    whole[header + int(place * (len(whole) - header))] ^= 0x10
+    path.write_bytes(whole)
+    refused(r"damaged \(its digest does not fit what it holds\)", path)
+
+
+def test_a_label_that_was_changed(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'uoisc\\"', b'nolla\\"', 1))
+    assert path.read_bytes() != whole
+    refused("damaged", path)
+
+
 def test_no_safetensors_file(path):
     path.write_bytes(b"\x80\x04 not one at all" * 100)
     refused("truncated or no safetensors file", path)
@@ -92,7 +110,7 @@ def test_an_ablated_models_weights_never_load_as_uoisc(tmp_path, ablated):
 
 def test_a_file_without_a_label(path):
     save_file(load_file(path), path)
-    refused("other variant None", path)
+    refused("not written by this program", path)
 
 
 def test_fingerprint_follows_what_shapes_a_codec_and_nothing_else():
@@ -116,7 +134,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     assert (target / "a").read_text() == "first"
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_write_leaves_the_old_file_and_no_other(path, monkeypatch, failure):
     before = path.read_bytes()
 
@@ -124,8 +142,10 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(path, monkeypatch
         target.write_bytes(before[:100])
         raise failure
 
-    monkeypatch.setattr(checkpoint, "save_file", half)
-    with pytest.raises(failure):
+    monkeypatch.setattr(storage, "save_file", half)
+    with pytest.raises((KeyboardInterrupt, CheckpointError)) as caught:
         save_tensors({"a": torch.ones(3)}, path, {})
+    if caught.type is CheckpointError:
+        assert "cannot be written (No space left on device); make room" in str(caught.value)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["low.safetensors"]

@@ -43,7 +43,7 @@ def test_help_loads_no_heavy_package():
 def test_help_names_every_command():
     shown = CliRunner().invoke(cli.app, ["--help"])
     assert shown.exit_code == 0
-    assert all(name in shown.stdout for name in ("run", "nbsrc", "paper", "ask", "validate", "bench", "info"))
+    assert all(name in shown.stdout for name in ("run", "nbsrc", "paper", "ask", "validate", "bench", "doctor", "info"))
 
 
 def test_unknown_notebook_is_one_line_that_names_the_known_ones(tmp_path):
@@ -74,6 +74,14 @@ def test_activate_changes_two_lines_and_keeps_the_comments(tmp_path):
     changed = [new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
     assert changed[0].startswith("active: [smoke]  #")
     assert all(line.startswith(("active:", "ablations:", "dials:")) for line in changed)
+
+
+def test_a_profile_that_the_pipelines_figures_cannot_show_is_not_activated(tmp_path):
+    before = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(before)
+    line = one_error_line(uoisc("activate", "paper", cwd=tmp_path))
+    assert "trains no rate dial" in line and "uoisc train" in line
+    assert (tmp_path / "params.yaml").read_text() == before
 
 
 def test_paper_without_results_is_one_line(tmp_path):
@@ -108,3 +116,19 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_executed_notebook(tmp_path):
     assert process.returncode == 130, error
     assert error.strip().splitlines()[-1].startswith("stopped: run the same command again")
     assert not (tmp_path / "build/executed/smoke/wait.ipynb").exists()
+
+
+def installed_command(cwd: Path) -> str:
+    """What `uoisc info` of this tree, found as an installed command finds it, prints in a folder."""
+    code = [sys.executable, "-P", "-c", "import sys; from uoisc.cli import main; sys.argv[1:] = ['info']; main()"]
+    return subprocess.run(code, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+
+
+def test_in_a_copy_of_the_project_its_own_package_runs(tmp_path):
+    """So that an experiment of DVC's never writes into the installed tree; its kernels inherit PYTHONPATH."""
+    (tmp_path / "uoisc").mkdir()
+    (tmp_path / "uoisc/__init__.py").write_text("")
+    (tmp_path / "uoisc/cli.py").write_text("import os, sys\nprint(*sys.argv[1:], os.environ['PYTHONPATH'], sep='|')\n")
+    assert installed_command(tmp_path).startswith("profile small"), "without a pipeline it is no copy of the project"
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    assert installed_command(tmp_path) == f"info|{tmp_path}{os.pathsep}{ROOT}\n"

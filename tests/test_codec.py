@@ -104,6 +104,15 @@ def test_the_transmitter_sends_what_a_whole_pass_would(name, x):
     assert message.sent is None or torch.equal(message.sent, whole.sent)
 
 
+@pytest.mark.parametrize(("name", "readings"), [("uoisc", 0), ("adaptive", 1), ("dial", 1)])
+def test_a_fixed_rate_ranks_nothing_to_send(name, readings, x, monkeypatch):
+    made, calls = tiny.codec(name), []
+    ranking = made.ranking.forward
+    monkeypatch.setattr(made.ranking, "forward", lambda *both: calls.append(both) or ranking(*both))
+    made.encode(x, QUERIES)
+    assert len(calls) == readings
+
+
 @pytest.mark.parametrize(("name", "readings"), [("uoisc", 0), ("adaptive", 0), ("uoisc_query_decoder", 1)])
 def test_the_query_is_embedded_only_for_a_receiver_that_reads_it(name, readings, x, monkeypatch):
     codec, read = tiny.codec(name), []

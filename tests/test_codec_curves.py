@@ -22,7 +22,7 @@ from uoisc.codec_curves import (
     query_count,
 )
 from uoisc.config import Paths
-from uoisc.evaluation import evaluation_scenes, reference_answers
+from uoisc.evaluation import evaluation_questions, reference_answers
 from uoisc.images import from_bytes, to_bytes
 from uoisc.llava import FrozenLlava
 from uoisc.metrics import answers_match, psnr
@@ -57,8 +57,8 @@ def references() -> pd.DataFrame:
 
 
 def scenes(study, split: str = "unseen"):
-    asked = evaluation_scenes(study, split, N)
-    return asked, study.world.render(asked.scenes)
+    asked = evaluation_questions(study, split, N)
+    return asked, asked.all_images()
 
 
 def test_queries_are_a_square_number_within_the_share_and_the_longest_side():
@@ -69,10 +69,10 @@ def test_queries_are_a_square_number_within_the_share_and_the_longest_side():
 
 
 def test_the_first_queries_are_those_that_the_evaluation_asks(study):
-    whole, part = evaluation_scenes(study, "unseen"), evaluation_scenes(study, "unseen", N)
+    whole, part = evaluation_questions(study, "unseen"), evaluation_questions(study, "unseen", N)
     assert len(whole.queries) == tiny.PARAMS.evaluation.queries
     assert part.queries == whole.queries[:N] and part.others == whole.others[:N]
-    assert np.array_equal(part.scenes.objects, whole.scenes.objects[:N])
+    assert torch.equal(part.all_images(), whole.all_images()[:N])
     answers = reference_answers("tiny", "unseen", N)
     assert list(answers["query"]) == 2 * [query.text for query in part.queries]
 

@@ -1,10 +1,10 @@
 """params.yaml is read strictly: each wrong value is one line that names the key."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import tiny
+import workplace
 import yaml
 
 from uoisc.config import PARAMS, load_params, paths
@@ -18,7 +18,7 @@ def write(tmp_path):
     """Writes a params.yaml that holds the tests' own parameters but for one value, changed or removed."""
 
     def changed(key: str, value=None, remove: bool = False):
-        small = json.loads(json.dumps(asdict(tiny.PARAMS)))
+        small = workplace.document(tiny.PARAMS)
         *parents, last = key.split(".")
         tree = small
         for name in parents:
@@ -45,14 +45,28 @@ def test_parameters_go_round(write):
     assert load_params("small", write("seed", 7)).seed == 7
 
 
-@pytest.mark.parametrize("profile", ["smoke", "small"])
-def test_both_profiles_load(profile):
+@pytest.mark.parametrize("profile", ["smoke", "small", "paper"])
+def test_every_profile_loads(profile):
     params = load_params(profile)
     document = DOCUMENT["profiles"][profile]
     assert params.data.held_out == document["data"]["held_out"]
     assert params.codec.taps == tuple(document["codec"]["taps"])
     assert params.codec.rates["tight"].codes == document["codec"]["rates"]["tight"]["codes"]
     assert params.training.weights.pixel == document["training"]["weights"]["pixel"]
+
+
+def test_the_papers_profile_spends_what_the_authors_spend():
+    """bits = taps * tokens * segments * log2 codes; rankings stay within the fixed rates' bits."""
+    from uoisc.rate import Packing, Shape
+
+    codec = load_params("paper").codec
+    tokens = 22 * 22
+    for name, bits in (("tight", 4 * tokens * 2 * 6), ("middle", 4 * tokens * 4 * 6), ("wide", 4 * tokens * 16 * 6)):
+        rate = codec.rates[name]
+        assert Shape(len(codec.taps), tokens, rate.segments, rate.codes).units * tokens * 6 == bits
+        shape = Shape(len(codec.taps), tokens, rate.ranked_segments, rate.ranked_codes)
+        ranked = Packing(shape, rate.ranked_tokens, shape.units, rate.ranked_background)
+        assert 0.99 * bits < ranked.bits <= bits
 
 
 def test_smoke_differs_from_small_in_size_alone():
@@ -67,6 +81,11 @@ def test_smoke_differs_from_small_in_size_alone():
 @pytest.mark.parametrize("key", ["tranining", "data.colour", "codec.rates.low.segment", "training.weights.gan"])
 def test_unknown(write, key):
     refused(write(key, 1), rf"^profiles\.small\.{key}: unknown key, choose of ")
+
+
+def test_a_switch_is_true_or_false(write):
+    assert load_params("small", write("deterministic", False)).deterministic is False
+    refused(write("deterministic", 1), r"^profiles\.small\.deterministic = 1: must be true or false$")
 
 
 @pytest.mark.parametrize("key", ["seed", "codec", "foundation.clip.width", "training.weights.vq"])
@@ -131,7 +150,7 @@ def test_wrong_type(write, key, value, kind):
         ("foundation.llava.heads", 3, "heads of an even width must make up foundation.llava.width = 64"),
         ("foundation.llava.width", 32, "must exceed foundation.tower.embed_dim = 32"),
         ("data.image_size", 64, "must be a multiple of 3 \\* foundation.clip.patch_size = 48"),
-        ("codec.width", 18, "foundation.clip.embed_dim = 32: must be multiples of 4"),
+        ("codec.width", 18, "must be a multiple of 4"),
     ],
 )
 def test_impossible_combination(write, key, value, says):

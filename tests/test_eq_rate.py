@@ -104,7 +104,7 @@ def test_a_dial_takes_the_packing_of_the_best_measured_answers(dial):
     dial.answers[worst[1]] = 0.1
     dial.answers[worst[3]] = 0.9
     assert dial.at(150) is dial.packings[worst[3]]
-    assert dial.at(150, background=1).background == 1
+    assert dial.at(150, background=1).background == 1 and dial.at(150, background=0).background == 0
 
 
 def test_answers_that_cannot_be_told_apart_leave_the_choice_to_the_bits(dial):

@@ -52,6 +52,26 @@ def test_nearest_neighbour_and_loss(segments, codes):
     assert out.loss.item() == pytest.approx((1 + 0.25) * error, rel=1e-5)
 
 
+@pytest.mark.parametrize("change", ["in place", "loaded", "an optimiser's step", "copied"])
+def test_the_transmitter_follows_every_change_of_the_codes(change):
+    vq, features = quantizer().eval(), torch.randn(N, WIDTH)
+    before = vq.nearest(features)
+    assert before.equal(vq.nearest(features)) and before.equal(vq(features).indices)
+    if change == "in place":
+        with torch.no_grad():
+            vq.codebooks.neg_()
+    elif change == "loaded":
+        vq.load_state_dict({**vq.state_dict(), "codebooks": -vq.codebooks.detach().clone()})
+    elif change == "copied":
+        vq = copy.deepcopy(vq)
+        vq.codebooks.data = -vq.codebooks.data
+    else:
+        optimiser = torch.optim.SGD([vq.codebooks], lr=2.0)
+        vq.codebooks.square().sum().mul(0.5).backward()  # its gradient is the codes themselves: they change sign
+        optimiser.step()
+    assert vq.nearest(features).equal(vq(features).indices) and not before.equal(vq.nearest(features))
+
+
 def test_commitment_pulls_features_and_the_whole_error_pulls_codes():
     """d loss / d f = .25 * 2 (f - c) / V and d loss / d c = 2 (c - f) / V, each on the unit sphere."""
     vq, features = quantizer(), torch.randn(N, WIDTH, requires_grad=True)

@@ -13,8 +13,8 @@ from uoisc import evaluation
 from uoisc.bootstrap import summarise
 from uoisc.evaluation import (
     CONTROLS,
-    Asked,
-    ask_split,
+    EVALUATION_STREAM,
+    FLOOR,
     at_random,
     codebook_rows,
     evaluate_model,
@@ -24,12 +24,12 @@ from uoisc.evaluation import (
     uses_query,
     without_query,
 )
-from uoisc.evaluation_jobs import controls
+from uoisc.evaluation_jobs import controls, floors
 from uoisc.llava import FrozenLlava
 from uoisc.metrics import answers_match
 from uoisc.models import JUDGES, Point
+from uoisc.questions import Asked, Query
 from uoisc.results import COLUMNS
-from uoisc.scenes import Query
 from uoisc.variants import VARIANTS
 
 N = tiny.PARAMS.evaluation.queries
@@ -58,7 +58,7 @@ def study(monkeypatch) -> tiny.TinyStudy:
 
 
 def asked(split: str = "unseen") -> Asked:
-    return ask_split(tiny.world(), split, tiny.PARAMS.data.held_out, N, tiny.PARAMS.seed)
+    return tiny.world().ask_split(split, tiny.PARAMS.data.held_out, N, [tiny.PARAMS.seed, EVALUATION_STREAM])
 
 
 def texts(queries: list[Query]) -> list[str]:
@@ -81,7 +81,7 @@ def test_a_split_is_the_same_again_and_the_two_splits_differ():
 
 def test_judges_see_the_source_and_a_blank_image(study):
     rows = reference_answers("tiny", "seen")
-    x = tiny.world().render(asked("seen").scenes)
+    x = asked("seen").all_images()
     for name, judge in study.judges.items():
         sources = [image for image in judge.shown if image.std() > 0]
         blanks = [image for image in judge.shown if image.std() == 0]
@@ -98,7 +98,7 @@ def test_real_judges_answer_the_source(monkeypatch):
     rows = reference_answers("tiny", "seen")
     split = asked("seen")
     for seed, name in enumerate(JUDGES):
-        direct = tiny.llava(seed).answer(tiny.world().render(split.scenes), texts(split.queries))
+        direct = tiny.llava(seed).answer(split.all_images(), texts(split.queries))
         assert list(rows[rows["judge"] == name]["answer_source"]) == direct
     assert list(rows["query"][:N]) == texts(split.queries)
     assert list(rows["truth"][:N]) == [query.truth for query in split.queries]
@@ -109,7 +109,7 @@ def test_the_right_query_is_asked_of_both_reconstructions(study):
     result = evaluate_model("tiny", Point("uoisc", "low", None), None, "unseen", references(study))
     split, codec = asked(), tiny.codec("uoisc")
     with torch.no_grad():
-        x = tiny.world().render(split.scenes)
+        x = split.all_images()
         right, wrong = (codec(x, texts(queries)).x_hat for queries in (split.queries, split.others))
     size = tiny.PARAMS.evaluation.batch_size
     for name, judge in study.judges.items():
@@ -188,23 +188,42 @@ def test_controls_are_a_model_under_another_ranking(study, name, control):
     with torch.no_grad():
         for start in range(0, N, tiny.PARAMS.evaluation.batch_size):
             part = slice(start, start + tiny.PARAMS.evaluation.batch_size)
-            x, queries = tiny.world().render(split.scenes[part]), texts(split.queries[part])
+            x, queries = split.images(part), texts(split.queries[part])
             expected += list(codec(x, queries, CONTROLS[name][control](study, split, part)).x_hat)
     torch.testing.assert_close(torch.stack(study.judges["llava"].shown), torch.stack(expected), rtol=0, atol=1e-4)
     assert (rows["variant"] == f"{name}_{control}").all() and rows["match_wrong_query"].isna().all()
 
 
-def test_a_floor_gives_every_token_units(study):
-    rows = evaluate_model("tiny", Point("dial", "dial", 200), "floor1", "unseen", references(study)).answers
-    packing = tiny.untrained("dial", "dial").at(200, background=1).rate
-    assert packing.background == 1 and (rows["variant"] == "dial_floor1").all() and (rows["bits"] == packing.bits).all()
+@pytest.mark.parametrize("units", [0, 1])
+def test_a_floor_gives_every_token_units(study, units):
+    rows = evaluate_model("tiny", Point("dial", "dial", 200), f"floor{units}", "unseen", references(study)).answers
+    packing = tiny.untrained("dial", "dial").at(200, background=units).rate
+    assert (
+        packing.background == units
+        and set(rows["variant"]) == {f"dial_floor{units}"}
+        and set(rows["bits"]) == {packing.bits}
+    )
 
 
 def test_what_is_evaluated_of_a_dial(study):
     assert controls(study, Point("uoisc", "low", None)) == [None]
     assert controls(study, Point("adaptive", "low", None)) == [None, "random", "oracle"]
     tight, wide = (controls(study, Point("dial", "dial", bits)) for bits in (60, 200))
-    assert tight == [None, *CONTROLS["dial"]] and wide == [*tight, "floor1"]
+    assert tight == [None, *CONTROLS["dial"]]
+    own = tiny.untrained("dial", "dial").rate.at(200).background
+    assert wide == [*tight, f"floor{1 - own}"], "the other one of the two backgrounds"
+
+
+def test_floors_are_packings_that_nothing_else_picks():
+    dial = tiny.untrained("dial", "dial").rate
+    for best in range(len(dial.packings)):
+        dial.answers.copy_(torch.where(torch.arange(len(dial.packings)) == best, 0.9, 0.2))
+        found = floors(dial, (60, 120, 200))
+        picked = [dial.at(bits, int(name.removeprefix(FLOOR))) for bits, names in found.items() for name in names]
+        own = {dial.at(bits) for bits in (60, 120, 200)}
+        assert list(found) == [60, 120, 200] and len({*picked, *own}) == len(picked) + len(own)
+        offered = {dial.at(bits, units) for bits in (120, 200) for units in (0, 1)} | {dial.at(60, 0)}
+        assert offered == {*picked, *own}
 
 
 def test_codebook_use_counts_what_was_sent():

@@ -1,35 +1,92 @@
-"""What the visual comparison shows: the panels of one query, and JPEG 2000 at the bytes of a real file."""
+"""What the visual comparison shows: the panels of one query over the authors' link, and the maps of the rate dial."""
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 import tiny
+import torch
 
-from uoisc.evaluation import SPLITS, evaluation_scenes
+from uoisc import examples as room
+from uoisc.evaluation import evaluation_questions
 from uoisc.examples import SHOWN, make_examples
 from uoisc.images import to_bytes
+from uoisc.link_jobs import UNCODED, Air
 from uoisc.models import JUDGES
-from uoisc.pictures import PANELS
-from uoisc.standard_codecs import JPEG2000
+from uoisc.pictures import PANELS, Examples
+from uoisc.questions import SPLITS
+from uoisc.standard_codecs import JPEG2000, at_most
+from uoisc.tables import SHOWN_DB
+from uoisc.transmission import FILE_BYTES, PROTECTED
 
 
-def test_jpeg2000_shows_the_smallest_file_with_its_real_size():
-    variants = {name: ("low",) for name in (*PANELS[1:-1], "adaptive")}
-    study = replace(tiny.study(), params=replace(tiny.PARAMS, variants=variants))
-    asked = {split: evaluation_scenes(study, split) for split in SPLITS}
+@pytest.fixture(scope="module")
+def study() -> tiny.TinyStudy:
+    return replace(
+        tiny.study(),
+        params=replace(tiny.PARAMS, variants={name: ("low",) for name in PANELS[1:-1]} | {"dial": ("dial",)}),
+    )
+
+
+@pytest.fixture(scope="module")
+def asked(study):
+    return {split: evaluation_questions(study, split) for split in SPLITS}
+
+
+@pytest.fixture(scope="module")
+def answers(asked) -> pd.DataFrame:
     rows = [(JUDGES[0], split, i, query.type, True) for split in SPLITS for i, query in enumerate(asked[split].queries)]
-    answers = pd.DataFrame(rows, columns=["judge", "split", "query_id", "type", "source_right"])
-    examples = make_examples(study, answers)
-    for row, (split, kind), source, shown in zip(
-        examples.rows, SHOWN, examples.images["source"], examples.images["jpeg2000"], strict=True
-    ):
+    return pd.DataFrame(rows, columns=["judge", "split", "query_id", "type", "source_right"])
+
+
+def made(study, answers, es_n0_db: float | None = None) -> Examples:
+    """At the room's own Es/N0 in dB, or at another."""
+    with pytest.MonkeyPatch.context() as patch:
+        if es_n0_db is not None:
+            patch.setattr(room, "ES_N0_DB", es_n0_db)
+        return make_examples(study, answers)
+
+
+@pytest.fixture(scope="module")
+def clean(study, answers) -> Examples:
+    return made(study, answers, 60.0)
+
+
+def test_without_noise_the_panels_show_what_the_codecs_and_the_file_show(study, asked, clean):
+    codecs = {name: study.codec(name, "low") for name in PANELS[1:-1]}
+    for i, (row, (split, kind)) in enumerate(zip(clean.rows, SHOWN, strict=True)):
         assert (row["split"], row["type"]) == (split, kind)
         first = next(i for i, query in enumerate(asked[split].queries) if query.type == kind)
-        assert row["query"] == asked[split].queries[first].text
-        assert np.array_equal(source, to_bytes(study.world.render(asked[split].scenes[[first]]))[0])
-        # a header alone is over the codecs' budget: the panel is the smallest file, and says so
-        data = JPEG2000.encode(source, JPEG2000.qualities[0])
-        assert np.array_equal(shown, JPEG2000.decode(data))
-        assert row["panels"]["jpeg2000"]["bytes"] == len(data) > row["panels"]["uoisc"]["bytes"]
-        assert row["panels"]["jpeg2000"]["bits"] == 8 * len(data)
+        query, x = asked[split].queries[first], asked[split].only(first).all_images()
+        assert row["query"] == query.text and np.array_equal(clean.images["source"][i], to_bytes(x)[0])
+        for name, codec in codecs.items():
+            with torch.no_grad():
+                assert np.array_equal(clean.images[name][i], to_bytes(codec(x, [query.text]).x_hat)[0])
+            assert row["panels"][name]["bits"] == codec.bits
+        best = at_most(JPEG2000, to_bytes(x)[0], FILE_BYTES)
+        assert np.array_equal(clean.images["jpeg2000"][i], best.image)
+        assert row["panels"]["jpeg2000"]["bytes"] == best.bytes and row["panels"]["jpeg2000"]["bits"] == 8 * best.bytes
+
+
+def test_every_panel_but_the_source_crosses_the_stated_link(study, answers, clean):
+    own = made(study, answers)
+    assert own.link == {"es_n0_db": room.ES_N0_DB, "protected": PROTECTED}
+    assert room.ES_N0_DB in SHOWN_DB and Air("uncoded", room.FADING, room.ES_N0_DB) in UNCODED, "a point of the sweep"
+    assert np.array_equal(own.images["source"], clean.images["source"])
+    assert all(not np.array_equal(own.images[panel], clean.images[panel]) for panel in PANELS[1:])
+    fading = [row["es_n0_db"] - room.ES_N0_DB for row in own.rows]
+    assert len(set(fading)) == len(SHOWN), "each row fades by itself"
+    assert fading == pytest.approx([row["es_n0_db"] - 60 for row in clean.rows], abs=0.11)
+    again = made(study, answers)
+    assert again.rows == own.rows and all(np.array_equal(again.images[p], own.images[p]) for p in PANELS)
+
+
+def test_maps_show_the_dials_bits_a_token(study, clean):
+    codec = study.codec("dial", "dial", study.codec("uoisc", "low").bits)
+    top, others = sorted({float(b) for b in clean.token_bits.flat}, reverse=True)
+    unit = codec.rate.bits - codec.rate.side_bits
+    assert (clean.token_bits.sum((1, 2)) == unit).all() and clean.maps["bits"] == codec.bits
+    for relevance, bits in zip(clean.relevance, clean.token_bits, strict=True):
+        assert ((bits == top).sum(), (bits == others).sum()) == (codec.rate.top, bits.size - codec.rate.top)
+        assert relevance[bits == top].min() >= relevance[bits == others].max()

@@ -84,6 +84,8 @@ def test_figures_state_n_floor_and_attribution():
     assert "n = 12" in texts(drawn("amr_by_type"))
     for name in ("visual_comparison", "relevance_maps"):
         assert "OpenMoji" in texts(drawn(name)) and "CC BY-SA 4.0" in texts(drawn(name))
+    assert all(part in texts(drawn("visual_comparison")) for part in ("Es/N0 of 10 dB", "Es/N0 13.0 dB", "200 bytes"))
+    assert "40 or 8 bits" in texts(drawn("relevance_maps"))
 
 
 def test_intervals_are_drawn_where_the_table_has_them(summary):
@@ -121,9 +123,9 @@ def test_examples_come_back_and_what_lacks_is_named(tmp_path):
     examples = synthetic.examples()
     pictures.write_examples(examples, tmp_path)
     back = pictures.read_examples(tmp_path)
-    assert back.rows == examples.rows and back.maps == examples.maps
+    assert back.rows == examples.rows and back.maps == examples.maps and back.link == examples.link
     assert all(np.array_equal(back.images[p], examples.images[p]) for p in pictures.PANELS)
-    assert np.array_equal(back.selected, examples.selected)
+    assert np.array_equal(back.token_bits, examples.token_bits)
     del examples.rows[1]["panels"]["jpeg2000"]
     pictures.write_examples(replace(examples, images={p: examples.images[p] for p in pictures.PANELS[1:]}), tmp_path)
     with pytest.raises(ResultsError, match="examples.npz lacks source, jpeg2000 of row 1"):

@@ -8,7 +8,7 @@ import tiny
 from uoisc import evaluation, link_jobs
 from uoisc.block_errors import BlerTable
 from uoisc.channel import psk_error_rayleigh
-from uoisc.evaluation import evaluation_scenes
+from uoisc.evaluation import evaluation_questions
 from uoisc.link_jobs import (
     CODED,
     FILE_BYTES,
@@ -21,21 +21,28 @@ from uoisc.link_jobs import (
     make_sender,
     make_strip,
     measure_sender,
-    rates_of,
+    methods,
     symbol_errors,
 )
 from uoisc.metrics import answers_match, psnr
-from uoisc.models import JUDGES
+from uoisc.models import JUDGES, Point
 from uoisc.results import COLUMNS
 from uoisc.tables import SHOWN_DB
+from uoisc.transmission import SCHEMES
 
 N = tiny.PARAMS.evaluation.queries
-AIRS = [Air("uncoded", "awgn", 5.0), Air("uncoded", "rayleigh", 20.0), Air("coded", "awgn", 20.0)]
+UOISC, DIALED = Point("uoisc", "low", None), Point("dial", "dial", 144)
+AIRS = [
+    Air("uncoded", "awgn", 5.0),
+    Air("uncoded", "rayleigh", 20.0),
+    Air("coded", "awgn", 20.0),
+    Air("coded_16qam", "awgn", 20.0),
+]
 
 
 @pytest.fixture
 def study(monkeypatch) -> tiny.TinyStudy:
-    """The tiny study, opened by whatever asks for one; three noisy points, one rate."""
+    """The tiny study, opened by whatever asks for one; four noisy points, one rate."""
     study = tiny.study()
     for module in (link_jobs, evaluation):
         monkeypatch.setattr(module, "open_study", lambda profile: study)
@@ -52,23 +59,27 @@ def references() -> pd.DataFrame:
 
 
 def test_rows_of_a_codec_are_complete_and_carry_the_answers(study, references):
-    rows = measure_sender("tiny", "uoisc", "low", "unseen", references)
+    rows = measure_sender("tiny", UOISC, "unseen", references)
     assert set(COLUMNS["channel.csv"]) == set(rows.columns)
     assert not rows.duplicated([c for c in COLUMNS["channel.csv"] if c not in ("value", "low", "high")]).any()
     amr = rows[rows["metric"] == "amr"]
-    assert len(amr) == len(JUDGES) * (len(PREFIXES) + len(AIRS)) and set(amr["link"]) == {*PREFIXES, "uncoded", "coded"}
+    assert len(amr) == len(JUDGES) * (len(PREFIXES) + len(AIRS)) and set(amr["link"]) == {
+        *PREFIXES,
+        "uncoded",
+        *SCHEMES,
+    }
     assert (rows["n"] == N).all() and (rows["bits"] == tiny.codec("uoisc").bits).all()
     assert ((rows["low"] <= rows["value"] + 1e-12) & (rows["value"] <= rows["high"] + 1e-12)).all()
 
-    texts = [query.text for query in evaluation_scenes(study, "unseen").queries]
-    x = study.world.render(evaluation_scenes(study, "unseen").scenes)
+    texts = [query.text for query in evaluation_questions(study, "unseen").queries]
+    x = evaluation_questions(study, "unseen").all_images()
     codec = study.codec("uoisc", "low")
     x_hat = codec.decode(codec.encode(x, texts), texts)
     for name, judge in study.judges.items():
         expected = np.mean([answers_match(*each) for each in zip(texts, judge.answer(x, texts),
                                                                  judge.answer(x_hat, texts), strict=True)])  # fmt: skip
-        mine = amr[(amr["judge"] == name) & amr["link"].isin(["perfect", "coded"])]
-        assert mine["value"].tolist() == pytest.approx([expected, expected]), "20 dB are as good as no noise"
+        mine = amr[(amr["judge"] == name) & amr["link"].isin(["perfect", *SCHEMES])]
+        assert mine["value"].tolist() == pytest.approx([expected] * 3), "20 dB are as good as no noise"
         own = references[references["judge"] == name]
         floor = np.mean([answers_match(r.query, r.answer_source, r.answer_blank) for r in own.itertuples()])
         assert rows[(rows["metric"] == "amr_floor") & (rows["judge"] == name)]["value"].tolist() == [floor]
@@ -78,7 +89,7 @@ def test_rows_of_a_codec_are_complete_and_carry_the_answers(study, references):
 
 def test_a_lost_file_is_judged_as_the_blank_image_of_the_floor(study, references, monkeypatch):
     monkeypatch.setitem(link_jobs.FILES, "jpeg2000", FILES["jpeg2000"]._replace(noisy=[Air("coded", "awgn", -20.0)]))
-    rows = measure_sender("tiny", "jpeg2000", None, "unseen", references)
+    rows = measure_sender("tiny", Point("jpeg2000", None, None), "unseen", references)
     for judge in JUDGES:
         own = rows[rows["judge"] == judge].set_index(["link", "metric"])["value"]
         assert own["coded", "amr"] == own["perfect", "amr_floor"]
@@ -86,8 +97,8 @@ def test_a_lost_file_is_judged_as_the_blank_image_of_the_floor(study, references
 
 
 def test_a_sender_is_reproducible_and_points_differ(study):
-    asked = evaluation_scenes(study, "seen")
-    sender = make_sender(study, "uoisc", "low", asked, study.world.render(asked.scenes))
+    asked = evaluation_questions(study, "seen")
+    sender = make_sender(study, UOISC, asked, asked.all_images())
     airs = [Air("uncoded", "awgn", 5.0), Air("uncoded", "awgn", 5.0), Air("uncoded", "rayleigh", 5.0)]
     first, again, other = (air.send(sender, 0, "seen").contents for air in airs)
     assert first == again != other
@@ -97,17 +108,17 @@ def test_a_sender_is_reproducible_and_points_differ(study):
 
 
 def test_files_have_the_best_quality_under_the_stated_bytes(study):
-    asked = evaluation_scenes(study, "seen", 3)
-    x = study.world.render(asked.scenes)
+    asked = evaluation_questions(study, "seen", 3)
+    x = asked.all_images()
     for name in FILES:
-        sender = make_sender(study, name, None, asked, x)
+        sender = make_sender(study, Point(name, None, None), asked, x)
         assert sender.lengths.max() <= FILE_BYTES < 1.1 * sender.lengths.min()
         assert sender.protected == (200 if name == "jpeg2000_protected" else 0)
 
 
 def test_judges_see_an_image_once_and_every_change_of_it(study, references, monkeypatch):
-    asked = evaluation_scenes(study, "unseen")
-    sender = make_sender(study, "uoisc", "low", asked, study.world.render(asked.scenes))
+    asked = evaluation_questions(study, "unseen")
+    sender = make_sender(study, UOISC, asked, asked.all_images())
     drawn = []
     draw = sender.draw
     monkeypatch.setattr(sender, "draw", lambda images, contents: drawn.extend(images) or draw(images, contents))
@@ -135,19 +146,28 @@ def test_simulated_symbol_errors_stand_beside_theory():
 
 
 def test_methods_have_the_rates_that_they_were_trained_at(study):
-    assert rates_of(tiny.PARAMS, "uoisc") == ["low"] and rates_of(tiny.PARAMS, "query_aware") == []
+    sent = methods(tiny.PARAMS)
+    assert sent[:4] == [UOISC, Point("adaptive", "low", None), DIALED, DIALED._replace(bits=432)]
+    assert [point.variant for point in sent[4:]] == list(FILES) and {point.rate for point in sent[4:]} == {None}
+
+
+def test_a_dial_is_sent_at_its_budget(study, references):
+    rows = measure_sender("tiny", DIALED, "unseen", references)
+    codec = study.codec(*DIALED)
+    assert (rows["variant"] == "dial").all() and (rows["bits"] == codec.bits).all() and codec.bits <= 144
+    assert set(rows["link"]) == {*PREFIXES, "uncoded", *SCHEMES}
 
 
 def test_the_points_are_those_that_the_table_shows_and_blocks_are_measured_for():
-    rayleigh = {link: {air.es_n0_db for air in airs if air.fading == "rayleigh"} for link, airs in
-                (("uncoded", UNCODED), ("coded", CODED))}  # fmt: skip
+    rayleigh = {link: {air.es_n0_db for air in NOISY if air.link == link and air.fading == "rayleigh"}
+                for link in ("uncoded", *SCHEMES)}  # fmt: skip
     assert all(set(SHOWN_DB) <= points for points in rayleigh.values())
-    assert [*UNCODED, *CODED] == NOISY and BlerTable().largest(2, "1/2").k == 864
+    assert [*UNCODED, *CODED] == NOISY and {BlerTable().largest(*scheme).k for scheme in SCHEMES.values()} == {864}
 
 
 def test_the_strip_shows_every_method_at_every_point(study):
     strip = make_strip("tiny")
-    assert strip.query.startswith("where") and list(strip.pictures) == ["uoisc", "adaptive", "jpeg2000"]
+    assert strip.query.startswith("where") and list(strip.pictures) == ["uoisc", "dial", "jpeg2000"]
     assert all(
         len(pictures) == len(strip.es_n0_db) == len(strip.answers[name]) for name, pictures in strip.pictures.items()
     )

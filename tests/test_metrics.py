@@ -7,7 +7,17 @@ import pytest
 import tiny
 import torch
 
-from uoisc.metrics import answers_match, clip_score, first_integer, normalise, perceptual_distance, psnr, ssim
+from uoisc.metrics import (
+    answers_match,
+    clip_score,
+    first_integer,
+    normalise,
+    normalise_vqa,
+    perceptual_distance,
+    psnr,
+    ssim,
+    vqa_accuracy,
+)
 from uoisc.scenes import COLOURS, MAX_OBJECTS, PLACES
 
 COUNT, YES_NO, WHERE, WHAT = "how many animals are there", "is there a lion", "where is the lion", "what is it"
@@ -127,3 +137,53 @@ def test_clip_score_is_the_best_tokens_cosine():
     for b in range(2):
         cosines = [torch.cosine_similarity(token, text[b], dim=0).item() for token in tokens[b]]
         assert score[b] == pytest.approx(max(cosines), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("people", "accuracy"),
+    # k of ten said it: leaving one of these out leaves k - 1, leaving one of the others out leaves k
+    [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)],
+)
+def test_vqa_accuracy_by_hand(people, accuracy):
+    answers = ("red",) * people + ("blue",) * (10 - people)
+    assert vqa_accuracy("Red.", answers) == pytest.approx(accuracy)
+
+
+def test_vqa_accuracy_is_the_mean_over_all_nine_of_ten():
+    answers = ("yes", "Yes", "yes.", "no", "no", "maybe", "yea", "no", "no", "no")
+    for answer in ("yes", "no", "maybe", "never"):
+        nines = [[normalise_vqa(a) for a in nine] for nine in combinations(answers, 9)]
+        expected = np.mean([min(nine.count(answer) / 3, 1) for nine in nines])
+        assert vqa_accuracy(answer, answers) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("answer", "normalised"),
+    [
+        ("Red", "red"),
+        ("the dog", "dog"),
+        ("An  apple and\na pear", "apple and pear"),
+        ("Two", "2"),
+        ("none", "0"),
+        ("eleven", "eleven"),
+        ("yes.", "yes"),
+        ("2.5", "2.5"),
+        ("p.m.", "pm"),
+        ("1,000", "1000"),
+        ("1,000-2", "10002"),
+        ("black/white", "black white"),
+        ("black / white", "black white"),
+        ("red, white", "red white"),
+        ("red,white", "red white"),
+        ("t-shirt", "t shirt"),
+        ("t-shirt - red", "tshirt red"),
+        ("yes!", "yes"),
+        ("dont know", "don't know"),
+        ("don't know", "don't know"),
+        ("5 oclock", "5 o'clock"),
+        ("hell", "hell"),
+        ("", ""),
+    ],
+)
+def test_answers_are_normalised_as_vqa_does(answer, normalised):
+    assert normalise_vqa(answer) == normalised

@@ -123,7 +123,9 @@ def test_the_entropy_table_has_every_kind_and_the_real_bytes():
 
 def test_the_channel_table_has_a_row_a_method_rate_and_link():
     table = tables.channel(synthetic.channel()).set_index(["method", "bits", "link"])
-    assert [key[:2] for key in table.index[:4]] == [("UO-ISC (FiLM)", b) for b in ("144", "144", "432", "432")]
+    links = ("uncoded 8-PSK", "LDPC 1/2, QPSK", "LDPC 1/2, 16-QAM")
+    assert list(table.index[:6]) == [("UO-ISC (FiLM)", bits, link) for bits in ("144", "432") for link in links]
+    assert [table.loc[("rate dial", "432", link), "symbols"] for link in links] == ["144", "432", "216"]
     row = table.loc[("UO-ISC (FiLM)", "432", "uncoded 8-PSK")]
     whole, half = "0.600 [0.550, 0.650]", "0.400 [0.350, 0.450]"
     assert row.tolist() == ["144", whole, "0.250", half, whole, "10.0", "10.0"]

@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from uoisc.errors import DataError
-from uoisc.evaluation import ask_split
+from uoisc.evaluation import EVALUATION_STREAM
 from uoisc.objects import plural
 from uoisc.scenes import (
     COLOURS,
@@ -39,7 +39,7 @@ def within_chance(hits: int, n: int, p: float) -> bool:
 
 def truth_from_arrays(scenes: Scenes, query) -> str:
     """The answer, read off the scene's arrays from the query's words alone."""
-    world, row = tiny.world(), query.scene
+    world, row = tiny.world(), query.image
     there = {world.names[o]: t for t, o in enumerate(scenes.objects[row]) if o >= 0}
     words = query.text.split()
     if query.text.startswith("how many"):
@@ -85,7 +85,7 @@ def test_no_held_out_object_where_none_may_be():
     held_out = {e.name for e in tiny.entries() if e.category == HELD_OUT}
     scenes = sampled(allowed=world.pool(exclude=HELD_OUT))
     assert not {world.names[o] for o in scenes.objects[scenes.objects >= 0]} & held_out
-    seen = ask_split(world, "seen", HELD_OUT, 300, seed=0)
+    seen = world.ask_split("seen", HELD_OUT, 300, [0, EVALUATION_STREAM])
     assert not {world.names[o] for o in seen.scenes.objects[seen.scenes.objects >= 0]} & held_out
     assert not {q.object for q in seen.queries + seen.others} & {*held_out, HELD_OUT}
 
@@ -93,7 +93,7 @@ def test_no_held_out_object_where_none_may_be():
 def test_every_unseen_query_is_about_a_held_out_object():
     world = tiny.world()
     held_out = {e.name for e in tiny.entries() if e.category == HELD_OUT}
-    unseen = ask_split(world, "unseen", HELD_OUT, 300, seed=0)
+    unseen = world.ask_split("unseen", HELD_OUT, 300, [0, EVALUATION_STREAM])
     for query in unseen.queries + unseen.others:
         assert query.object in held_out or (query.type == "count" and query.object == HELD_OUT)
         assert query.truth == truth_from_arrays(unseen.scenes, query)
@@ -101,9 +101,9 @@ def test_every_unseen_query_is_about_a_held_out_object():
 
 @pytest.mark.parametrize("split", ["seen", "unseen"])
 def test_the_other_query_of_a_scene_is_another_query(split):
-    asked = ask_split(tiny.world(), split, HELD_OUT, N, seed=0)
+    asked = tiny.world().ask_split(split, HELD_OUT, N, [0, EVALUATION_STREAM])
     pairs = list(zip(asked.queries, asked.others, strict=True))
-    assert all(query.scene == other.scene for query, other in pairs)
+    assert all(query.image == other.image for query, other in pairs)
     assert not [query.text for query, other in pairs if query.text == other.text]
 
 
@@ -119,7 +119,7 @@ def test_answers_are_true():
 def test_an_oracle_is_told_the_tiles_that_hold_the_answer():
     scenes, world = sampled(500), tiny.world()
     for query in world.ask_each(np.random.default_rng(1), scenes, 2):
-        names = [world.names[scenes.objects[query.scene][t]] for t in query.tiles]
+        names = [world.names[scenes.objects[query.image][t]] for t in query.tiles]
         if query.type == "count":
             assert len(names) == int(query.truth) and all(
                 world.categories[world.category_of[world.names.index(name)]] == query.object for name in names
@@ -136,7 +136,7 @@ def test_types_in_turn():
 
 @pytest.mark.parametrize("split", ["seen", "unseen"])
 def test_a_constant_answer_scores_at_chance(split):
-    queries = ask_split(tiny.world(), split, HELD_OUT, 5 * N, seed=0).queries
+    queries = tiny.world().ask_split(split, HELD_OUT, 5 * N, [0, EVALUATION_STREAM]).queries
     chance = {"existence": 2, "place": TILES, "colour": len(COLOURS), "count": MAX_COUNT}
     for kind, choices in chance.items():
         answers = Counter(query.truth for query in queries if query.type == kind)

@@ -39,9 +39,8 @@ class Forbidden(FrozenLlava):
         raise AssertionError(f"llava.{name} was used")
 
 
-def bench(llava: FrozenLlava | None = None, params=tiny.PARAMS, phase: int = 1) -> Bench:
-    rng = np.random.default_rng([params.seed, phase])
-    return Bench(params, tiny.world(), tiny.clip(), llava or tiny.llava(), rng)
+def bench(llava: FrozenLlava | None = None, params=tiny.PARAMS) -> Bench:
+    return Bench(params, tiny.world(), tiny.clip(), llava or tiny.llava())
 
 
 def run(name: str, phases=(1, 2), made: Bench | None = None) -> tuple[Codec, Log]:
@@ -50,7 +49,7 @@ def run(name: str, phases=(1, 2), made: Bench | None = None) -> tuple[Codec, Log
     for phase in phases:
         torch.manual_seed(phase)
         train = {1: train_phase1, 2: train_phase2}[phase]
-        train(codec, variant(name), made or bench(phase=phase), log, lambda steps, label: steps)
+        train(codec, variant(name), made or bench(), log, lambda steps, label: steps)
     return codec, log
 
 
@@ -128,7 +127,7 @@ def test_no_held_out_object_is_ever_rendered(monkeypatch):
         world, "render", lambda scenes: rendered.append(scenes) or tiny.world().render(scenes), raising=False
     )
     asked = []
-    made = replace(bench(), world=world)
+    made = replace(bench(), source=world)
     monkeypatch.setattr(training, "pixel_loss", lambda *images: asked.append(1) or (images[0] - images[1]).abs().mean())
     run("uoisc", made=made)
     held_out = {n for n, e in enumerate(tiny.entries()) if e.category == tiny.PARAMS.data.held_out}
@@ -178,7 +177,7 @@ def test_phase_2_goes_on_from_a_checkpoint_as_if_there_had_been_no_stop(monkeypa
     saved = []
     for folder, stages in (("one", [(1, 2)]), ("two", [(1,), (2,)])):
         monkeypatch.setattr(
-            models, "paths", lambda _, f=folder: Paths(tmp_path, tmp_path, tmp_path / f, tmp_path, tmp_path)
+            models, "paths", lambda _, f=folder: Paths(tmp_path, tmp_path, tmp_path / f / "codecs", tmp_path, tmp_path)
         )
         for phases in stages:
             path = models.train_model("tiny", "uoisc", "low", phases)

@@ -11,8 +11,9 @@ from uoisc.block_errors import BlerTable
 from uoisc.codec import Message
 from uoisc.evaluation import BLANK_GREY
 from uoisc.images import from_bytes, to_bytes
+from uoisc.rate import Packing
 from uoisc.standard_codecs import JPEG2000, WEBP
-from uoisc.transmission import LOST, FileSender, MessageSender, payload_eb_n0_db
+from uoisc.transmission import LOST, QAM16, QPSK, SCHEMES, FileSender, MessageSender, payload_eb_n0_db
 
 N = 6
 CLEAN, HOPELESS = 60.0, -40.0
@@ -41,7 +42,7 @@ def files(table: BlerTable, codec=JPEG2000, quality: int = 190, protected: int =
 # messages
 
 
-@pytest.mark.parametrize("name", ["uoisc", "adaptive"])
+@pytest.mark.parametrize("name", ["uoisc", "adaptive", "dial"])
 def test_without_errors_the_receiver_draws_what_the_codec_draws(table, name):
     sender, message = messages(name, table)
     expected = sender.codec.decode(message, sender.queries)
@@ -61,6 +62,31 @@ def test_a_block_holds_half_of_the_segments_and_block_0_the_map(table):
     assert sender.block_bits[1] == message.sent[0, ..., 1].sum() * width
     assert sum(sender.block_bits) == sender.bits == rate.bits
     assert sum(messages("uoisc", table)[0].block_bits) == tiny.codec("uoisc").bits
+
+
+@pytest.mark.parametrize("background", [0, 1])
+@pytest.mark.parametrize("level", range(2, 9))
+def test_a_dial_without_its_second_block_shows_a_prefix_of_each_tokens_units(table, level, background):
+    dial = tiny.untrained("dial", "dial")
+    texts, packing = tiny.queries(N), Packing(dial.rate.shape, 4, level, background)
+    codec = dial.packed(packing)
+    sender = MessageSender(codec, codec.encode(tiny.images(N), texts), texts, table)
+    assert len(sender.block_bits) == min(2, -(-level // dial.rate.shape.taps)), "a single segment is a single block"
+    assert all(bits > 0 for bits in sender.block_bits) and sum(sender.block_bits) == sender.bits == packing.bits
+    some = sender.coded(CLEAN, "awgn", seeded()), sender.coded(CLEAN, "awgn", seeded(), link=QAM16)
+    assert all(arrival.contents == sender.prefix(None).contents for arrival in some)
+    order = dial.rate.shape.order[:, None, :].numpy()
+    for content in sender.prefix(1).contents:
+        kept = np.frombuffer(content, np.int32).reshape(sender.message.indices.shape[1:]) >= 0
+        units = kept.sum((0, 2))[None, :, None]  # of each token
+        assert (kept == (order < units)).all() and 0 < kept.sum() <= sender.message.sent[0].sum()
+
+
+def test_16_qam_sends_half_the_symbols_and_needs_a_better_link(table):
+    sender, _ = messages("uoisc", table)
+    twice, once = (sender.coded(5.0, "awgn", seeded(), link) for link in SCHEMES)
+    assert list(SCHEMES) == [QPSK, QAM16] and (twice.measures["symbols"] == 2 * once.measures["symbols"]).all()
+    assert twice.measures["arrived"].mean() == 1 > once.measures["arrived"].mean()
 
 
 def test_a_lost_second_block_leaves_the_first_segments_and_zeros(table):

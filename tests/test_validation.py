@@ -8,7 +8,8 @@ import tiny
 
 from uoisc import validation
 from uoisc.errors import ConfigError
-from uoisc.evaluation import ask_split
+from uoisc.evaluation import EVALUATION_STREAM
+from uoisc.scenes import World
 from uoisc.training import Bench
 
 
@@ -42,19 +43,26 @@ def test_a_dial_is_asked_at_every_budget_and_under_every_ranking(assembled):
     assert table["bits"].nunique() == len(tiny.PARAMS.codec.dial.budgets) and (rows == 4).all()
 
 
-def test_the_validation_category_is_held_out_of_training_and_the_test_category_is_not_asked_about(assembled):
+def test_the_validation_category_is_held_out_of_training_and_the_test_category_is_not_asked_about(
+    assembled, monkeypatch
+):
     validation.validate("small", "uoisc", "low")
     (study,) = assembled
-    params, world = study.params, study.world
+    params, world = study.params, study.source
     assert (params.data.held_out, params.data.validation) == ("food", "animal")
-    bench = Bench(params, world, study.clip, study.judges["llava"], np.random.default_rng(0))
+    bench = Bench(params, world, study.clip, study.judges["llava"])
     foods = set(np.flatnonzero(world.pool(only="food")))
-    seen = [bench.world.sample(bench.rng, 50, world.pool(exclude=params.data.held_out)) for _ in range(3)]
-    assert not any(foods & set(scenes.objects.ravel()) for scenes in seen)
-    asked = ask_split(world, "unseen", params.data.held_out, 40, 0, validation.VALIDATION_STREAM)
+    shown, batches = [], bench.batches(1)
+    monkeypatch.setattr(
+        world, "render", lambda scenes: shown.append(scenes) or World.render(world, scenes), raising=False
+    )
+    for _ in range(20):
+        next(batches)
+    assert len(shown) == 20 and not any(foods & set(scenes.objects.ravel()) for scenes in shown)
+    asked = world.ask_split("unseen", params.data.held_out, 40, [0, validation.VALIDATION_STREAM])
     members = {world.names[i] for i in foods} | {"food"}
     assert {query.object for query in asked.queries} <= members
-    test = ask_split(world, "unseen", params.data.held_out, 40, 0)
+    test = world.ask_split("unseen", params.data.held_out, 40, [0, EVALUATION_STREAM])
     assert not np.array_equal(asked.scenes.objects, test.scenes.objects)
 
 

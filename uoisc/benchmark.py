@@ -12,7 +12,6 @@ import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_
 from uoisc.objects import load_catalogue, rasterise
 from uoisc.processes import fast_attention, precision
 from uoisc.quantization import COMMITMENT, SegmentVQ
+from uoisc.questions import Batch
 from uoisc.scenes import World
 from uoisc.training import Bench, Log, train_phase1, train_phase2, update
 from uoisc.variants import variant
@@ -66,16 +66,16 @@ def random_bench(params: Params) -> Bench:
     llava = FrozenLlava(build_llava(cfg.llava, cfg.tower, len(processor.tokenizer), size), processor)
     # The steps that are timed are those of the longer part of phase 1, after the warm-up.
     training = replace(params.training, phase1_steps=STEPS, phase2_steps=STEPS, rounding_step=0, intent_step=0)
-    return Bench(replace(params, training=training), world, clip, llava, np.random.default_rng(0))
+    return Bench(replace(params, training=training), world, clip, llava)
 
 
 def scenes_a_second(bench: Bench, rounds: int = 20) -> float:
     """How many scenes are sampled, asked about and rendered a second."""
-    clock = Clock()
+    clock, batches = Clock(), bench.batches(1)
     for _ in range(rounds):
         clock.start_round()
         with clock("batch"):
-            bench.batch()
+            next(batches)
     return bench.params.training.batch_size / clock.median("batch")
 
 
@@ -97,32 +97,37 @@ def time_phase(bench: Bench, phase: int, train: Callable) -> Clock:
     own = [p for p in other.parameters() if p.requires_grad]
     optimiser, critic = torch.optim.AdamW(own, lr=1e-4, fused=True), PatchCritic(bench.params.training.critic_channels)
 
+    batches = bench.batches(3)  # other images than the loop's own
+
     def steps(numbers: range, label: str) -> Iterator[int]:
         for number in numbers:
             clock.start_round()
             with clock("whole"):
                 yield number
-            time_parts(clock, bench, other, optimiser, critic if phase == 2 else None)
+            time_parts(clock, bench, batches, other, optimiser, critic if phase == 2 else None)
 
     with fast_attention():
         train(codec, kind, bench, Log(every=1), steps)
     return clock
 
 
-def time_parts(clock: Clock, bench: Bench, codec: Codec, optimiser, critic: PatchCritic | None) -> None:
+def time_parts(
+    clock: Clock, bench: Bench, batches: Iterator[Batch], codec: Codec, optimiser, critic: PatchCritic | None
+) -> None:
     """One step cut open at the reconstruction: each loss runs back to it, then the codec from it."""
     weights = bench.params.training.weights
     with clock("data"):
-        x, queries, _ = bench.batch()
+        batch = next(batches)
+        x, queries = batch.images, batch.texts
     with clock("codec"):
         out = codec(x, queries)
     x_hat = out.x_hat.detach().requires_grad_(True)
     with clock("perceptual"):
-        with precision():
+        with precision(x.device):
             loss = weights.perceptual * perceptual_loss(bench.clip, x, x_hat)
         loss.backward()
     with clock("LLaVA"):
-        with precision():
+        with precision(x.device):
             loss = weights.intent * intent_loss(bench.llava, x, x_hat, queries)
         loss.backward()
     if critic is not None:

@@ -25,7 +25,6 @@ from uoisc.codec import Message
 from uoisc.compat import import_torchvision
 from uoisc.entropy import build_tables
 from uoisc.entropy_jobs import messages
-from uoisc.models import Study
 from uoisc.standard_codecs import AVIF, WEBP, FileCodec
 from uoisc.training import Bench
 from uoisc.variants import variant
@@ -78,8 +77,7 @@ def print_codecs(bench: Bench, rate: str, rounds: int = ROUNDS) -> None:
 def random_model(bench: Bench, name: str, rate: str, counted: int = COUNTED) -> SharedModel:
     """An untrained codec with tables of its own messages."""
     codec = variant(name).build(bench.clip, bench.params, rate).eval()
-    study = Study("random weights", bench.params, bench.world, bench.clip, {})
-    tables = build_tables(codec.rate.shape, TABLES, *messages(study, codec, bench.rng, counted))
+    tables = build_tables(codec.rate.shape, TABLES, *messages(codec, bench.batches(1), counted))
     return SharedModel(codec, tables, bytes(4))
 
 
@@ -123,11 +121,11 @@ def time_codecs(
 ) -> tuple[Clock, dict[str, float]]:
     """Every round: each model on each batch size, each rival on some images. Returns times, and mean bytes by name."""
     clock, sizes = Clock(), {name: [] for name in [*models, *(rival.name for rival in rivals)]}
-    allowed = bench.world.pool(exclude=bench.params.data.held_out)
+    batches = bench.source.batches([0], max(BATCHES), bench.params.data.held_out)
     for _ in range(rounds):
         clock.start_round()
-        scenes = bench.world.sample(bench.rng, max(BATCHES), allowed)
-        x, queries = bench.world.render(scenes), [q.text for q in bench.world.ask_each(bench.rng, scenes, 1, allowed)]
+        batch = next(batches)
+        x, queries = batch.images, batch.texts
         for name, model in models.items():
             for batch, times in BATCHES.items():
                 label, rows = f"{name} {batch}", [slice(at, at + batch) for at in range(0, batch * times, batch)]

@@ -22,7 +22,7 @@ import hashlib
 import math
 import zlib
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +122,8 @@ def ranked_of(message: Message) -> np.ndarray:
     batch, _, tokens, _ = message.indices.shape
     if message.sent is None:
         return np.zeros((batch, tokens), dtype=bool)
-    units = message.sent.sum(dim=(1, 3))
-    return (units == units.amax(dim=1, keepdim=True)).numpy()
+    units = message.sent.numpy().sum(axis=(1, 3))
+    return units == units.max(axis=1, keepdims=True)
 
 
 def sent_of(message: Message) -> np.ndarray:
@@ -199,7 +199,7 @@ def encode_payload(indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, mo
     shape = model.tables.shape
     if model.chosen:
         for digit, base in _digits(_choice_number(ranked), math.comb(shape.tokens, model.chosen)):
-            encoder.encode(digit, constriction.stream.model.Uniform(base))
+            encoder.encode(digit, _uniform(base))
     model.tables.encode(encoder, indices, sent, ranked)
     return _shortest(encoder)
 
@@ -229,7 +229,7 @@ def _decode(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray,
         if model.chosen:
             total = math.comb(shape.tokens, model.chosen)
             for base in _bases(total):
-                number = number * DIGIT + int(decoder.decode(constriction.stream.model.Uniform(base)))
+                number = number * DIGIT + int(decoder.decode(_uniform(base)))
             if number >= total:
                 raise BitstreamError("the payload names no choice of tokens: the file was altered, fetch it again")
         ranked = _choice(number, shape.tokens, model.chosen) if model.chosen else model.unasked
@@ -258,6 +258,15 @@ def _shortest(encoder) -> bytes:
     return best
 
 
+@cache
+def _uniform(base: int):
+    """The range coder's model of a digit."""
+    import constriction
+
+    return constriction.stream.model.Uniform(base)
+
+
+@cache
 def _bases(total: int) -> list[int]:
     """Bases of the digits that a number below `total` has, the leading one as small as it may be."""
     further = 0
@@ -277,7 +286,7 @@ def _digits(number: int, total: int) -> list[tuple[int, int]]:
 
 def _choice_number(ranked: np.ndarray) -> int:
     """The number of a choice of tokens among all of its size, in colexicographic order."""
-    return sum(math.comb(token, place) for place, token in enumerate(np.flatnonzero(ranked).tolist(), start=1))
+    return sum(math.comb(token, place) for place, token in enumerate(ranked.nonzero()[0].tolist(), start=1))
 
 
 def _choice(number: int, tokens: int, size: int) -> np.ndarray:

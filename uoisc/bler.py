@@ -30,7 +30,7 @@ from uoisc.block_errors import BLER_TABLE, COLUMNS, BlockCode
 from uoisc.channel import fading_coefficients, noise_variance
 
 # Payloads of the study: half and whole messages at its rates, and large blocks that carry files.
-SIZES = {2: (80, 144, 288, 432, 864), 4: (144, 432, 864)}  # k, by bits a symbol
+SIZES = {2: (80, 144, 288, 432, 864), 4: (80, 144, 288, 432, 864)}  # k, by bits a symbol
 CODES = tuple(BlockCode(k, m, "1/2") for m, sizes in SIZES.items() for k in sizes)
 RAYLEIGH = {
     BlockCode(144, 2, "1/2"): (5.0, 10.0, 15.0),

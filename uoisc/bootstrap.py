@@ -32,6 +32,7 @@ METRICS: dict[str, tuple[str, str | None]] = {  # name: (what is averaged, over 
     "accuracy_source": ("source_right", None),
     "amr_source_right": ("match", "source_right"),
     "amr_wrong_query": ("match_wrong_query", None),  # null where the control was not run
+    "vqa_accuracy": ("vqa_accuracy", None),  # where several people answered each question
 }
 
 
@@ -82,17 +83,19 @@ def _with_pooled(groups: Iterable[tuple[tuple, np.ndarray]]) -> Iterator[tuple[t
 
 
 def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names (M), and per answer the numerator and denominator of each metric, (rows, M) in {0, 1}."""
+    """Names (M), and per answer the numerator, in [0, 1], and denominator, 0 or 1, of each metric, (rows, M)."""
     names, numerators, denominators = [], [], []
     everything = np.ones(len(answers), dtype=bool)
     types = {"": everything} | {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
     for suffix, of_type in types.items():
         for name, (column, condition) in METRICS.items():
+            if column not in answers:
+                continue
             known = answers[column].notna().to_numpy()
             counted = known & of_type & (answers[condition].astype(bool).to_numpy() if condition else everything)
             names.append(name + suffix)
             denominators.append(counted)
-            numerators.append(counted & answers[column].eq(True).fillna(False).to_numpy(dtype=bool))
+            numerators.append(np.where(counted, answers[column].astype("Float32").fillna(0).to_numpy(np.float32), 0))
     return names, np.stack(numerators, axis=1), np.stack(denominators, axis=1)
 
 

@@ -8,12 +8,14 @@ independent judge nor a held-out object takes part. Source: ours, in the manner 
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from uoisc.codec import Codec
+from uoisc.distributed import device
 from uoisc.llava import FrozenLlava
 from uoisc.metrics import answers_match
 from uoisc.rate import Packing, RateDial
@@ -26,8 +28,11 @@ MEASURED_LEVELS = 4  # of each number of first tokens and each background; the o
 def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     """Fills the dial's `answers` in place, from `codec.dial.queries` training scenes."""
     dial = codec.rate
-    batches = [bench.batch() for _ in range(-(-bench.params.codec.dial.queries // bench.params.training.batch_size))]
-    x, texts = torch.cat([b[0] for b in batches]), [text for b in batches for text in b[1]]
+    p = bench.params
+    size, behind = p.training.batch_size, p.training.phase2_steps  # the scenes behind phase 2's own
+    batches = islice(bench.source.batches([p.seed, 2], size, p.data.held_out, behind), -(-p.codec.dial.queries // size))
+    whole = [batch.to(device()) for batch in batches]
+    x, texts = torch.cat([batch.images for batch in whole]), [text for batch in whole for text in batch.texts]
     source = bench.llava.answer(x, texts)
     seen, text = codec.vision.see(x), codec.vision.text(texts)
     relevance = codec.ranking(seen.tokens, text)
@@ -54,7 +59,7 @@ def interpolated(dial: RateDial, measured: dict[Packing, float]) -> torch.Tensor
         known = [p for p in group if p in measured]
         levels, values = [p.level for p in known], [measured[p] for p in known]
         shares |= {p: np.interp(p.level, levels, values) for p in group}
-    return torch.tensor([float(shares[p]) for p in dial.packings])
+    return torch.tensor([float(shares[p]) for p in dial.packings], device=dial.answers.device)
 
 
 def _groups(dial: RateDial) -> dict[tuple[int, int], list[Packing]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,28 @@ def nbsrc() -> None:
 
 
 @app.command()
+def train(
+    variants: Annotated[str, typer.Argument(help="A variant of the codec, or several joined by +.")],
+    profile: Profile = "small",
+    phase: Annotated[list[int] | None, typer.Option(help="1 or 2 alone; both where it is not given.")] = None,
+) -> None:
+    """Train variants at all their rates; run again, it resumes. `accelerate launch` gives each model all processes."""
+    from uoisc.models import train_variant
+
+    for path in train_variant(profile, variants, tuple(phase or (1, 2))):
+        typer.echo(f"trained: {path.relative_to(path.parents[5])}")
+
+
+@app.command()
+def evaluate(profile: Profile = "small") -> None:
+    """Ask both judges about every trained model and write the results; `accelerate launch` shares out the queries."""
+    from uoisc.evaluation_jobs import evaluate
+
+    summary = evaluate(profile)
+    typer.echo(f"{len(summary)} rows of summary.csv")
+
+
+@app.command()
 def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")]) -> None:
     """Make `dvc repro` run another profile: rewrites the lines `active`, `ablations`, `dials` of params.yaml."""
     import re
@@ -55,6 +78,11 @@ def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml
     path = Path("params.yaml")
     rates = load_params(profile, path).variants
     dials = [variant for variant in rates if DIAL in rates[variant]]
+    if not dials:
+        raise ConfigError(
+            f"profile {profile} trains no rate dial, which the pipeline's figures show: run its stages by `uoisc run`, "
+            "`uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
+        )
     ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
     text = path.read_text(encoding="utf-8")
     for key, value in (
@@ -157,6 +185,31 @@ def bench() -> None:
 
 
 @app.command()
+def doctor(
+    profile: Profile = "small",
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Write revisions and digests that params.yaml calls unpinned into it.")
+    ] = False,
+) -> None:
+    """Say what a profile needs and what of it is here, with the commands that mend the rest; exit code 2 if any."""
+    from uoisc.config import load_params
+    from uoisc.doctor import examine, verdict
+
+    if pin:
+        from uoisc.pinning import pin as write_pins
+
+        for line in write_pins(profile, load_params(profile)):
+            typer.echo(f"pinned   {line}")
+    findings = examine(profile, load_params(profile))
+    for finding in findings:
+        typer.echo(str(finding))
+    summary, well = verdict(profile, findings)
+    typer.echo(summary)
+    if not well:
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command()
 def info(
     file: Annotated[str | None, typer.Argument(help="A .uoi file to describe; - reads standard input.")] = None,
     profile: Profile = "small",
@@ -167,7 +220,6 @@ def info(
 
         typer.echo("\n".join(describe(file)))
         return
-    import os
     import platform
     from importlib.metadata import version
 
@@ -180,8 +232,25 @@ def info(
     typer.echo(", ".join(f"{package} {version(package)}" for package in packages))
 
 
+def run_this_tree() -> None:
+    """In a copy of the project its own package runs, whatever tree is installed, in this process and its kernels.
+
+    DVC runs experiments in such copies: the installed package would read the installed tree's parameters there and
+    overwrite its data and results.
+    """
+    here = Path.cwd()
+    own = here / "uoisc" / "cli.py"
+    if not (own.is_file() and (here / "dvc.yaml").is_file()):
+        return
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(here))]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), *others])
+    if not own.samefile(__file__):
+        os.execv(sys.executable, [sys.executable, "-m", "uoisc.cli", *sys.argv[1:]])
+
+
 def main() -> None:
     """Entry point: a `UoiscError` is one line and exit code 2, Ctrl-C one line and 130."""
+    run_this_tree()
     try:
         app(standalone_mode=True)
     except UoiscError as error:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from uoisc.alignment import Identity
 from uoisc.errors import ConfigError
 from uoisc.processes import precision
-from uoisc.rate import Allocation, Packing, RateDial
+from uoisc.rate import FixedRate, Packing, RateDial
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Message:
 
     indices: Int[Tensor, "B M N G"]
     sent: Bool[Tensor, "B M N G"] | None
+
+    def cpu(self) -> Message:
+        """The same in the CPU's memory."""
+        return Message(self.indices.cpu(), None if self.sent is None else self.sent.cpu())
 
 
 class Output(NamedTuple):
@@ -64,7 +68,7 @@ class Codec(nn.Module):
         self.vision, self.projection, self.alignment, self.quantizer = vision, projection, alignment, quantizer
         self.ranking, self.rate, self.receiver, self.decoder = ranking, rate, receiver, decoder
 
-    def at(self, bits: int | float, background: int = 0) -> Codec:
+    def at(self, bits: int | float, background: int | None = None) -> Codec:
         """The same codec, weights shared, with its rate dial set to at most so many bits (`RateDial.at`).
 
         Raises ConfigError where the codec has a fixed rate, or the budget is too small.
@@ -93,33 +97,38 @@ class Codec(nn.Module):
             relevance: overrides the ranking of tokens (controls: random, oracle); None asks CLIP.
             rounded: whether features become codes; not in the first steps of training (`SegmentVQ`).
         """
-        with precision():
+        with precision(x.device):
             text = self.vision.text(queries)  # (B, e)
-            features, allocation, relevance = self._align(x, text, relevance)
+            features, tokens = self._align(x, text)
+            relevance = self.ranking(tokens, text) if relevance is None else relevance  # (B, N)
+            allocation = self.rate.allocate(relevance)
             quantized = self.quantizer(features, allocation.sent, rounded)
             x_hat = self.decoder(self.receiver(quantized.codes, text))
         message = Message(quantized.indices, allocation.sent)
         return Output(x_hat, message, quantized.loss, relevance, allocation.first)
 
-    def _align(self, x: Tensor, text: Tensor, relevance: Tensor | None) -> tuple[Tensor, Allocation, Tensor]:
-        """Aligned features, which of their segments are sent, and the tokens' relevance."""
+    def _align(self, x: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Aligned features (B, M, N, D), and token embeddings (B, N, e)."""
         seen = self.vision.see(x)
-        features = self.alignment(self.projection(seen.taps), text)  # (B, M, N, D)
-        relevance = self.ranking(seen.tokens, text) if relevance is None else relevance  # (B, N)
-        return features, self.rate.allocate(relevance), relevance
+        return self.alignment(self.projection(seen.taps), text), seen.tokens
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance=None) -> Message:
-        """The transmitter: what is sent for these images and queries."""
-        with precision():
-            features, allocation, _ = self._align(x, self.vision.text(queries), relevance)
-            return Message(self.quantizer.nearest(features), allocation.sent)
+        """The transmitter: what is sent for these images and queries. At a fixed rate nothing needs to be ranked."""
+        with precision(x.device):
+            text = self.vision.text(queries)
+            features, tokens = self._align(x, text)
+            if isinstance(self.rate, FixedRate):
+                sent = None
+            else:
+                sent = self.rate.allocate(self.ranking(tokens, text) if relevance is None else relevance).sent
+            return Message(self.quantizer.nearest(features), sent)
 
     @torch.no_grad()
     def decode(self, message: Message, queries: list[str]) -> Float[Tensor, "B 3 H W"]:
         """The receiver: images in [0, 1] from what arrived (the user knows the query; few receivers read it)."""
         codes = self.quantizer.lookup(message.indices, message.sent)  # (B, M, N, D)
-        with precision():
+        with precision(codes.device):
             text = self.vision.text(queries) if self.receiver_reads else None
             return self.decoder(self.receiver(codes, text))
 

@@ -21,7 +21,8 @@ from einops import rearrange
 from torch import Tensor
 
 from uoisc.config import Params, load_params, paths
-from uoisc.evaluation import SPLITS, Asked, evaluation_scenes, mean_rows, picture_quality, reference_answers
+from uoisc.distributed import device
+from uoisc.evaluation import evaluation_questions, mean_rows, picture_quality, reference_answers
 from uoisc.images import from_bytes, to_bytes
 from uoisc.metrics import answers_match
 from uoisc.models import Study, open_study
@@ -48,9 +49,9 @@ CURVES = [(name, form) for name in CODECS for form in FORMS] + [(RelevanceCrop.n
 def make_curves(profile: str) -> pd.DataFrame:
     """Codes, judges and measures every curve on both splits; returns and writes standard_codecs.csv."""
     params = load_params(profile)
-    n = query_count(params)
+    n, splits = query_count(params), open_study(profile).source.splits
     references = pd.concat(
-        run_side_by_side(reference_answers, [(profile, split, n) for split in SPLITS], params.workers),
+        run_side_by_side(reference_answers, [(profile, split, n) for split in splits], params.workers),
         ignore_index=True,
     )
     jobs = [(profile, name, form, references) for name, form in CURVES]
@@ -72,9 +73,9 @@ def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) 
     study = open_study(profile)
     code, rows = FORMS[form], []
     qualities: list[int] = []
-    for split in SPLITS:
-        asked = evaluation_scenes(study, split, query_count(study.params))
-        x = study.world.render(asked.scenes)
+    for split in study.source.splits:
+        asked = evaluation_questions(study, split, query_count(study.params))
+        x = asked.all_images().to(device())
         images, codec = to_bytes(x), codec_for(study, name, x, asked)
         qualities = qualities or pick_qualities(code, codec, images[:SIZED])
         flat = flat_size(form, codec, images)

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import copy
 import math
-import types
-import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from uoisc.errors import ConfigError
+from uoisc.schema import number, read
+from uoisc.settings import (
+    MAX_CODES,
+    Codec,
+    Drawings,
+    Evaluation,
+    Manifest,
+    Pretrained,
+    StandIns,
+    Training,
+    Vqav2,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = ROOT / "params.yaml"
@@ -23,126 +33,7 @@ HEAD_WIDTH = 32  # channels of one attention head of the stand-ins' transformers
 ATTENTION_HEADS = 4  # of cross-attention and of the rival's text encoder
 NORM_GROUPS = 8  # groups of the decoder's norms
 MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
-MAX_CODES = 65_536  # a codebook
 DIAL = "dial"  # the rate of every variant that has a rate dial
-
-
-def number(low: int | float, high: int | float):
-    """A field whose value, or each of whose values, lies in [low, high]."""
-    return field(metadata={"range": (low, high)})
-
-
-@dataclass(frozen=True)
-class Data:
-    image_size: int = number(32, 4096)
-    objects: int = number(30, 10_000)
-    sprite_variants: int = number(1, 64)
-    held_out: str = field()
-    validation: str = field()  # held out in its place while settings are chosen
-
-
-@dataclass(frozen=True)
-class Clip:
-    patch_size: int = number(4, 64)
-    width: int = number(32, 4096)
-    layers: int = number(1, 64)
-    embed_dim: int = number(16, 4096)
-    text_width: int = number(32, 4096)
-    text_layers: int = number(1, 64)
-    context_length: int = number(12, 77)
-    steps: int = number(1, 1_000_000)
-    batch_size: int = number(2, 65_536)
-    learning_rate: float = number(1e-7, 1.0)
-
-
-@dataclass(frozen=True)
-class Llava:
-    width: int = number(32, 8192)
-    layers: int = number(1, 128)
-    heads: int = number(1, 128)
-    mlp_width: int = number(32, 32_768)
-    steps: int = number(1, 1_000_000)
-    batch_size: int = number(1, 65_536)
-    questions: int = number(1, 64)
-    learning_rate: float = number(1e-7, 1.0)
-
-
-@dataclass(frozen=True)
-class Foundation:
-    clip: Clip
-    tower: Clip
-    llava: Llava
-
-
-@dataclass(frozen=True)
-class Rate:
-    """One point of the rate axis: what a fixed-rate and a ranked codec spend there."""
-
-    segments: int = number(1, 256)
-    codes: int = number(2, MAX_CODES)
-    ranked_segments: int = number(1, 256)
-    ranked_codes: int = number(2, MAX_CODES)
-    ranked_tokens: int = number(1, 65_536)
-    ranked_background: int = number(0, 256)  # segments of the deepest tap that the other tokens send
-
-
-@dataclass(frozen=True)
-class Dial:
-    """What a rate dial is made of. A unit is one segment of one tap."""
-
-    segments: int = number(1, 256)
-    codes: int = number(2, MAX_CODES)
-    tokens: tuple[int, ...] = number(1, 65_536)  # how many tokens may come first
-    background: tuple[int, ...] = number(0, 4096)  # how many units the others may send
-    budgets: tuple[int, ...] = number(1, 1_000_000)  # bits at which it is evaluated; trained from least to most
-    queries: int = number(5, 1_000_000)  # training scenes that each packing is measured on
-    steps: int = number(1, 10_000_000)  # of phase 1, in the place of training.phase1_steps
-    relevance: float = number(0, 1000)  # weight of the loss of the head that ranks the tokens
-
-
-@dataclass(frozen=True)
-class Codec:
-    taps: tuple[int, ...] = number(0, 128)
-    width: int = number(8, 8192)
-    text_width: int = number(8, 8192)
-    decoder_channels: tuple[int, ...] = number(8, 4096)
-    rates: dict[str, Rate] = field()
-    dial: Dial = field()
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of the loss terms."""
-
-    pixel: float = number(0, 1000)
-    perceptual: float = number(0, 1000)
-    vq: float = number(0, 1000)
-    intent: float = number(0, 1000)
-    adversarial: float = number(0, 1000)
-    gradient_penalty: float = number(0, 1000)
-
-
-@dataclass(frozen=True)
-class Training:
-    batch_size: int = number(1, 65_536)
-    phase1_steps: int = number(1, 10_000_000)
-    rounding_step: int = number(0, 10_000_000)  # of phase 1: from here on features are rounded to codes
-    intent_step: int = number(0, 10_000_000)  # of phase 1: from here on the intent loss counts
-    phase2_steps: int = number(1, 10_000_000)
-    learning_rate: float = number(1e-8, 1.0)
-    phase2_learning_rate: float = number(1e-8, 1.0)
-    critic_learning_rate: float = number(1e-8, 1.0)
-    critic_channels: int = number(4, 1024)
-    emphasis: float = number(1, 1000)
-    log_every: int = number(1, 100_000)
-    weights: Weights = field()
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    queries: int = number(5, 10_000_000)
-    batch_size: int = number(1, 65_536)
-    resamples: int = number(100, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -151,8 +42,9 @@ class Params:
 
     seed: int = number(0, 2**31 - 1)
     workers: int = number(1, 1024)
-    data: Data = field()
-    foundation: Foundation = field()
+    deterministic: bool = field()  # on a GPU: the same bytes every time
+    data: Drawings | Vqav2 | Manifest = field()
+    foundation: StandIns | Pretrained = field()
     codec: Codec = field()
     training: Training = field()
     variants: dict[str, tuple[str, ...]] = field()
@@ -168,38 +60,21 @@ def _rules(p: Params) -> Iterator[tuple[bool, str]]:
     """What values must keep to together: whether each rule holds, and the line that says what to change."""
     size, codec, models = p.data.image_size, p.codec, p.foundation
     yield p.data.validation != p.data.held_out, f"data.validation = {p.data.validation!r}: must not be data.held_out"
-    for key, model in (("clip", models.clip), ("tower", models.tower)):
-        for width in ("width", "text_width"):
-            yield (
-                getattr(model, width) % HEAD_WIDTH == 0,
-                f"foundation.{key}.{width} = {getattr(model, width)}: must be a multiple of {HEAD_WIDTH}, "
-                "the width of an attention head",
-            )
-        yield (
-            size % (GRID * model.patch_size) == 0,
-            f"data.image_size = {size}: must be a multiple of {GRID} * foundation.{key}.patch_size = "
-            f"{GRID * model.patch_size}, so that each of the scene's {GRID} x {GRID} tiles holds whole tokens",
-        )
     yield (
-        models.tower.patch_size * GRID == size,
-        f"foundation.tower.patch_size = {models.tower.patch_size}: must be data.image_size / {GRID} = {size / GRID:g}, "
-        "as a judge's word starts from the one token of a tile",
+        isinstance(models, StandIns) == isinstance(p.data, Drawings),
+        f"data.kind = {p.data.KIND}, foundation.kind = {models.KIND}: stand_ins are trained on drawings and know "
+        "nothing else, so drawings go with stand_ins, anything else with pretrained",
     )
-    llava = models.llava
+    if isinstance(models, StandIns):
+        yield from _stand_in_rules(models, size)
     yield (
-        llava.width % (2 * llava.heads) == 0,
-        f"foundation.llava.heads = {llava.heads}: heads of an even width must make up foundation.llava.width = "
-        f"{llava.width}",
-    )
-    yield (
-        llava.width > models.tower.embed_dim,
-        f"foundation.llava.width = {llava.width}: must exceed foundation.tower.embed_dim = {models.tower.embed_dim}",
+        size % models.clip.patch_size == 0,
+        f"data.image_size = {size}: must be a multiple of foundation.clip.patch_size = {models.clip.patch_size}",
     )
     grid = size // models.clip.patch_size
     yield (
-        codec.width % ATTENTION_HEADS == models.clip.embed_dim % ATTENTION_HEADS == 0,
-        f"codec.width = {codec.width}, foundation.clip.embed_dim = {models.clip.embed_dim}: must be multiples of "
-        f"{ATTENTION_HEADS}, the heads of cross-attention and of the rival's text encoder",
+        codec.width % ATTENTION_HEADS == 0,
+        f"codec.width = {codec.width}: must be a multiple of {ATTENTION_HEADS}, the heads of cross-attention",
     )
     stages = len(codec.decoder_channels)
     yield (
@@ -235,6 +110,12 @@ def _rules(p: Params) -> Iterator[tuple[bool, str]]:
             f"{at}.ranked_background = {rate.ranked_background}: must be 0 to ranked_segments = {rate.ranked_segments}",
         )
     yield from _dial_rules(codec, grid**2)
+    dials = [name for name, rates in p.variants.items() if DIAL in rates]
+    yield (
+        not dials or isinstance(p.data, Drawings),
+        f"variants.{', '.join(dials)}: a rate dial learns where answers lie, which data.kind = "
+        f"{p.data.KIND} does not say",
+    )
     for variant, rates in p.variants.items():
         for name in rates:
             yield (
@@ -247,11 +128,48 @@ def _rules(p: Params) -> Iterator[tuple[bool, str]]:
             codes <= MAX_CODES,
             f"variants.plain_vq: at rate {name!r} its one codebook would hold {codes} codes: at most {MAX_CODES}",
         )
+    batch, parts = p.training.batch_size, p.training.accumulation
+    yield batch % parts == 0, f"training.accumulation = {parts}: must divide training.batch_size = {batch}"
     for key in ("rounding_step", "intent_step"):
         step, steps = getattr(p.training, key), p.training.phase1_steps
         yield step <= steps, f"training.{key} = {step}: must be 0 to training.phase1_steps = {steps}"
         steps = codec.dial.steps
         yield step <= steps, f"codec.dial.steps = {steps}: must be training.{key} = {step} or more"
+
+
+def _stand_in_rules(models: StandIns, size: int) -> Iterator[tuple[bool, str]]:
+    for key, model in (("clip", models.clip), ("tower", models.tower)):
+        for width in ("width", "text_width"):
+            yield (
+                getattr(model, width) % HEAD_WIDTH == 0,
+                f"foundation.{key}.{width} = {getattr(model, width)}: must be a multiple of {HEAD_WIDTH}, "
+                "the width of an attention head",
+            )
+        yield (
+            size % (GRID * model.patch_size) == 0,
+            f"data.image_size = {size}: must be a multiple of {GRID} * foundation.{key}.patch_size = "
+            f"{GRID * model.patch_size}, so that each of the scene's {GRID} x {GRID} tiles holds whole tokens",
+        )
+    yield (
+        models.tower.patch_size * GRID == size,
+        f"foundation.tower.patch_size = {models.tower.patch_size}: must be data.image_size / {GRID} = {size / GRID:g}, "
+        "as a judge's word starts from the one token of a tile",
+    )
+    llava = models.llava
+    yield (
+        llava.width % (2 * llava.heads) == 0,
+        f"foundation.llava.heads = {llava.heads}: heads of an even width must make up foundation.llava.width = "
+        f"{llava.width}",
+    )
+    yield (
+        llava.width > models.tower.embed_dim,
+        f"foundation.llava.width = {llava.width}: must exceed foundation.tower.embed_dim = {models.tower.embed_dim}",
+    )
+    yield (
+        models.clip.embed_dim % ATTENTION_HEADS == 0,
+        f"foundation.clip.embed_dim = {models.clip.embed_dim}: must be a multiple of {ATTENTION_HEADS}, the heads of "
+        "the rival's text encoder",
+    )
 
 
 def _dial_rules(codec: Codec, tokens: int) -> Iterator[tuple[bool, str]]:
@@ -277,7 +195,7 @@ def _dial_rules(codec: Codec, tokens: int) -> Iterator[tuple[bool, str]]:
 class Paths:
     """Where a profile's files lie, from the repository's root."""
 
-    objects: Path
+    source: Path
     foundation: Path
     codecs: Path
     tables: Path
@@ -288,13 +206,17 @@ class Paths:
         folder = self.codecs / "dials" if rate == DIAL else self.codecs
         return folder / f"phase{phase}" / variant / f"{rate}.safetensors"
 
+    def unfinished(self, phase: int, variant: str, rate: str) -> Path:
+        """What an interrupted run of training goes on from. Not under `codecs`: DVC empties that before a stage."""
+        return self.codecs.with_name("unfinished") / f"phase{phase}" / variant / f"{rate}.safetensors"
+
 
 def paths(profile: str) -> Paths:
     """The profile's files. The first active profile publishes to results/; others stay under build/."""
     data = ROOT / "data" / profile
     published = profile == (_document(PARAMS).get("active") or [None])[0]
     results = ROOT / "results" if published else ROOT / "build" / profile / "results"
-    return Paths(data / "objects", data / "foundation", data / "codecs", data / "tables", results)
+    return Paths(data / "source", data / "foundation", data / "codecs", data / "tables", results)
 
 
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
@@ -308,7 +230,7 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
     values = copy.deepcopy(profiles[profile])  # aliases of the YAML text part ways: a change is made once
     for change in changes:
         _change(values, change)
-    return _read(Params, values, f"profiles.{profile}", {})
+    return read(Params, values, f"profiles.{profile}")
 
 
 def _change(values: dict, change: str) -> None:
@@ -334,45 +256,3 @@ def _document(path: Path) -> dict:
         raise ConfigError(f"{path.name}: not found; restore it with `git checkout -- params.yaml`") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
-
-
-def _read(kind, value, key: str, metadata):
-    """`value` checked against the annotation `kind`; `key` names it in errors."""
-    origin = typing.get_origin(kind)
-    if origin is dict:
-        if not isinstance(value, dict) or not value:
-            raise ConfigError(f"{key}: must be a mapping with at least one entry, not {value!r}")
-        return {str(k): _read(typing.get_args(kind)[1], v, f"{key}.{k}", metadata) for k, v in value.items()}
-    if origin is tuple:
-        if not isinstance(value, list) or not value:
-            raise ConfigError(f"{key}: must be a list with at least one entry, not {value!r}")
-        return tuple(_read(typing.get_args(kind)[0], v, f"{key}[{i}]", metadata) for i, v in enumerate(value))
-    if kind in (int, float, str):
-        return _read_scalar(kind, value, key, metadata)
-    if not isinstance(value, dict):
-        raise ConfigError(f"{key}: must be a mapping, not {value!r}")
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}
-    for name in value:
-        if str(name) not in known:
-            raise ConfigError(f"{key}.{name}: unknown key, choose of {', '.join(known)}")
-    for name, entry in known.items():
-        if name not in value:
-            raise ConfigError(f"{key}.{name}: missing{_range(entry.metadata)}")
-    return kind(**{n: _read(hints[n], value[n], f"{key}.{n}", known[n].metadata) for n in known})
-
-
-def _read_scalar(kind, value, key: str, metadata):
-    wrong_type = isinstance(value, bool) or not isinstance(
-        value, (int, float) if kind is float else (str, int) if kind is str else int
-    )
-    if wrong_type:
-        raise ConfigError(f"{key} = {value!r}: must be {kind.__name__}{_range(metadata)}")
-    low, high = metadata.get("range", (None, None))
-    if low is not None and not low <= value <= high:
-        raise ConfigError(f"{key} = {value!r}: out of range{_range(metadata)}")
-    return kind(value)
-
-
-def _range(metadata: types.MappingProxyType) -> str:
-    return " (allowed: {} to {})".format(*metadata["range"]) if "range" in metadata else ""

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from uoisc.distributed import processes, share
+
 
 class PatchCritic(nn.Module):
     """Images -> one realness score a patch; no sigmoid, as Wasserstein critics have none.
@@ -32,7 +34,8 @@ def gradient_penalty(
     critic: nn.Module, real: Float[Tensor, "B 3 H W"], fake: Float[Tensor, "B 3 H W"], generator: torch.Generator
 ) -> Float[Tensor, ""]:
     """E[(|grad critic(u)| - 1)^2], u between real and fake at random (Gulrajani et al., 2017)."""
-    mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(real)
+    everyone = torch.rand(len(real) * processes(), 1, 1, 1, generator=generator)
+    mix = everyone[share(len(everyone))].to(real)
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     gradient = torch.autograd.grad(critic(between).mean(dim=(1, 2, 3)).sum(), between, create_graph=True)[0]
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

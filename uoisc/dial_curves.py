@@ -21,7 +21,7 @@ from uoisc.figures import (
 from uoisc.results import JUDGES, UNSEEN, headline
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
-FLOORS = "dial_floor"
+FLOORS, OWN = "dial_floor", "own"
 
 
 @styled
@@ -40,29 +40,32 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 
 @styled
 def floor_dial(summary: pd.DataFrame) -> Figure:
-    """AMR against whole-image PSNR of the dial as the floor rises, a line a budget; the floor's units at each point."""
+    """AMR against whole-image PSNR of the dial as the floor changes, a line a budget; the floor's units at each point.
+
+    The larger point without a number is the packing that the dial picks by itself.
+    """
     rows = headline(summary)
     rows = rows[(rows["split"] == UNSEEN) & rows["variant"].str.match(rf"dial$|{FLOORS}\d+$")]
-    table = rows.assign(floor=rows["variant"].str.removeprefix(FLOORS).replace("dial", "0").astype(int))
-    # a floor that the dial's own packing keeps to anyway is the same packing, with the same answers
-    same = ["bits", "judge", "metric", "value"]
-    table = table.sort_values("floor", kind="stable").drop_duplicates(same)
-    budget = _budgets(table)
+    table = rows.assign(floor=rows["variant"].str.removeprefix(FLOORS).replace("dial", OWN))
+    table = table.assign(budget=_budgets(table))
     figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     shades = [BLACK, "#0072B2", "#D55E00", "#009E73", GREY]
     for axes, judge in zip(panels, JUDGES, strict=True):
         keys = ["budget", "floor"]
-        amr = table.assign(budget=budget)[(table["judge"] == judge) & (table["metric"] == "amr")].set_index(keys)
-        psnr = table.assign(budget=budget)[table["metric"] == "psnr"].set_index(keys)["value"]
+        amr = table[(table["judge"] == judge) & (table["metric"] == "amr")].set_index(keys)
+        psnr = table[table["metric"] == "psnr"].set_index(keys)["value"]
         for shade, (bits, line) in zip(shades, amr.groupby(level=0), strict=False):
-            line = line.droplevel(0).sort_index()
-            across = psnr[bits].reindex(line.index)
-            axes.plot(across, line["value"], color=shade, marker="o", label=f"up to {bits:g} bits")
+            line = line.droplevel(0)
+            line = line.assign(across=psnr[bits].reindex(line.index)).sort_values("across")
+            axes.plot(line["across"], line["value"], color=shade, marker="o", label=f"up to {bits:g} bits")
             for floor, row in line.iterrows():
-                with_interval(axes, across[floor], row, (shade, "o"))
-                beside = (-8, 3) if floor == line.index[0] else (4, 3)
-                axes.annotate(f"{floor}", (across[floor], row["value"]), beside, textcoords="offset points", fontsize=7)
+                with_interval(axes, row["across"], row, (shade, "o"))
+                place = row["across"], row["value"]
+                if floor == OWN:
+                    axes.plot(*place, color=shade, marker="o", markersize=6)
+                else:
+                    axes.annotate(floor, place, (4, 3), textcoords="offset points", fontsize=7, color=shade)
         axes.set(title=f"{label(UNSEEN)}, {label(judge)}", xlabel="PSNR of the whole image, dB")
         axes.grid()
     panels[0].set_ylabel("AMR (95 % interval)")

@@ -84,7 +84,8 @@ class Tables:
         for at, m, n, g in places:
             left = known[at - shape.segments] if n % side else none
             above = known[at - row] if n >= side else none
-            known[at] = decoder.decode(models[_number(shape, self.kind, m, g, chosen[n], left, above)])
+            unit = m * shape.segments + g
+            known[at] = decoder.decode(models[_number(shape, self.kind, unit, chosen[n], left, above)])
         return np.where(sent, np.array(known).reshape(sent.shape), 0)
 
 
@@ -96,20 +97,21 @@ def contexts(
     ranked: Bool[np.ndarray, "B N"],
 ) -> Int[np.ndarray, "B M N G"]:
     """Which table each index uses."""
-    tap, segment = np.arange(shape.taps)[:, None, None], np.arange(shape.segments)
-    rows = (*indices.shape[:2], shape.side, shape.side, shape.segments)
-    known = np.full((*rows[:2], shape.side + 1, shape.side + 1, shape.segments), shape.codes)  # K: "nothing there"
-    known[..., 1:, 1:, :] = np.where(sent, indices, shape.codes).reshape(rows)
-    left, above = known[..., 1:, :-1, :].reshape(indices.shape), known[..., :-1, 1:, :].reshape(indices.shape)
-    chosen = ranked[:, None, :, None].astype(np.int64)
-    return np.broadcast_to(_number(shape, kind, tap, segment, chosen, left, above), indices.shape)
+    side, batch = shape.side, len(indices)
+    rows = (batch, shape.taps, side, side, shape.segments)
+    known = np.full((batch, shape.taps, side + 1, side + 1, shape.segments), shape.codes)  # K: "nothing there"
+    np.copyto(known[:, :, 1:, 1:], indices.reshape(rows), where=sent.reshape(rows))
+    unit = np.arange(shape.units).reshape(shape.taps, 1, 1, shape.segments)
+    chosen = ranked.reshape(batch, 1, side, side, 1)
+    number = _number(shape, kind, unit, chosen, known[:, :, 1:, :-1], known[:, :, :-1, 1:])
+    return np.broadcast_to(number, rows).reshape(indices.shape)
 
 
-def _number(shape: Shape, kind: str, tap, segment, ranked, left, above):
-    """The number of the table, of whole arrays or of one index."""
+def _number(shape: Shape, kind: str, unit, ranked, left, above):
+    """The number of the table, of whole arrays or of one index; `unit` counts a tap's segments after the other's."""
     if kind == "static":
-        return segment
-    number = (tap * shape.segments + segment) * 2 + ranked
+        return unit % shape.segments
+    number = unit * 2 + ranked
     if kind == "conditioned":
         return number
     return (number * (shape.codes + 1) + left) * (shape.codes + 1) + above

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
 
 from uoisc.bitstream import SharedModel, encode_payload, fingerprint, ranked_of, sent_of
-from uoisc.checkpoint import save_tensors
 from uoisc.codec import Codec
 from uoisc.config import DIAL, load_params, paths
+from uoisc.distributed import device
 from uoisc.entropy import Tables, build_tables, kinds_for
 from uoisc.errors import CheckpointError
+from uoisc.folders import written_folder
 from uoisc.models import Study, open_study
-from uoisc.preparation import written_folder
 from uoisc.processes import run_side_by_side
+from uoisc.questions import Batch
 from uoisc.rate import Shape
 from uoisc.results import write_csv
+from uoisc.storage import read_tensors, save_tensors, short
 
 TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws
 COUNTED, HELD_BACK = 3000, 500  # scenes that tables are counted on, and scenes that choose among their kinds
@@ -53,9 +54,10 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
     budgets = study.params.codec.dial.budgets if rate == DIAL else [None]
     scale = min(1.0, study.params.evaluation.queries / 1000)
     counted, held_back = (max(20, int(n * scale)) for n in (COUNTED // len(budgets), HELD_BACK))
-    rng = np.random.default_rng([study.params.seed, TABLE_STREAM])
+    p = study.params
+    batches = study.source.batches([p.seed, TABLE_STREAM], p.evaluation.batch_size, p.data.held_out)
     models = [codec if bits is None else codec.at(bits) for bits in budgets]
-    drawn = [messages(study, model, rng, counted + held_back) for model in models]
+    drawn = [messages(model, batches, counted + held_back) for model in models]
     training = tuple(np.concatenate([part[:counted] for part in parts]) for parts in zip(*drawn, strict=True))
     tables = {kind: build_tables(codec.rate.shape, kind, *training) for kind in kinds_for(codec.rate.shape)}
     held = [tuple(part[counted:] for part in parts) for parts in drawn]
@@ -74,19 +76,17 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def messages(study: Study, codec: Codec, rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
-    """Indices, which were sent, and which tokens were chosen, for n queries about scenes as in training."""
-    allowed = study.world.pool(exclude=study.params.data.held_out)
-    scenes = study.world.sample(rng, n, allowed)
-    texts = [query.text for query in study.world.ask_each(rng, scenes, 1, allowed)]
-    indices, sent, ranked = [], [], []
-    for start in range(0, n, study.params.evaluation.batch_size):
-        rows = slice(start, start + study.params.evaluation.batch_size)
-        message = codec.encode(study.world.render(scenes[rows]), texts[rows])
+def messages(codec: Codec, batches: Iterator[Batch], n: int) -> tuple[np.ndarray, ...]:
+    """Indices, which were sent, and which tokens were chosen, for the first n queries of training batches."""
+    indices, sent, ranked, counted = [], [], [], 0
+    while counted < n:
+        batch = next(batches).to(device())
+        message = codec.encode(batch.images, batch.texts).cpu()
         indices.append(message.indices.numpy())
         sent.append(sent_of(message))
         ranked.append(ranked_of(message))
-    return np.concatenate(indices), np.concatenate(sent), np.concatenate(ranked)
+        counted += len(batch.queries)
+    return tuple(np.concatenate(parts)[:n] for parts in (indices, sent, ranked))
 
 
 def write_tables(tables: Tables, path: Path) -> None:
@@ -94,20 +94,18 @@ def write_tables(tables: Tables, path: Path) -> None:
     shape = tables.shape
     label = {"kind": tables.kind, "shape": [shape.taps, shape.tokens, shape.segments, shape.codes]}
     frequencies = torch.from_numpy(tables.frequencies.astype(np.int32))
-    save_tensors({"frequencies": frequencies}, path, {"tables": json.dumps(label, sort_keys=True)})
+    save_tensors({"frequencies": frequencies}, path, label)
 
 
 def read_tables(path: Path) -> Tables:
     """Raises CheckpointError where the file is missing or is not one that `write_tables` wrote."""
+    remedy = "make the tables again (dvc repro)"
     if not path.is_file():
-        raise CheckpointError(f"{'/'.join(path.parts[-3:])}: not there; run the rate stage (dvc repro)")
-    try:
-        with safe_open(path, framework="np") as file:
-            label = json.loads((file.metadata() or {})["tables"])
-            frequencies = file.get_tensor("frequencies").astype(np.int64)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{'/'.join(path.parts[-3:])}: no tables can be read; make them again") from error
-    return Tables(Shape(*label["shape"]), label["kind"], frequencies)
+        raise CheckpointError(f"{short(path)}: not there; {remedy}")
+    tensors, label = read_tensors(path, remedy)
+    if "frequencies" not in tensors or not {"shape", "kind"} <= label.keys():
+        raise CheckpointError(f"{short(path)}: holds no tables; {remedy}")
+    return Tables(Shape(*label["shape"]), label["kind"], tensors["frequencies"].numpy().astype(np.int64))
 
 
 def shared_model(study: Study, name: str, rate: str) -> SharedModel:

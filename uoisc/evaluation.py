@@ -8,8 +8,7 @@ evaluation set (scenes without held-out objects: seen; queries about held-out on
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,26 +18,17 @@ from torch import Tensor
 
 from uoisc.alignment import Identity
 from uoisc.bootstrap import bootstrap_interval
-from uoisc.codec import Codec
-from uoisc.metrics import answers_match, clip_score, perceptual_distance, psnr, ssim
+from uoisc.codec import Codec, Message
+from uoisc.distributed import device, spread
+from uoisc.metrics import answers_match, clip_score, normalise, perceptual_distance, psnr, ssim, vqa_accuracy
 from uoisc.models import Point, Study, open_study
 from uoisc.quantization import SegmentVQ
+from uoisc.questions import Asked
 from uoisc.rate import Packing
-from uoisc.scenes import TYPES, Query, Scenes, World, regions
+from uoisc.scenes import regions
 
-SPLITS = ("seen", "unseen")
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 BLANK_GREY = 0.5
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A split's scenes with one query each, and another query of the same scene (the wrong-query control)."""
-
-    split: str
-    scenes: Scenes
-    queries: list[Query]
-    others: list[Query]
 
 
 @dataclass(frozen=True)
@@ -53,32 +43,6 @@ class Evaluated:
 Ranking = Callable[[Study, Asked, slice], Float[Tensor, "B N"] | None]
 
 
-def ask_split(world: World, split: str, held_out: str, n: int, seed: int, stream: int = EVALUATION_STREAM) -> Asked:
-    """n scenes and queries of a split, the types in turn. The same seed gives the same ones.
-
-    seen: no scene holds a held-out object. unseen: every scene holds one to four, and every query is about one.
-    """
-    rng = np.random.default_rng([seed, stream, SPLITS.index(split)])
-    if split == "seen":
-        allowed = subjects = world.pool(exclude=held_out)
-        scenes = world.sample(rng, n, allowed)
-    else:
-        allowed, subjects = world.pool(), world.pool(only=held_out)
-        scenes = world.sample(rng, n, allowed, focus=held_out)
-    queries = world.ask_each(rng, scenes, 1, subjects)
-    others = [another(world, rng, scenes, query, subjects) for query in queries]
-    return Asked(split, scenes, queries, others)
-
-
-def another(world: World, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: np.ndarray) -> Query:
-    """Another query of the same scene that, where the scene allows, looks at other tiles."""
-    for attempt in count():
-        kind = TYPES[int(rng.integers(len(TYPES)))]
-        other = world.ask(rng, scenes, query.scene, kind, subjects)
-        if other.text != query.text and (attempt >= 8 or not set(other.tiles) & set(query.tiles)):
-            return other
-
-
 def from_codec(study: Study, asked: Asked, rows: slice) -> None:
     """The codec's own ranking."""
     return None
@@ -86,19 +50,19 @@ def from_codec(study: Study, asked: Asked, rows: slice) -> None:
 
 def from_clip(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
     """Control: CLIP's cosine of token and query alone, without the head that refines it."""
-    text = study.clip.text([q.text for q in asked.queries[rows]])
+    text = study.clip.text(asked.texts[rows])
     return study.clip.relevance(_tokens(study, asked, rows), text)
 
 
 def at_random(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
     """Control: tokens in random order."""
     generator = torch.Generator().manual_seed(study.params.seed + rows.start)
-    return torch.rand((len(asked.queries[rows]), study.clip.grid**2), generator=generator)
+    return torch.rand((len(asked.queries[rows]), study.clip.grid**2), generator=generator).to(device())
 
 
 def from_oracle(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
     """Control: the tiles that hold the answer first; CLIP orders what is equal."""
-    return 10.0 * regions(asked.queries[rows], study.clip.grid) + from_clip(study, asked, rows)
+    return 10.0 * regions(asked.queries[rows], study.clip.grid).to(device()) + from_clip(study, asked, rows)
 
 
 def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
@@ -111,26 +75,28 @@ CONTROLS: dict[str, dict[str, Ranking]] = {  # a variant's model under other ran
     "adaptive": {"random": at_random, "oracle": from_oracle},
     "dial": {"clip": from_clip, "oracle": from_oracle, "random": at_random, "no_query": without_query},
 }
-FLOOR = "floor"  # the control "floor4": a dial whose every token sends four units at least
+FLOOR = "floor"  # the control "floor4": a dial whose every token sends four units, and the first ones more
 
 
 def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
-    return study.clip.see(study.world.render(asked.scenes[rows])).tokens
+    return study.clip.see(source_images(asked, rows)).tokens
 
 
 @torch.no_grad()
 def reference_answers(profile: str, split: str, first: int | None = None) -> pd.DataFrame:
     """Both judges' answers on the source and on a blank image: one row a judge and query, of the `first` or of all."""
     study = open_study(profile)
-    asked = evaluation_scenes(study, split, first)
-    texts = [q.text for q in asked.queries]
+    asked = evaluation_questions(study, split, first)
+
+    def answers(rows: slice) -> dict[str, tuple[list[str], list[str]]]:
+        x, texts = source_images(asked, rows), asked.texts[rows]
+        blank = torch.full_like(x, BLANK_GREY)
+        return {name: (judge.answer(x, texts), judge.answer(blank, texts)) for name, judge in study.judges.items()}
+
+    found = spread(answers, _batches(study, len(asked)))
     frames = []
-    for name, judge in study.judges.items():
-        source, blank = [], []
-        for rows in _batches(study, len(texts)):
-            x = study.world.render(asked.scenes[rows])
-            source += judge.answer(x, texts[rows])
-            blank += judge.answer(torch.full_like(x, BLANK_GREY), texts[rows])
+    for name in study.judges:
+        source, blank = (sum((batch[name][i] for batch in found), []) for i in (0, 1))
         frames.append(_query_columns(asked, name).assign(answer_source=source, answer_blank=blank))
     return pd.concat(frames, ignore_index=True)
 
@@ -139,7 +105,7 @@ def reference_answers(profile: str, split: str, first: int | None = None) -> pd.
 def evaluate_model(profile: str, point: Point, control: str | None, split: str, references: pd.DataFrame) -> Evaluated:
     """One model at one rate on one split, or a control of it, which is called "variant_control"."""
     study, name = open_study(profile), point.variant
-    asked = evaluation_scenes(study, split)
+    asked = evaluation_questions(study, split)
     codec, ranking = study.codec(*point), from_codec
     if control is not None and control.startswith(FLOOR):
         codec = study.codec(name, point.rate).at(point.bits, int(control.removeprefix(FLOOR)))
@@ -147,28 +113,46 @@ def evaluate_model(profile: str, point: Point, control: str | None, split: str, 
         ranking = CONTROLS[name][control]
     asks = control is None and uses_query(codec)
     name = name if control is None else f"{name}_{control}"
-    texts, other_texts = [q.text for q in asked.queries], [q.text for q in asked.others]
-    hats: dict[str, list] = {j: [] for j in study.judges}
-    wrongs: dict[str, list] = {j: [] for j in study.judges}
-    measures, indices, sent = [], [], []
-    for rows in _batches(study, len(texts)):
-        x = study.world.render(asked.scenes[rows])
-        message = codec.encode(x, texts[rows], ranking(study, asked, rows))
-        x_hat = codec.decode(message, texts[rows])
-        measures.append(picture_quality(study, x, x_hat, texts[rows]))
-        indices.append(message.indices)
-        sent.append(message.sent)
-        x_wrong = codec(x, other_texts[rows]).x_hat if asks else None
-        for judge, model in study.judges.items():
-            hats[judge] += model.answer(x_hat, texts[rows])
-            wrongs[judge] += model.answer(x_wrong, texts[rows]) if asks else [None] * len(x)
+
+    def received(rows: slice) -> Received:
+        return receive(study, codec, asked, rows, ranking, asks)
+
+    batches = spread(received, _batches(study, len(asked)))
     keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": codec.bits}
     own = references[references["split"] == split].copy()
-    own["answer_hat"] = np.concatenate([hats[j] for j in study.judges])
-    own["answer_wrong_query"] = pd.Series(sum((wrongs[j] for j in study.judges), []), index=own.index, dtype="object")
-    answers = _matched(own.assign(**keys))
-    quality = mean_rows(pd.concat(measures), keys | {"split": split}, study.params.evaluation.resamples)
-    return Evaluated(answers, quality, codebook_rows(codec, torch.cat(indices), sent, keys))
+    for column in ("answer_hat", "answer_wrong_query"):
+        answers = [answer for judge in study.judges for batch in batches for answer in getattr(batch, column)[judge]]
+        own[column] = pd.Series(answers, index=own.index, dtype="object")
+    answers = _matched(own.assign(**keys), asked, len(study.judges))
+    measures = pd.concat([batch.quality for batch in batches])
+    quality = mean_rows(measures, keys | {"split": split}, study.params.evaluation.resamples)
+    indices = torch.cat([batch.message.indices for batch in batches])
+    return Evaluated(answers, quality, codebook_rows(codec, indices, [batch.message.sent for batch in batches], keys))
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a batch of messages gives: each judge's answers, the pictures' quality, and the message itself."""
+
+    answer_hat: dict[str, list[str]]
+    answer_wrong_query: dict[str, list[str | None]]
+    quality: pd.DataFrame
+    message: Message
+
+
+def receive(study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking, asks: bool) -> Received:
+    """Sends a batch, and shows the judges what arrives; `asks`: also what another query's message gives."""
+    x, texts = source_images(asked, rows), asked.texts[rows]
+    message = codec.encode(x, texts, ranking(study, asked, rows))
+    x_hat = codec.decode(message, texts)
+    x_wrong = codec(x, [query.text for query in asked.others[rows]]).x_hat if asks else None
+    nothing = [None] * len(texts)
+    return Received(
+        {name: judge.answer(x_hat, texts) for name, judge in study.judges.items()},
+        {name: judge.answer(x_wrong, texts) if asks else nothing for name, judge in study.judges.items()},
+        picture_quality(study, x, x_hat, texts),
+        message.cpu(),
+    )
 
 
 def uses_query(codec: Codec) -> bool:
@@ -191,11 +175,20 @@ def codebook_rows(codec: Codec, indices: Tensor, sent: list, keys: dict) -> pd.D
     return pd.DataFrame(rows)
 
 
-def evaluation_scenes(study: Study, split: str, first: int | None = None) -> Asked:
+def evaluation_questions(study: Study, split: str, first: int | None = None) -> Asked:
     """What a split's evaluation asks, or the `first` so many of it."""
+    return asked_of(study, split, EVALUATION_STREAM).first(first)
+
+
+def asked_of(study: Study, split: str, stream: int) -> Asked:
+    """A split's questions, `evaluation.queries` at most, from a stream of their own."""
     p = study.params
-    asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed)
-    return replace(asked, scenes=asked.scenes[:first], queries=asked.queries[:first], others=asked.others[:first])
+    return study.source.ask_split(split, p.data.held_out, p.evaluation.queries, [p.seed, stream])
+
+
+def source_images(asked: Asked, rows: slice) -> Float[Tensor, "B 3 H W"]:
+    """The images of these questions, where the models are."""
+    return asked.images(rows).to(device())
 
 
 def _batches(study: Study, n: int) -> list[slice]:
@@ -211,18 +204,26 @@ def _query_columns(asked: Asked, judge: str) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def _matched(rows: pd.DataFrame) -> pd.DataFrame:
+def _matched(rows: pd.DataFrame, asked: Asked, judges: int) -> pd.DataFrame:
+    """Which answers match; `rows` are the questions of `asked`, once a judge."""
+
     def match(column: str) -> list:
         pairs = zip(rows["query"], rows["answer_source"], rows[column], strict=True)
         return [None if pd.isna(other) else answers_match(query, source, other) for query, source, other in pairs]
 
-    return rows.assign(
+    truth = rows["truth"].map(normalise)
+    matched = rows.assign(
         match=match("answer_hat"),
         match_blank=match("answer_blank"),
         match_wrong_query=pd.array(match("answer_wrong_query"), dtype="boolean"),
-        source_right=rows["answer_source"] == rows["truth"],
-        correct=rows["answer_hat"] == rows["truth"],
+        source_right=rows["answer_source"].map(normalise) == truth,
+        correct=rows["answer_hat"].map(normalise) == truth,
     )
+    people = [query.answers for query in asked.queries] * judges
+    if any(people):
+        answered = zip(rows["answer_hat"], people, strict=True)
+        matched["vqa_accuracy"] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
+    return matched
 
 
 def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:

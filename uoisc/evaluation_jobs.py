@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from uoisc.bootstrap import default_pairs, differences, summarise
-from uoisc.config import load_params, paths
-from uoisc.evaluation import CONTROLS, FLOOR, SPLITS, ask_split, evaluate_model, reference_answers
+from uoisc.config import paths
+from uoisc.distributed import rank, wait
+from uoisc.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
 from uoisc.examples import make_examples
 from uoisc.models import Point, Study, open_study, points
 from uoisc.pictures import write_examples
-from uoisc.preparation import open_world
 from uoisc.processes import run_side_by_side
+from uoisc.rate import RateDial
 from uoisc.results import check_complete, write_csv, write_parquet
 
 
@@ -20,21 +23,25 @@ def evaluate(profile: str) -> pd.DataFrame:
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     results.mkdir(parents=True, exist_ok=True)
+    splits = study.source.splits
     models = [(point, control) for point in distinct(study) for control in controls(study, point)]
     references = pd.concat(
-        run_side_by_side(reference_answers, [(profile, split) for split in SPLITS], params.workers), ignore_index=True
+        run_side_by_side(reference_answers, [(profile, split) for split in splits], params.workers), ignore_index=True
     )
-    jobs = [(profile, *model, split, references) for model in models for split in SPLITS]
+    jobs = [(profile, *model, split, references) for model in models for split in splits]
     evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
     answers = pd.concat([e.answers for e in evaluated], ignore_index=True)
     quality = pd.concat([e.quality for e in evaluated], ignore_index=True)
     books = pd.concat([e.codebooks for e in evaluated], ignore_index=True)
     bits = {(e.answers["variant"].iloc[0], e.answers["bits"].iloc[0]) for e in evaluated}
     check_complete(
-        answers, [(v, b, split, judge) for v, b in sorted(bits) for split in SPLITS for judge in study.judges]
+        answers, [(v, b, split, judge) for v, b in sorted(bits) for split in splits for judge in study.judges]
     )
     resamples = params.evaluation.resamples
     summary = summarise(answers, quality, params.seed, resamples)
+    if rank() != 0:  # one process writes; the others wait for it
+        wait()
+        return summary
     write_parquet(answers, results / "answers.parquet")
     write_csv(quality, results / "quality.csv")
     write_csv(summary, results / "summary.csv")
@@ -45,8 +52,9 @@ def evaluate(profile: str) -> pd.DataFrame:
     )
     write_csv(training_log(profile), results / "training.csv")
     write_csv(pd.read_csv(paths(profile).foundation / "checks.csv"), results / "foundation.csv")
-    write_csv(data_card(profile), results / "data_card.csv")
+    write_csv(data_card(study), results / "data_card.csv")
     write_examples(make_examples(study, answers), results)
+    wait()
     return summary
 
 
@@ -57,11 +65,22 @@ def distinct(study: Study) -> list[Point]:
 
 
 def controls(study: Study, point: Point) -> list[str | None]:
-    """What is evaluated of a model at one rate: itself, other rankings, and for `dial` the floors that fit."""
+    """What is evaluated of a model at one rate: itself, other rankings, and for `dial` the floors."""
     names = [None, *CONTROLS.get(point.variant, ())]
     if point.variant == "dial":
-        packings = [p for p in study.build(point.variant, point.rate).rate.packings if p.bits <= point.bits]
-        names += [f"{FLOOR}{units}" for units in sorted({p.background for p in packings} - {0})]
+        names += floors(study.codec(point.variant, point.rate).rate, study.params.codec.dial.budgets)[point.bits]
+    return names
+
+
+def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[str]]:
+    """At each budget every number of background units that makes another packing than any that the dial picks by itself
+    or that a tighter budget has."""
+    known, names = {dial.at(bits) for bits in budgets}, {}
+    for bits in sorted(budgets):
+        backgrounds = sorted({p.background for p in dial.packings if p.bits <= bits})
+        packings = {units: dial.at(bits, units) for units in backgrounds}
+        names[bits] = [f"{FLOOR}{units}" for units, packing in packings.items() if packing not in known]
+        known |= set(packings.values())
     return names
 
 
@@ -83,13 +102,10 @@ def training_log(profile: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def data_card(profile: str) -> pd.DataFrame:
+def data_card(study: Study) -> pd.DataFrame:
     """How often each answer is right in the evaluation set, a split and type; names are pooled."""
-    params = load_params(profile)
-    world = open_world(profile, params)
     rows = []
-    for split in SPLITS:
-        asked = ask_split(world, split, params.data.held_out, params.evaluation.queries, params.seed)
-        rows += [(split, q.type, q.truth) for q in asked.queries]
+    for split in study.source.splits:
+        rows += [(split, q.type, q.truth) for q in evaluation_questions(study, split).queries]
     table = pd.DataFrame(rows, columns=["split", "type", "answer"])
     return table.groupby(["split", "type", "answer"], as_index=False).size().rename(columns={"size": "count"})

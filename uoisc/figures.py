@@ -45,6 +45,7 @@ LABELS = {  # the one place where a name in the tables becomes a name in a figur
     "dial_scratch_text": "dial, text from scratch",
     "dial_uniform": "dial, all tokens alike",
     "dial_query_decoder": "dial, query at decoder",
+    "dial_floor0": "dial, no unit for the rest",
     "dial_floor1": "dial, 1 unit for all",
     "dial_floor2": "dial, 2 units for all",
     "dial_floor4": "dial, 4 units for all",

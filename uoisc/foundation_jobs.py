@@ -12,20 +12,29 @@ from tqdm import tqdm
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.clip import save_clip
 from uoisc.config import Params, load_params, paths
+from uoisc.distributed import device
+from uoisc.folders import written_folder
 from uoisc.foundation import clip_fields, localisation, train_clip
 from uoisc.foundation_llava import judge_accuracy, train_llava
 from uoisc.llava import save_llava
-from uoisc.preparation import open_world, written_folder
+from uoisc.metrics import normalise
+from uoisc.pretrained import open_pretrained
 from uoisc.processes import fast_attention, run_side_by_side
+from uoisc.questions import SPLITS
 from uoisc.results import write_csv
+from uoisc.settings import Pretrained
+from uoisc.sources import open_source, open_world
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
+CHECKED_PHOTOGRAPHS = 64  # questions a split, of others' judges
 
 
 def train_foundation(profile: str) -> pd.DataFrame:
-    """Trains CLIP and both judges side by side; returns their checks, one row a model and metric."""
+    """Trains CLIP and both judges side by side, or checks others'; returns the checks, one row a model and metric."""
     params = load_params(profile)
+    if isinstance(params.foundation, Pretrained):
+        return check_pretrained(profile)
     open_world(profile, params)  # stops here, before any process starts, where the data stage has not run
     jobs = [("llava", params.seed), ("llava_independent", params.seed + 1), ("clip", params.seed)]
     with written_folder(paths(profile).foundation) as folder:
@@ -74,3 +83,27 @@ def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Par
         value, low, high = bootstrap_interval(right, params.seed, params.evaluation.resamples)
         rows.append((profile, model, metric, value, low, high, len(right)))
     return pd.DataFrame(rows, columns=["profile", "model", "metric", "value", "low", "high", "n"])
+
+
+@torch.no_grad()
+def check_pretrained(profile: str) -> pd.DataFrame:
+    """What others' judges make of source images, on questions of neither training nor the test splits.
+
+    Returns and writes the share of right answers by split, one row a judge, as `train_foundation` does.
+    Raises CheckpointError where a model is missing or another one than params.yaml says.
+    """
+    params = load_params(profile)
+    source, (_, judges) = open_source(profile, params), open_pretrained(params.foundation, params.codec.taps,
+                                                                        params.data.image_size)  # fmt: skip
+    rows = []
+    for split, suffix in zip(SPLITS, ("", "_unseen"), strict=True):
+        asked = source.ask_split(split, params.data.validation, CHECKED_PHOTOGRAPHS, [params.seed, CHECK_STREAM])
+        for name, judge in judges.items():
+            answers = judge.to(device()).answer(asked.all_images().to(device()), asked.texts)
+            truths = [query.truth for query in asked.queries]
+            right = [normalise(answer) == normalise(truth) for answer, truth in zip(answers, truths, strict=True)]
+            rows.append(_checks(profile, name, {f"accuracy{suffix}": np.array(right)}, params))
+    table = pd.concat(rows, ignore_index=True)
+    with written_folder(paths(profile).foundation) as folder:
+        write_csv(table, folder / "checks.csv")
+    return table

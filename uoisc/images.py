@@ -39,6 +39,12 @@ def read_image(source: Path | io.BytesIO, size: int) -> Picture:
 
     Raises DataError where there is no such file or it is no image.
     """
+    pixels, had = read_pixels(source, size)
+    return Picture(from_bytes(pixels[None]), had)
+
+
+def read_pixels(source: Path | io.BytesIO, size: int) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int]]:
+    """`read_image` in 8 bits a channel, and the (width, height) that the image had."""
     from PIL import Image, UnidentifiedImageError
 
     name = source if isinstance(source, Path) else "standard input"
@@ -50,7 +56,7 @@ def read_image(source: Path | io.BytesIO, size: int) -> Picture:
         raise DataError(f"{name}: no such file") from None
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: not an image that can be read ({' '.join(str(error).split())})") from None
-    return Picture(from_bytes(np.array(image)[None]), had)
+    return np.array(image), had
 
 
 def image_bytes(x: Float[Tensor, "1 3 H W"], suffix: str, size: tuple[int, int] | None = None) -> bytes:

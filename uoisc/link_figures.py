@@ -30,7 +30,7 @@ from uoisc.figures import (
 from uoisc.pictures import ATTRIBUTION
 from uoisc.results import JUDGES, UNSEEN
 
-LINKS = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK"}
+LINKS = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK", "coded_16qam": "LDPC 1/2, 16-QAM"}
 AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
 LINK_LOOKS = LOOKS | {"jpeg2000": (ORANGE, "v"), "jpeg2000_protected": (PINK, "X"), "avif": (SKY, "P")}
 APART = 0.006  # series stand this share of the axis apart, so that their intervals do not cover each other
@@ -99,7 +99,7 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
     variants = in_order(rows["variant"])
     shifts = APART * (np.arange(len(variants)) - (len(variants) - 1) / 2)
     figure = Figure(figsize=(PAGE, 3.9), layout="constrained")
-    grid = figure.subplots(2, 2, sharey=True)
+    grid = figure.subplots(len(AIRS), len(LINKS), sharey=True)
     for axes, (fading, link) in zip(grid.flat, [(f, k) for f in AIRS for k in LINKS], strict=True):
         panel = until_flat(rows[(rows["fading"] == fading) & (rows["link"] == link)])
         span = np.ptp(panel["es_n0_db"])

@@ -1,8 +1,8 @@
 """The channel stage: answer match rates over noisy links, of codecs and of standard files, against Es/N0.
 
-first queries of each evaluation split --> sender --> perfect | silent | uncoded | coded link --> both judges
+first queries of each evaluation split --> sender --> perfect | silent | uncoded | coded links --> both judges
 
-    variant, split --> encoded once --> at each point of the air: contents that were not met yet are drawn and judged
+    point, split --> encoded once --> at each point of the air: contents that were not met yet are drawn and judged
 """
 
 from __future__ import annotations
@@ -19,32 +19,45 @@ from uoisc.block_errors import BlerTable
 from uoisc.bootstrap import bootstrap_interval, split_seed
 from uoisc.channel import FADINGS, from_bits, psk_error_awgn, psk_error_rayleigh, to_bits, transmit_bits
 from uoisc.codec import Message
-from uoisc.config import Params, load_params, paths
-from uoisc.evaluation import SPLITS, Asked, evaluation_scenes, reference_answers
+from uoisc.config import DIAL, Params, load_params, paths
+from uoisc.evaluation import evaluation_questions, reference_answers
 from uoisc.images import to_bytes
 from uoisc.link_figures import Strip
 from uoisc.metrics import answers_match, psnr
-from uoisc.models import JUDGES, Study, open_study
+from uoisc.models import JUDGES, Point, Study, open_study
 from uoisc.processes import run_side_by_side
 from uoisc.results import COLUMNS, write_csv
 from uoisc.standard_codecs import AVIF, JPEG2000, FileCodec, at_most
-from uoisc.transmission import Arrival, FileSender, MessageSender, payload_eb_n0_db
+from uoisc.transmission import (
+    FILE_BYTES,
+    PROTECTED,
+    QAM16,
+    QPSK,
+    SCHEMES,
+    Arrival,
+    FileSender,
+    MessageSender,
+    payload_eb_n0_db,
+)
 
 QUERIES = 300  # the first of a split's evaluation queries: a point's interval is about 0.11 wide
 METHODS = ("uoisc", "adaptive", "no_alignment", "query_aware")
 RATES = ("tight", "middle")
-FILE_BYTES = 400  # every file's best quality of at most so many bytes; below, AVIF has no files for many scenes
+DIALS, DIAL_BITS = ("dial",), (144, 432)  # at the rates of the others: they are among the dial's budgets
 UNCODED_DB = {"awgn": (0, 5, 8, 10, 12, 15, 17, 20), "rayleigh": (0, 5, 10, 15, 20, 25, 30)}  # Es/N0: around each cliff
-CODED_DB = {"awgn": (0, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20), "rayleigh": (0, 5, 10, 15, 20, 25, 30)}
+CODED_DB = {
+    QPSK: {"awgn": (0, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20), "rayleigh": (0, 5, 10, 15, 20, 25, 30)},
+    QAM16: {"awgn": (5, 5.5, 6, 6.5, 7, 7.5, 8, 10, 15, 20), "rayleigh": (0, 5, 10, 15, 20, 25, 30)},
+}
 COUNTED_IMAGES, COUNTED_SYMBOLS = 2000, 144  # behind a simulated symbol error rate: fading coefficients, symbols each
 PAYLOAD = "random_bits"  # the variant of those rows
-STRIP, STRIP_DB = ("uoisc", "adaptive", "jpeg2000"), (5.0, 10.0, 12.0, 15.0, 20.0)  # of the notebook's pictures
+STRIP, STRIP_DB = ("uoisc", "dial", "jpeg2000"), (5.0, 10.0, 12.0, 15.0, 20.0)  # of the notebook's pictures
 PREFIXES = {"perfect": None, "first_block": 1, "silent": 0}  # the blocks that arrive, None: all
 
 
 @dataclass(frozen=True)
 class Air:
-    """One setting of the air: link "uncoded" or "coded", or one without noise that `PREFIXES` names."""
+    """One setting of the air: link "uncoded" or one of `SCHEMES`, or one without noise that `PREFIXES` names."""
 
     link: str
     fading: str = "none"
@@ -56,8 +69,9 @@ class Air:
             return sender.prefix(PREFIXES[self.link])
         name = f"{seed}/{split}/{self.link}/{self.fading}/{self.es_n0_db:g}"
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        over = sender.uncoded if self.link == "uncoded" else sender.coded
-        return over(self.es_n0_db, self.fading, generator)
+        if self.link in SCHEMES:
+            return sender.coded(self.es_n0_db, self.fading, generator, self.link)
+        return sender.uncoded(self.es_n0_db, self.fading, generator)
 
     @property
     def eb_n0_db(self) -> float:
@@ -66,7 +80,7 @@ class Air:
 
 
 UNCODED = [Air("uncoded", fading, float(snr)) for fading in FADINGS for snr in UNCODED_DB[fading]]
-CODED = [Air("coded", fading, float(snr)) for fading in FADINGS for snr in CODED_DB[fading]]
+CODED = [Air(link, fading, float(snr)) for link in SCHEMES for fading in FADINGS for snr in CODED_DB[link][fading]]
 PERFECT = Air("perfect")
 NOISY = [*UNCODED, *CODED]
 
@@ -81,7 +95,7 @@ class FileMethod(NamedTuple):
 
 FILES = {
     "jpeg2000": FileMethod(JPEG2000, 0, NOISY),
-    "jpeg2000_protected": FileMethod(JPEG2000, 200, UNCODED),  # authors' code: 200 bytes
+    "jpeg2000_protected": FileMethod(JPEG2000, PROTECTED, UNCODED),
     "avif": FileMethod(AVIF, 0, NOISY),
 }
 
@@ -89,13 +103,13 @@ FILES = {
 def measure_links(profile: str) -> pd.DataFrame:
     """Sends every method's messages and files over every link; returns and writes channel.csv."""
     params = load_params(profile)
-    methods = [(name, rate) for name in METHODS for rate in rates_of(params, name)] + [(name, None) for name in FILES]
-    asked = [(profile, split, QUERIES) for split in SPLITS]
+    splits = open_study(profile).source.splits
+    asked = [(profile, split, QUERIES) for split in splits]
     split_references = run_side_by_side(reference_answers, asked, params.workers)
     jobs = [
-        (profile, name, rate, split, references)
-        for name, rate in methods
-        for split, references in zip(SPLITS, split_references, strict=True)
+        (profile, point, split, references)
+        for point in methods(params)
+        for split, references in zip(splits, split_references, strict=True)
     ]
     measured = run_side_by_side(measure_sender, jobs, params.workers, "senders and splits measured")
     table = pd.concat([symbol_errors(profile, params), *measured], ignore_index=True)[COLUMNS["channel.csv"]]
@@ -104,12 +118,12 @@ def measure_links(profile: str) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def measure_sender(profile: str, name: str, rate: str | None, split: str, references: pd.DataFrame) -> pd.DataFrame:
+def measure_sender(profile: str, point: Point, split: str, references: pd.DataFrame) -> pd.DataFrame:
     """The rows of one sender on one split, at every point of the air."""
     study = open_study(profile)
-    audience = Audience(study, evaluation_scenes(study, split, QUERIES), references)
-    sender = make_sender(study, name, rate, audience.asked, audience.x)
-    airs = [*map(Air, PREFIXES), *NOISY] if rate else [PERFECT, *FILES[name].noisy]
+    audience = Audience(study, evaluation_questions(study, split, QUERIES), references)
+    sender = make_sender(study, point, audience.asked, audience.x)
+    airs = [PERFECT, *FILES[point.variant].noisy] if point.variant in FILES else [*map(Air, PREFIXES), *NOISY]
     frames = []
     for air in airs:
         arrival = air.send(sender, study.params.seed, split)
@@ -118,23 +132,25 @@ def measure_sender(profile: str, name: str, rate: str | None, split: str, refere
         if air == PERFECT:
             seen |= audience.floors
         frames.append(_rows(study.params, air, split, seen))
-    keys = {"profile": profile, "seed": study.params.seed, "variant": name, "bits": sender.bits}
+    keys = {"profile": profile, "seed": study.params.seed, "variant": point.variant, "bits": sender.bits}
     return pd.concat(frames, ignore_index=True).assign(**keys)
 
 
-def rates_of(params: Params, name: str) -> list[str]:
-    """Those of `RATES` at which a variant is trained, tightest first."""
-    return [rate for rate in RATES if rate in params.variants.get(name, ())]
+def methods(params: Params) -> list[Point]:
+    """What is sent: what is trained of `METHODS` and `DIALS`, tightest rates first, and `FILES`, which have no rate."""
+    fixed = [(name, rate, None) for name in METHODS for rate in RATES if rate in params.variants.get(name, ())]
+    dials = [(name, DIAL, bits) for name in DIALS if name in params.variants for bits in DIAL_BITS]
+    return [Point(*key) for key in (*fixed, *dials, *((name, None, None) for name in FILES))]
 
 
-def make_sender(study: Study, name: str, rate: str | None, asked: Asked, x: torch.Tensor) -> MessageSender | FileSender:
-    """What a method makes of the images (B, 3, H, W): encoded messages, or a standard codec's files (rate None)."""
+def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> MessageSender | FileSender:
+    """What a method makes of the images (B, 3, H, W): encoded messages, or a standard codec's files."""
     table = BlerTable()
-    if rate is None:
-        (codec, protected, _), images = FILES[name], to_bytes(x)
+    if point.variant in FILES:
+        (codec, protected, _), images = FILES[point.variant], to_bytes(x)
         files = [codec.encode(image, at_most(codec, image, FILE_BYTES).quality) for image in images]
         return FileSender(codec, files, images.shape[1:3], table, protected)
-    codec, texts, size = study.codec(name, rate), [q.text for q in asked.queries], study.params.evaluation.batch_size
+    codec, texts, size = study.codec(*point), [q.text for q in asked.queries], study.params.evaluation.batch_size
     parts = [codec.encode(x[i : i + size], texts[i : i + size]) for i in range(0, len(x), size)]
     indices = torch.cat([part.indices for part in parts])
     sent = None if parts[0].sent is None else torch.cat([part.sent for part in parts])
@@ -151,7 +167,7 @@ class Audience:
 
     def __init__(self, study: Study, asked: Asked, references: pd.DataFrame):
         self.study, self.asked = study, asked
-        self.x, self.texts = study.world.render(asked.scenes), [query.text for query in asked.queries]
+        self.x, self.texts = asked.all_images(), asked.texts
         by_judge = {name: references[references["judge"] == name] for name in study.judges}
         self.sources = {name: rows["answer_source"].tolist() for name, rows in by_judge.items()}
         self.memory: dict[tuple[int, bytes], tuple[float, ...]] = {}
@@ -217,13 +233,14 @@ def _rows(params: Params, air: Air, split: str, seen: dict[tuple[str, str], np.n
 def make_strip(profile: str) -> Strip:
     """The first "where" query of the unseen split over the uncoded AWGN link, with the independent judge's answers."""
     study = open_study(profile)
-    asked = evaluation_scenes(study, "unseen", QUERIES)
+    asked = evaluation_questions(study, "unseen", QUERIES)
     place = next(i for i, query in enumerate(asked.queries) if query.type == "place")
-    one = Asked(asked.split, asked.scenes[[place]], [asked.queries[place]], [asked.others[place]])
-    x, texts, judge = study.world.render(one.scenes), [one.queries[0].text], study.judges[JUDGES[-1]]
+    one = asked.only(place)
+    x, texts, judge = one.all_images(), one.texts, study.judges[JUDGES[-1]]
     source, pictures, answers = judge.answer(x, texts)[0], {}, {}
+    loosest = {point.variant: point for point in methods(study.params)}
     for name in STRIP:
-        sender = make_sender(study, name, None if name in FILES else rates_of(study.params, name)[-1], one, x)
+        sender = make_sender(study, loosest[name], one, x)
         arrivals = [Air("uncoded", "awgn", snr).send(sender, study.params.seed, asked.split) for snr in STRIP_DB]
         x_hat = torch.cat([sender.draw([0], arrival.contents) for arrival in arrivals])
         heard = judge.answer(x_hat, texts * len(x_hat))

@@ -6,8 +6,10 @@ processor's chat template and normalisation, from a local folder or a hub name.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -15,8 +17,11 @@ from torch import Tensor, nn
 
 from uoisc.clip import speed_up
 from uoisc.errors import CheckpointError
+from uoisc.weights import hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
+RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which processors are written in
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class FrozenLlava(nn.Module):
@@ -37,7 +42,35 @@ class FrozenLlava(nn.Module):
         self.register_buffer("mean", torch.tensor(image.image_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(image.image_std).view(3, 1, 1), persistent=False)
         size = image.crop_size if image.do_center_crop else image.size
-        self.size = (size["height"], size["width"])
+        self.edge = image.size.shortest_edge  # of the whole image before its centre is cut out; None: no crop
+        self.size = (size.height, size.width)
+        whole = None not in self.size and (self.edge is None or self.edge >= max(self.size))
+        if not whole or image.resample not in RESAMPLING or image.do_pad:
+            raise CheckpointError(
+                f"this LLaVA's processor prepares images in a way that is not known here (size {image.size}, crop to "
+                f"{image.crop_size}, method {image.resample}, padding {image.do_pad}): name another checkpoint"
+            )
+        self.resampling = RESAMPLING[image.resample]
+        self.image_tokens = self._image_tokens()
+
+    def _image_tokens(self) -> int:
+        """How many placeholders the processor writes for an image. Raises CheckpointError where the tower disagrees."""
+        blank = np.zeros((*self.size, 3), dtype=np.uint8)
+        try:
+            batch = self.processor(images=[blank], text=[self.processor.image_token], return_tensors="pt")
+            count = int((batch["input_ids"] == self.model.config.image_token_id).sum())
+        except (TypeError, ValueError, AttributeError):  # a processor_config.json of the first days
+            count = None
+        # a CLIP tower has a class token beside its patches, which "default" drops; a SigLIP tower has none
+        positions = self.model.model.vision_tower.embeddings.num_positions
+        given = positions - (self.model.config.vision_feature_select_strategy == "default")
+        if count != given:
+            raise CheckpointError(
+                f"this LLaVA's processor writes {count or 'no'} tokens for an image, its vision tower gives {given}: "
+                "take a revision whose processor_config.json holds patch_size, num_additional_image_tokens and "
+                "vision_feature_select_strategy"
+            )
+        return count
 
     def train(self, mode: bool = True) -> FrozenLlava:
         """Stays in evaluation mode: it is frozen."""
@@ -55,11 +88,12 @@ class FrozenLlava(nn.Module):
 
     def tokenize(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
-        tower = self.model.config.vision_config
-        image_tokens = (self.size[0] // tower.patch_size) * (self.size[1] // tower.patch_size)
-        placeholder = self.processor.image_token
-        texts = [p.replace(placeholder, placeholder * image_tokens) for p in self.prompts(queries)]
-        batch = self.processor.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
+        placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
+        prompts = self.prompts(queries)
+        texts = [p.replace(placeholder, placeholder * self.image_tokens) for p in prompts]
+        # transformers' rule: the tokenizer begins the sequence unless the template already has
+        special = begin is None or not prompts[0].startswith(begin)
+        batch = self.processor.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=special)
         device = self.mean.device
         return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
 
@@ -80,10 +114,25 @@ class FrozenLlava(nn.Module):
         return torch.cat([ids, tail], dim=1), torch.cat([mask, kept], dim=1), labels
 
     def pixels(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
-        """Images in [0, 1] as the processor would prepare them, differentiably: resize (bicubic), normalise."""
-        if x.shape[-2:] != self.size:
-            x = F.interpolate(x, self.size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-        return (x - self.mean) / self.std
+        """Images in [0, 1] as the processor would prepare them, differentiably: resize, cut the centre out, normalise.
+
+        The processor works on bytes, rows before columns, each cut to its range; it rounds, which has no gradient
+        and is left out. Before normalisation values differ by 1.1 steps of 1/255 at most (measured on photos).
+        """
+        x = x.to(self.mean)
+        height, width = self._resized(*x.shape[-2:])
+        if x.shape[-2:] != (height, width):
+            for size in ((x.shape[-2], width), (height, width)):
+                x = F.interpolate(x, size, mode=self.resampling, antialias=True, align_corners=False).clamp(0, 1)
+        top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
+        return (x[..., top : top + self.size[0], left : left + self.size[1]] - self.mean) / self.std
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """The size before the crop: the shorter side is `edge`, the longer one keeps the proportions, cut to pixels."""
+        if self.edge is None:
+            return self.size
+        short, long = self.edge, int(self.edge * max(height, width) / min(height, width))
+        return (long, short) if width <= height else (short, long)
 
     @torch.no_grad()
     def answer(self, x: Float[Tensor, "B 3 H W"], queries: list[str], batch_size: int = 256) -> list[str]:
@@ -123,18 +172,30 @@ class FrozenLlava(nn.Module):
         return mask & (seen_after == 0)
 
 
-def load_llava(name: str) -> FrozenLlava:
+def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu") -> FrozenLlava:
     """A frozen LLaVA from a local folder or a hub name; no remote code, safetensors alone.
 
-    Raises CheckpointError when it is not there or is no LLaVA.
+    Args:
+        name: a folder in transformers' own format, or a hub name.
+        revision: of the hub name; "" for a folder.
+        sha256: of each weights file; None checks none (what the pipeline itself has made).
+        device: bfloat16 on a GPU, float32 on a CPU.
+
+    Raises CheckpointError when it is not there, is no LLaVA, lacks weights, or is another one than `sha256` says.
     """
     from transformers import AutoProcessor, LlavaForConditionalGeneration
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a bar for every small file drowns the training's own
+    folder = llava_folder(name, revision)
+    if sha256 is not None:
+        verify(weights_files(folder), sha256)
     try:
-        model = LlavaForConditionalGeneration.from_pretrained(name, use_safetensors=True, attn_implementation="sdpa")
-        processor = AutoProcessor.from_pretrained(name)
+        model, loaded = LlavaForConditionalGeneration.from_pretrained(
+            folder, use_safetensors=True, attn_implementation="sdpa", local_files_only=True, output_loading_info=True,
+            dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
+        )  # fmt: skip
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"LLaVA {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
@@ -142,7 +203,23 @@ def load_llava(name: str) -> FrozenLlava:
         ) from error
     if not isinstance(model, LlavaForConditionalGeneration):
         raise CheckpointError(f"{name!r} is a {type(model).__name__}, not a LLaVA: name another checkpoint")
-    return FrozenLlava(model, processor)
+    # hidden states before the tower's last norm are taken: nothing reads what it lacks there
+    missing = sorted(key for key in loaded["missing_keys"] if ".post_layernorm." not in key)
+    if missing:  # transformers fills them with random numbers and only warns
+        raise CheckpointError(f"LLaVA {name!r} lacks weights ({', '.join(missing[:3])}, ...): fetch it again")
+    return FrozenLlava(model.to(device), processor).to(device)
+
+
+def llava_folder(name: str, revision: str = "") -> Path:
+    """Where a LLaVA lies: a local folder, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
+    if Path(name).is_dir():
+        return Path(name)
+    if not HUB_NAME.fullmatch(name) or not revision:
+        raise CheckpointError(
+            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): "
+            "run the foundation stage (dvc repro), or name a checkpoint that is here"
+        )
+    return hub_folder(name, revision)
 
 
 def save_llava(model, processor, folder: Path) -> None:

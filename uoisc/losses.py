@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from uoisc.clip import FrozenCLIP
+from uoisc.distributed import mean_over
 from uoisc.llava import FrozenLlava
 
 
@@ -58,7 +59,7 @@ def intent_loss(
     loss = x_hat.new_zeros(())
     for depth in depths:
         cosine = F.cosine_similarity(source[depth].float(), ours[depth].float(), dim=-1)  # (B, L)
-        loss = loss + ((1 - cosine) * counts).sum() / counts.sum()
+        loss = loss + mean_over(((1 - cosine) * counts).sum(), counts.sum())
     return loss
 
 

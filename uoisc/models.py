@@ -9,11 +9,10 @@ from __future__ import annotations
 import csv
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -22,11 +21,15 @@ from uoisc.checkpoint import load_codec, save_codec
 from uoisc.clip import FrozenCLIP, load_clip
 from uoisc.codec import Codec
 from uoisc.config import DIAL, Params, load_params, paths
+from uoisc.distributed import device, rank, synchronised, wait
 from uoisc.errors import ConfigError
 from uoisc.llava import FrozenLlava, load_llava
-from uoisc.preparation import open_world
-from uoisc.processes import fast_attention, run_side_by_side
-from uoisc.scenes import World
+from uoisc.pretrained import open_pretrained
+from uoisc.processes import fast_attention, run_side_by_side, settle
+from uoisc.questions import Source
+from uoisc.resuming import Keeper, run_label
+from uoisc.settings import Pretrained
+from uoisc.sources import open_source
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
@@ -53,11 +56,11 @@ def points(params: Params) -> list[Point]:
 
 @dataclass(frozen=True)
 class Study:
-    """A profile, opened: parameters, the world, the frozen CLIP and the judges by name."""
+    """A profile, opened: parameters, the source of questions, the frozen CLIP and the judges by name."""
 
     profile: str
     params: Params
-    world: World
+    source: Source
     clip: FrozenCLIP
     judges: dict[str, FrozenLlava]
 
@@ -66,7 +69,7 @@ class Study:
         known = [DIAL] if variant(name).dial else list(self.params.codec.rates)
         if rate not in known:
             raise ConfigError(f"{name} has no rate {rate!r}: choose of {', '.join(known)}")
-        return variant(name).build(self.clip, self.params, rate)
+        return synchronised(variant(name).build(self.clip, self.params, rate).to(device()))
 
     def codec(self, name: str, rate: str, bits: int | float | None = None, phase: int = 2) -> Codec:
         """A trained codec, its rate dial set to at most `bits` where it has one and they are given.
@@ -85,16 +88,25 @@ def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
 
 
 def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
-    """The profile's frozen models and objects under these parameters."""
-    torch.set_num_threads(1)
-    folder = paths(profile).foundation
+    """The profile's frozen models and questions under these parameters."""
+    settle(params.deterministic)
+    clip, answering = open_foundation(profile, params, judges)
     return Study(
         profile,
         params,
-        open_world(profile, params),
-        load_clip(str(folder / "clip"), None, params.codec.taps),
-        {name: load_llava(str(folder / name)) for name in judges},
+        open_source(profile, params),
+        clip.to(device()),
+        {name: judge.to(device()) for name, judge in answering.items()},
     )
+
+
+def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
+    """CLIP and the judges: the stand-ins that the foundation stage trained, or others' checkpoints."""
+    if isinstance(params.foundation, Pretrained):
+        return open_pretrained(params.foundation, params.codec.taps, params.data.image_size, judges, device().type)
+    folder = paths(profile).foundation
+    clip = load_clip(str(folder / "clip"), None, params.codec.taps)
+    return clip, {name: load_llava(str(folder / name)) for name in judges}
 
 
 def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) -> list[Path]:
@@ -107,20 +119,38 @@ def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) ->
         variant(name)
         if name not in params.variants:
             raise ConfigError(f"profile {profile} trains no {name}: name it under variants in params.yaml")
+    if not set(phases) <= {1, 2}:
+        raise ConfigError(f"phases {list(phases)}: there are 1 and 2")
     jobs = [(profile, name, rate, phases) for name in wanted for rate in params.variants[name]]
-    return run_side_by_side(train_model, jobs, params.workers)
+    trained = run_side_by_side(train_model, jobs, params.workers)
+    if rank() == 0:  # only now: of a stage that is stopped, DVC takes away the models that were finished as well
+        for _, name, rate, _ in jobs:
+            for phase in phases:
+                paths(profile).unfinished(phase, name, rate).unlink(missing_ok=True)
+    return trained
 
 
 def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> Path:
-    """Trains one model through the given phases; a phase 2 alone goes on from phase 1's checkpoint."""
+    """Trains one model through the given phases; a phase 2 alone goes on from phase 1's checkpoint.
+
+    What an interrupted run left is gone on from; where that was complete, nothing is trained again.
+    """
     study = open_study(profile, judges=("llava",))
     codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
     for phase in phases:
-        log = fit(study, codec, name, rate, phase)
+        log = fit(study, codec, name, rate, phase, keeper(study, name, rate, phase))
         path = paths(profile).codec(phase, name, rate)
-        save_codec(codec, path, name, rate, study.params)
-        write_log(log, path.with_suffix(".csv"))
+        if rank() == 0:
+            save_codec(codec, path, name, rate, study.params)
+            write_log(log, path.with_suffix(".csv"))
+        wait()
     return path
+
+
+def keeper(study: Study, name: str, rate: str, phase: int) -> Keeper:
+    """Where an interrupted phase of a model is kept."""
+    label = run_label(study.params, variant=name, rate=rate, phase=phase)
+    return Keeper(paths(study.profile).unfinished(phase, name, rate), label, study.params.training.save_every)
 
 
 def untrained(study: Study, name: str, rate: str) -> Codec:
@@ -129,19 +159,23 @@ def untrained(study: Study, name: str, rate: str) -> Codec:
     return study.build(name, rate)
 
 
-def fit(study: Study, codec: Codec, name: str, rate: str, phase: int) -> Log:
-    """Trains a codec in place through one phase; returns the phase's log."""
+def fit(study: Study, codec: Codec, name: str, rate: str, phase: int, kept: Keeper | None = None) -> Log:
+    """Trains a codec in place through one phase, from where `kept` left off; returns the phase's log."""
     params = study.params
     torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
-    rng = np.random.default_rng([params.seed, phase])
-    bench = Bench(params, study.world, study.clip, study.judges["llava"], rng)
+    bench = Bench(params, study.source, study.clip, study.judges["llava"])
     log = Log(params.training.log_every)
     train = {1: train_phase1, 2: train_phase2}[phase]
     with fast_attention():
-        train(codec, variant(name), bench, log, lambda steps, label: tqdm(steps, desc=f"{name} {rate} {label}"))
+        train(codec, variant(name), bench, log, partial(bar, f"{name} {rate}"), kept)
     if phase == 2 and variant(name).ranked:
         calibrate(codec, bench, name)
     return log
+
+
+def bar(model: str, steps: range, label: str) -> tqdm:
+    """A progress bar, which starts where the steps start."""
+    return tqdm(steps, desc=f"{model} {label}", initial=steps.start, total=steps.stop)
 
 
 def write_log(log: Log, path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,7 +21,8 @@ from uoisc.results import missing, read_json, write_json, written_aside
 
 PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
-MAPS = ("scene", "relevance", "selected", "reconstruction")
+MAPS = ("scene", "relevance", "token_bits", "reconstruction")
+VEIL = 0.85  # opacity over a token that sends nothing
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,24 @@ class Examples:
     """Pictures and answers behind the two figures.
 
     judge: whose answers are shown.
-    rows: one a query: {query, type, split, truth, panels: {panel: {answer, match, bits, bytes}}}; the panels
-        are `PANELS`; match is null for the source.
+    link: {es_n0_db, protected} of the uncoded link that all panels but the source crossed: the mean over the fading,
+        and how many first bytes of the JPEG 2000 files are free of errors.
+    rows: one a query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits, bytes}}}; the
+        panels are `PANELS`; match is null for the source; es_n0_db is that of the row's own fading coefficient.
     images: panel -> one image a row of `rows`.
-    maps: {queries, answers, matches, bits} of the adaptive codec on one scene, a list entry a query.
-    scene, relevance, selected, reconstruction: that scene, and per query CLIP's relevance of each token (any
-        scale), the tokens that were sent in full, and the decoded image.
+    maps: {queries, answers, matches, bits} of the rate dial on one scene, a list entry a query.
+    scene, relevance, token_bits, reconstruction: that scene, and per query the relevance of each token (any
+        scale), the bits that it gets, and the decoded image.
     """
 
     judge: str
+    link: dict
     rows: list[dict]
     images: dict[str, UInt8[np.ndarray, "R H W 3"]]
     maps: dict
     scene: UInt8[np.ndarray, "H W 3"]
     relevance: Float[np.ndarray, "Q h w"]
-    selected: Bool[np.ndarray, "Q h w"]
+    token_bits: Float[np.ndarray, "Q h w"]
     reconstruction: UInt8[np.ndarray, "Q H W 3"]
 
 
@@ -52,7 +56,7 @@ def write_examples(examples: Examples, folder: Path) -> None:
     arrays = examples.images | {name: getattr(examples, name) for name in MAPS}
     with written_aside(Path(folder) / "examples.npz") as aside, aside.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    content = {"judge": examples.judge, "rows": examples.rows, "maps": examples.maps}
+    content = {name: getattr(examples, name) for name in ("judge", "link", "rows", "maps")}
     write_json(content, Path(folder) / "examples.json")
 
 
@@ -67,11 +71,12 @@ def read_examples(folder: Path) -> Examples:
     except (BadZipFile, ValueError, OSError) as error:
         raise missing(path, f"cannot be read ({error})") from error
     lacking = [name for name in (*PANELS, *MAPS) if name not in arrays]
+    lacking += [name for name in ("judge", "link", "rows", "maps") if name not in content]
     lacking += [f"{panel} of row {r}" for r, row in enumerate(content.get("rows", [])) for panel in PANELS
                 if panel not in row["panels"]]  # fmt: skip
     if lacking:
         raise missing(path, f"lacks {', '.join(lacking)}")
-    return Examples(content["judge"], content["rows"], {panel: arrays[panel] for panel in PANELS},
+    return Examples(content["judge"], content["link"], content["rows"], {panel: arrays[panel] for panel in PANELS},
                     content["maps"], **{name: arrays[name] for name in MAPS})  # fmt: skip
 
 
@@ -98,8 +103,8 @@ def _answer(axes: Axes, answer: str, match: bool | None) -> None:
 
 @styled
 def visual_comparison(examples: Examples) -> Figure:
-    """Input and five reconstructions of each query, with the judge's answer and the bits under each."""
-    size, gap, margin, row_height, head, foot = 0.9, 0.13, 1.03, 1.22, 0.18, 0.31
+    """Input and five reconstructions of each query over a noisy link, with the judge's answer and the bits of each."""
+    size, gap, margin, row_height, head, foot = 0.9, 0.13, 1.03, 1.22, 0.18, 0.55
     count = len(examples.rows)
     figure = Figure(figsize=(PAGE, head + count * row_height + foot))
     for c, panel in enumerate(PANELS):
@@ -113,7 +118,9 @@ def visual_comparison(examples: Examples) -> Figure:
     for r, row in enumerate(examples.rows):
         bottom = foot + (count - 1 - r) * row_height + 0.18
         query = "\n".join(textwrap.wrap(f"“{row['query']}?”", 15))
-        about = "\n".join([label(row["split"]), *textwrap.wrap(f"answer: {row['truth']}", 15)])
+        about = "\n".join(
+            [label(row["split"]), *textwrap.wrap(f"answer: {row['truth']}", 15), f"Es/N0 {row['es_n0_db']:.1f} dB"]
+        )
         _write(figure, 0.02, bottom + size, query, va="top", style="italic", linespacing=1.15)
         _write(figure, 0.02, bottom, about, fontsize=7, linespacing=1.15)
         for c, panel in enumerate(PANELS):
@@ -122,14 +129,22 @@ def visual_comparison(examples: Examples) -> Figure:
             is_source = panel == "source"
             axes.set_title("" if is_source else f"{seen['bits']:g} bits", fontsize=7, pad=2)
             _answer(axes, seen["answer"], None if is_source else seen["match"])
-    note = f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not."
-    _write(figure, 0.02, 0.04, f"{note}\n{ATTRIBUTION}", fontsize=7, linespacing=1.1)
+    link, note = (
+        examples.link,
+        f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not.",
+    )
+    over = (
+        "All but the input crossed uncoded 8-PSK under Rayleigh fading "
+        f"at a mean Es/N0 of {link['es_n0_db']:g} dB (left: a row's own).\n"
+        f"JPEG 2000's first {link['protected']} bytes are free of errors; a file that no longer decodes is grey."
+    )
+    _write(figure, 0.02, 0.04, f"{note}\n{over}\n{ATTRIBUTION}", fontsize=7, linespacing=1.1)
     return figure
 
 
 @styled
 def relevance_maps(examples: Examples) -> Figure:
-    """One scene under several queries: CLIP's relevance, the tokens sent in full, what the receiver sees."""
+    """One scene under several queries: relevance by the rate dial's head, each token's bits, what the receiver sees."""
     maps, height = examples.maps, examples.scene.shape[0]
     count, gap, between, bottom = len(maps["queries"]), 0.04, 0.12, 0.34
     size = (PAGE - count * (2 * gap + between)) / (1 + 3 * count)
@@ -145,16 +160,18 @@ def relevance_maps(examples: Examples) -> Figure:
         ranked.imshow(examples.relevance[q], cmap="cividis", interpolation="nearest", extent=extent)
         ranked.set_xlabel("relevance", labelpad=2)
         sent.imshow(examples.scene, interpolation="nearest", extent=extent)
-        veil = np.where(examples.selected[q][..., None], [0, 0, 0, 0.0], [1, 1, 1, 0.8])
+        bits = examples.token_bits[q]
+        veil = np.ones((*bits.shape, 4))
+        veil[..., 3] = VEIL * (1 - bits / bits.max())
         sent.imshow(veil, interpolation="nearest", extent=extent)
-        sent.set_xlabel(f"{int(examples.selected[q].sum())} of {examples.selected[q].size}", labelpad=2)
+        sent.set_xlabel(" or ".join(f"{b:g}" for b in np.unique(bits)[::-1]) + " bits", labelpad=2)
         received.imshow(examples.reconstruction[q], interpolation="nearest", extent=extent)
         _answer(received, maps["answers"][q], maps["matches"][q])
     _write(
         figure,
         0.02,
         0.04,
-        f"Yellow: most relevant. Received: {maps['bits']:g} bits. {ATTRIBUTION}",
+        f"Yellow: most relevant. Third: bits a token, bright: most; {maps['bits']:g} in all. {ATTRIBUTION}",
         fontsize=7,
     )
     return figure

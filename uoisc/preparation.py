@@ -1,50 +1,38 @@
-"""Prepares the embedded benchmark's drawings, and opens them."""
+"""Prepares what a profile's questions are asked about: drawings, or an index of photographs."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from uoisc.config import GRID, Params, load_params, paths
+from uoisc.config import GRID, load_params, paths
 from uoisc.errors import DataError
+from uoisc.folders import written_folder
 from uoisc.objects import load_catalogue, rasterise
-from uoisc.scenes import World
+from uoisc.settings import Drawings, Vqav2
 
 
 def prepare_data(profile: str) -> Path:
-    """Rasterises the catalogue's drawings into data/PROFILE/objects/sprites.npz."""
-    data, seed = load_params(profile).data, load_params(profile).seed
+    """Fills data/PROFILE/source: rasterises the catalogue's drawings, or indexes photographs and says what it found."""
+    params, folder = load_params(profile), paths(profile).source
+    if isinstance(params.data, Drawings):
+        _rasterise_drawings(params.data, params.seed, folder)
+    elif isinstance(params.data, Vqav2):
+        from uoisc import vqav2
+
+        print(vqav2.index(params.data, folder))
+    else:
+        from uoisc import manifest
+
+        print(manifest.index(params.data, folder))
+    return folder
+
+
+def _rasterise_drawings(data: Drawings, seed: int, target: Path) -> None:
     entries = load_catalogue(data.objects)
     if data.held_out not in {entry.category for entry in entries}:
         raise DataError(f"data.held_out = {data.held_out!r}: no object has that category; see data/objects.csv")
     sprites = rasterise(entries, data.sprite_variants, data.image_size // GRID, seed)
-    with written_folder(paths(profile).objects) as folder:
+    with written_folder(target) as folder:
         np.savez(folder / "sprites.npz", sprites=sprites)
-    return paths(profile).objects
-
-
-def open_world(profile: str, params: Params) -> World:
-    """The objects that the data stage has rasterised. Raises DataError where it has not run."""
-    file = paths(profile).objects / "sprites.npz"
-    if not file.is_file():
-        raise DataError(f"data/{profile}/objects: not there; run the data stage (dvc repro), or notebook 01_data")
-    return World(load_catalogue(params.data.objects), np.load(file)["sprites"])
-
-
-@contextmanager
-def written_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill beside `target`, which it replaces when all went well and leaves no trace of otherwise."""
-    aside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -48,7 +48,7 @@ def _work(step: str, profile: str) -> list:
     where, rates = paths(profile), load_params(profile).variants
     others = [name for name in rates if name != "uoisc"]
     return {
-        "01_data": [(where.objects, ("preparation", "prepare_data", ()))],
+        "01_data": [(where.source, ("preparation", "prepare_data", ()))],
         "02_foundation": [(where.foundation, ("foundation_jobs", "train_foundation", ()))],
         "03_phase1": [(where.codec(1, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (1,))))],
         "04_phase2": [(where.codec(2, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (2,))))],

@@ -15,6 +15,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from uoisc.distributed import gathered, mean_over, total
+
 COMMITMENT = 0.25  # authors' code
 USAGE_RATE, DEAD = 0.02, 0.03  # ours: a code unchosen for about 150 steps is dead
 
@@ -44,6 +46,7 @@ class SegmentVQ(nn.Module):
         self.segments, self.codes = segments, codes
         self.codebooks = nn.Parameter(F.normalize(torch.randn(segments, codes, width // segments), dim=-1))
         self.register_buffer("usage", torch.ones(segments, codes))
+        self._kept: tuple[Tensor, int, Tensor] | None = None  # codes, their version, and the same on the unit sphere
 
     @property
     def bits_per_segment(self) -> float:
@@ -52,7 +55,9 @@ class SegmentVQ(nn.Module):
 
     def segment(self, features: Float[Tensor, "*n D"]) -> Float[Tensor, "G V S"]:
         """All vectors' segments on the unit sphere, one row of V vectors a codebook."""
-        return F.normalize(rearrange(features, "... (g s) -> g (...) s", g=self.segments).float(), dim=-1)
+        return F.normalize(
+            features.reshape(-1, self.segments, self.codebooks.shape[-1]).transpose(0, 1).float(), dim=-1
+        )
 
     def forward(
         self, features: Float[Tensor, "*n D"], sent: Bool[Tensor, "*n G"] | None = None, rounded: bool = True
@@ -74,7 +79,9 @@ class SegmentVQ(nn.Module):
         codes = books.gather(1, indices[..., None].expand_as(flat))  # (G, V, S)
         error = ((flat.detach() - codes).square().sum(-1), (flat - codes.detach()).square().sum(-1))
         per_vector = error[0] + COMMITMENT * error[1] if rounded else error[0]
-        loss = (per_vector * mask).sum() / mask.sum().clamp(min=1)
+        summed, counted = (per_vector * mask).sum(), mask.sum()
+        # only in training do all processes come here together
+        loss = mean_over(summed, counted) if self.training else summed / counted.clamp(min=1)
         if self.training:
             self._track(indices, mask)
         straight = flat + (codes - flat).detach() if rounded else flat
@@ -86,13 +93,23 @@ class SegmentVQ(nn.Module):
     def nearest(self, features: Float[Tensor, "*n D"]) -> Int[Tensor, "*n G"]:
         """The indices alone, as the transmitter needs them."""
         with torch.autocast(features.device.type, enabled=False):
-            _, indices = self._nearest(self.segment(features))
+            indices = _most_alike(self.segment(features), self._kept_books())
         return indices.T.reshape(*features.shape[:-1], self.segments)
 
     def _nearest(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """The codes on the unit sphere (G, K, S), and which of them is nearest to each vector (G, V)."""
         books = F.normalize(self.codebooks, dim=-1)
-        return books, (flat.detach() @ books.detach().transpose(1, 2)).argmax(-1)
+        return books, _most_alike(flat.detach(), books.detach())
+
+    @torch.no_grad()
+    def _kept_books(self) -> Tensor:
+        """The codes on the unit sphere (G, K, S), computed once for as long as the codes do not change."""
+        now = self.codebooks.detach()  # the same memory: as long as it is kept, no other codes can lie there
+        of, version, books = self._kept or (None, None, None)
+        if of is None or of.data_ptr() != now.data_ptr() or version != now._version:
+            books = F.normalize(now, dim=-1)
+            self._kept = now, now._version, books
+        return books
 
     def lookup(self, indices: Int[Tensor, "*n G"], sent: Bool[Tensor, "*n G"] | None = None) -> Float[Tensor, "*n D"]:
         """Code vectors of received indices; zeros where a segment was not sent."""
@@ -105,7 +122,10 @@ class SegmentVQ(nn.Module):
     @torch.no_grad()
     def _revive(self, flat: Tensor, mask: Tensor) -> None:
         """Moves codes that were hardly chosen of late onto current vectors, before any gradient depends on them."""
-        for g, k in (self.usage < DEAD).nonzero().tolist():
+        dead = (self.usage < DEAD).nonzero().tolist()
+        if dead:
+            flat, mask = gathered(flat, 1), gathered(mask, 1)
+        for g, k in dead:
             candidates = mask[g].nonzero()[:, 0]
             if len(candidates):
                 pick = candidates[torch.randint(len(candidates), (1,))]
@@ -115,8 +135,8 @@ class SegmentVQ(nn.Module):
     @torch.no_grad()
     def _track(self, indices: Tensor, mask: Tensor) -> None:
         """Moving average of how often each code is chosen; 1 is a fair share."""
-        counts = torch.zeros_like(self.usage).scatter_add_(1, indices, mask)
-        self.usage.lerp_(counts / mask.sum(1, keepdim=True).clamp(min=1) * self.codes, USAGE_RATE)
+        counts = total(torch.zeros_like(self.usage).scatter_add_(1, indices, mask))
+        self.usage.lerp_(counts / total(mask.sum(1, keepdim=True)).clamp(min=1) * self.codes, USAGE_RATE)
 
     @staticmethod
     def perplexity(indices: Int[Tensor, "*n G"], codes: int) -> tuple[list[float], list[int]]:
@@ -128,3 +148,8 @@ class SegmentVQ(nn.Module):
             perplexities.append(math.exp(-(p[p > 0] * p[p > 0].log()).sum().item()))
             dead.append(int((p == 0).sum()))
         return perplexities, dead
+
+
+def _most_alike(flat: Float[Tensor, "G V S"], books: Float[Tensor, "G K S"]) -> Int[Tensor, "G V"]:
+    """Which code has the largest inner product with each vector."""
+    return (flat @ books.transpose(1, 2)).argmax(-1)

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from uoisc.distributed import processes, rank
 from uoisc.errors import ConfigError
 
 MAX_PACKINGS = 255  # a file names its packing in a byte (bitstream.py)
@@ -108,12 +109,18 @@ class Packing(nn.Module):
         """Which tokens are the first ones."""
         if self.ranked:
             return ranked_tokens(relevance, self.top)
-        return spread_tokens(self.shape.tokens, self.top).expand(relevance.shape)
+        return spread_tokens(self.shape.tokens, self.top).to(relevance.device).expand(relevance.shape)
 
     def sent(self, first: Bool[Tensor, "B N"]) -> Bool[Tensor, "B M N G"]:
         """Which segments are sent where these tokens come first."""
-        units = torch.where(first, self.level, self.background)
-        return self.shape.order[:, None, :] < units[:, None, :, None]
+        ours, others = (units.to(first.device) for units in self._of_a_token)
+        return torch.where(first[:, None, :, None], ours, others)
+
+    @cached_property
+    def _of_a_token(self) -> tuple[Bool[Tensor, "M 1 G"], Bool[Tensor, "M 1 G"]]:
+        """Which segments one of the first tokens sends, and which any other."""
+        order = self.shape.order[:, None, :]
+        return order < self.level, order < self.background
 
     def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
         """The same number of units for every image."""
@@ -167,21 +174,22 @@ class RateDial(nn.Module):
         """The most that a packing spends."""
         return max(p.bits for p in self.packings)
 
-    def at(self, bits: int | float, background: int = 0) -> Packing:
+    def at(self, bits: int | float, background: int | None = None) -> Packing:
         """The packing of at most `bits` whose answers were measured best.
 
         Of those within one standard error of the best it is the one of most bits: what cannot be told apart by its
         answers shows more of the picture.
 
         Args:
-            background: units that every token sends at least: more of them keep the rest of the picture
-                recognisable.
+            background: units that the others send, which keep the rest of the picture recognisable; None: as many as
+                answer best.
 
         Raises ConfigError where the budget is too small for any.
         """
-        fitting = [i for i, p in enumerate(self.packings) if p.bits <= bits and p.background >= background]
+        offered = [i for i, p in enumerate(self.packings) if background in (None, p.background)]
+        fitting = [i for i in offered if self.packings[i].bits <= bits]
         if not fitting:
-            least = min((p.bits for p in self.packings if p.background >= background), default=math.inf)
+            least = min((self.packings[i].bits for i in offered), default=math.inf)
             raise ConfigError(f"{bits:g} bits are too few: the cheapest packing costs {least:g}")
         if self.ranked and not self.answers.isnan().any():
             best = max(self.answers[i].item() for i in fitting)
@@ -198,11 +206,15 @@ class RateDial(nn.Module):
         if not self.training:
             raise ConfigError("a rate dial sends at a budget: set one with codec.at(bits)")
         low, high = (math.log(b) for b in self.budgets)
-        targets = torch.empty(len(relevance)).uniform_(low, high).exp()
+        own = len(relevance)
+        targets = torch.empty(own * processes()).uniform_(low, high).exp()  # every process draws for all rows
+        choices = [
+            (_one_of(self._deepest(bits)), 0 if self.ranked else _one_of(self.tops)) for bits in targets.tolist()
+        ]
         rows = []
-        for row, target in zip(relevance.split(1), targets.tolist(), strict=True):
-            sent, first = _one_of(self._deepest(target)).allocate(row)
-            rows.append((sent, first if self.ranked else ranked_tokens(row, _one_of(self.tops))))
+        for row, (packing, top) in zip(relevance.split(1), choices[rank() * own :], strict=False):
+            sent, first = packing.allocate(row)
+            rows.append((sent, first if self.ranked else ranked_tokens(row, top)))
         return Allocation(*map(torch.cat, zip(*rows, strict=True)))
 
     def _deepest(self, bits: float) -> list[Packing]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from uoisc.clip import FrozenCLIP
+from uoisc.distributed import mean_over
 
 HIDDEN = 16  # channels of the head's convolutions
 
@@ -62,4 +63,4 @@ def relevance_loss(relevance: Float[Tensor, "B N"], region: Bool[Tensor, "B N"])
     share = region.float()
     held = share.sum(1)
     nats = -(F.log_softmax(relevance.float(), dim=1) * share).sum(1) / held.clamp(min=1)
-    return nats.sum() / (held > 0).sum().clamp(min=1)
+    return mean_over(nats.sum(), (held > 0).sum())

@@ -16,7 +16,9 @@ Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from torch import Tensor
 from uoisc.config import GRID
 from uoisc.errors import DataError
 from uoisc.objects import ObjectEntry, plural
+from uoisc.questions import SPLITS, Asked, Batch, Query
 
 TILES = GRID * GRID
 MAX_OBJECTS = 5
@@ -69,24 +72,30 @@ class Scenes:
 
 
 @dataclass(frozen=True)
-class Query:
-    """One question about one scene; `tiles` holds what an oracle would look at (empty for an absent object)."""
+class AskedScenes(Asked):
+    """A split's questions about scenes, with the scenes and the world that they are of."""
 
-    scene: int
-    type: str
-    text: str
-    truth: str
-    object: str
-    tiles: tuple[int, ...]
+    scenes: Scenes
+    world: World
+
+    def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
+        """The first of the fullest scenes, and questions of three types about three of its objects."""
+        fullest = int(np.argmax((self.scenes.objects >= 0).sum(1)))
+        scene = self.scenes[[fullest]]
+        tiles = np.flatnonzero(scene.objects[0] >= 0)[:3]
+        kinds = zip(("place", "colour", "what"), tiles, strict=True)
+        return self.world.render(scene), [self.world.ask_about(scene, 0, kind, int(t)).text for kind, t in kinds]
 
 
 class World:
-    """The objects, their drawings and their categories: everything that scenes are made of.
+    """The objects, their drawings and their categories: everything that scenes are made of. A `questions.Source`.
 
     Args:
         entries: the catalogue's objects.
         sprites: (objects, variants, T, T, 4) RGBA drawings, T pixels a tile.
     """
+
+    splits = SPLITS
 
     def __init__(self, entries: tuple[ObjectEntry, ...], sprites: UInt8[np.ndarray, "O V T T 4"]):
         self.names = tuple(e.name for e in entries)
@@ -139,6 +148,41 @@ class World:
         objects = rng.permuted(objects, axis=1)
         variants = rng.integers(0, self.sprites.shape[1], (n, TILES))
         return Scenes(objects, variants, rng.integers(0, len(COLOURS), (n, TILES)), category)
+
+    def batches(
+        self, stream: list[int], size: int, held_out: str, start: int = 0, share: slice = slice(None)
+    ) -> Iterator[Batch]:
+        """Training batches of scenes without held-out objects, the types of question in turn (`Source.batches`)."""
+        rng, allowed = np.random.default_rng(stream), self.pool(exclude=held_out)
+        for step in count():
+            scenes = self.sample(rng, size, allowed)
+            queries = self.ask_each(rng, scenes, 1, allowed)
+            if step >= start:
+                yield Batch(self.render(scenes[share]), queries[share])
+
+    def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> AskedScenes:
+        """n scenes and queries of a split, the types in turn (`Source.ask_split`).
+
+        seen: no scene holds a held-out object. unseen: every scene holds one to four, and every query is about one.
+        """
+        rng = np.random.default_rng([*stream, SPLITS.index(split)])
+        if split == "seen":
+            allowed = subjects = self.pool(exclude=held_out)
+            scenes = self.sample(rng, n, allowed)
+        else:
+            allowed, subjects = self.pool(), self.pool(only=held_out)
+            scenes = self.sample(rng, n, allowed, focus=held_out)
+        queries = self.ask_each(rng, scenes, 1, subjects)
+        others = [self.another(rng, scenes, query, subjects) for query in queries]
+        return AskedScenes(split, queries, others, lambda rows: self.render(scenes[rows]), scenes, self)
+
+    def another(self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: np.ndarray) -> Query:
+        """Another query of the same scene that, where the scene allows, looks at other tiles."""
+        for attempt in count():
+            kind = TYPES[int(rng.integers(len(TYPES)))]
+            other = self.ask(rng, scenes, query.image, kind, subjects)
+            if other.text != query.text and (attempt >= 8 or not set(other.tiles) & set(query.tiles)):
+                return other
 
     def render(self, scenes: Scenes) -> Float[Tensor, "B 3 H W"]:
         """Images in [0, 1]: every tile is its colour with the drawing blended over it."""

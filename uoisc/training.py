@@ -4,16 +4,16 @@
               the user-intent relevance loss joins
     phase 2   goes on from phase 1 against a critic (WGAN-GP)
 
-A codec's scenes never hold an object of the held-out category.
+A codec's images never hold an object of the held-out category. A step takes in a whole batch, shared out over the
+processes launched together and, in each, over `training.accumulation` micro-batches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from uoisc.clip import FrozenCLIP
 from uoisc.codec import Codec, Output
 from uoisc.config import Params
 from uoisc.critic import PatchCritic, gradient_penalty
+from uoisc.distributed import accelerator, average_gradients, device, processes, share, total
 from uoisc.errors import UoiscError
 from uoisc.llava import FrozenLlava
 from uoisc.losses import (
@@ -32,8 +33,10 @@ from uoisc.losses import (
     relevance_weight,
 )
 from uoisc.processes import precision
+from uoisc.questions import Batch, Source
 from uoisc.relevance import relevance_loss
-from uoisc.scenes import World, regions
+from uoisc.resuming import Keeper, Running
+from uoisc.scenes import regions
 from uoisc.variants import Variant
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
@@ -45,12 +48,12 @@ class DivergedError(UoiscError):
 
 @dataclass
 class Log:
-    """Rows of loss terms, one every `every` steps: the mean since the row before."""
+    """Rows of loss terms, one every `every` steps: the mean since the row before, of `count` steps' `sums`."""
 
     every: int
     rows: list[dict] = field(default_factory=list)
-    _sums: dict[str, float] = field(default_factory=dict)
-    _count: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
 
     def add(self, phase: int, step: int, lr: float, terms: dict[str, Tensor | float]) -> dict[str, float]:
         """Takes in one step. Raises DivergedError where a term is not finite."""
@@ -63,40 +66,37 @@ class Log:
                     "or the term's weight in params.yaml"
                 )
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
-        if self._count == self.every:
-            means = {k: v / self._count for k, v in self._sums.items()}
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+        if self.count == self.every:
+            means = {k: v / self.count for k, v in self.sums.items()}
             self.rows.append({"phase": phase, "step": step + 1, "lr": lr, **means})
-            self._sums, self._count = {}, 0
+            self.sums, self.count = {}, 0
         return values
 
 
 @dataclass
 class Bench:
-    """What both phases train with: frozen models, scenes, and one stream of random numbers."""
+    """What both phases train with: frozen models, and the source of images and queries."""
 
     params: Params
-    world: World
+    source: Source
     clip: FrozenCLIP
     llava: FrozenLlava
-    rng: np.random.Generator
 
-    def batch(self) -> tuple[Tensor, list[str], Tensor]:
-        """Images (B, 3, H, W) without held-out objects, one query each, the types in turn, and the tokens (B, N)
-        where its answer lies."""
-        allowed = self.world.pool(exclude=self.params.data.held_out)
-        scenes = self.world.sample(self.rng, self.params.training.batch_size, allowed)
-        queries = self.world.ask_each(self.rng, scenes, 1, allowed)
-        return self.world.render(scenes), [query.text for query in queries], regions(queries, self.clip.grid)
+    def batches(self, phase: int, start: int = 0) -> Iterator[Batch]:
+        """This process's share of every batch of a phase, from step `start` on."""
+        p = self.params
+        size = p.training.batch_size
+        for batch in self.source.batches(
+            [p.seed, phase], size, p.data.held_out, start, share(size, p.training.accumulation)
+        ):
+            yield batch.to(device())
 
 
-def codec_terms(
-    bench: Bench, kind: Variant, batch: tuple[Tensor, list[str], Tensor], out: Output, intent: bool
-) -> dict[str, Tensor]:
+def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> dict[str, Tensor]:
     """The weighted terms of the codec's loss that both phases share."""
-    x, queries, region = batch
-    params, weights, x_hat = bench.params, bench.params.training.weights, out.x_hat
+    params, weights, x, x_hat = bench.params, bench.params.training.weights, batch.images, out.x_hat
     weight = None
     if kind.weighted:
         weight = relevance_weight(out.first, params.training.emphasis, params.data.image_size)
@@ -106,71 +106,118 @@ def codec_terms(
         "vq": weights.vq * out.vq_loss,
     }
     if kind.ranked:
+        region = regions(batch.queries, bench.clip.grid).to(x.device)
         terms["relevance"] = params.codec.dial.relevance * relevance_loss(out.relevance, region)
     if intent:
-        terms["intent"] = weights.intent * intent_loss(bench.llava, x, x_hat, queries)
+        terms["intent"] = weights.intent * intent_loss(bench.llava, x, x_hat, batch.texts)
     return terms
 
 
-def train_phase1(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: Progress) -> None:
+def train_phase1(
+    codec: Codec, kind: Variant, bench: Bench, log: Log, progress: Progress, keeper: Keeper | None = None
+) -> None:
     """Trains the codec in place without a critic; first without rounding to codes, then without the intent loss."""
-    cfg = bench.params.training
+    cfg, keeper = bench.params.training, keeper or Keeper()
     own = [p for p in codec.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(own, lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     steps = bench.params.codec.dial.steps if kind.dial else cfg.phase1_steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total_steps=steps, pct_start=0.1)
+    launched = accelerator(cfg.accumulation)
+    model, optimiser = launched.prepare(codec, optimiser)
+    running = Running(codec, log, optimiser, schedule)
+    start = keeper.resume(running)
     codec.train()
-    for step in (bar := progress(range(steps), "phase 1")):
-        x, queries, _ = batch = bench.batch()
-        out = codec(x, queries, rounded=step >= cfg.rounding_step)
-        with precision():
-            terms = codec_terms(bench, kind, batch, out, intent=kind.intent and step >= cfg.intent_step)
-        loss = sum(terms.values())
-        norm = update(optimiser, loss, own)
+    bar = progress(range(start, steps), "phase 1")
+    for step, batch in zip(keeper.over(bar, running, steps), bench.batches(1, start), strict=False):
+        parts = []
+        for part in batch.parts(cfg.accumulation):
+            with launched.accumulate(model):
+                out = model(part.images, part.texts, rounded=step >= cfg.rounding_step)
+                with precision(part.images.device):
+                    terms = codec_terms(bench, kind, part, out, intent=kind.intent and step >= cfg.intent_step)
+                loss = sum(terms.values())
+                norm = update(launched, optimiser, loss, own)
+            parts.append({"loss": loss, **terms})
         schedule.step()
-        values = log.add(1, step, schedule.get_last_lr()[0], {"loss": loss, **terms, "gradient_norm": norm})
+        values = log.add(1, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm})
         show(bar, values)
     codec.eval()
+    launched.free_memory()
 
 
-def train_phase2(codec: Codec, kind: Variant, bench: Bench, log: Log, progress: Progress) -> None:
-    """Goes on from phase 1 against a critic; critic and codec take one step each in turn."""
-    cfg = bench.params.training
+def train_phase2(
+    codec: Codec, kind: Variant, bench: Bench, log: Log, progress: Progress, keeper: Keeper | None = None
+) -> None:
+    """Goes on from phase 1 against a critic; critic and codec take one step each in turn.
+
+    The critic takes one a micro-batch, as it must have seen the reconstructions that the codec's gradient is of.
+    """
+    cfg, keeper = bench.params.training, keeper or Keeper()
     own = [p for p in codec.parameters() if p.requires_grad]
-    critic = PatchCritic(cfg.critic_channels)
+    critic = PatchCritic(cfg.critic_channels).to(device())
     optimiser = torch.optim.AdamW(own, lr=cfg.phase2_learning_rate, betas=(0.5, 0.99), weight_decay=0.01, fused=True)
     critic_optimiser = torch.optim.Adam(critic.parameters(), lr=cfg.critic_learning_rate, betas=(0.5, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, cfg.phase2_steps)
     generator = torch.Generator().manual_seed(bench.params.seed)
+    launched = accelerator(cfg.accumulation)
+    model, optimiser = launched.prepare(codec, optimiser)
+    running = Running(codec, log, optimiser, schedule, critic, critic_optimiser, generator)
+    start = keeper.resume(running)
     codec.train()
-    for step in (steps := progress(range(cfg.phase2_steps), "phase 2")):
-        x, queries, _ = batch = bench.batch()
-        out = codec(x, queries)
-        fake = out.x_hat.detach()
-        penalty = cfg.weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
-        distance = critic_loss(critic(x), critic(fake))
-        update(critic_optimiser, distance + penalty, list(critic.parameters()))
+    bar = progress(range(start, cfg.phase2_steps), "phase 2")
+    for step, batch in zip(keeper.over(bar, running, cfg.phase2_steps), bench.batches(2, start), strict=False):
+        parts = []
+        for part in batch.parts(cfg.accumulation):
+            with launched.accumulate(model):
+                x = part.images
+                out = model(x, part.texts)
+                fake = out.x_hat.detach()
+                penalty = cfg.weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
+                distance = critic_loss(critic(x), critic(fake))
+                update_critic(critic_optimiser, distance + penalty, critic)
 
-        with precision():
-            terms = codec_terms(bench, kind, batch, out, intent=kind.intent)
-        critic.requires_grad_(False)
-        terms["adversarial"] = cfg.weights.adversarial * adversarial_loss(critic(out.x_hat))
-        critic.requires_grad_(True)
-        loss = sum(terms.values())
-        norm = update(optimiser, loss, own)
+                with precision(x.device):
+                    terms = codec_terms(bench, kind, part, out, intent=kind.intent)
+                critic.requires_grad_(False)
+                terms["adversarial"] = cfg.weights.adversarial * adversarial_loss(critic(out.x_hat))
+                critic.requires_grad_(True)
+                loss = sum(terms.values())
+                norm = update(launched, optimiser, loss, own)
+            parts.append({"loss": loss, **terms, "critic": distance, "gradient_penalty": penalty})
         schedule.step()
-        extra = {"critic": distance, "gradient_penalty": penalty, "gradient_norm": norm}
-        show(steps, log.add(2, step, schedule.get_last_lr()[0], {"loss": loss, **terms, **extra}))
+        values = log.add(2, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm})
+        show(bar, values)
     codec.eval()
+    launched.free_memory()
 
 
-def update(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: list[Tensor]) -> Tensor:
-    """One step with the gradient clipped to norm 1; returns the norm before."""
+def update(launched, optimiser, loss: Tensor, parameters: list[Tensor]) -> Tensor:
+    """One step with the gradient clipped to norm 1, once all micro-batches are in; returns the norm before.
+
+    `launched` is Accelerate's handle, by which `optimiser` was prepared.
+    """
+    launched.backward(loss)
+    norm = loss.new_zeros(())
+    if launched.sync_gradients:
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return norm
+
+
+def update_critic(optimiser: torch.optim.Optimizer, loss: Tensor, critic: PatchCritic) -> None:
+    """One step of the critic, its gradient averaged over processes and clipped to norm 1."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    average_gradients(critic)
+    torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
     optimiser.step()
-    return norm
+
+
+def mean_terms(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Each term's mean over micro-batches and processes."""
+    count = len(parts) * processes()
+    return {name: total(sum(part[name].detach() for part in parts)) / count for name in parts[0]}
 
 
 def show(steps, values: dict[str, float]) -> None:

@@ -5,8 +5,8 @@
                                     |
                      contents, bytes an image --> draw --> picture (mid-grey where a file is none any more)
 
-Uncoded is Gray 8-PSK (authors' code), coded is 5G LDPC at rate 1/2 with QPSK (ours). Equal contents of one image give
-equal pictures, so that a caller draws and judges each once.
+Uncoded is Gray 8-PSK (authors' code), coded is 5G LDPC at rate 1/2 with QPSK or 16-QAM (ours). Equal contents of one
+image give equal pictures, so that a caller draws and judges each once.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from uoisc.evaluation import BLANK_GREY
 from uoisc.images import from_bytes
 from uoisc.standard_codecs import CodecError, FileCodec
 
-CODED = (2, "1/2")  # QPSK and the code rate: ours, the sturdiest scheme that was measured
+QPSK, QAM16 = "coded", "coded_16qam"  # the coded links
+SCHEMES = {QPSK: (2, "1/2"), QAM16: (4, "1/2")}  # bits a symbol and code rate: ours, what was measured
 BLOCKS = 2  # ours: of an image's segments, so that the first half may survive the second
+FILE_BYTES = 400  # every file's best quality of at most so many bytes; below, AVIF has no files for many scenes
+PROTECTED = 200  # authors' code: so many first bytes of a JPEG 2000 file are free of errors
 LOST = b""  # the contents of a file that is no picture any more
 
 
@@ -41,15 +44,17 @@ class Arrival(NamedTuple):
 
 
 def payload_eb_n0_db(link: str, es_n0_db: float) -> float:
-    """Eb/N0 in dB of a payload bit on the "uncoded" or the "coded" link; what fills up a block is not counted."""
-    return eb_n0_db(es_n0_db, PSK_BITS) if link == "uncoded" else eb_n0_db(es_n0_db, *CODED)
+    """Eb/N0 in dB of a payload bit on the "uncoded" link or one of `SCHEMES`; what fills up a block is not counted."""
+    return eb_n0_db(es_n0_db, PSK_BITS) if link == "uncoded" else eb_n0_db(es_n0_db, *SCHEMES[link])
 
 
 class MessageSender:
     """A codec's messages about a batch of images, and the receiver that decodes them.
 
     On the coded link the map of a codec that chooses tokens rides in block 0; on the uncoded one it is taken to arrive
-    (`UncodedLink`). Segments that do not arrive are zeros to the decoder, as segments that were never sent.
+    (`UncodedLink`). Segments that do not arrive are zeros to the decoder, as segments that were never sent: of a rate
+    dial's tokens the units come first segment first, so that what is left of each is a prefix of its units. Blocks
+    share the segments that the codec sends at all; where that is one, it is one block.
 
     Args:
         codec: a trained codec. message: of a batch of images. queries: one an image, known to the receiver.
@@ -60,8 +65,10 @@ class MessageSender:
         sent = torch.ones_like(message.indices, dtype=torch.bool) if message.sent is None else message.sent
         self.codec, self.message, self.queries, self.table = codec, Message(message.indices, sent), queries, table
         segments, width = codec.quantizer.segments, math.ceil(math.log2(codec.quantizer.codes))
-        self.groups = split_segments(segments, min(BLOCKS, segments))  # (G,)
         bits = sent[0].sum((0, 1)) * width  # (G,): every image of a codec sends as many segments
+        used = int((bits > 0).sum())  # the first ones
+        self.groups = torch.full((segments,), min(BLOCKS, used) - 1)
+        self.groups[:used] = split_segments(used, min(BLOCKS, used))
         self.block_bits = [int(bits[self.groups == block].sum()) for block in self.groups.unique()]
         self.block_bits[0] += codec.rate.side_bits
         self.bits = float(codec.bits)
@@ -78,11 +85,12 @@ class MessageSender:
         symbols = math.ceil(sum(self.block_bits) / PSK_BITS)
         return self._arrival(received, {"index_errors": self._share(wrong), "symbols": self._each(symbols)})
 
-    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator) -> Arrival:
-        """Over LDPC blocks: the share of the sent indices that arrived."""
-        link = CodedLink(self.table, *CODED, es_n0_db, fading)
-        received = link(self.message, self.groups, self.block_bits, generator)
-        codes = [BlockCode(self.table.block_size(bits, *CODED), *CODED) for bits in self.block_bits]
+    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: str = QPSK) -> Arrival:
+        """Over LDPC blocks of one of `SCHEMES`: the share of the sent indices that arrived."""
+        scheme = SCHEMES[link]
+        over = CodedLink(self.table, *scheme, es_n0_db, fading)
+        received = over(self.message, self.groups, self.block_bits, generator)
+        codes = [BlockCode(self.table.block_size(bits, *scheme), *scheme) for bits in self.block_bits]
         symbols = sum(code.symbols for code in codes)
         return self._arrival(received, {"arrived": self._share(received.sent), "symbols": self._each(symbols)})
 
@@ -109,8 +117,8 @@ class FileSender:
 
     Args:
         codec: the format. files: one an image. size: (H, W) of the images. table: measured block error rates.
-        protected: so many first bytes of a file are free of errors on the uncoded link (authors' code: 200). The
-            format's last bytes, where they are the same in every file, are too (ours: the receiver knows them).
+        protected: so many first bytes of a file are free of errors on the uncoded link (authors' code: `PROTECTED`).
+            The format's last bytes, where they are the same in every file, are too (ours: the receiver knows them).
     """
 
     def __init__(
@@ -139,12 +147,12 @@ class FileSender:
         symbols = np.ceil(8 * self.lengths / PSK_BITS)
         return Arrival(contents, {"byte_errors": np.array(wrong), "undecodable": lost, "symbols": symbols})
 
-    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator) -> Arrival:
+    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: str = QPSK) -> Arrival:
         """Over LDPC blocks of the largest size: the share of files all of whose blocks arrived."""
-        code = self.table.largest(*CODED)
+        code = self.table.largest(*SCHEMES[link])
         blocks = -(-8 * self.lengths // code.k)  # (B,)
-        link = CodedLink(self.table, *CODED, es_n0_db, fading)
-        arrived = link.arrived([code.k] * int(blocks.max()), len(self.files), generator).numpy()  # (B, P)
+        over = CodedLink(self.table, *SCHEMES[link], es_n0_db, fading)
+        arrived = over.arrived([code.k] * int(blocks.max()), len(self.files), generator).numpy()  # (B, P)
         whole = (arrived | (np.arange(blocks.max()) >= blocks[:, None])).all(1)
         contents = [file if kept else LOST for file, kept in zip(self.files, whole, strict=True)]
         measures = {"arrived": whole.astype(float), "symbols": (blocks * code.symbols).astype(float)}

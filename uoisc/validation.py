@@ -15,7 +15,7 @@ from uoisc.bootstrap import bootstrap_interval
 from uoisc.codec import Codec
 from uoisc.config import DIAL, load_params
 from uoisc.errors import ConfigError
-from uoisc.evaluation import BLANK_GREY, CONTROLS, SPLITS, Ranking, ask_split, from_codec
+from uoisc.evaluation import BLANK_GREY, CONTROLS, Ranking, asked_of, from_codec, source_images
 from uoisc.metrics import answers_match
 from uoisc.models import JUDGES, Study, assemble, fit, untrained
 
@@ -49,7 +49,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     rows = [
         row | {"ranking": ranking}
         for bits in budgets
-        for split in SPLITS
+        for split in study.source.splits
         for ranking in rankings
         for row in _asked(study, codec if bits is None else codec.at(bits), split, rankings[ranking])
     ]
@@ -60,15 +60,17 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
 def _asked(study: Study, codec: Codec, split: str, ranking: Ranking) -> list[dict]:
     """One row a judge."""
     p = study.params
-    asked = ask_split(study.world, split, p.data.held_out, p.evaluation.queries, p.seed, VALIDATION_STREAM)
-    texts, x = [q.text for q in asked.queries], study.world.render(asked.scenes)
-    batches = [slice(i, i + p.evaluation.batch_size) for i in range(0, len(x), p.evaluation.batch_size)]
-    x_hat = torch.cat([
-        codec.decode(codec.encode(x[rows], texts[rows], ranking(study, asked, rows)), texts[rows]) for rows in batches
-    ])  # fmt: skip
+    asked = asked_of(study, split, VALIDATION_STREAM)
+    texts, answers = asked.texts, {name: ([], [], []) for name in study.judges}
+    for start in range(0, len(asked), p.evaluation.batch_size):
+        rows = slice(start, start + p.evaluation.batch_size)
+        x = source_images(asked, rows)
+        x_hat = codec.decode(codec.encode(x, texts[rows], ranking(study, asked, rows)), texts[rows])
+        for name, judge in study.judges.items():
+            for heard, images in zip(answers[name], (x, x_hat, torch.full_like(x, BLANK_GREY)), strict=True):
+                heard += judge.answer(images, texts[rows])
     rows = []
-    for name, judge in study.judges.items():
-        source, sent, blank = (judge.answer(images, texts) for images in (x, x_hat, torch.full_like(x, BLANK_GREY)))
+    for name, (source, sent, blank) in answers.items():
         match, floor = (
             np.array([answers_match(*answers) for answers in zip(texts, source, other, strict=True)], dtype=float)
             for other in (sent, blank)

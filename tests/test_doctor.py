@@ -1,0 +1,306 @@
+"""What the doctor finds of a profile's packages, weights, data and machine, and what it writes into params.yaml."""
+
+import re
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+from typer.testing import CliRunner
+
+from uoisc import cli, doctor
+from uoisc.config import PARAMS, load_params
+from uoisc.errors import CheckpointError, ConfigError
+from uoisc.pinning import located, pin
+from uoisc.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained, Vqav2
+from uoisc.weights import UNPINNED, digest, parameters
+
+Disk = namedtuple("Disk", "total used free")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory) -> Pretrained:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return Pretrained(
+        tiny.clip_checkpoint(folder / "clip"),
+        tiny.llava_checkpoint(folder / "llava", "siglip"),
+        tiny.llava_checkpoint(folder / "llava_independent", "clip"),
+    )
+
+
+@pytest.fixture
+def vqa(tmp_path) -> Path:
+    """The official names, each file with something in it."""
+    folder = tmp_path / "vqa"
+    for part, files in doctor.ARCHIVES.items():
+        for name, _, _ in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith(".json"):
+                (folder / name).write_text("{}")
+        (folder / f"{part}2014").mkdir()
+        (folder / f"{part}2014" / f"COCO_{part}2014_000000000001.jpg").write_bytes(b"jpg")
+    return folder
+
+
+def settings(folder) -> Vqav2:
+    return Vqav2(
+        image_size=352, folder=str(folder), held_out="animal", validation="human", questions=9, unusable=0.1, loaders=0
+    )
+
+
+def paper(checkpoints: Pretrained, folder: Path):
+    """The paper's profile with other models and another folder of the data."""
+    params = load_params("paper")
+    codec = replace(params.codec, taps=(0, 2))
+    return replace(params, data=settings(folder), foundation=checkpoints, codec=codec)
+
+
+def states(findings) -> list[tuple[str, str]]:
+    return [(f.state, f.subject) for f in findings]
+
+
+@pytest.mark.parametrize("profile", ["small", "smoke"])
+def test_the_profiles_of_drawings_are_well(profile):
+    result = CliRunner().invoke(cli.app, ["doctor", "--profile", profile])
+    assert result.exit_code == 0, result.stdout
+    lines = result.stdout.strip().splitlines()
+    assert lines[-1] == f"profile {profile}: all is here"
+    assert all(line.startswith("present ") for line in lines[:-1])
+
+
+def test_the_papers_profile_names_every_missing_thing_and_its_cure(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    shutil.copy(PARAMS.parent / "pyproject.toml", tmp_path)
+    result = CliRunner().invoke(cli.app, ["doctor", "--profile", "paper"])
+    assert result.exit_code == 2
+    *lines, summary = result.stdout.strip().splitlines()
+    assert re.fullmatch(r"profile paper: \d+ of \d+ things are missing or wrong", summary)
+    missing = [line for line in lines if line.startswith("missing ")]
+    assert len([line for line in missing if "weights: " in line and "HF_HUB_OFFLINE=0 hf download" in line]) == 3
+    assert len([line for line in missing if "data: " in line and "curl -LO" in line and "unzip" in line]) == 8
+    assert any("1090956dd1c79bc93ae98dcf395590369435ec91" in line for line in missing)
+    assert str(tmp_path) not in result.stdout and str(PARAMS.parent) not in result.stdout
+
+
+def test_all_there_is_well(checkpoints, vqa, monkeypatch):
+    monkeypatch.setattr(doctor, "gpu", lambda params: [])
+    monkeypatch.setattr(doctor, "IMAGES", {"train": 1, "val": 1})
+    findings = doctor.examine("paper", paper(checkpoints, vqa))
+    assert {f.state for f in findings} == {doctor.FINE}
+    assert doctor.verdict("paper", findings) == ("profile paper: all is here", True)
+    text = "\n".join(map(str, findings))
+    assert str(vqa.parent) not in text and "siglip" not in text and "million parameters" in text
+
+
+def test_a_missing_folder(checkpoints, vqa):
+    gone = replace(checkpoints, llava=LlavaCheckpoint("nowhere", "", {"model.safetensors": UNPINNED}))
+    shutil.rmtree(vqa)
+    findings = doctor.examine("paper", paper(gone, vqa))
+    assert (doctor.WRONG, "weights: llava") in states(findings)
+    assert states(findings).count((doctor.MISSING, "data: train")) == 4
+    assert not doctor.verdict("paper", findings)[1]
+
+
+def test_a_wrong_digest_and_a_broken_file(checkpoints, tmp_path):
+    wrong = replace(checkpoints.clip, sha256="0" * 64)
+    finding = doctor.model("paper", "clip", wrong)
+    assert finding.state == doctor.WRONG and "params.yaml wants 000000000000..." in finding.note
+    copied = tmp_path / "copy"
+    shutil.copytree(checkpoints.llava.name, copied)
+    (copied / "model.safetensors").write_bytes(b"\xff" * 100)
+    broken = LlavaCheckpoint(str(copied), "", {"model.safetensors": UNPINNED})
+    finding = doctor.model("paper", "llava", broken)
+    assert finding.state == doctor.WRONG and "is no safetensors file" in finding.note
+    (copied / "model.safetensors").unlink()
+    assert "is missing" in doctor.model("paper", "llava", broken).note
+
+
+def test_the_wrong_activation_and_an_unknown_tag():
+    for checkpoint, says in (
+        (ClipCheckpoint("ViT-B-16", "openai", UNPINNED, 16, 12), "use ViT-B-16-quickgelu"),
+        (ClipCheckpoint("ViT-B-16", "opneai", UNPINNED, 16, 12), "open_clip has no model"),
+    ):
+        finding = doctor.model("paper", "clip", checkpoint)
+        assert finding.state == doctor.WRONG and says in finding.note
+
+
+def test_unpinned_is_a_warning_with_the_command_that_pins(checkpoints):
+    finding = doctor.model("paper", "clip", replace(checkpoints.clip, sha256=UNPINNED))
+    assert finding.state == doctor.WARNING and finding.command == "uoisc doctor --profile paper --pin"
+    assert doctor.verdict("paper", [finding]) == ("profile paper: all is here, 1 warning", True)
+
+
+def test_too_little_disk(checkpoints, vqa, monkeypatch):
+    shutil.rmtree(vqa)
+    params = paper(checkpoints, vqa)
+    for free, state in ((5e9, doctor.WRONG), (500e9, doctor.FINE)):
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, free=free: Disk(1e12, 0, free))
+        (finding,) = [f for f in doctor.examine("paper", params) if f.subject.startswith("disk")]
+        # 40.4 GB of images and archives, 1.9 GB of questions, annotations and instances, 2 GB of the stages' own
+        assert finding.state == state
+        assert (
+            finding.note
+            == f"{free / 1e9:.1f} GB, {(27.1 + 13.3 + 0.1 + 0.4 + 0.1 + 0.2 + 1.1 + 2):.1f} GB wanted (estimated)"
+        )
+
+
+def test_too_little_memory(checkpoints, vqa, monkeypatch):
+    monkeypatch.setattr(doctor.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name])
+    assert doctor.memory(paper(checkpoints, vqa)).state == doctor.WRONG
+    assert doctor.memory(load_params("small")).state == doctor.WRONG
+
+
+def test_gpu_memory_wanted_and_found(checkpoints, vqa, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (none,) = doctor.gpu(paper(checkpoints, vqa))
+    assert none.state == doctor.MISSING and "GB wanted" in none.note
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for size, state in ((8e9, doctor.WRONG), (1e12, doctor.FINE)):
+        device = namedtuple("Device", "total_memory")(size)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, device=device: device)
+        assert doctor.gpu(paper(checkpoints, vqa))[0].state == state
+    assert doctor.gpu(load_params("small"))[0].note == "not needed"
+
+
+def test_packages_that_are_missing_or_old(monkeypatch):
+    real = metadata.version
+
+    def version(name):
+        if name == "einops":
+            raise metadata.PackageNotFoundError(name)
+        return "4.0" if name == "transformers" else real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = {f.subject: f for f in doctor.packages()}
+    assert found["einops"].state == doctor.MISSING and found["transformers"].state == doctor.WRONG
+    assert set(found) == {"einops", "transformers"} and found["einops"].command == "make setup"
+
+
+def test_parts_of_the_data_set(vqa):
+    shutil.rmtree(vqa / "train2014")
+    (vqa / "v2_mscoco_val2014_annotations.json").write_text("")
+    found = doctor.vqav2(settings(vqa))
+    missing = [f for f in found if f.state == doctor.MISSING]
+    assert [f.subject for f in missing] == ["data: train", "data: val"]
+    assert "train2014.zip" in missing[0].command and "v2_Annotations_Val" in missing[1].command
+    (partial,) = [f for f in found if "of 40,504 images" in f.note]
+    assert partial.state == doctor.WARNING and "1 of" in partial.note
+    for path in vqa.glob("*train*"):
+        path.unlink()
+    alone = doctor.vqav2(settings(vqa))
+    assert (alone[0].state, alone[0].subject) == (doctor.WARNING, "data: train")
+    assert "split by photographs" in alone[0].note
+
+
+def test_a_manifest(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    data = Manifest(image_size=352, file=str(file), held_out="a", validation="b", unusable=0.1, loaders=0)
+    params = replace(load_params("paper"), data=data)
+    assert doctor.data(params)[0].state == doctor.MISSING
+    file.write_text("")
+    assert doctor.data(params)[0].state == doctor.FINE and str(tmp_path) not in str(doctor.data(params)[0])
+
+
+def test_a_headers_parameters_are_the_models(checkpoints):
+    file = Path(checkpoints.llava_independent.name) / "model.safetensors"
+    count = sum(p.numel() for p in tiny.layout_model("clip").parameters())
+    assert parameters(file) == (count, 4 * count)
+
+
+# --- pinning ---
+
+
+@pytest.fixture
+def document(checkpoints, tmp_path, monkeypatch) -> Path:
+    """A params.yaml whose profile names a CLIP folder, a LLaVA of the hub's cache and a pinned folder."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--someone--some-llava"
+    shutil.copytree(checkpoints.llava.name, repository / "snapshots" / ("a" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    text = PARAMS.read_text(encoding="utf-8")
+    start = text.index("  paper:")
+    mine, other = checkpoints.clip, checkpoints.llava_independent
+    foundation = f"""    foundation:
+      kind: pretrained  # paper
+      clip:
+        name: {mine.name}  # ours
+        weights: ""
+        sha256: {UNPINNED}  # ours: a comment that stays
+        patch_size: 16
+        layers: 3
+      llava: {{name: someone/some-llava, revision: {UNPINNED}, sha256: {{model.safetensors: "{UNPINNED}"}}}}  # in a row
+      llava_independent:
+        name: {other.name}
+        revision: ""
+        sha256:
+          model.safetensors: {other.sha256["model.safetensors"]}  # ours: pinned already
+"""
+    changed = re.sub(r"    foundation:\n.*?(?=    codec:\n)", lambda _: foundation, text[start:], flags=re.S)
+    changed = changed.replace("taps: [2, 5, 8, 11]", "taps: [0, 2]")
+    path = tmp_path / "params.yaml"
+    path.write_text(text[:start] + changed, encoding="utf-8")
+    return path
+
+
+def test_pinning_fills_in_what_is_open_and_leaves_the_rest(document, checkpoints):
+    before = document.read_text(encoding="utf-8")
+    lines = pin("paper", load_params("paper", document), document)
+    after = document.read_text(encoding="utf-8")
+    assert len(lines) == 3 and f"foundation.llava.revision: {'a' * 40}" in lines
+    settings = load_params("paper", document).foundation
+    assert settings.clip.sha256 == checkpoints.clip.sha256
+    assert settings.llava.revision == "a" * 40 and settings.llava.sha256 == checkpoints.llava.sha256
+    assert settings.llava_independent == checkpoints.llava_independent
+    # nothing but the three values changed
+    restored = after.replace(settings.clip.sha256, UNPINNED, 1).replace("a" * 40, UNPINNED, 1)
+    assert restored.replace(settings.llava.sha256["model.safetensors"], f'"{UNPINNED}"', 1) == before
+    assert doctor.model("paper", "llava", settings.llava).state == doctor.FINE
+    assert pin("paper", load_params("paper", document), document) == [] and document.read_text("utf-8") == after
+
+
+def test_pinning_never_changes_what_is_pinned(document):
+    text = document.read_text(encoding="utf-8").replace(f"sha256: {UNPINNED}  # ours", f"sha256: {'f' * 64}  # ours")
+    document.write_text(text, encoding="utf-8")
+    pin("paper", load_params("paper", document), document)
+    assert load_params("paper", document).foundation.clip.sha256 == "f" * 64
+
+
+def test_what_cannot_be_pinned(document, monkeypatch, tmp_path):
+    text = document.read_text(encoding="utf-8")
+    document.write_text(text.replace("someone/some-llava", "someone/other"), encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match="someone/other at unpinned is not here: run `HF_HUB_OFFLINE=0 hf download"
+    ):
+        pin("paper", load_params("paper", document), document)
+    document.write_text(text.replace('model.safetensors: "', 'wrong.safetensors: "'), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match="foundation.llava.sha256.wrong.safetensors: its weights are model.safetensors"
+    ):
+        pin("paper", load_params("paper", document), document)
+    assert pin("small", load_params("small"), document) == []
+
+
+def test_the_papers_profile_is_pinned():
+    """Revisions and digests of the right form; which are right, only the files themselves can say."""
+    foundation = yaml.safe_load(PARAMS.read_text())["profiles"]["paper"]["foundation"]
+    assert re.fullmatch(r"[0-9a-f]{64}", foundation["clip"]["sha256"])
+    for name in ("llava", "llava_independent"):
+        assert re.fullmatch(r"[0-9a-f]{40}", foundation[name]["revision"])
+        assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in foundation[name]["sha256"].values())
+
+
+def test_a_file_that_changes_is_digested_anew(tmp_path):
+    file = tmp_path / "w"
+    file.write_bytes(b"1")
+    first = digest(file)
+    file.write_bytes(b"22")
+    assert digest(file) == tiny.sha256(file) != first
+    assert located(LlavaCheckpoint(str(tmp_path), "", {})).files == [tmp_path / "model.safetensors"]

@@ -1,0 +1,193 @@
+"""The importer of one's own images: what a manifest's lines become, and which are refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from uoisc import config, preparation, sources
+from uoisc.errors import DataError
+from uoisc.manifest import index
+from uoisc.photographs import Photographs
+from uoisc.preparation import prepare_data
+from uoisc.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained
+from uoisc.sources import open_source
+
+DATA = Manifest(image_size=48, file="", held_out="animal", validation="food", unusable=0.2, loaders=0)
+N = 40
+
+
+@pytest.fixture
+def lines() -> list[dict]:
+    """Two questions an image; one image in four shows an animal, one food."""
+    shown = (["animal", "dog"], ["food"], [], ["car"])
+    return [
+        {
+            "image": f"photos/{i}.png",
+            "question": f"Question {q}?",
+            "answer": ("yes", "3")[q],
+            "categories": shown[i % 4],
+        }
+        for i in range(N)
+        for q in range(2)
+    ]
+
+
+def written(folder: Path, lines: list[dict | str]) -> Manifest:
+    """The manifest and its images, written into `folder`."""
+    (folder / "photos").mkdir(parents=True, exist_ok=True)
+    for i in range(N):
+        Image.fromarray(np.full((20 + i, 30, 3), 6 * i, dtype=np.uint8)).save(folder / "photos" / f"{i}.png")
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (folder / "questions.jsonl").write_text(text + "\n")
+    return replace(DATA, file=str(folder / "questions.jsonl"))
+
+
+def opened(folder: Path, lines: list[dict | str]) -> Photographs:
+    index(written(folder, lines), folder / "source")
+    return Photographs(folder / "source", folder, 48)
+
+
+def files(source: Photographs, split: str, held_out: str = "animal") -> set[str]:
+    return {entry["file"] for entry in source.index.entries(source.rows(split, held_out))}
+
+
+def test_lines_become_questions(tmp_path, lines):
+    lines[0] |= {"type": "existence", "answers": ["yes", "yes", "no"]}
+    source = opened(tmp_path, lines)
+    entries = source.index.entries(np.arange(3))
+    assert [(e["file"], e["type"], e["text"], e["truth"], e["answers"]) for e in entries] == [
+        ("photos/0.png", "existence", "Question 0?", "yes", ["yes", "yes", "no"]),
+        ("photos/0.png", "number", "Question 1?", "3", []),
+        ("photos/1.png", "yes/no", "Question 0?", "yes", []),
+    ]
+    report = source.index.report
+    assert (report.entries, report.usable, report.images, report.problems) == (2 * N, 2 * N, N, {})
+
+
+def test_categories_split_what_nobody_has_split(tmp_path, lines):
+    source = opened(tmp_path, lines)
+    animals = {line["image"] for line in lines if "animal" in line["categories"]}
+    everything = {line["image"] for line in lines}
+    assert files(source, "unseen") == animals
+    assert files(source, "training") | files(source, "seen") == everything - animals
+    assert files(source, "training") and files(source, "seen")
+    assert not files(source, "training") & files(source, "seen")
+    assert source.splits == ("seen", "unseen")
+
+
+def test_a_new_image_leaves_the_others_where_they_are(tmp_path, lines):
+    few, all_ = opened(tmp_path / "few", lines[: N // 2]), opened(tmp_path / "all", lines)
+    named = {line["image"] for line in lines[: N // 2]}
+    assert files(few, "training") == files(all_, "training") & named
+
+
+def test_a_line_says_its_split(tmp_path, lines):
+    for i, line in enumerate(lines):
+        line["split"] = ("train", "seen", "unseen")[i // 2 % 3]
+        line["categories"] = []
+    source = opened(tmp_path, lines)
+    for split, named in (("training", "train"), ("seen", "seen"), ("unseen", "unseen")):
+        assert files(source, split) == {line["image"] for line in lines if line["split"] == named}
+
+
+def test_an_image_of_the_held_out_category_is_never_trained_on(tmp_path, lines):
+    for line in lines:
+        line["split"] = "train"
+    source = opened(tmp_path, lines)
+    assert files(source, "training") == {line["image"] for line in lines if "animal" not in line["categories"]}
+    assert source.splits == ()
+
+
+def test_all_lines_of_an_image_say_what_it_shows(tmp_path, lines):
+    lines[5]["categories"] = ["animal"]
+    assert lines[4]["image"] in files(opened(tmp_path, lines), "unseen")
+
+
+def test_without_unseen_images_there_is_one_split(tmp_path, lines):
+    for line in lines:
+        line.pop("categories")
+    source = opened(tmp_path, lines)
+    assert source.splits == ("seen",)
+    with pytest.raises(DataError, match="no question.*'unseen'"):
+        source.ask_split("unseen", "animal", 5, [0])
+
+
+def test_settings_are_chosen_on_other_images(tmp_path, lines):
+    source = opened(tmp_path, lines)
+    tested = files(source, "seen") | files(source, "unseen")
+    for split in ("training", "seen", "unseen"):
+        assert files(source, split, "food") and not files(source, split, "food") & tested
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "says"),
+    [
+        ('{"image": "photos/0.png", "question": "Really?"', "line unreadable", "truncated"),
+        ("yes", "line unreadable", "malformed"),
+        ('["photos/0.png"]', "line unreadable", "object"),
+        ({"image": "photos/0.png", "question": "Really?"}, "line unreadable", "answer"),
+        ({"image": "photos/0.png", "question": "Really?", "answer": 3}, "line unreadable", "str"),
+        ({"image": "photos/0.png", "question": " ", "answer": "no"}, "line unreadable", "`question` is empty"),
+        ({"image": "photos/0.png", "question": "?", "answer": "no", "category": "dog"}, "line unreadable", "category"),
+        ({"image": "photos/0.png", "question": "?", "answer": "no", "split": "test"}, "line unreadable", "'test'"),
+        ({"image": "photos/0.png", "question": "Question 1?", "answer": "no"}, "question twice", "line 3"),
+        ({"image": "photos/1.png", "question": "?", "answer": "no", "split": "seen"}, "split contradicts", "line 4"),
+        ({"image": "photos/none.png", "question": "?", "answer": "no"}, "image missing", "photos/none.png"),
+        ({"image": "questions.jsonl", "question": "?", "answer": "no"}, "image unreadable", "no image"),
+        ({"image": "photos/cut.png", "question": "?", "answer": "no"}, "image truncated", "photos/cut.png"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named_by_its_number(tmp_path, lines, line, kind, says):
+    lines[2]["split"] = "train"
+    data = written(tmp_path, ["", *lines, line])
+    whole = (tmp_path / "photos" / "3.png").read_bytes()
+    (tmp_path / "photos" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    report = index(data, tmp_path / "source")
+    assert (report.entries, report.usable, report.problems) == (2 * N + 1, 2 * N, {kind: 1})
+    (found,) = (tmp_path / "source" / "report.csv").read_text().splitlines()[1:]
+    where = f"line {2 * N + 2}" if not kind.startswith("image") else line["image"]
+    assert found.startswith(f"{kind},{where},") and says in found
+
+
+def test_too_many_broken_lines_stop_and_leave_only_the_report(tmp_path, lines):
+    data = written(tmp_path, ["broken"] * N + lines)
+    with pytest.raises(DataError, match=f"{N} of {3 * N} questions.*line unreadable: {N}.*source_report.csv") as raised:
+        index(data, tmp_path / "data" / "source")
+    assert "\n" not in str(raised.value)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["source_report.csv"]
+
+
+def test_an_empty_manifest_is_one_line(tmp_path):
+    with pytest.raises(DataError, match="no question"):
+        index(written(tmp_path, []), tmp_path / "source")
+
+
+def test_a_missing_manifest_is_one_line(tmp_path):
+    with pytest.raises(DataError, match="data.file"):
+        index(replace(DATA, file=str(tmp_path / "none.jsonl")), tmp_path / "source")
+
+
+def test_the_data_stage_prepares_what_a_profile_names(tmp_path, lines, monkeypatch, capsys):
+    data = written(tmp_path, lines)
+    where = replace(config.paths("small"), source=tmp_path / "data" / "source")
+    judge = LlavaCheckpoint("", "", {})
+    params = replace(
+        tiny.PARAMS,
+        data=replace(data, image_size=tiny.IMAGE),
+        foundation=Pretrained(ClipCheckpoint("", "", "", patch_size=16, layers=3), judge, judge),
+        variants={"uoisc": ("low",)},
+    )
+    for module in (preparation, sources):
+        monkeypatch.setattr(module, "paths", lambda profile: where)
+    monkeypatch.setattr(preparation, "load_params", lambda profile: params)
+    with pytest.raises(DataError, match="run the data stage"):
+        open_source("mine", params)
+    assert prepare_data("mine") == where.source
+    assert f"{2 * N} of {2 * N} questions about {N} images can be used" in capsys.readouterr().out
+    source = open_source("mine", params)
+    assert next(source.batches([0], 4, "animal")).images.shape == (4, 3, tiny.IMAGE, tiny.IMAGE)

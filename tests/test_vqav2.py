@@ -1,0 +1,301 @@
+"""The importer of VQA v2 on a small folder in the official format: what it keeps, leaves out and says."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from uoisc.errors import DataError
+from uoisc.question_index import LINES, Index
+from uoisc.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file, index
+
+SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2"
+FIRST = 100_000  # the first image of the training part, which asks questions 100000000 to 100000002
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tiny.vqav2(tmp_path / "vqav2")
+
+
+def change(data, name: str, edit: Callable[[dict], None]) -> None:
+    file = Path(data.folder) / name.format("train")
+    document = json.loads(file.read_text())
+    edit(document)
+    file.write_text(json.dumps(document))
+
+
+def photo(data, image_id: int = FIRST) -> Path:
+    return Path(data.folder) / image_file("train", image_id)
+
+
+def report_lines(folder: Path) -> list[tuple[str, str, str]]:
+    with (folder / "report.csv").open(newline="") as file:
+        return [tuple(row) for row in csv.reader(file)][1:]
+
+
+def cut(file: Path, keep: float) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(keep * len(content))])
+
+
+def as_words(data):
+    """An image file that holds text."""
+    photo(data).write_text("<html>404</html>")
+
+
+def halved(data):
+    """Cut among its pixels, which are of some size only where they are noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photo(data), quality=95)
+    cut(photo(data), 0.5)
+
+
+def beheaded(data):
+    cut(photo(data), 0.1)
+
+
+def no_end(data):
+    cut(photo(data), 0.95)
+
+
+def resized(data):
+    Image.new("RGB", (30, 30)).save(photo(data))
+
+
+def misnamed_file(data):
+    photo(data).rename(photo(data).with_name("COCO_train2014_100000.jpg"))
+
+
+def misnamed_entry(data):
+    change(data, INSTANCES_FILE, lambda d: d["images"][0].update(file_name="COCO_train2014_000000000001.jpg"))
+
+
+def image_without_entry(data):
+    change(data, INSTANCES_FILE, lambda d: d["images"].pop(0))
+
+
+def image_twice(data):
+    change(data, INSTANCES_FILE, lambda d: d["images"].append(d["images"][0]))
+
+
+def image_without_size(data):
+    change(data, INSTANCES_FILE, lambda d: d["images"][0].pop("width"))
+
+
+def instance_without_category(data):
+    change(data, INSTANCES_FILE, lambda d: d["annotations"][0].pop("category_id"))
+
+
+def instance_of_no_image(data):
+    change(data, INSTANCES_FILE, lambda d: d["annotations"][0].update(image_id=5))
+
+
+def instance_of_no_category(data):
+    change(data, INSTANCES_FILE, lambda d: d["annotations"][0].update(category_id=91))
+
+
+def question_twice(data):
+    change(data, QUESTIONS_FILE, lambda d: d["questions"].append(d["questions"][0]))
+
+
+def question_without_text(data):
+    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].pop("question"))
+
+
+def question_of_blanks(data):
+    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].update(question="  "))
+
+
+def question_of_other_type(data):
+    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].update(image_id="first"))
+
+
+def question_dropped(data):
+    change(data, QUESTIONS_FILE, lambda d: d["questions"].pop(0))
+
+
+def annotation_dropped(data):
+    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"].pop(0))
+
+
+def annotation_twice(data):
+    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"].append(d["annotations"][0]))
+
+
+def annotation_without_type(data):
+    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"][0].pop("answer_type"))
+
+
+def annotation_with_nine_answers(data):
+    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"][0]["answers"].pop())
+
+
+def annotation_of_other_image(data):
+    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"][0].update(image_id=FIRST + 7))
+
+
+IMAGE, QUESTION = str(FIRST), str(1000 * FIRST)
+ONE, ALL = 1, 3  # questions that go with it, of the first image's three
+UNKNOWN = ["instance of no image or category", "question about no image of the instances"]
+BREAKAGES = [
+    (as_words, ["image unreadable"], IMAGE, ALL),
+    (halved, ["image truncated"], IMAGE, ALL),
+    (beheaded, ["image unreadable"], IMAGE, ALL),
+    (lambda data: photo(data).write_bytes(b""), ["image unreadable"], IMAGE, ALL),
+    (no_end, ["image truncated"], IMAGE, ALL),
+    (resized, ["image of other size"], IMAGE, ALL),
+    (lambda data: photo(data).unlink(), ["image missing"], IMAGE, ALL),
+    (misnamed_file, ["image missing"], IMAGE, ALL),
+    (misnamed_entry, ["image of other name", *UNKNOWN], IMAGE, ALL),
+    (image_without_entry, UNKNOWN, QUESTION, ALL),
+    (image_without_size, ["image incomplete", *UNKNOWN], IMAGE, ALL),
+    (image_twice, ["image twice"], IMAGE, 0),
+    (instance_without_category, ["instance incomplete"], IMAGE, 0),
+    (instance_of_no_image, ["instance of no image or category"], "5", 0),
+    (instance_of_no_category, ["instance of no image or category"], IMAGE, 0),
+    (question_twice, ["question twice"], QUESTION, ONE),
+    (question_without_text, ["annotation without question", "question incomplete"], QUESTION, ONE),
+    (question_of_blanks, ["annotation without question", "question incomplete"], QUESTION, ONE),
+    (question_of_other_type, ["annotation without question", "question incomplete"], QUESTION, ONE),
+    (question_dropped, ["annotation without question"], QUESTION, 0),
+    (annotation_dropped, ["question without annotation"], QUESTION, ONE),
+    (annotation_twice, ["annotation twice"], QUESTION, 0),
+    (annotation_without_type, ["annotation incomplete", "question without annotation"], QUESTION, ONE),
+    (annotation_with_nine_answers, ["annotation incomplete", "question without annotation"], QUESTION, ONE),
+    (annotation_of_other_image, ["annotation of other image", "question without annotation"], QUESTION, ONE),
+]
+
+
+def test_all_of_a_sound_folder_is_kept(data, tmp_path):
+    report = index(data, tmp_path / "source")
+    assert (report.entries, report.usable, report.images, report.problems) == (144, 144, 48, {})
+    assert report_lines(tmp_path / "source") == []
+    found = Index(tmp_path / "source")
+    entry = found.entries(np.array([1]))[0]
+    assert entry["file"] == image_file("train", FIRST)
+    assert (entry["type"], entry["text"], entry["truth"]) == ("number", "How many people are there?", "2")
+    assert entry["answers"] == ["2"] * 7 + ["3"] * 3
+    assert Index(tmp_path / "source").report == report
+
+
+@pytest.mark.parametrize(("breakage", "kinds", "identity", "lost"), BREAKAGES)
+def test_what_is_broken_is_named_and_left_out(data, tmp_path, breakage, kinds, identity, lost):
+    breakage(data)
+    report = index(data, tmp_path / "source")
+    lines = report_lines(tmp_path / "source")
+    assert sorted(report.problems) == sorted({kind for kind, _, _ in lines}) == kinds
+    assert identity in {which for _, which, _ in lines}
+    assert report.entries - report.usable == lost
+    assert len(Index(tmp_path / "source").questions) == report.usable
+    assert sum(report.problems.values()) == len(lines)
+
+
+def test_an_image_that_nothing_usable_is_asked_about_is_not_looked_at(data, tmp_path):
+    change(data, ANNOTATIONS_FILE, lambda d: d.update(annotations=d["annotations"][3:]))
+    photo(data).unlink()
+    report = index(data, tmp_path / "source")
+    assert (report.images, report.problems) == (47, {"question without annotation": 3})
+
+
+def test_a_padded_image_is_whole(data, tmp_path):
+    """Some of COCO's files go on behind their end-of-image marker."""
+    for padding in (b"\0" * 7, b"\0" * 5000):
+        photo(data).write_bytes(photo(data).read_bytes() + padding)
+    assert index(data, tmp_path / "source").problems == {}
+
+
+def test_too_many_broken_entries_stop_and_leave_only_the_report(data, tmp_path):
+    for n in range(24):
+        photo(data, FIRST + 7 * n).unlink()
+    with pytest.raises(DataError) as raised:
+        index(data, tmp_path / "data" / "source")
+    message = str(raised.value)
+    report = tmp_path / "data" / "source_report.csv"
+    assert "\n" not in message
+    assert "72 of 144 questions" in message and "image missing: 24" in message and str(report) in message
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [report.name]
+    assert len(report.read_text().splitlines()) == 25
+    index(replace(data, unusable=0.5), tmp_path / "data" / "source")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["source"]
+
+
+def test_a_failure_leaves_the_index_that_was_there(data, tmp_path):
+    index(data, tmp_path / "source")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "source").iterdir()}
+    cut(Path(data.folder) / ANNOTATIONS_FILE.format("val"), 0.7)
+    with pytest.raises(DataError):
+        index(data, tmp_path / "source")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "source").iterdir()} == before
+
+
+def test_a_report_holds_so_many_lines_of_a_kind(tmp_path):
+    data = tiny.vqav2(tmp_path / "vqav2", images=2, questions=LINES)
+    change(data, ANNOTATIONS_FILE, lambda d: d.update(annotations=d["annotations"][2 * LINES - 5 :]))
+    report = index(replace(data, unusable=0.9), tmp_path / "source")
+    assert report.problems == {"question without annotation": 2 * LINES - 5}
+    assert len(report_lines(tmp_path / "source")) == LINES
+
+
+@pytest.mark.parametrize("name", [QUESTIONS_FILE, ANNOTATIONS_FILE, INSTANCES_FILE])
+@pytest.mark.parametrize("keep", [0, 0.6])
+def test_a_file_cut_short_is_one_line(data, tmp_path, name, keep):
+    cut(Path(data.folder) / name.format("val"), keep)
+    with pytest.raises(DataError, match="cut short or not the official file") as raised:
+        index(data, tmp_path / "source")
+    assert "\n" not in str(raised.value) and name.format("val") in str(raised.value)
+    assert not (tmp_path / "source").exists()
+
+
+def test_a_file_of_something_else_is_one_line(data, tmp_path):
+    (Path(data.folder) / INSTANCES_FILE.format("train")).write_text("[1, 2]")
+    with pytest.raises(DataError, match="not the official file"):
+        index(data, tmp_path / "source")
+
+
+@pytest.mark.parametrize("name", [ANNOTATIONS_FILE, INSTANCES_FILE])
+def test_a_missing_file_is_one_line(data, tmp_path, name):
+    (Path(data.folder) / name.format("train")).unlink()
+    with pytest.raises(DataError, match="not there"):
+        index(data, tmp_path / "source")
+
+
+def test_a_folder_without_questions_is_one_line(tmp_path):
+    data = tiny.vqav2(tmp_path / "vqav2", parts=())
+    with pytest.raises(DataError, match="download VQA v2"):
+        index(data, tmp_path / "source")
+
+
+@pytest.mark.parametrize("key", ["held_out", "validation"])
+def test_an_unknown_category_is_one_line(data, tmp_path, key):
+    with pytest.raises(DataError, match=f"data.{key} = 'unicorn': choose of animal, human, indoor, outdoor"):
+        index(replace(data, **{key: "unicorn"}), tmp_path / "source")
+    assert not (tmp_path / "source").exists()
+
+
+def test_groups_are_what_coco_s_instances_say(data, tmp_path):
+    index(data, tmp_path / "source")
+    found = Index(tmp_path / "source")
+    shown = {name: found.has(name)[:8].astype(int).tolist() for name in ("animal", "human", "indoor", "outdoor", "dog")}
+    assert shown == {
+        "animal": [1, 0, 0, 0, 0, 1, 0, 0],
+        "human": [0, 0, 1, 0, 1, 0, 0, 0],
+        "indoor": [0, 1, 0, 0, 0, 1, 0, 0],
+        "outdoor": [0, 0, 1, 0, 0, 0, 1, 0],
+        "dog": [1, 0, 0, 0, 0, 1, 0, 0],
+    }
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="no samples beside the repository")
+def test_real_questions_are_indexed(tmp_path):
+    report = index(replace(tiny.vqav2(tmp_path / "unused", parts=()), folder=str(SAMPLES)), tmp_path / "source")
+    assert (report.entries, report.usable, report.images, report.problems) == (63, 63, 42, {})
+    entry = Index(tmp_path / "source").entries(np.array([2]))[0]
+    assert entry["text"] == "What is the giraffe standing behind?"
+    assert len(entry["answers"]) == 10

@@ -1,0 +1,107 @@
+"""What a codec is trained and tested on, wherever it comes from: images with questions about them.
+
+source.batches(...)  -->  Batch, Batch, ...    training: images without the held-out category
+source.ask_split(...)  -->  Asked                evaluation: seen, unseen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SPLITS = ("seen", "unseen")  # images without, and with, the held-out category
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question about one image; `tiles` holds what an oracle would look at, where that is known."""
+
+    image: int
+    type: str
+    text: str
+    truth: str
+    object: str
+    tiles: tuple[int, ...] = ()
+    answers: tuple[str, ...] = ()  # of several people, where they were asked
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A step's images in [0, 1], one query each."""
+
+    images: Float[Tensor, "B 3 H W"]
+    queries: list[Query]
+
+    @property
+    def texts(self) -> list[str]:
+        """The queries' words."""
+        return [query.text for query in self.queries]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same with the images on a device."""
+        return replace(self, images=self.images.to(device, non_blocking=True))
+
+    def parts(self, n: int) -> list[Batch]:
+        """n equal parts, in order."""
+        size = len(self.queries) // n
+        return [Batch(self.images[i : i + size], self.queries[i : i + size]) for i in range(0, n * size, size)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A split's questions, and another question about the same image each (the wrong-query control)."""
+
+    split: str
+    queries: list[Query]
+    others: list[Query]
+    images: Callable[[slice], Float[Tensor, "B 3 H W"]]  # the images of these queries, in [0, 1]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def first(self, n: int | None) -> Asked:
+        """The first n of them, all where n is None."""
+        return replace(self, queries=self.queries[:n], others=self.others[:n])
+
+    def only(self, row: int) -> Asked:
+        """One of them."""
+        rows = slice(row, row + 1)
+        return replace(self, queries=self.queries[rows], others=self.others[rows], images=lambda _: self.images(rows))
+
+    def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
+        """An image, and the words of different questions about it: the first question and its other one."""
+        return self.images(slice(0, 1)), [self.queries[0].text, self.others[0].text]
+
+    def all_images(self) -> Float[Tensor, "B 3 H W"]:
+        """Every image at once."""
+        return self.images(slice(0, len(self)))
+
+    @property
+    def texts(self) -> list[str]:
+        """The queries' words."""
+        return [query.text for query in self.queries]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where images and questions come from: drawings (`World`) or photographs (`Photographs`)."""
+
+    splits: tuple[str, ...]  # those of `SPLITS` that it has
+
+    def batches(
+        self, stream: list[int], size: int, held_out: str, start: int = 0, share: slice = slice(None)
+    ) -> Iterator[Batch]:
+        """Training batches without end: the same `stream` gives the same ones.
+
+        Args:
+            stream: seeds the order. size: images a step. start: the step to begin at.
+            share: which rows of every batch this process needs; the others are not loaded.
+        """
+
+    def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
+        """At most n questions of a split, one an image. The same `stream` gives the same ones."""

@@ -1,0 +1,32 @@
+"""Opens what the data stage has prepared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uoisc.config import ROOT, Params, paths
+from uoisc.errors import DataError
+from uoisc.objects import load_catalogue
+from uoisc.questions import Source
+from uoisc.scenes import World
+from uoisc.settings import Drawings, Vqav2
+
+
+def open_source(profile: str, params: Params) -> Source:
+    """What the data stage has prepared, as training asks for it. Raises DataError where that stage has not run."""
+    data = params.data
+    if isinstance(data, Drawings):
+        return open_world(profile, params)
+    from uoisc.photographs import Photographs
+
+    vqav2 = isinstance(data, Vqav2)
+    root, questions = (ROOT / data.folder, data.questions) if vqav2 else ((ROOT / data.file).parent, None)
+    return Photographs(paths(profile).source, root, data.image_size, questions, data.loaders)
+
+
+def open_world(profile: str, params: Params) -> World:
+    """The objects that the data stage has rasterised. Raises DataError where it has not run."""
+    file = paths(profile).source / "sprites.npz"
+    if not file.is_file():
+        raise DataError(f"data/{profile}/source: not there; run the data stage (dvc repro), or notebook 01_data")
+    return World(load_catalogue(params.data.objects), np.load(file)["sprites"])
