@@ -1,6 +1,7 @@
 # make repro                 set-up, then the whole study: data, stand-ins, training, evaluation, figures, paper.pdf
 # make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
 # make test                  set-up, then every test, and every notebook at the smoke profile
+# make seeds                 two more training seeds of the main comparisons, each in a copy: results/seeds_*.csv
 # make bench | lab | lint | setup | lock | clean
 
 VENV  := .venv
@@ -9,6 +10,8 @@ STAMP := $(VENV)/.installed
 ACTIVE  := $(shell sed -n 's/^active: *\[ *\([A-Za-z0-9_]*\).*/\1/p' params.yaml 2>/dev/null)
 PROFILE ?= $(ACTIVE)
 COPY    := build/repro-$(PROFILE)
+STAGES  ?=
+SEEDS   := seed10 seed20
 # only makes the environment; from then on the environment's own Python runs
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 
@@ -23,20 +26,25 @@ export HF_HUB_OFFLINE := 1
 # transformers asks for a progress widget that nothing here draws; the warning would name this machine's folders
 export PYTHONWARNINGS := ignore:IProgress not found
 
-.PHONY: repro test setup lock bench lab lint clean
+.PHONY: repro seeds test setup lock bench lab lint clean
 
 repro: $(STAMP)
 	uoisc info --profile $(PROFILE)
 ifeq ($(PROFILE),$(ACTIVE))
-	dvc repro
+	dvc repro $(STAGES)
 	@echo "done: results/summary.csv, results/claims.json, paper/paper.pdf"
 else
-	@# A copy of the tree as it stands, with another profile active: nothing published is overwritten.
-	rm -rf $(COPY) && mkdir -p $(COPY)
+	@# A copy of the tree as it stands, with another profile active: nothing published is overwritten. What an earlier
+	@# run there trained is kept: DVC takes it from its cache where code and parameters are the same.
+	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data -exec rm -rf {} +
 	git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C $(COPY)
-	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) && dvc repro
-	@echo "done: $(COPY)/results/, $(COPY)/paper/paper.pdf"
+	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) && dvc repro $(STAGES)
+	@echo "done: see $(COPY)/results/, $(COPY)/paper/"
 endif
+
+seeds: $(STAMP)
+	for profile in $(SEEDS); do $(MAKE) repro PROFILE=$$profile STAGES=evaluation; done
+	uoisc seeds $(SEEDS:%=build/repro-%/results)
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
