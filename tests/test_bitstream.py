@@ -16,6 +16,7 @@ from uoisc import bitstream
 from uoisc.bitstream import BitstreamError, SharedModel, parse, read, write
 from uoisc.codec import Message
 from uoisc.entropy import build_tables
+from uoisc.errors import CheckpointError
 from uoisc.variants import variant
 
 FUZZED = 20_000
@@ -209,10 +210,12 @@ def signed(data: bytes) -> bytes:
         (lambda d: d[:20] + bytes([d[20] ^ 4]) + d[21:], "altered or truncated"),
         (lambda d: b"\x89PNG" + d[4:], "no .uoi file"),
         (lambda d: b"U", "truncated"),
-        (lambda d: d[:3] + b"\x03" + d[4:], "version 3 of the format, this program reads 2"),
+        (lambda d: d[:3] + b"\x03" + d[4:], "version 3 of the format, this program reads 2: use a newer program"),
+        (lambda d: d[:3] + b"\x01" + d[4:], "version 1 of the format, this program reads 2: encode the image again"),
         (lambda d: signed(d[:4] + b"\xff" + d[5:]), "written with model ff020304, this one is 01020304"),
         (lambda d: signed(d[:8] + bytes(4) + d[12:]), "an image of 0 x 0 pixels"),
         (lambda d: signed(d[:8] + b"\xff" * 4 + d[12:]), "an image of 65535 x 65535 pixels"),
+        (lambda d: signed(d[:8] + b"\x40\0\x40\0" + d[12:]), "an image of 16384 x 16384 pixels: .* 178,956,970 in all"),
         (lambda d: signed(d + bytes(1)), "not one that this model writes"),
         (lambda d: signed(d + bytes(10_000)), "at most"),
     ],
@@ -241,6 +244,11 @@ def test_a_size_that_no_header_holds_is_refused_before_anything_is_written():
         write(message(), model(), (0, 10))
     with pytest.raises(BitstreamError, match="1 to 16384 a side"):
         write(message(), model(), (10, 70_000))
+
+
+def test_a_model_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read .Is a directory."):
+        bitstream.fingerprint(tmp_path)
 
 
 def test_parse_tells_without_a_model():

@@ -66,6 +66,18 @@ def test_unknown_profile_is_one_line(tmp_path):
     assert "nowhere" in one_error_line(uoisc("info", "--profile", "nowhere", cwd=tmp_path))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_standard_output_that_takes_no_more_is_one_line(tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for buffered in ("", "1"):
+        environment = ENVIRONMENT | {"PYTHONUNBUFFERED": buffered}
+        with open("/dev/full", "w") as full:
+            result = subprocess.run(
+                [*COMMAND, "info"], cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert "No space left on device" in one_error_line(result)
+
+
 def test_activate_changes_two_lines_and_keeps_the_comments(tmp_path):
     before = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(before)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc.errors import CheckpointError
+from uoisc.errors import CheckpointError, QueryError
 from uoisc.foundation_llava import Packer, copy_tower
 from uoisc.llava import MAX_ANSWER_TOKENS, load_llava, save_llava
 
@@ -166,3 +166,18 @@ def test_no_checkpoint(tmp_path):
         with pytest.raises(CheckpointError, match="cannot be loaded .* run the foundation stage") as caught:
             load_llava(str(tmp_path / name))
         assert "\n" not in str(caught.value)
+
+
+def test_a_query_that_holds_the_images_placeholder_is_refused():
+    llava = tiny.llava()
+    with pytest.raises(QueryError, match=f"holds '{llava.processor.image_token}'"):
+        llava.answer(tiny.images(1), [f"what is {llava.processor.image_token} here"])
+
+
+def test_truncated_weights_are_one_line(tmp_path):
+    save_llava(tiny.llava_model(), tiny.processor(), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
+        load_llava(str(tmp_path))
+    assert "\n" not in str(caught.value)

@@ -2,10 +2,12 @@
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from PIL import Image
 from test_bitstream import model
 
@@ -90,13 +92,69 @@ def test_several_images_want_a_folder_and_names_of_their_own(photo, tmp_path):
     assert {p.name for p in tmp_path.glob("*.uoi")} == {"a.uoi", "b.uoi"}
     with pytest.raises(DataError, match="need a folder"):
         encode(images, tmp_path / "c.uoi")
-    with pytest.raises(DataError, match="one name"):
+    with pytest.raises(DataError, match="a: two of the images have this name"):
         encode([images[0], photo(name="a.bmp")], tmp_path)
+
+
+def test_of_several_images_a_bad_one_is_left_out_and_counted(photo, tmp_path, capsys):
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(DataError, match=r"1 of 3 images were left out \(.*b.png\); the others are sent"):
+        encode([photo(name="a.png"), str(tmp_path / "b.png"), photo(name="c.png")], tmp_path)
+    assert {p.name for p in tmp_path.glob("*.uoi")} == {"a.uoi", "c.uoi"}
+    assert "left out: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["", "none/", "photo.png"])
+def test_an_output_that_is_unclear_or_would_destroy_the_image_is_refused(photo, tmp_path, monkeypatch, output):
+    name = photo()
+    before = (tmp_path / "photo.png").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="-o: empty|no such folder|would take its place"):
+        encode([name], output)
+    assert [p.name for p in tmp_path.iterdir()] == ["photo.png"] and (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_too_large_an_image_is_named(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer.bitstream, "MAX_PIXELS", 50 * 70 - 1)
+    with pytest.raises(BitstreamError, match=r"photo.png: an image of 50 x 70 pixels: .* 3,499 in all"):
+        encode([photo()], tmp_path / "a.uoi")
+
+
+def test_an_empty_query_is_none_to_the_receiver_that_reads_it(photo, tmp_path):
+    encode([photo()], tmp_path / "a.uoi")
+    asked = []
+
+    class Reader:
+        receiver_reads = True
+
+        def decode(self, message, queries):
+            asked.extend(queries)
+            return torch.zeros(1, 3, 96, 96)
+
+    real = transfer.bitstream.read
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer.bitstream, "read", lambda data, given: real(data, model("dial")))
+        patch.setattr(transfer, "_writer", lambda study, data: SimpleNamespace(codec=Reader()))
+        with pytest.raises(ConfigError, match="give --query"):
+            transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "o.png"), "small", None, None, None)
+        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "o.png"), "small", None, None, "")
+    assert asked == [""]
+
+
+def test_closed_streams_are_named(photo, monkeypatch):
+    monkeypatch.setattr(transfer.sys, "stdin", None)
+    with pytest.raises(DataError, match="standard input is closed"):
+        transfer.describe("-")
+    monkeypatch.setattr(transfer.sys, "stdout", None)
+    with pytest.raises(DataError, match="standard output is closed"):
+        encode([photo()], "-")
 
 
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
+        (dict(bits=float("nan")), ConfigError, "--bits nan: must be above 0"),
+        (dict(bits=-1.0), ConfigError, "--bits -1: must be above 0"),
         (dict(query=" "), QueryError, "the query is empty"),
         (dict(bits=3.0), ConfigError, "3 bits are too few: the cheapest packing costs"),
     ],

@@ -30,12 +30,14 @@ import torch
 
 from uoisc.codec import Codec, Message
 from uoisc.entropy import Tables
-from uoisc.errors import UoiscError
+from uoisc.errors import CheckpointError, UoiscError
 from uoisc.rate import Packing, RateDial
+from uoisc.storage import short
 
 MAGIC, VERSION, COMPACT_MARK = b"UOI", 2, 0xC0
 HEADER_BYTES, COMPACT_BYTES = 16, 4
 MAX_SIDE = 16_384  # pixels a side of the restored image
+MAX_PIXELS = 178_956_970  # of it: as many as Pillow opens
 DIGIT = 1 << 12  # the choice of tokens is coded in digits of this base
 SYMBOL_BYTES = 2  # an index costs 16 bits at most, as its table's smallest frequency is 1 of 2^16
 
@@ -110,10 +112,13 @@ class File:
 
 
 def fingerprint(*files: Path) -> bytes:
-    """The first four bytes of the SHA-256 of a model's files, in order."""
+    """The first four bytes of the SHA-256 of a model's files, in order. Raises CheckpointError for one unreadable."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes())
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{short(file)}: cannot be read ({error.strerror}); ask its owner for it") from None
     return digest.digest()[:4]
 
 
@@ -153,11 +158,13 @@ def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | No
     file = parse(data)
     if file.compact:
         if file.checksum != _crc24(*_shared(model), file.payload):
-            raise BitstreamError("the checksum does not fit: the file was altered, or written with another model")
+            raise BitstreamError(
+                "the checksum does not fit: the file was altered, or written with another model or budget of bits"
+            )
     elif file.fingerprint != model.fingerprint:
         raise BitstreamError(
-            f"written with model {file.fingerprint.hex()}, this one is {model.fingerprint.hex()}: name the variant, "
-            "rate and profile that wrote it"
+            f"written with model {file.fingerprint.hex()}, this one is {model.fingerprint.hex()}: name the variant "
+            "and profile that wrote it"
         )
     else:
         model = model.at(file.packing)
@@ -312,9 +319,12 @@ def _crc24(*parts: bytes) -> bytes:
 
 def _check_version(version: int) -> None:
     if version != VERSION:
-        raise BitstreamError(f"version {version} of the format, this program reads {VERSION}: use one that is newer")
+        remedy = "use a newer program" if version > VERSION else "encode the image again"
+        raise BitstreamError(f"version {version} of the format, this program reads {VERSION}: {remedy}")
 
 
 def _check_size(size: tuple[int, int]) -> None:
-    if not all(1 <= side <= MAX_SIDE for side in size):
-        raise BitstreamError(f"an image of {size[0]} x {size[1]} pixels: 1 to {MAX_SIDE} a side can be sent")
+    if not all(1 <= side <= MAX_SIDE for side in size) or size[0] * size[1] > MAX_PIXELS:
+        raise BitstreamError(
+            f"an image of {size[0]} x {size[1]} pixels: 1 to {MAX_SIDE} a side can be sent, {MAX_PIXELS:,} in all"
+        )

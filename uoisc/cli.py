@@ -69,6 +69,20 @@ def evaluate(profile: Profile = "small") -> None:
 
 
 @app.command()
+def seeds(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results, each of another training seed.")],
+    profile: Profile = "small",
+) -> None:
+    """Hold a profile's results and those of further training seeds against the goals: writes results/seeds.csv."""
+    from uoisc.config import ROOT, load_params, paths
+    from uoisc.seeds import verdicts, write_seeds
+
+    results, resamples = paths(profile).results, load_params(profile).evaluation.resamples
+    table = write_seeds([results, *folders], ROOT / "paper" / "claims.yaml", resamples, ROOT / "results" / "seeds.csv")
+    typer.echo(verdicts(table).to_string(index=False))
+
+
+@app.command()
 def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")]) -> None:
     """Make `dvc repro` run another profile: rewrites the lines `active`, `ablations`, `dials` of params.yaml."""
     import re
@@ -105,7 +119,7 @@ def paper() -> None:
 
 @app.command()
 def ask(
-    image: Annotated[Path, typer.Argument(help="An image file; it is resized to the codec's square.")],
+    image: Annotated[str, typer.Argument(help="An image file, resized to the codec's square; - is standard input.")],
     query: Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")],
     variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "dial",
     bits: Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")] = None,
@@ -113,19 +127,21 @@ def ask(
     output: Annotated[Path | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
 ) -> None:
     """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
-    from uoisc.images import image_bytes, read_image, write_file
+    from uoisc.images import check_suffix, image_bytes, read_image, write_file
     from uoisc.models import JUDGES, open_study
-    from uoisc.transfer import model_within
+    from uoisc.transfer import model_within, source
 
+    if output is not None:
+        check_suffix(output.suffix)
     study = open_study(profile, JUDGES[:1])
-    picture = read_image(image, study.params.data.image_size)
-    x = picture.x
+    picture = read_image(source(image), study.params.data.image_size)
+    x, judge = picture.x, study.judges[JUDGES[0]]
     codec = model_within(study, variant, bits).codec
     x_hat = codec.decode(codec.encode(x, [query]), [query])
-    judge = study.judges[JUDGES[0]]
+    answers = [judge.answer(pictured, [query])[0] for pictured in (x, x_hat)]
     typer.echo(f"bits: {codec.bits:g}")
-    typer.echo(f"answer on the source: {judge.answer(x, [query])[0]}")
-    typer.echo(f"answer on the reconstruction: {judge.answer(x_hat, [query])[0]}")
+    typer.echo(f"answer on the source: {answers[0]}")
+    typer.echo(f"answer on the reconstruction: {answers[1]}")
     if output is not None:
         write_file(image_bytes(x_hat, output.suffix, picture.size), output)
 
@@ -153,7 +169,7 @@ def decode(
     profile: Profile = "small",
     variant: Annotated[str | None, typer.Option(help="Where the file does not say (compact form).")] = None,
     bits: Annotated[float | None, typer.Option(help="As it was encoded, in the compact form.")] = None,
-    query: Annotated[str | None, typer.Option(help="For variants whose receiver reads it.")] = None,
+    query: Annotated[str | None, typer.Option(help="As it was encoded, for variants whose receiver reads it.")] = None,
 ) -> None:
     """Draw the image that a .uoi file describes, at the size of the image that it was made of."""
     from uoisc.transfer import decode as decode_file
@@ -252,14 +268,35 @@ def main() -> None:
     """Entry point: a `UoiscError` is one line and exit code 2, Ctrl-C one line and 130."""
     run_this_tree()
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except UoiscError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        fail(error)
+    except BrokenPipeError:  # whoever read this has gone
+        give_up_stdout()
+        sys.exit(1)
+    except OSError as error:  # files have errors of their own: this is standard output that takes no more, or the like
+        give_up_stdout()
+        fail(error)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print("stopped: run the same command again to go on; finished stages are kept", file=sys.stderr)
+            print("stopped: run the same command again to go on; what was finished is kept", file=sys.stderr)
         raise
+
+
+def fail(error: Exception) -> None:
+    """Says what is wrong in one line, and exits."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def give_up_stdout() -> None:
+    """Lets what standard output has not taken go nowhere: Python would try once more at its end, and complain."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -219,7 +220,7 @@ def load_clip(
         resize_pos_embed(state, model)
         model.load_state_dict(state)
         tokenizer = open_clip.get_tokenizer(source)
-    except (RuntimeError, OSError, ValueError, KeyError, TypeError, UnpicklingError) as error:
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, UnpicklingError, SafetensorError) as error:
         raise CheckpointError(
             f"CLIP {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
             "run the foundation stage (dvc repro), or name a checkpoint that is here"

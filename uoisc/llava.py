@@ -13,10 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from uoisc.clip import speed_up
-from uoisc.errors import CheckpointError
+from uoisc.errors import CheckpointError, QueryError
 from uoisc.weights import hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -77,7 +78,13 @@ class FrozenLlava(nn.Module):
         return super().train(False)
 
     def prompts(self, queries: list[str]) -> list[str]:
-        """The processor's chat template around each query and one image, ending where the answer begins."""
+        """The processor's chat template around each query and one image, ending where the answer begins.
+
+        Raises QueryError for a query that holds the placeholder of an image.
+        """
+        placeholder = self.processor.image_token
+        if any(placeholder in query for query in queries):
+            raise QueryError(f"a query holds {placeholder!r}, which stands for the image: ask without it")
         return [
             self.processor.apply_chat_template(
                 [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": query}]}],
@@ -196,7 +203,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
             dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
         )  # fmt: skip
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"LLaVA {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
             "run the foundation stage (dvc repro), or name a checkpoint that is here"

@@ -53,6 +53,8 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
         label = json.loads(metadata.get("label", "{}"))
+    except PermissionError as error:
+        raise CheckpointError(f"{short(path)}: cannot be read ({_reason(error)}); ask its owner for it") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{short(path)}: truncated or no safetensors file ({_reason(error)}); {remedy}"

@@ -1,0 +1,122 @@
+"""Images of every mode come in as they look, and go out at their size, whole or not at all."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from uoisc.errors import DataError
+from uoisc.images import check_suffix, image_bytes, read_pixels, write_file
+
+RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))  # 64 x 64
+
+
+def saved(image: Image.Image, kind: str, **options) -> io.BytesIO:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return io.BytesIO(stream.getvalue())
+
+
+def pixels(stream: io.BytesIO, side: int = 64) -> np.ndarray:
+    return read_pixels(stream, side)[0]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_look_as_eight_do(kind):
+    wide = Image.fromarray(RAMP.astype(np.uint16) * 257)
+    assert wide.mode.startswith("I")
+    assert np.array_equal(pixels(saved(wide, kind)), pixels(saved(Image.fromarray(RAMP), "PNG")))
+
+
+def test_floating_point_pixels_are_refused():
+    with pytest.raises(DataError, match="standard input: .*no known range"):
+        pixels(saved(Image.fromarray(RAMP.astype(np.float32) / 255), "TIFF"))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_shows_white(mode):
+    drawing = np.zeros((64, 64, 4), dtype=np.uint8)
+    drawing[16:48, 16:48, 3] = 255  # a black square on black that is not there
+    image = Image.fromarray(drawing).convert("RGBA" if mode == "P" else mode)
+    if mode == "P":
+        image = image.quantize(4)
+    found = pixels(saved(image, "PNG"))
+    assert (found[:8] == 255).all() and (found[24:40, 24:40] == 0).all()
+
+
+def test_a_photograph_taken_upright_is_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its right side: turn it by a quarter
+    lying = Image.fromarray(np.repeat(RAMP[:32, :, None], 3, axis=2))
+    found, size = read_pixels(saved(lying, "PNG", exif=exif), 64)
+    assert size == (32, 64), "width and height as it is seen"
+    assert found[0].mean() < 8 and found[-1].mean() > 247, "dark left becomes dark top"
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n" + bytes(20)])
+def test_what_is_no_image_is_one_line(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match="a.png: not an image") as caught:
+        read_pixels(tmp_path / "a.png", 8)
+    assert "\n" not in str(caught.value) and str(caught.value).count("a.png") == 1
+    with pytest.raises(DataError, match="a folder; name the images in it"):
+        read_pixels(tmp_path, 8)
+
+
+def test_whatever_a_decoder_raises_is_one_line(tmp_path, monkeypatch):
+    saved_png = saved(Image.fromarray(RAMP), "PNG")
+
+    def broken(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "resize", broken)
+    with pytest.raises(DataError, match="cannot|can be read .MemoryError."):
+        read_pixels(saved_png, 8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
+def test_an_image_goes_out_at_its_size(suffix):
+    with Image.open(io.BytesIO(image_bytes(torch.rand(1, 3, 96, 96), suffix, (50, 70)))) as image:
+        assert image.size == (50, 70)
+
+
+@pytest.mark.parametrize("suffix", ["", ".abc", ".pdf"])
+def test_an_unknown_suffix_is_refused_before_any_work(suffix):
+    with pytest.raises(DataError, match="no kind of image that can be written"):
+        check_suffix(suffix)
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".ico", (640, 426)), (".webp", (16_384, 2))])
+def test_a_kind_that_cannot_hold_the_size_says_so(suffix, size):
+    with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels cannot be written as {suffix}"):
+        image_bytes(torch.rand(1, 3, 8, 8), suffix, size)
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_file(b"new", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"new"
+
+
+def test_no_device_or_folder_is_replaced(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(DataError, match=f"{name}: there is something that is no file"):
+            write_file(b"new", tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["file/x.png", "a" * 300, "loop/x.png", "nowhere/x.png"])
+def test_a_place_that_takes_no_file_is_one_line(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        write_file(b"new", tmp_path / name)
+    assert "\n" not in str(caught.value)
+    write_file(b"new", tmp_path / ("b" * 250))  # as long as a name may be, nearly
+    assert {p.name[:4] for p in tmp_path.iterdir()} == {"file", "loop", "bbbb"}
