@@ -10,6 +10,7 @@ from uoisc import benchmark_codec, bitstream
 from uoisc.benchmark_codec import BATCHES, PARTS, Rival, decode_in_parts, encode_in_parts, joined, split, table
 from uoisc.clock import WARM_UP, Clock
 from uoisc.codec import Message
+from uoisc.entropy import KINDS
 from uoisc.standard_codecs import WEBP
 from uoisc.training import Bench
 
@@ -24,6 +25,16 @@ def bench() -> Bench:
 @pytest.fixture(params=benchmark_codec.VARIANTS)
 def model(request, bench):
     return benchmark_codec.random_model(bench, request.param, "low", counted=20)
+
+
+def test_each_kind_of_tables_is_timed_and_finer_ones_take_no_more_bytes(bench, monkeypatch):
+    monkeypatch.setattr(benchmark_codec, "COUNTED", 200)
+    clock, sizes = benchmark_codec.time_kinds(bench, "adaptive", "low", WARM_UP + 4)
+    assert list(sizes) == list(KINDS) and sizes["causal"] <= sizes["static"] + 1
+    first, *rows = benchmark_codec.kinds_table(clock, sizes)
+    assert "ms a message" in first
+    for kind, row in zip(KINDS, rows, strict=True):
+        assert row.split()[0] == kind and all(float(cell) >= 0 for cell in row.split()[1:])
 
 
 def started() -> Clock:

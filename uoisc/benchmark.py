@@ -30,7 +30,7 @@ from uoisc.processes import fast_attention, precision
 from uoisc.quantization import COMMITMENT, SegmentVQ
 from uoisc.questions import Batch
 from uoisc.scenes import World
-from uoisc.training import Bench, Log, train_phase1, train_phase2, update
+from uoisc.training import Bench, Log, train_phase1, train_phase2, update_critic
 from uoisc.variants import variant
 
 PROFILE, VARIANT, RATE = "small", "uoisc", "middle"
@@ -149,7 +149,7 @@ def critic_step(critic: PatchCritic, x: Tensor, fake: Tensor, weight: float) -> 
     """The critic's own update, as in phase 2."""
     optimiser = torch.optim.Adam(critic.parameters(), lr=1e-4)
     penalty = weight * gradient_penalty(critic, x, fake, torch.Generator().manual_seed(0))
-    update(optimiser, critic_loss(critic(x), critic(fake)) + penalty, list(critic.parameters()))
+    update_critic(optimiser, critic_loss(critic(x), critic(fake)) + penalty, critic)
 
 
 def print_quantizers() -> None:

@@ -23,7 +23,7 @@ from uoisc.bitstream import SharedModel
 from uoisc.clock import Clock
 from uoisc.codec import Message
 from uoisc.compat import import_torchvision
-from uoisc.entropy import build_tables
+from uoisc.entropy import KINDS, build_tables
 from uoisc.entropy_jobs import messages
 from uoisc.standard_codecs import AVIF, WEBP, FileCodec
 from uoisc.training import Bench
@@ -66,6 +66,7 @@ def print_codecs(bench: Bench, rate: str, rounds: int = ROUNDS) -> None:
     clock, sizes = time_codecs(bench, models, rivals, rounds)
     for direction in PARTS:
         print("\n" + "\n".join(table(clock, direction, [rival.name for rival in rivals])))
+    print("\n" + "\n".join(kinds_table(*time_kinds(bench, VARIANTS[0], rate, rounds))))
     print(f"\ngoal: not CLIP at most {GOAL:.0%}; last columns: their time / ours, above 1 ours is faster")
     print("theirs at the lowest quality, one image at a time (several at once gain cheng2020-anchor nothing)")
     for rival in rivals:
@@ -172,6 +173,36 @@ def decode_in_parts(
             clock.on(codec.decoder, "forward", f"{whole} network"),
         ):
             return codec.decode(joined(messages), queries)
+
+
+def time_kinds(bench: Bench, name: str, rate: str, rounds: int) -> tuple[Clock, dict[str, float]]:
+    """What each kind of tables costs a message to write and to read, and its mean bytes; all in turn."""
+    codec, clock = variant(name).build(bench.clip, bench.params, rate).eval(), Clock()
+    batches = bench.batches(1)
+    counted = messages(codec, batches, COUNTED)
+    models = {kind: SharedModel(codec, build_tables(codec.rate.shape, kind, *counted), bytes(4)) for kind in KINDS}
+    sizes = {kind: [] for kind in KINDS}
+    for _ in range(rounds):
+        clock.start_round()
+        batch = next(batches)
+        sent = split(codec.encode(batch.images[:ALONE], batch.texts[:ALONE]))
+        for kind, model in models.items():
+            with clock(f"{kind} write"):
+                files = [bitstream.write(one, model, (batch.images.shape[3], batch.images.shape[2])) for one in sent]
+            with clock(f"{kind} read"):
+                for file in files:
+                    bitstream.read(file, model)
+            sizes[kind] += map(len, files)
+    return clock, {kind: float(np.mean(of_one)) for kind, of_one in sizes.items()}
+
+
+def kinds_table(clock: Clock, sizes: dict[str, float]) -> list[str]:
+    """A line a kind of tables: milliseconds a message, bytes with the header."""
+    lines = [f"{'tables, ms a message':<24}{'write':>9}{'read':>9}{'bytes':>9}"]
+    for kind, mean in sizes.items():
+        write, read = (1000 * clock.median(f"{kind} {way}") / ALONE for way in ("write", "read"))
+        lines.append(f"{kind:<24}{write:>9.2f}{read:>9.2f}{mean:>9.1f}")
+    return lines
 
 
 def split(message: Message) -> list[Message]:
