@@ -175,6 +175,22 @@ def test_one_codebook_must_not_grow_without_bound():
         replace(tiny.PARAMS, codec=codec, variants={"plain_vq": ("low",)})
 
 
+def test_profiles_share_no_map():
+    """`dvc exp run -S` writes through one that two share: the other changes too, or takes the change back."""
+
+    def maps(value, path: str):
+        if isinstance(value, dict):
+            yield id(value), path
+            for key, part in value.items():
+                yield from maps(part, f"{path}.{key}")
+
+    profiles, first = yaml.safe_load(PARAMS.read_text())["profiles"], {}
+    shared = [
+        f"{path} is {first[own]}" for own, path in maps(profiles, "profiles") if first.setdefault(own, path) != path
+    ]
+    assert not shared
+
+
 def test_unknown_profile_and_broken_files(tmp_path):
     with pytest.raises(ConfigError, match="no profile 'large' in params.yaml: choose of "):
         load_params("large")

@@ -85,6 +85,8 @@ def test_queued_experiments_run_beside_the_workspace(project):
     taken = {name: project.parent / f"{name}.npz" for name in ("few", "more")}
     counts = {name: len(np.load(path)["sprites"]) for name, path in taken.items()}
     assert counts == {"few": 60, "more": 90}
+    tried = yaml.safe_load(shell(project, "git show $(git for-each-ref --format='%(refname)' '**/few'):params.yaml"))
+    assert [tried["profiles"][name]["data"]["objects"] for name in ("smoke", "small", "seed10")] == [60, 258, 258]
     assert len(np.load(project / SPRITES)["sprites"]) == 258
     assert files(project) == before and files(ROOT / "data") == installed
     assert shell(project, "git status --porcelain; git stash list") == ""

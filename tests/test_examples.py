@@ -14,7 +14,7 @@ from uoisc.examples import SHOWN, make_examples
 from uoisc.images import to_bytes
 from uoisc.link_jobs import UNCODED, Air
 from uoisc.models import JUDGES
-from uoisc.pictures import PANELS, Examples
+from uoisc.pictures import PANELS, Examples, read_examples, visual_comparison, write_examples
 from uoisc.questions import SPLITS
 from uoisc.standard_codecs import JPEG2000, at_most
 from uoisc.tables import SHOWN_DB
@@ -80,6 +80,28 @@ def test_every_panel_but_the_source_crosses_the_stated_link(study, answers, clea
     assert fading == pytest.approx([row["es_n0_db"] - 60 for row in clean.rows], abs=0.11)
     again = made(study, answers)
     assert again.rows == own.rows and all(np.array_equal(again.images[p], own.images[p]) for p in PANELS)
+
+
+def test_panels_are_those_that_a_profile_trains_at_a_rate_that_all_of_them_have():
+    rates = {"uoisc": ("a", "b", "c"), "query_aware": ("b", "a"), "no_alignment": ("a",), "uniform": ("c",)}
+    assert list(room.compared(rates).items()) == [("uoisc", "a"), ("query_aware", "a"), ("no_alignment", "a")]
+    assert room.compared(rates | {"no_alignment": ("d",)}) == {"uoisc": "c", "query_aware": "a", "no_alignment": "d"}
+    assert room.compared({"uoisc": ("a", "b"), "dial": ("dial",)}) == {"uoisc": "b"}
+
+
+@pytest.mark.parametrize(
+    ("variants", "shown"), [("uoisc adaptive", True), ("uoisc dial", True), ("uoisc", False), ("dial", False)]
+)
+def test_what_both_figures_need(variants, shown):
+    assert room.can_be_shown(dict.fromkeys(variants.split(), ("low",))) == shown
+
+
+def test_a_profile_without_ablations_is_shown_too(study, answers, tmp_path):
+    few = replace(study, params=replace(study.params, variants={"uoisc": ("low",), "dial": ("dial",)}))
+    write_examples(make_examples(few, answers), tmp_path)
+    back = read_examples(tmp_path)
+    assert list(back.images) == list(back.rows[0]["panels"]) == ["source", "uoisc", "jpeg2000"]
+    visual_comparison(back)
 
 
 def test_maps_show_the_dials_bits_a_token(study, clean):

@@ -211,6 +211,27 @@ def test_weights_of_another_model_and_unknown_names(toy, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "state",
+    [[1, 2], {"state_dict": 5}, torch.zeros(2), {"visual.proj": 1}, {1: 2}],
+    ids=["list", "number", "tensor", "leaf", "keys"],
+)
+def test_torch_files_that_hold_no_state_dict(toy, tmp_path, state):
+    torch.save(state, tmp_path / "w.pt")
+    refused("cannot be loaded .* name a checkpoint", load_clip, "toy", str(tmp_path / "w.pt"), (0,))
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"model_cfg": 5}', None])
+def test_a_clip_folder_with_a_broken_configuration(checkpoints, tmp_path, text):
+    copied, name = tmp_path / "copy", "open_clip_config.json"
+    shutil.copytree(checkpoints["openclip"].name, copied)
+    if text is None:
+        shown = json.loads((copied / name).read_text())
+        text = json.dumps(shown | {"preprocess_cfg": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}})
+    (copied / name).write_text(text)
+    refused("cannot be loaded .* name a checkpoint", load_clip, str(copied), None, (0,))
+
+
 def test_a_tag_that_is_not_here_says_what_fetches_it(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     refused(
@@ -384,11 +405,11 @@ def test_the_intent_loss_works_on_them(llavas, tower):
     assert intent_loss(llavas[tower], x, x, QUERIES[:2]).item() == pytest.approx(0, abs=1e-5)
 
 
-def edit(folder: Path, tmp_path: Path, change) -> Path:
-    """A copy of a checkpoint with its processor_config.json changed."""
+def edit(folder: Path, tmp_path: Path, change, name: str = "processor_config.json") -> Path:
+    """A copy of a checkpoint with one of its configurations changed."""
     copied = tmp_path / "copy"
     shutil.copytree(folder, copied)
-    file = copied / "processor_config.json"
+    file = copied / name
     document = json.loads(file.read_text())
     change(document)
     file.write_text(json.dumps(document))
@@ -416,6 +437,46 @@ def test_missing_weights_are_refused(checkpoints, tmp_path):
     state.pop(next(key for key in state if "linear_1.weight" in key))
     save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
     refused("lacks weights .*linear_1.weight", load_llava, str(copied))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.clear(),
+        lambda d: d.pop("text_config"),
+        lambda d: d.update(vision_config={}),
+        lambda d: d.update(model_type="qwen2_vl"),
+        lambda d: d.update(vision_feature_layer=-99),
+    ],
+)
+def test_a_config_that_is_not_a_llavas_is_refused_before_a_model_is_built(checkpoints, tmp_path, monkeypatch, change):
+    """transformers fills what lacks with the values of its largest model: 28 GB, for nothing."""
+    monkeypatch.setattr(
+        "transformers.LlavaForConditionalGeneration.from_pretrained", lambda *_, **__: pytest.fail("was built")
+    )
+    refused("its config.json", load_llava, str(edit(Path(checkpoints["clip"].name), tmp_path, change, "config.json")))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "match"),
+    [
+        ("config.json", "[]", "its config.json"),
+        ("config.json", None, "cannot be loaded .*config.json"),
+        ("chat_template.jinja", None, "cannot write a prompt .* fetch it again"),
+        ("chat_template.jinja", "{% for %}", "cannot write a prompt .* fetch it again"),
+        ("chat_template.jinja", "what is it", "its chat template leaves the image out"),
+        ("tokenizer_config.json", None, "fetch it again|cannot be loaded"),
+        ("tokenizer.json", "{", "cannot be loaded"),
+    ],
+)
+def test_damaged_parts_of_a_llava_are_one_line(checkpoints, tmp_path, file, text, match):
+    copied = tmp_path / "copy"
+    shutil.copytree(checkpoints["clip"].name, copied)
+    if text is None:
+        (copied / file).unlink()
+    else:
+        (copied / file).write_text(text)
+    refused(match, load_llava, str(copied))
 
 
 def test_a_norm_that_nothing_reads_may_be_missing(checkpoints, tmp_path):

@@ -1,9 +1,21 @@
-"""What a process does before models are opened."""
+"""What a process does before models are opened, and how processes side by side end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from uoisc import processes
+from uoisc.errors import ProcessError
+from uoisc.processes import run_side_by_side
+from uoisc.resuming import stop_requests
+
+HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize(("kind", "wanted", "expected"), [("cuda", True, 1), ("cuda", False, 0), ("cpu", True, 0)])
@@ -14,3 +26,79 @@ def test_same_bits_are_asked_for_on_a_gpu_alone(monkeypatch, kind, wanted, expec
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, warn_only: asked.append((on, warn_only)))
     processes.settle(wanted)
     assert asked == [(True, True)] * expected and torch.get_num_threads() == 1
+
+
+def work(folder: Path, name: str, how: str) -> str:
+    """A job that says that it runs, and then works until it is stopped, fails, or is killed from outside."""
+    (folder / name).write_text(str(os.getpid()))
+    if how == "done":
+        return name
+    if how == "fails":
+        until(lambda: (folder / "works").exists())
+        raise ValueError(f"{name} failed")
+    if how == "killed":
+        until(lambda: (folder / "works").exists())
+        os.kill(os.getpid(), signal.SIGKILL)
+    with stop_requests() as asked:
+        until(asked)
+        (folder / f"{name}.saved").write_text("")
+        raise KeyboardInterrupt
+
+
+def until(true, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def pids(folder: Path) -> list[int]:
+    return [int(file.read_text()) for file in folder.iterdir() if file.suffix == ""]
+
+
+def test_results_come_in_the_jobs_order(tmp_path):
+    assert run_side_by_side(work, [(tmp_path, name, "done") for name in "cab"], 2) == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [("fails", ValueError, "one failed"), ("killed", ProcessError, "run the same again")],
+)
+def test_the_end_of_one_stops_the_others(tmp_path, how, error, message):
+    """It is raised here; who worked beside it has saved and is gone, and no third job was begun."""
+    jobs = [(tmp_path, "one", how), (tmp_path, "works", "on"), (tmp_path, "third", "on")]
+    with pytest.raises(error, match=message):
+        run_side_by_side(work, jobs, 2)
+    assert not [pid for pid in pids(tmp_path) if alive(pid)]
+    assert (tmp_path / "works.saved").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks /proc who is alive")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_to_the_parent_alone_ends_the_workers_too(tmp_path, number):
+    """What can be heard is passed on: they save. After SIGKILL they end at once, so that no two runs write one file."""
+    script = (
+        "from pathlib import Path; from test_processes import run_side_by_side, work; "
+        f"jobs = [(Path({str(tmp_path)!r}), name, 'on') for name in ('a', 'b', 'c')]; run_side_by_side(work, jobs, 2)"
+    )
+    path = os.pathsep.join([str(HERE), str(HERE.parent)])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    started = pids(tmp_path)
+    parent.send_signal(number)
+    told = parent.communicate(timeout=60)[1]
+    until(lambda: not any(map(alive, started)), 20)
+    saved = {file.name for file in tmp_path.iterdir()} - {"a", "b"}
+    if number == signal.SIGKILL:
+        assert saved == set()
+    else:
+        assert saved == {"a.saved", "b.saved"} and told.strip().splitlines()[-1] == "KeyboardInterrupt"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from uoisc.codec import Codec
 from uoisc.config import DIAL, Params
-from uoisc.errors import CheckpointError
+from uoisc.errors import CheckpointError, first_line
 from uoisc.storage import read_tensors, save_tensors, short
 
 
@@ -45,6 +45,6 @@ def load_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params
         codec.load_own_state(state)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{short(path)}: does not fit this codec ({str(error).splitlines()[0]}); train it again"
+            f"{short(path)}: does not fit this codec ({first_line(error)}); train it again"
         ) from error
     return codec.eval()

@@ -10,19 +10,17 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from zipfile import ZipFile, is_zipfile
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uoisc.compat import import_torchvision
-from uoisc.errors import CheckpointError, QueryError
+from uoisc.errors import CheckpointError, QueryError, first_line
 from uoisc.weights import UNPINNED, hub_file, verify
 
 import_torchvision()
@@ -220,9 +218,11 @@ def load_clip(
         resize_pos_embed(state, model)
         model.load_state_dict(state)
         tokenizer = open_clip.get_tokenizer(source)
-    except (RuntimeError, OSError, ValueError, KeyError, TypeError, UnpicklingError, SafetensorError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # of a damaged folder open_clip, torch and their parsers raise whatever they meet
         raise CheckpointError(
-            f"CLIP {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
+            f"CLIP {name!r} cannot be loaded ({first_line(error)}): "
             "run the foundation stage (dvc repro), or name a checkpoint that is here"
         ) from error
     return FrozenCLIP(model, tokenizer, taps, found.mean, found.std)
@@ -269,6 +269,8 @@ def published_clip(name: str, pretrained: str | None) -> PublishedClip:
 
 def _published(name: str, config: dict, shown: dict, file: Path, quick: bool | None) -> PublishedClip:
     mean, std = shown.get("mean") or MEAN, shown.get("std") or STD
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError("its preprocess_cfg does not give a mean and a deviation for each of three channels")
     return PublishedClip(config, tuple(mean), tuple(std), file, quick, name)
 
 

@@ -23,3 +23,12 @@ class CheckpointError(UoiscError):
 
 class ResultsError(UoiscError):
     """A results file has missing rows or columns."""
+
+
+class ProcessError(UoiscError):
+    """A process that worked beside this one is gone."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line; its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,7 +10,7 @@ from uoisc.bootstrap import default_pairs, differences, summarise
 from uoisc.config import paths
 from uoisc.distributed import rank, wait
 from uoisc.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
-from uoisc.examples import make_examples
+from uoisc.examples import can_be_shown, make_examples
 from uoisc.models import Point, Study, open_study, points
 from uoisc.pictures import write_examples
 from uoisc.processes import run_side_by_side
@@ -53,7 +53,8 @@ def evaluate(profile: str) -> pd.DataFrame:
     write_csv(training_log(profile), results / "training.csv")
     write_csv(pd.read_csv(paths(profile).foundation / "checks.csv"), results / "foundation.csv")
     write_csv(data_card(study), results / "data_card.csv")
-    write_examples(make_examples(study, answers), results)
+    if can_be_shown(params.variants):
+        write_examples(make_examples(study, answers), results)
     wait()
     return summary
 

@@ -39,11 +39,10 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
 
     The seed, the split and the query's number alone decide the errors.
     """
-    judge_name = JUDGES[0]
-    judge, rows, images = study.judges[judge_name], [], {panel: [] for panel in PANELS}
-    p = study.params
-    rate = p.variants["no_alignment"][-1]  # the widest that all panels have
-    codecs, table = {name: study.codec(name, rate) for name in PANELS[1:-1]}, BlerTable()
+    judge_name, p, table = JUDGES[0], study.params, BlerTable()
+    judge, rows = study.judges[judge_name], []
+    codecs = {name: study.codec(name, rate) for name, rate in compared(p.variants).items()}
+    images = {panel: [] for panel in PANELS if panel in {"source", *codecs, "jpeg2000"}}
     for split, kind in shown(answers):
         asked = evaluation_questions(study, split)
         index = _first_right(answers, judge_name, split, kind)
@@ -68,6 +67,18 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
     stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
     link = {"es_n0_db": ES_N0_DB, "protected": PROTECTED}
     return Examples(judge_name, link, rows, stacked, *_maps(study, judge, codecs["uoisc"].bits))
+
+
+def can_be_shown(variants: dict[str, tuple[str, ...]]) -> bool:
+    """Whether a profile trains what both figures are about: `uoisc`, and one that ranks tokens."""
+    return "uoisc" in variants and ("dial" in variants or "adaptive" in variants)
+
+
+def compared(variants: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """The panels that a profile trains, each with the widest rate that all have, or else with its own widest."""
+    names = [panel for panel in PANELS if panel in variants]
+    common = [rate for rate in variants["uoisc"] if all(rate in variants[name] for name in names)]
+    return {name: (common or variants[name])[-1] for name in names}
 
 
 def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:

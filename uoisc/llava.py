@@ -6,6 +6,7 @@ processor's chat template and normalisation, from a local folder or a hub name.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,11 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from uoisc.clip import speed_up
-from uoisc.errors import CheckpointError, QueryError
+from uoisc.errors import CheckpointError, QueryError, first_line
 from uoisc.weights import hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -198,14 +198,15 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
     if sha256 is not None:
         verify(weights_files(folder), sha256)
     try:
+        _check_config(folder)
         model, loaded = LlavaForConditionalGeneration.from_pretrained(
             folder, use_safetensors=True, attn_implementation="sdpa", local_files_only=True, output_loading_info=True,
             dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
         )  # fmt: skip
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet
         raise CheckpointError(
-            f"LLaVA {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
+            f"LLaVA {name!r} cannot be loaded ({first_line(error)}): "
             "run the foundation stage (dvc repro), or name a checkpoint that is here"
         ) from error
     if not isinstance(model, LlavaForConditionalGeneration):
@@ -214,7 +215,29 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
     missing = sorted(key for key in loaded["missing_keys"] if ".post_layernorm." not in key)
     if missing:  # transformers fills them with random numbers and only warns
         raise CheckpointError(f"LLaVA {name!r} lacks weights ({', '.join(missing[:3])}, ...): fetch it again")
-    return FrozenLlava(model.to(device), processor).to(device)
+    llava = FrozenLlava(model.to(device), processor).to(device)
+    try:
+        ids, _ = llava.tokenize(["what is it"])
+    except Exception as error:  # of a damaged chat template or tokenizer
+        raise CheckpointError(
+            f"LLaVA {name!r} cannot write a prompt ({first_line(error)}): its chat template or tokenizer is "
+            "incomplete, fetch it again"
+        ) from error
+    if (ids == model.config.image_token_id).sum() != llava.image_tokens:
+        raise CheckpointError(f"LLaVA {name!r}: its chat template leaves the image out, fetch it again")
+    return llava
+
+
+def _check_config(folder: Path) -> None:
+    """Raises ValueError where config.json is not a LLaVA's own: transformers would make up one of 7 billion weights."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    parts = [config.get(key) for key in ("vision_config", "text_config")] if isinstance(config, dict) else []
+    if not parts or not all(isinstance(part, dict) and part for part in parts) or config.get("model_type") != "llava":
+        raise ValueError("its config.json is not that of a LLaVA")
+    layers, tapped = parts[0].get("num_hidden_layers"), config.get("vision_feature_layer", -2)
+    several = tapped if isinstance(tapped, list) else [tapped]
+    if layers and not all(-layers - 1 <= layer <= layers for layer in several):
+        raise ValueError(f"its config.json takes layer {tapped} of a vision tower of {layers}")
 
 
 def llava_folder(name: str, revision: str = "") -> Path:

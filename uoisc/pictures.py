@@ -33,8 +33,9 @@ class Examples:
     link: {es_n0_db, protected} of the uncoded link that all panels but the source crossed: the mean over the fading,
         and how many first bytes of the JPEG 2000 files are free of errors.
     rows: one a query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits, bytes}}}; the
-        panels are `PANELS`; match is null for the source; es_n0_db is that of the row's own fading coefficient.
-    images: panel -> one image a row of `rows`.
+        panels are those of `PANELS` that were trained; match is null for the source; es_n0_db is that of the row's
+        own fading coefficient.
+    images: panel, in the order of `PANELS` -> one image a row of `rows`.
     maps: {queries, answers, matches, bits} of the rate dial on one scene, a list entry a query.
     scene, relevance, token_bits, reconstruction: that scene, and per query the relevance of each token (any
         scale), the bits that it gets, and the decoded image.
@@ -70,13 +71,14 @@ def read_examples(folder: Path) -> Examples:
             arrays = dict(stored)
     except (BadZipFile, ValueError, OSError) as error:
         raise missing(path, f"cannot be read ({error})") from error
-    lacking = [name for name in (*PANELS, *MAPS) if name not in arrays]
-    lacking += [name for name in ("judge", "link", "rows", "maps") if name not in content]
-    lacking += [f"{panel} of row {r}" for r, row in enumerate(content.get("rows", [])) for panel in PANELS
+    lacking = [name for name in ("judge", "link", "rows", "maps") if name not in content]
+    shown = [panel for panel in PANELS if any(panel in row["panels"] for row in content.get("rows", []))]
+    lacking += [name for name in (*shown, *MAPS) if name not in arrays]
+    lacking += [f"{panel} of row {r}" for r, row in enumerate(content.get("rows", [])) for panel in shown
                 if panel not in row["panels"]]  # fmt: skip
     if lacking:
         raise missing(path, f"lacks {', '.join(lacking)}")
-    return Examples(content["judge"], content["link"], content["rows"], {panel: arrays[panel] for panel in PANELS},
+    return Examples(content["judge"], content["link"], content["rows"], {panel: arrays[panel] for panel in shown},
                     content["maps"], **{name: arrays[name] for name in MAPS})  # fmt: skip
 
 
@@ -103,11 +105,11 @@ def _answer(axes: Axes, answer: str, match: bool | None) -> None:
 
 @styled
 def visual_comparison(examples: Examples) -> Figure:
-    """Input and five reconstructions of each query over a noisy link, with the judge's answer and the bits of each."""
+    """Input and reconstructions of each query over a noisy link, with the judge's answer and the bits of each."""
     size, gap, margin, row_height, head, foot = 0.9, 0.13, 1.03, 1.22, 0.18, 0.55
     count = len(examples.rows)
     figure = Figure(figsize=(PAGE, head + count * row_height + foot))
-    for c, panel in enumerate(PANELS):
+    for c, panel in enumerate(examples.images):
         _write(
             figure,
             margin + c * (size + gap) + size / 2,
@@ -123,7 +125,7 @@ def visual_comparison(examples: Examples) -> Figure:
         )
         _write(figure, 0.02, bottom + size, query, va="top", style="italic", linespacing=1.15)
         _write(figure, 0.02, bottom, about, fontsize=7, linespacing=1.15)
-        for c, panel in enumerate(PANELS):
+        for c, panel in enumerate(examples.images):
             axes, seen = _frame(figure, margin + c * (size + gap), bottom, size), row["panels"][panel]
             axes.imshow(examples.images[panel][r], interpolation="nearest", aspect="auto")
             is_source = panel == "source"

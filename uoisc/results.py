@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uoisc.errors import ResultsError
+from uoisc.errors import ResultsError, first_line
 
 POOLED = "all"  # in the column `seed`: the mean over every seed that was trained
 BLANK = "blank"  # as a reference: the same questions asked of a blank image, at 0 bits
@@ -71,7 +71,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
     except (ValueError, OSError) as error:  # pandas and pyarrow raise their own kinds of both
-        raise missing(path, f"cannot be read ({str(error).splitlines()[0]})") from error
+        raise missing(path, f"cannot be read ({first_line(error)})") from error
     lacking = [column for column in COLUMNS[name] if column not in table.columns]
     if lacking:
         raise missing(path, f"lacks the column {', '.join(lacking)}")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from uoisc.codec import Codec
 from uoisc.config import Params
 from uoisc.distributed import device, rank, total
-from uoisc.errors import CheckpointError
+from uoisc.errors import CheckpointError, first_line
 from uoisc.storage import read_tensors, save_tensors, short
 
 
@@ -108,7 +108,7 @@ class Keeper:
             running.restore({key: value.to(_place(key)) for key, value in tensors.items()}, label["values"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"{short(self.path)}: does not fit this program ({str(error).splitlines()[0]}); {remedy}"
+                f"{short(self.path)}: does not fit this program ({first_line(error)}); {remedy}"
             ) from error
         return label["step"]
 

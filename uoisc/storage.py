@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from uoisc.errors import CheckpointError
+from uoisc.errors import CheckpointError, first_line
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
@@ -82,8 +82,7 @@ def short(path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return reason.splitlines()[0] if reason else type(error).__name__
+    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
 
 
 def _remove(path: Path) -> None:

@@ -13,7 +13,7 @@ import shlex
 from functools import lru_cache
 from pathlib import Path
 
-from uoisc.errors import CheckpointError
+from uoisc.errors import CheckpointError, first_line
 
 UNPINNED = "unpinned"  # in params.yaml: a revision or digest that nobody has verified; `uoisc doctor --pin` fills it in
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -68,7 +68,7 @@ def hub_folder(repo: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(repo, revision=hub_revision(revision), allow_patterns=list(FETCHED)))
     except Exception as error:  # the hub's own, and any that a network has
-        raise CheckpointError(f"{repo} cannot be fetched ({_first_line(error)}): try `{command}`") from error
+        raise CheckpointError(f"{repo} cannot be fetched ({first_line(error)}): try `{command}`") from error
 
 
 def cached_file(repo: str, file: str) -> Path | None:
@@ -94,7 +94,7 @@ def hub_file(repo: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repo, file))
     except Exception as error:  # the hub's own, and any that a network has
-        raise CheckpointError(f"{file} of {repo} cannot be fetched ({_first_line(error)}): try `{command}`") from error
+        raise CheckpointError(f"{file} of {repo} cannot be fetched ({first_line(error)}): try `{command}`") from error
 
 
 def weights_files(folder: Path) -> list[Path]:
@@ -171,7 +171,3 @@ def _product(shape: list[int]) -> int:
     for side in shape:
         count *= side
     return count
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
