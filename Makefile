@@ -1,7 +1,7 @@
 # make repro                 set-up, then the whole study: data, stand-ins, training, evaluation, figures, paper.pdf
 # make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
 # make test                  set-up, then every test, and every notebook at the smoke profile
-# make seeds                 two more training seeds of the main comparisons, each in a copy: results/seeds_*.csv
+# make seeds                 two more training seeds of the main comparisons, each in a copy: results/seeds.csv
 # make bench | lab | lint | setup | lock | clean
 
 VENV  := .venv

@@ -6,6 +6,7 @@ probability that is written below; the files must only ever be written to a temp
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 
 from uoisc import bootstrap, results
 from uoisc.pictures import PANELS, Examples, write_examples
+from uoisc.seeds import Goal, compare
 
 TYPES = {
     "existence": ("yes", "no"),
@@ -42,7 +44,9 @@ def rates_of(variant: str) -> tuple[float, ...]:
     return tuple(bits - 6 for bits in nominal) if variant.startswith("adaptive") else nominal
 
 
-def answers(queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, float] | None = None) -> pd.DataFrame:
+def answers(
+    queries: int = 300, seeds: tuple[int | str, ...] = (0,), kept: dict[str, float] | None = None
+) -> pd.DataFrame:
     """A table of answers with every variant, rate, split and judge."""
     kept, frames = kept or KEPT, []
     for split in ("seen", "unseen"):
@@ -55,7 +59,7 @@ def answers(queries: int = 300, seeds: tuple[int, ...] = (0,), kept: dict[str, f
             for v, (variant, share) in enumerate(kept.items()):
                 for r, bits in enumerate(rates_of(variant)):
                     for seed in seeds:
-                        noise = np.random.default_rng([j, v, r, seed, split == "seen"]).normal(0, 0.1, queries)
+                        noise = np.random.default_rng([j, v, r, int(seed), split == "seen"]).normal(0, 0.1, queries)
                         bonus = 0.05 * (split == "seen") + 0.08 * r
                         match = ability + noise < share + bonus
                         frames.append(
@@ -226,6 +230,16 @@ def examples() -> Examples:
     link, token_bits = {"es_n0_db": 10.0, "protected": 200}, np.where(relevance > 0.8, 40, 8).astype(np.float32)
     return Examples("llava", link, rows, images, maps, scene=source[0], relevance=relevance,
                     token_bits=token_bits, reconstruction=source[:3])  # fmt: skip
+
+
+@cache
+def seeds() -> pd.DataFrame:
+    """Two goals of a reading each over three seeds."""
+    goals = [
+        Goal("S1", "Ranking beats none.", "dial", 100, "dial_uniform", 100, "absolute", 0.1),
+        Goal("S2", "Alignment raises AMR.", "uoisc", 144, "no_alignment", 144, "relative", 0.34),
+    ]
+    return compare(answers(queries=60, seeds=("0", "10", "20")), goals, 200)
 
 
 def write(folder: Path, table: pd.DataFrame | None = None) -> Path:

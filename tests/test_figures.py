@@ -11,7 +11,7 @@ import synthetic_results as synthetic
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from uoisc import bootstrap, curves, diagram, dial_curves, figures, link_figures, pictures, rate_answer
+from uoisc import bootstrap, curves, diagram, dial_curves, figures, link_figures, pictures, rate_answer, seed_figures
 from uoisc.errors import ResultsError
 from uoisc.paper import FIGURES
 
@@ -46,6 +46,7 @@ def drawn(name: str) -> Figure:
         "rate_dial": lambda: dial_curves.rate_dial(a_summary()),
         "floor_dial": lambda: dial_curves.floor_dial(a_summary()),
         "codebook_use": lambda: curves.codebook_use(synthetic.codebooks()),
+        "goals_over_seeds": lambda: seed_figures.goals_over_seeds(synthetic.seeds()),
         "amr_against_snr": lambda: link_figures.amr_against_snr(synthetic.channel()),
     }[name]()
 

@@ -9,7 +9,7 @@ import synthetic_results as synthetic
 import yaml
 from test_figures import drawn
 
-from uoisc import claims, paper, provenance, results, tables
+from uoisc import claims, paper, provenance, readme, results, tables
 from uoisc.errors import ConfigError, ResultsError, UoiscError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ def made(tmp_path_factory):
     """Results, tables and figures of the synthetic fixture, in one folder."""
     folder = synthetic.write(tmp_path_factory.mktemp("paper"))
     claims.write_claims(folder, CLAIMS)
-    tables.write_tables(folder, folder / "tables", PARAMS, "small", CLAIMS)
+    tables.write_tables(folder, folder / "tables", PARAMS, "small", CLAIMS, synthetic.seeds())
     (folder / "figures").mkdir()
     for name in paper.FIGURES:
         drawn(name).savefig(folder / "figures" / f"{name}.pdf")
@@ -94,7 +94,7 @@ def test_the_words_differ_when_the_verdicts_do(made, tmp_path):
     before = {row["id"]: row["verdict"] for row in results.read_json(made, "claims.json")}
     assert (before["C2-film-points"], rows["C2-film-points"]) == ("not", "reproduced")
     assert (before["C1-selection-points"], rows["C1-selection-points"]) == ("reproduced", "not")
-    tables.write_tables(tmp_path, tmp_path / "tables", PARAMS, "small", CLAIMS)
+    tables.write_tables(tmp_path, tmp_path / "tables", PARAMS, "small", CLAIMS, synthetic.seeds())
     assert paper.build(tmp_path, tmp_path / "x.pdf", tmp_path / "tables", made / "figures").exists()
 
 
@@ -166,18 +166,18 @@ def test_sources_pass_through_merges_and_inline_mappings(tmp_path):
 
 def test_readme_block_is_put_between_its_markers(made, tmp_path):
     rows = results.read_json(made, "claims.json")
-    block = tables.readme_block(rows, CLAIMS)
+    block = readme.readme_block(rows, CLAIMS)
     minutes = yaml.safe_load(CLAIMS.read_text())["figures"][0]["minutes"]
     assert f"| `dvc repro figures` | {minutes} |" in block and "**not**" in block
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
-    tables.write_readme(readme, block)
-    tables.write_readme(readme, block)
-    text = readme.read_text()
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    readme.write_readme(page, block)
+    readme.write_readme(page, block)
+    text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and text.count(block) == 1
-    readme.write_text("no markers")
+    page.write_text("no markers")
     with pytest.raises(ResultsError, match="must hold the lines"):
-        tables.write_readme(readme, block)
+        readme.write_readme(page, block)
 
 
 def test_notation_lists_every_equation_and_names_what_exists():

@@ -12,9 +12,10 @@ import pytest
 import tiny
 import torch
 
-from uoisc import storage
-from uoisc.errors import CheckpointError
-from uoisc.resuming import Keeper, run_label
+from uoisc import models, storage
+from uoisc.config import Paths
+from uoisc.errors import CheckpointError, ProcessError
+from uoisc.resuming import Keeper, alone, run_label
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
@@ -141,6 +142,26 @@ def test_a_folder_that_takes_no_file(tmp_path):
     (tmp_path / "folder").write_text("")
     with pytest.raises(CheckpointError, match="cannot be written .(Not a directory|File exists)."):
         begin(1, kept_at(tmp_path / "folder" / "phase.safetensors"))
+
+
+def test_two_processes_do_not_train_one_model(tmp_path, monkeypatch):
+    """Their saves would meet. Other models are free, and so is this one once the first has ended."""
+    place = Paths(*(tmp_path / name for name in ("source", "foundation", "codecs", "tables", "results")))
+    monkeypatch.setattr(models, "paths", lambda profile: place)
+    monkeypatch.setattr(models, "open_study", lambda profile, judges: replace(tiny.study(), params=PARAMS))
+    with alone(place.lock("uoisc", "low")):
+        with pytest.raises(ProcessError, match="uoisc at low is being trained by another process: wait for it"):
+            models.train_model("tiny", "uoisc", "low", (1,))
+        assert not place.codecs.exists()
+        assert models.train_model("tiny", "uoisc", "high", (1,)).exists()
+    assert models.train_model("tiny", "uoisc", "low", (1,)).exists()
+
+
+def test_a_lock_in_a_folder_that_takes_no_file(tmp_path):
+    (tmp_path / "folder").write_text("")
+    refused = pytest.raises(CheckpointError, match="cannot be written .(Not a directory|File exists).")
+    with refused, alone(tmp_path / "folder" / "uoisc" / "low.lock"):
+        pytest.fail("was taken")
 
 
 def test_accumulated_micro_batches_are_one_batch():

@@ -208,7 +208,15 @@ class Paths:
 
     def unfinished(self, phase: int, variant: str, rate: str) -> Path:
         """What an interrupted run of training goes on from. Not under `codecs`: DVC empties that before a stage."""
-        return self.codecs.with_name("unfinished") / f"phase{phase}" / variant / f"{rate}.safetensors"
+        return self._kept / f"phase{phase}" / variant / f"{rate}.safetensors"
+
+    def lock(self, variant: str, rate: str) -> Path:
+        """Held by the process that trains this model."""
+        return self._kept / "locks" / variant / f"{rate}.lock"
+
+    @property
+    def _kept(self) -> Path:
+        return self.codecs.with_name("unfinished")
 
 
 def paths(profile: str) -> Paths:

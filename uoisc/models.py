@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from uoisc.llava import FrozenLlava, load_llava
 from uoisc.pretrained import open_pretrained
 from uoisc.processes import fast_attention, run_side_by_side, settle
 from uoisc.questions import Source
-from uoisc.resuming import Keeper, run_label
+from uoisc.resuming import Keeper, alone, run_label
 from uoisc.settings import Pretrained
 from uoisc.sources import open_source
 from uoisc.training import Bench, Log, train_phase1, train_phase2
@@ -133,17 +134,19 @@ def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) ->
 def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> Path:
     """Trains one model through the given phases; a phase 2 alone goes on from phase 1's checkpoint.
 
-    What an interrupted run left is gone on from; where that was complete, nothing is trained again.
+    What an interrupted run left is gone on from; where that was complete, nothing is trained again. Raises ProcessError
+    where another process trains it.
     """
     study = open_study(profile, judges=("llava",))
-    codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
-    for phase in phases:
-        log = fit(study, codec, name, rate, phase, keeper(study, name, rate, phase))
-        path = paths(profile).codec(phase, name, rate)
-        if rank() == 0:
-            save_codec(codec, path, name, rate, study.params)
-            write_log(log, path.with_suffix(".csv"))
-        wait()
+    with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():
+        codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
+        for phase in phases:
+            log = fit(study, codec, name, rate, phase, keeper(study, name, rate, phase))
+            path = paths(profile).codec(phase, name, rate)
+            if rank() == 0:
+                save_codec(codec, path, name, rate, study.params)
+                write_log(log, path.with_suffix(".csv"))
+            wait()
     return path
 
 

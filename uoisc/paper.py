@@ -13,7 +13,7 @@ from uoisc.results import missing, written_aside
 PAPER = Path(__file__).resolve().parent.parent / "paper"
 FIGURES = ("system_diagram", "visual_comparison", "amr_by_method", "amr_against_rate", "rate_dial", "floor_dial",
            "rate_answer", "amr_against_snr", "amr_by_type", "relevance_maps", "training_curves",
-           "codebook_use")  # fmt: skip
+           "codebook_use", "goals_over_seeds")  # fmt: skip
 TABLES = (
     "main",
     "ablations",
@@ -28,6 +28,7 @@ TABLES = (
     "numbers",
     "pairs",
     "claims",
+    "goals",
 )
 
 

@@ -12,14 +12,14 @@ from uoisc.errors import DataError
 
 MODELS = ("01_data", "02_foundation")
 TRAINING = (*MODELS, "03_phase1", "04_phase2", "05_ablations")
-BEFORE = {  # what stands upstream of a notebook's stage in dvc.yaml
+BEFORE = {  # whose outputs a notebook reads; what stands further upstream is not asked for
     "01_data": (),
     "02_foundation": MODELS[:1],
     "03_phase1": MODELS,
     "04_phase2": (*MODELS, "03_phase1"),
     "05_ablations": MODELS,
     "06_evaluation": TRAINING,
-    "07_figures_and_tables": (*TRAINING, "06_evaluation", "08_rate", "09_channel", "10_standard_codecs"),
+    "07_figures_and_tables": ("06_evaluation", "08_rate", "09_channel", "10_standard_codecs"),
     "08_rate": TRAINING,
     "09_channel": TRAINING,
     "10_standard_codecs": MODELS,
@@ -27,7 +27,7 @@ BEFORE = {  # what stands upstream of a notebook's stage in dvc.yaml
 
 
 def need(notebook: str, profile: str) -> None:
-    """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing.
+    """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing, each after those before it.
 
     Raises:
         DataError: outputs are missing at another profile, whose stages take long: it names the command.
@@ -38,6 +38,7 @@ def need(notebook: str, profile: str) -> None:
                 continue
             if profile != "smoke":
                 raise DataError(f"{notebook} at profile {profile} needs the stages before it: run `make repro` first")
+            need(step, profile)
             print(f"{step}: making {missing.name} for {profile}")
             # By name, so that no notebook's stage depends on the modules of the stages before it.
             getattr(import_module(f"uoisc.{module}"), function)(profile, *arguments)
@@ -55,7 +56,7 @@ def _work(step: str, profile: str) -> list:
         "05_ablations": [
             (where.codec(2, name, rates[name][-1]), ("models", "train_variant", (name,))) for name in others
         ],
-        "08_rate": [(where.tables, ("entropy_jobs", "make_tables", ()))],
+        "08_rate": [(where.results / "entropy.csv", ("entropy_jobs", "make_tables", ()))],
         "09_channel": [(where.results / "channel.csv", ("link_jobs", "measure_links", ()))],
         "10_standard_codecs": [(where.results / "standard_codecs.csv", ("codec_curves", "make_curves", ()))],
         "06_evaluation": [(where.results / "examples.json", ("evaluation_jobs", "evaluate", ()))],

@@ -19,13 +19,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from uoisc.codec import Codec
 from uoisc.config import Params
 from uoisc.distributed import device, rank, total
-from uoisc.errors import CheckpointError, first_line
-from uoisc.storage import read_tensors, save_tensors, short
+from uoisc.errors import CheckpointError, ProcessError, first_line
+from uoisc.storage import read_tensors, save_tensors, short, unwritable
 
 
 @dataclass
@@ -128,6 +129,28 @@ class Keeper:
                     self.save(running, step + 1)
                 if stop:
                     raise KeyboardInterrupt
+
+
+@contextmanager
+def alone(lock: Path):
+    """Until the block ends, and at the latest with this process, no other trains the model that `lock` stands for.
+
+    Raises ProcessError where one does, CheckpointError where nothing can be written.
+    """
+    held = FileLock(lock, timeout=0)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except Timeout:
+        raise ProcessError(
+            f"{lock.parent.name} at {lock.stem} is being trained by another process: wait for it, or stop it"
+        ) from None
+    except OSError as error:
+        raise unwritable(lock, error) from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def run_label(params: Params, **names) -> dict:

@@ -32,12 +32,17 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{short(path)}: cannot be written ({_reason(error)}); make room or give the right to write, and run the "
-            "same command again: what was saved before is kept"
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         _remove(aside)
+
+
+def unwritable(path: Path, error: Exception) -> CheckpointError:
+    """What to say where the disk takes no more."""
+    return CheckpointError(
+        f"{short(path)}: cannot be written ({_reason(error)}); make room or give the right to write, and run the "
+        "same command again: what was saved before is kept"
+    )
 
 
 def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:

@@ -1,4 +1,4 @@
-"""Tables for the paper and the README, each a pure function of the results (and of params.yaml).
+"""Tables for the paper, each a pure function of the results (and of params.yaml).
 
 Numbers come out as the text that is printed, so that the paper and the README cannot round differently:
 `0.735 [0.700, 0.768]` is a value with its 95 % interval. `write_tables` writes each as a CSV that
@@ -11,18 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from uoisc.bootstrap import nearest_bits
 from uoisc.claims import Claim, decide, describe, gather, load_claims
-from uoisc.errors import ConfigError, ResultsError
+from uoisc.errors import ResultsError
 from uoisc.figures import MAIN, at_rate, in_order, label, rate_points, rows_of
 from uoisc.link_figures import AIRS, LINKS, half_points
 from uoisc.provenance import settings
 from uoisc.rate_answer import bd_rates, nearest, read_points
-from uoisc.results import JUDGES, SEEN, UNSEEN, headline, read_table, write_csv, written_aside
+from uoisc.results import JUDGES, POOLED, SEEN, UNSEEN, headline, read_table, write_csv
+from uoisc.seeds import verdicts
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NONE = "–"
 FAIR_CHANCE = "uoisc_"  # variants that give FiLM its fair chance are named so
 
@@ -38,7 +37,7 @@ def interval(value: float, low: float, high: float, percent: bool = False, signe
 
 def paper_figure(value: float | None, percent: bool) -> str:
     """The paper's figure in the unit of ours; a dash where it gives none."""
-    return NONE if value is None else f"{100 * value:+.1f} %" if percent else f"{value:+.3f}"
+    return NONE if value is None else (f"{100 * value:+.1f} %" if percent else f"{value:+.3f}").replace("-", "−")
 
 
 class _Lookup:
@@ -296,8 +295,29 @@ def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path) -> list[Path]:
+def goals(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Each goal over training seeds: the mean with its interval over seeds, both judges, and how many seeds meet it."""
+    rows, decided = [], verdicts(seeds).set_index("id")
+    for name, own in seeds.groupby("id", sort=False):
+        one, style = own.iloc[0], {"percent": own["reading"].iloc[0] == "relative", "signed": True}
+        mean = own[own["seed"] == POOLED].set_index("judge")
+        rows.append({
+            "id": name, "statement": one["statement"], "goal": paper_figure(one["goal"], style["percent"]),
+            **{title: interval(*mean.loc[judge, ["value", "low", "high"]], **style) if judge in mean.index else NONE
+               for title, judge in zip(("LLaVA", "independent"), JUDGES, strict=True)},
+            "seeds": f"{decided.at[name, 'seeds_met']} of {decided.at[name, 'seeds']}",
+            "verdict": "met" if decided.at[name, "met"] else "not met",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def write_tables(
+    results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path, seeds: pd.DataFrame
+) -> list[Path]:
     """Writes every table as `folder/NAME.csv`; returns the paths.
+
+    Args:
+        seeds: seeds.csv, which is of the published profile whichever this one is.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
     """
@@ -319,52 +339,10 @@ def write_tables(results_dir: Path, folder: Path, params: Path, profile: str, cl
         "numbers": numbers(summary),
         "pairs": pairs(differences),
         "claims": claims(load_claims(claims_path), differences),
+        "goals": goals(seeds),
     }
     paths = []
     for name, table in tables.items():
         paths.append(folder / f"{name}.csv")
         write_csv(table, paths[-1])
     return paths
-
-
-def readme_block(claim_rows: list[dict], claims_path: Path) -> str:
-    """The README's table: figure, command, minutes, the paper's number, ours, verdict; a line a claim.
-
-    Args:
-        claim_rows: claims.json.
-        claims_path: claims.yaml, whose list `figures` says which command makes a figure, in how many minutes, and
-            what it shows.
-    """
-    by_id = {row["id"]: row for row in claim_rows}
-    lines = [
-        "| figure | command | minutes | claim | paper | ours (95 % interval) | verdict |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for entry in yaml.safe_load(Path(claims_path).read_text(encoding="utf-8")).get("figures", []):
-        start = [f"[{entry['shows']}]({entry['file']})", f"`{entry['command']}`", str(entry["minutes"])]
-        unknown = [name for name in entry["claims"] if name not in by_id]
-        if unknown:
-            raise ConfigError(f"{claims_path}: figure {entry['file']}: no claim {', '.join(unknown)}")
-        for name in entry["claims"] or [None]:
-            lines.append("| " + " | ".join(start + _claim_cells(by_id.get(name))) + " |")
-            start = ["", "", ""]
-    return "\n".join(lines)
-
-
-def _claim_cells(row: dict | None) -> list[str]:
-    if row is None:
-        return [NONE] * 4
-    percent = " / " in row["metric"]
-    shown = ([float("nan")] * 3) if row["ours"] is None else [row["ours"], row["low"], row["high"]]
-    return [row["id"], paper_figure(row["paper"], percent), interval(*shown, percent=percent, signed=True),
-            f"**{row['verdict']}**"]  # fmt: skip
-
-
-def write_readme(readme: Path, block: str) -> None:
-    """Puts a block between the README's markers, atomically. Raises: ResultsError when a marker lacks."""
-    text = Path(readme).read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ResultsError(f"{readme} must hold the lines {BEGIN} and {END} once each, in this order")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    with written_aside(Path(readme)) as aside:
-        aside.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", encoding="utf-8")
