@@ -147,7 +147,7 @@ def test_sources_pass_through_merges_and_inline_mappings(tmp_path):
         "      size: 96  # ours: small\n"
         "      objects: 3  # paper\n"
         "    rates:  # authors' code\n"
-        "      tight: {segments: 2, codes: 4}\n"
+        "      tight: &tight {segments: 2, codes: 4}\n"
         "    bare: 1\n"
         "  smoke:\n"
         "    <<: *small\n"

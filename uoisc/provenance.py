@@ -46,7 +46,7 @@ class _Comments:
             stack.append((indent, found["key"].strip()))
             path = (*parent, found["key"].strip())
             self.copies.setdefault(path, []).extend(copied)
-            if content.strip().startswith("{") and "<<" not in content:
+            if re.match(r"(&\w+ +)?\{", content.strip()) and "<<" not in content:
                 self.inline.add(path)
             if comment.strip():
                 self.comments[path] = comment.strip()
