@@ -61,6 +61,33 @@ def test_errors_of_several_lines_are_printed_as_one(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: first second\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run"], "Missing argument 'name'; see `uoisc run --help`"),
+        (["encode", "x.jpg"], "Missing option '--query'; see `uoisc encode --help`"),
+        (["run", "--nope", "x"], "No such option: --nope; see `uoisc run --help`"),
+        (["ask", "x.jpg", "--query", "q", "--bits", "many"], "Invalid value for '--bits': "),
+        (["frobnicate"], "No such command 'frobnicate'; see `uoisc --help`"),
+    ],
+)
+def test_wrong_usage_is_one_line(monkeypatch, capsys, words, says):
+    monkeypatch.setattr(sys, "argv", ["uoisc", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    printed = capsys.readouterr()
+    assert stop.value.code == 2 and printed.out == ""
+    assert printed.err.startswith(f"error: {says}") and printed.err.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["uoisc"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    printed = capsys.readouterr()
+    assert stop.value.code == 2 and "Usage: uoisc" in printed.out and printed.err == ""
+
+
 def test_unknown_profile_is_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     assert "nowhere" in one_error_line(uoisc("info", "--profile", "nowhere", cwd=tmp_path))

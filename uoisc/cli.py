@@ -265,31 +265,34 @@ def run_this_tree() -> None:
 
 
 def main() -> None:
-    """Entry point: a `UoiscError` is one line and exit code 2, Ctrl-C one line and 130."""
+    """Entry point: a `UoiscError` or wrong usage is one line and exit code 2, Ctrl-C one line and 130."""
     run_this_tree()
     try:
         try:
-            app(standalone_mode=True)
+            code = app(prog_name="uoisc", standalone_mode=False)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except UoiscError as error:
         fail(error)
+    except typer.TyperException as error:  # wrong usage; no message where help was printed in its place
+        shown, context = error.format_message(), getattr(error, "ctx", None)
+        fail(f"{shown.rstrip('.')}; see `{context.command_path if context else 'uoisc'} --help`" if shown else None)
     except BrokenPipeError:  # whoever read this has gone
         give_up_stdout()
         sys.exit(1)
     except OSError as error:  # files have errors of their own: this is standard output that takes no more, or the like
         give_up_stdout()
         fail(error)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            print("stopped: run the same command again to go on; what was finished is kept", file=sys.stderr)
-        raise
+    if code == INTERRUPTED:
+        print("stopped: run the same command again to go on; what was finished is kept", file=sys.stderr)
+    sys.exit(code)
 
 
-def fail(error: Exception) -> None:
-    """Says what is wrong in one line, and exits."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+def fail(error: Exception | str | None) -> None:
+    """Says what is wrong, where anything is left to say, in one line, and exits."""
+    if error is not None:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(BAD_INPUT)
 
 
