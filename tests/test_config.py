@@ -191,13 +191,24 @@ def test_profiles_share_no_map():
     assert not shared
 
 
+@pytest.mark.parametrize("kind", [["drawings"], {"a": 1}, None, True, "vqa"])
+def test_kinds(write, kind):
+    refused(write("data.kind", kind), "data.kind = .*: choose of drawings, vqav2, manifest")
+
+
 def test_unknown_profile_and_broken_files(tmp_path):
     with pytest.raises(ConfigError, match="no profile 'large' in params.yaml: choose of "):
         load_params("large")
     with pytest.raises(ConfigError, match="params.yaml: not found; restore it with"):
         load_params("small", tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("profiles: {small: [")
-    refused(tmp_path / "params.yaml", "params.yaml: not YAML")
+    for text in (b"profiles: {small: [", b"profiles: {small: \xff}", b"profiles: {small: *none}"):
+        (tmp_path / "params.yaml").write_bytes(text)
+        refused(tmp_path / "params.yaml", "params.yaml: not YAML")
+    for text in ("", "- a", "hello", "profiles:", "profiles: [small]"):
+        (tmp_path / "params.yaml").write_text(text)
+        refused(tmp_path / "params.yaml", "params.yaml: `profiles` must be a mapping")
+    (tmp_path / "params.yaml").write_text("active: small\nprofiles: {small: {}}")
+    refused(tmp_path / "params.yaml", "params.yaml: `active` must be a list")
 
 
 def test_the_active_profile_alone_publishes():

@@ -52,6 +52,14 @@ def opened(folder: Path, lines: list[dict | str]) -> Photographs:
     return Photographs(folder / "source", folder, 48)
 
 
+def of_a_profile(data: Manifest) -> config.Params:
+    judge = LlavaCheckpoint("", "", {})
+    pretrained = Pretrained(ClipCheckpoint("", "", "", patch_size=16, layers=3), judge, judge)
+    return replace(
+        tiny.PARAMS, data=replace(data, image_size=tiny.IMAGE), foundation=pretrained, variants={"uoisc": ("low",)}
+    )
+
+
 def files(source: Photographs, split: str, held_out: str = "animal") -> set[str]:
     return {entry["file"] for entry in source.index.entries(source.rows(split, held_out))}
 
@@ -162,6 +170,41 @@ def test_too_many_broken_lines_stop_and_leave_only_the_report(tmp_path, lines):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["source_report.csv"]
 
 
+def test_a_held_out_category_that_no_line_names_is_refused(tmp_path, lines):
+    """A slip of the pen would train on what is to be held out. Lines may name no categories, or say their splits."""
+    data = replace(written(tmp_path, lines), held_out="animl")
+    with pytest.raises(DataError, match="held_out = 'animl': no line has that category; choose of animal, car, dog"):
+        index(data, tmp_path / "source")
+    assert not (tmp_path / "source").exists()
+    index(replace(written(tmp_path, [line | {"categories": []} for line in lines]), held_out="animl"), tmp_path / "a")
+    index(replace(written(tmp_path, [line | {"split": "unseen"} for line in lines]), held_out="animl"), tmp_path / "b")
+
+
+def test_an_image_of_two_names_is_one(tmp_path, lines):
+    """It would otherwise be drawn twice, and might be trained on and tested."""
+    again = [line | {"image": f"photos/../photos/./{i // 2}.png", "question": "Else?"} for i, line in enumerate(lines)]
+    source = opened(tmp_path, lines + again[::2])
+    assert len(source.index.images) == N and not files(source, "training") & files(source, "seen")
+
+
+def test_another_category_than_the_data_stage_held_out(tmp_path, lines, monkeypatch):
+    index(written(tmp_path, lines), tmp_path / "source")
+    place = config.Paths(tmp_path / "source", *(tmp_path for _ in range(4)))
+    monkeypatch.setattr(sources, "paths", lambda profile: place)
+    data = written(tmp_path, lines)
+    swapped = replace(data, held_out=data.validation, validation=data.held_out)
+    for told in (data, swapped):
+        assert open_source("mine", of_a_profile(told)).splits == ("seen", "unseen")
+    with pytest.raises(DataError, match="data.held_out = 'car': the data stage has held out 'animal'; run it again"):
+        open_source("mine", of_a_profile(replace(data, held_out="car")))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, lines):
+    data = written(tmp_path, lines)
+    Path(data.file).write_bytes(b"\xef\xbb\xbf" + Path(data.file).read_bytes())
+    assert index(data, tmp_path / "source").usable == len(lines)
+
+
 def test_an_empty_manifest_is_one_line(tmp_path):
     with pytest.raises(DataError, match="no question"):
         index(written(tmp_path, []), tmp_path / "source")
@@ -175,13 +218,7 @@ def test_a_missing_manifest_is_one_line(tmp_path):
 def test_the_data_stage_prepares_what_a_profile_names(tmp_path, lines, monkeypatch, capsys):
     data = written(tmp_path, lines)
     where = replace(config.paths("small"), source=tmp_path / "data" / "source")
-    judge = LlavaCheckpoint("", "", {})
-    params = replace(
-        tiny.PARAMS,
-        data=replace(data, image_size=tiny.IMAGE),
-        foundation=Pretrained(ClipCheckpoint("", "", "", patch_size=16, layers=3), judge, judge),
-        variants={"uoisc": ("low",)},
-    )
+    params = of_a_profile(data)
     for module in (preparation, sources):
         monkeypatch.setattr(module, "paths", lambda profile: where)
     monkeypatch.setattr(preparation, "load_params", lambda profile: params)

@@ -117,6 +117,15 @@ def question_of_other_type(data):
     change(data, QUESTIONS_FILE, lambda d: d["questions"][0].update(image_id="first"))
 
 
+def question_of_huge_id(data):
+    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].update(question_id=2**64))
+
+
+def question_of_foreign_bytes(data):
+    file = Path(data.folder) / QUESTIONS_FILE.format("train")
+    file.write_bytes(file.read_bytes().replace(b'"question": "', b'"question": "\xff', 1))
+
+
 def question_dropped(data):
     change(data, QUESTIONS_FILE, lambda d: d["questions"].pop(0))
 
@@ -164,6 +173,8 @@ BREAKAGES = [
     (question_without_text, ["annotation without question", "question incomplete"], QUESTION, ONE),
     (question_of_blanks, ["annotation without question", "question incomplete"], QUESTION, ONE),
     (question_of_other_type, ["annotation without question", "question incomplete"], QUESTION, ONE),
+    (question_of_huge_id, ["annotation without question", "question incomplete"], QUESTION, ONE),
+    (question_of_foreign_bytes, ["annotation without question", "question incomplete"], QUESTION, ONE),
     (question_dropped, ["annotation without question"], QUESTION, 0),
     (annotation_dropped, ["question without annotation"], QUESTION, ONE),
     (annotation_twice, ["annotation twice"], QUESTION, 0),
@@ -263,6 +274,24 @@ def test_a_file_of_something_else_is_one_line(data, tmp_path):
 def test_a_missing_file_is_one_line(data, tmp_path, name):
     (Path(data.folder) / name.format("train")).unlink()
     with pytest.raises(DataError, match="not there"):
+        index(data, tmp_path / "source")
+
+
+def test_instances_may_lie_where_cocos_archive_unpacks_them(data, tmp_path):
+    flat = index(data, tmp_path / "flat")
+    folder = Path(data.folder)
+    (folder / "annotations").mkdir()
+    for part in ("train", "val"):
+        name = INSTANCES_FILE.format(part)
+        (folder / name).rename(folder / "annotations" / name)
+    assert index(data, tmp_path / "nested") == flat
+
+
+def test_a_folder_in_a_files_place_is_one_line(data, tmp_path):
+    file = Path(data.folder) / ANNOTATIONS_FILE.format("train")
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(DataError, match="cannot be read .Is a directory."):
         index(data, tmp_path / "source")
 
 

@@ -259,8 +259,12 @@ def _document(path: Path) -> dict:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path.name}: not found; restore it with `git checkout -- params.yaml`") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
+    for key, kind, what in (("profiles", dict, "a mapping"), ("active", list, "a list")):
+        if not isinstance(document, dict) or not isinstance(document.get(key, kind()), kind):
+            raise ConfigError(f"{path.name}: `{key}` must be {what}; restore it with `git checkout -- params.yaml`")
+    return document

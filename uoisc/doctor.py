@@ -17,7 +17,7 @@ from uoisc.config import ROOT, Params
 from uoisc.errors import CheckpointError
 from uoisc.pinning import MODELS, digests_of, located, shown
 from uoisc.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
-from uoisc.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE
+from uoisc.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.weights import UNPINNED, offline, parameters, verify
 
 FINE, WARNING, MISSING, WRONG = "present", "warning", "missing", "wrong"
@@ -169,10 +169,9 @@ def vqav2(settings: Vqav2) -> list[Finding]:
 
 
 def _file(folder: Path, named: str, part: str, name: str, address: str) -> Finding:
-    subject, path = f"data: {part}", folder / name
+    subject, path = f"data: {part}", instances_file(folder, part) if address == INSTANCES[0] else folder / name
     folder_name, archive = shown(Path(named)), address.rsplit("/", 1)[1]
-    flat = "-jq" if "annotations_" in archive else "-q"
-    command = f"mkdir -p {folder_name} && cd {folder_name} && curl -LO {address} && unzip {flat} {archive}"
+    command = f"mkdir -p {folder_name} && cd {folder_name} && curl -LO {address} && unzip -q {archive}"
     if not path.is_dir():
         if path.is_file() and path.stat().st_size:
             return Finding(FINE, subject, name)

@@ -15,6 +15,8 @@
 
 from __future__ import annotations
 
+import os
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import msgspec
@@ -46,13 +48,20 @@ def index(config: Manifest, folder: Path) -> Report:
     Lines that cannot be read, that contradict an earlier one, or whose image is missing or broken are left out and
     reported by their number.
 
-    Raises DataError where the manifest is missing, or where more than `config.unusable` of its lines is broken.
+    Raises DataError where the manifest is missing, where more than `config.unusable` of its lines is broken, and where
+    its lines name categories, but not the one to hold out.
     """
     file, problems = ROOT / config.file, Problems()
     numbers = {config.held_out: 0, config.validation: 1}  # named even where no image shows them
     lines, entries = _lines(file, problems)
     rows = {name: row for row, name in enumerate(dict.fromkeys(line.image for line in lines))}
     parts, shown = _images(lines, rows, numbers)
+    told = sorted({name for line in lines for name in line.categories})
+    if told and config.held_out not in told and PARTS.index("unseen") not in parts:
+        raise DataError(
+            f"data.held_out = {config.held_out!r}: no line has that category; choose of {', '.join(told)}, or give "
+            "lines the split unseen"
+        )
     found = check_images([file.parent / name for name in rows])
     for name, problem in zip(rows, found, strict=True):
         if problem is not None:
@@ -93,6 +102,7 @@ def _lines(file: Path, problems: Problems) -> tuple[list[_Line], int]:
         raise DataError(f"{file}: cannot be read ({error.strerror}); name the manifest in data.file") from None
     with stream:
         for number, text in enumerate(stream, 1):
+            text = text.removeprefix(BOM_UTF8)
             if not text.strip():
                 continue
             entries, where = entries + 1, f"line {number}"
@@ -103,7 +113,9 @@ def _lines(file: Path, problems: Problems) -> tuple[list[_Line], int]:
                 continue
             if wrong := _wrong(line):
                 problems.add("line unreadable", where, wrong)
-            elif (line.image, line.question) in seen:
+                continue
+            line.image = os.path.normpath(line.image)  # or one image under two names may be trained on and tested
+            if (line.image, line.question) in seen:
                 problems.add("question twice", where, f"first in line {seen[line.image, line.question]}")
             elif line.split and line.split != said.setdefault(line.image, (line.split, number))[0]:
                 problems.add("split contradicts", where, "{} in line {}".format(*said[line.image]))

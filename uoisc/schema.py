@@ -54,7 +54,7 @@ def _chosen(kinds: tuple, value, key: str) -> tuple[type, dict]:
     """The dataclass that `value` names by its `kind`, and what else it holds."""
     by_name = {kind.KIND: kind for kind in kinds}
     name = value.get("kind") if isinstance(value, dict) else None
-    if name not in by_name:
+    if not isinstance(name, str) or name not in by_name:
         raise ConfigError(f"{key}.kind = {name!r}: choose of {', '.join(by_name)}")
     return by_name[name], {k: v for k, v in value.items() if k != "kind"}
 

@@ -13,7 +13,8 @@ from uoisc.settings import Drawings, Vqav2
 
 
 def open_source(profile: str, params: Params) -> Source:
-    """What the data stage has prepared, as training asks for it. Raises DataError where that stage has not run."""
+    """What the data stage has prepared, as training asks for it. Raises DataError where that stage has not run,
+    or for another held-out category."""
     data = params.data
     if isinstance(data, Drawings):
         return open_world(profile, params)
@@ -21,7 +22,13 @@ def open_source(profile: str, params: Params) -> Source:
 
     vqav2 = isinstance(data, Vqav2)
     root, questions = (ROOT / data.folder, data.questions) if vqav2 else ((ROOT / data.file).parent, None)
-    return Photographs(paths(profile).source, root, data.image_size, questions, data.loaders)
+    source = Photographs(paths(profile).source, root, data.image_size, questions, data.loaders)
+    if source.index.held_out not in (data.held_out, data.validation):  # `uoisc validate` has the two change places
+        raise DataError(
+            f"data.held_out = {data.held_out!r}: the data stage has held out {source.index.held_out!r}; run it again "
+            "(dvc repro, or notebook 01_data)"
+        )
+    return source
 
 
 def open_world(profile: str, params: Params) -> World:

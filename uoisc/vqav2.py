@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -51,9 +52,12 @@ GROUPS = {
 OPPOSITES = {"indoor": "outdoor", "outdoor": "indoor"}  # held out the one, the other is trained on
 
 
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class _Question(msgspec.Struct, gc=False):
-    question_id: int
-    image_id: int
+    question_id: Id
+    image_id: Id
     question: str
 
 
@@ -62,22 +66,22 @@ class _Answer(msgspec.Struct, gc=False):
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    question_id: int
-    image_id: int
+    question_id: Id
+    image_id: Id
     answer_type: str
     multiple_choice_answer: str
     answers: list[_Answer]
 
 
 class _Image(msgspec.Struct, gc=False):
-    id: int
+    id: Id
     file_name: str
     width: int
     height: int
 
 
 class _Instance(msgspec.Struct, gc=False):
-    image_id: int
+    image_id: Id
     category_id: int
 
 
@@ -182,9 +186,15 @@ def image_file(part: str, image_id: int) -> str:
     return f"{part}2014/COCO_{part}2014_{image_id:012d}.jpg"
 
 
+def instances_file(root: Path, part: str) -> Path:
+    """The instances of a part: in the folder that COCO's archive unpacks to, or beside the questions."""
+    beside, unpacked = root / INSTANCES_FILE.format(part), root / "annotations" / INSTANCES_FILE.format(part)
+    return beside if beside.is_file() else unpacked
+
+
 def _photos(root: Path, part: str, numbers: dict[str, int], problems: Problems) -> _Photos:
     """Reads the instances; categories that `numbers` lacks are added to it."""
-    document = _document(root / INSTANCES_FILE.format(part), "images", "annotations", "categories")
+    document = _document(instances_file(root, part), "images", "annotations", "categories")
     sizes: dict[int, tuple[int, int]] = {}
     for image in _decoded(document.images, _Image, "image", problems):
         if image.file_name != Path(image_file(part, image.id)).name:
@@ -271,7 +281,9 @@ def _document(file: Path, *keys: str):
         with file.open("rb") as stream:
             return msgspec.json.decode(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), type=kind)
     except FileNotFoundError:
-        raise DataError(f"{file}: not there; unpack the official download into that folder") from None
+        raise DataError(f"{file}: not there; unpack the official download into {file.parent}") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); unpack the official download again") from None
     except (msgspec.DecodeError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise DataError(f"{file}: cut short or not the official file ({error}); download it again") from None
 
@@ -282,13 +294,13 @@ def _decoded(entries: list[msgspec.Raw], kind: type, name: str, problems: Proble
     for i, entry in enumerate(tqdm(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
         try:
             yield decode(entry)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             problems.add(f"{name} incomplete", _identity(entry, i), str(error))
 
 
 def _identity(entry: msgspec.Raw, position: int) -> str:
     """The id of an entry that lacks something else, or where it stands."""
-    with suppress(msgspec.DecodeError):
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
         fields = msgspec.json.decode(entry)
         for key in ("question_id", "image_id", "id"):
             if isinstance(fields, dict) and key in fields:
