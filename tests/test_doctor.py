@@ -120,6 +120,40 @@ def test_a_wrong_digest_and_a_broken_file(checkpoints, tmp_path):
     assert "is missing" in doctor.model("paper", "llava", broken).note
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "says"),
+    [
+        ("llava", "config.json", "lacks config.json"),
+        ("llava", "tokenizer.json", "lacks tokenizer.json or tokenizer.model"),
+        ("llava", "processor_config.json", "lacks processor_config.json or preprocessor_config.json"),
+        ("clip", "open_clip_config.json", "lacks open_clip_config.json"),
+    ],
+)
+def test_weights_alone_are_no_model(checkpoints, tmp_path, name, file, says):
+    checkpoint, copied = getattr(checkpoints, name), tmp_path / "copy"
+    shutil.copytree(checkpoint.name, copied)
+    assert doctor.model("paper", name, replace(checkpoint, name=str(copied))).state == doctor.FINE
+    (copied / file).unlink()
+    finding = doctor.model("paper", name, replace(checkpoint, name=str(copied)))
+    assert finding.state == doctor.WRONG and finding.note.endswith(says)
+
+
+def test_a_file_in_the_place_of_a_folder_and_the_other_way_round(vqa):
+    shutil.rmtree(vqa / "train2014")
+    (vqa / "train2014").write_text("not unpacked")
+    (vqa / "v2_mscoco_val2014_annotations.json").unlink()
+    (vqa / "v2_mscoco_val2014_annotations.json").mkdir()
+    missing = [f.note for f in doctor.vqav2(settings(vqa)) if f.state == doctor.MISSING]
+    assert [note.rsplit("/", 1)[1] for note in missing] == ["train2014", "v2_mscoco_val2014_annotations.json"]
+
+
+def test_instances_are_found_where_cocos_archive_unpacks_them(vqa):
+    (vqa / "annotations").mkdir()
+    for part in ("train", "val"):
+        (vqa / f"instances_{part}2014.json").rename(vqa / "annotations" / f"instances_{part}2014.json")
+    assert doctor.MISSING not in [f.state for f in doctor.vqav2(settings(vqa))]
+
+
 def test_the_wrong_activation_and_an_unknown_tag():
     for checkpoint, says in (
         (ClipCheckpoint("ViT-B-16", "openai", UNPINNED, 16, 12), "use ViT-B-16-quickgelu"),

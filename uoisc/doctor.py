@@ -29,6 +29,12 @@ PUBLISHED = {
     "llava-hf/llava-interleave-qwen-0.5b-hf": (1.73e9, 0.86e9),
     "llava-hf/llava-1.5-7b-hf": (14.13e9, 7.06e9),
 }
+# what a LLaVA has beside its weights, under one name or another
+LLAVA_FILES = [
+    ("config.json",),
+    ("tokenizer.json", "tokenizer.model"),
+    ("processor_config.json", "preprocessor_config.json"),
+]
 # VQA v2's archives (visualqa.org, cocodataset.org), what they unpack to, and GB on disk with the archive kept
 VQA, COCO = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa/", "http://images.cocodataset.org/"
 INSTANCES = (COCO + "annotations/annotations_trainval2014.zip", 1.1)  # of both parts
@@ -134,9 +140,20 @@ def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint)
     except CheckpointError as error:
         return Finding(WRONG, subject, str(error), source.command)
     note = f"{source.shown}, {count / 1e6:,.0f} million parameters" if count else source.shown
+    if lacking := beside(checkpoint, source.files):
+        return Finding(WRONG, subject, f"{source.shown} lacks {', '.join(lacking)}", source.command)
     if UNPINNED in (*digests_of(checkpoint, source.files).values(), getattr(checkpoint, "revision", "")):
         return Finding(WARNING, subject, f"{note}, {UNPINNED}", f"uoisc doctor --profile {profile} --pin")
     return Finding(FINE, subject, f"{note}, sha256 as in params.yaml")
+
+
+def beside(checkpoint: ClipCheckpoint | LlavaCheckpoint, weights: list[Path]) -> list[str]:
+    """What a folder lacks that a model is built by, beside its weights."""
+    wanted = LLAVA_FILES
+    if isinstance(checkpoint, ClipCheckpoint):
+        wanted = [("open_clip_config.json",)] if Path(checkpoint.name).is_dir() else []
+    folder = weights[0].parent
+    return [" or ".join(names) for names in wanted if not any((folder / name).is_file() for name in names)]
 
 
 def data(params: Params) -> list[Finding]:
@@ -172,9 +189,9 @@ def _file(folder: Path, named: str, part: str, name: str, address: str) -> Findi
     subject, path = f"data: {part}", instances_file(folder, part) if address == INSTANCES[0] else folder / name
     folder_name, archive = shown(Path(named)), address.rsplit("/", 1)[1]
     command = f"mkdir -p {folder_name} && cd {folder_name} && curl -LO {address} && unzip -q {archive}"
-    if not path.is_dir():
-        if path.is_file() and path.stat().st_size:
-            return Finding(FINE, subject, name)
+    if path.suffix == ".json" and path.is_file() and path.stat().st_size:
+        return Finding(FINE, subject, name)
+    if path.suffix == ".json" or not path.is_dir():
         return Finding(MISSING, subject, f"{folder_name}/{name}", command)
     with os.scandir(path) as entries:
         count = sum(entry.name.startswith("COCO_") for entry in entries)
