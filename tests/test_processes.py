@@ -90,7 +90,12 @@ def test_a_signal_to_the_parent_alone_ends_the_workers_too(tmp_path, number):
     )
     path = os.pathsep.join([str(HERE), str(HERE.parent)])
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts background jobs, and so perhaps this test, with Ctrl-C switched off
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     until(lambda: len(list(tmp_path.iterdir())) == 2)
     started = pids(tmp_path)
