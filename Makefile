@@ -50,13 +50,13 @@ test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
 
 bench: $(STAMP)
-	uoisc bench
+	python -m benchmarks.step
 
 lab: $(STAMP)
 	jupyter lab notebooks
 
 lint: $(STAMP)
-	ruff check . && ruff format --check uoisc tests
+	ruff check . && ruff format --check uoisc tests benchmarks
 
 setup: $(STAMP)
 

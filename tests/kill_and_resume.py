@@ -23,7 +23,7 @@ import tiny
 import torch
 
 from uoisc import models
-from uoisc.config import Paths
+from uoisc.base.config import Paths
 
 training = replace(tiny.PARAMS.training, phase1_steps=24, phase2_steps=16, intent_step=8, save_every=2)
 dial = replace(tiny.PARAMS.codec.dial, steps=24)

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from uoisc import bootstrap, results
-from uoisc.pictures import PANELS, Examples, write_examples
-from uoisc.seeds import Goal, compare
+from uoisc.base import results
+from uoisc.judge import bootstrap
+from uoisc.report.pictures import PANELS, Examples, write_examples
+from uoisc.report.seeds import Goal, compare
 
 TYPES = {
     "existence": ("yes", "no"),

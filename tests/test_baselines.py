@@ -5,8 +5,8 @@ import tiny
 import torch
 from einops import rearrange
 
+from uoisc.base.errors import QueryError
 from uoisc.baselines import ScratchEncoders
-from uoisc.errors import QueryError
 
 QUERIES = ["where is the hammer", "how many food items are there"]
 

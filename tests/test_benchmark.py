@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import tiny
 
-from uoisc import benchmark
-from uoisc.clock import WARM_UP
+from benchmarks import step as benchmark
+from benchmarks.clock import WARM_UP
 from uoisc.training import Bench, train_phase1, train_phase2
 
 

@@ -6,12 +6,13 @@ import pytest
 import tiny
 import torch
 
-from uoisc import benchmark_codec, bitstream
-from uoisc.benchmark_codec import BATCHES, PARTS, Rival, decode_in_parts, encode_in_parts, joined, split, table
-from uoisc.clock import WARM_UP, Clock
+from benchmarks import codec as benchmark_codec
+from benchmarks.clock import WARM_UP, Clock
+from benchmarks.codec import BATCHES, PARTS, Rival, decode_in_parts, encode_in_parts, joined, split, table
 from uoisc.codec import Message
-from uoisc.entropy import KINDS
-from uoisc.standard_codecs import WEBP
+from uoisc.link import bitstream
+from uoisc.link.entropy import KINDS
+from uoisc.rivals.standard_codecs import WEBP
 from uoisc.training import Bench
 
 QUERIES = tiny.queries(3)

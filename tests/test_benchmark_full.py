@@ -5,10 +5,10 @@ import sys
 import pytest
 import torch
 
-from uoisc import benchmark_full
-from uoisc.benchmark_full import Meter
-from uoisc.clip import open_clip
-from uoisc.config import load_params
+from benchmarks import full_size as benchmark_full
+from benchmarks.full_size import Meter
+from uoisc.base.config import load_params
+from uoisc.frozen.clip import open_clip
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uoisc import bitstream
-from uoisc.bitstream import BitstreamError, SharedModel, parse, read, write
+from uoisc.base.errors import CheckpointError
 from uoisc.codec import Message
-from uoisc.entropy import build_tables
-from uoisc.errors import CheckpointError
+from uoisc.link import bitstream
+from uoisc.link.bitstream import BitstreamError, SharedModel, parse, read, write
+from uoisc.link.entropy import build_tables
 from uoisc.variants import variant
 
 FUZZED = 20_000

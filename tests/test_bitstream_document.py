@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from uoisc import bitstream
-from uoisc.bitstream import SharedModel, ranked_of, sent_of, write
 from uoisc.codec import Codec, Message
-from uoisc.entropy import Tables
+from uoisc.link import bitstream
+from uoisc.link.bitstream import SharedModel, ranked_of, sent_of, write
+from uoisc.link.entropy import Tables
 from uoisc.rate import Packing, Shape
 
 ROOT = Path(__file__).resolve().parent.parent

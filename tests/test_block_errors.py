@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.stats import binom, fisher_exact
 
-from uoisc.bler import BATCH, BLOCKS, CODES, HOPELESS, SEED, BlockSimulator
-from uoisc.block_errors import BLER_TABLE, COLUMNS, BlerError, BlerTable, BlockCode
-from uoisc.channel import fading_coefficients
+from benchmarks.bler import BATCH, BLOCKS, CODES, HOPELESS, SEED, BlockSimulator
+from uoisc.link.block_errors import BLER_TABLE, COLUMNS, BlerError, BlerTable, BlockCode
+from uoisc.link.channel import fading_coefficients
 
 CODE = BlockCode(144, 2, "1/2")
 
@@ -127,7 +127,7 @@ def test_what_was_not_measured_is_one_clear_line(table, ask):
         ask(table)
     line = str(error.value)
     assert "\n" not in line
-    assert "measured: k = 80, 144, 288, 432, 864 at 2 bits, rate 1/" in line and "python -m uoisc.bler" in line
+    assert "measured: k = 80, 144, 288, 432, 864 at 2 bits, rate 1/" in line and "python -m benchmarks.bler" in line
 
 
 def test_a_broken_table_is_one_clear_line(tmp_path):

@@ -8,9 +8,10 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from uoisc import channel
-from uoisc.block_errors import BlerTable, BlockCode
-from uoisc.channel import (
+from uoisc.codec import Message
+from uoisc.link import channel
+from uoisc.link.block_errors import BlerTable, BlockCode
+from uoisc.link.channel import (
     ChannelError,
     CodedLink,
     UncodedLink,
@@ -27,7 +28,6 @@ from uoisc.channel import (
     to_bits,
     transmit_bits,
 )
-from uoisc.codec import Message
 
 CODE = BlockCode(144, 2, "1/2")
 RATES = {"awgn": psk_error_awgn, "rayleigh": psk_error_rayleigh}

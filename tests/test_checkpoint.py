@@ -7,11 +7,11 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from uoisc import storage
+from uoisc.base import storage
+from uoisc.base.errors import CheckpointError
+from uoisc.base.folders import written_folder
+from uoisc.base.storage import save_tensors
 from uoisc.checkpoint import fingerprint, load_codec, save_codec
-from uoisc.errors import CheckpointError
-from uoisc.folders import written_folder
-from uoisc.storage import save_tensors
 
 QUERIES = ["where is the hammer", "how many animals are there"]
 

@@ -7,10 +7,11 @@ import pytest
 import synthetic_results as synthetic
 import yaml
 
-from uoisc import bootstrap, claims
-from uoisc.claims import NOT, NOT_TESTABLE, PARTLY, REPRODUCED, Claim, Evidence
-from uoisc.errors import ConfigError
-from uoisc.results import JUDGES
+from uoisc.base.errors import ConfigError
+from uoisc.base.results import JUDGES
+from uoisc.judge import bootstrap
+from uoisc.report import claims
+from uoisc.report.claims import NOT, NOT_TESTABLE, PARTLY, REPRODUCED, Claim, Evidence
 
 CLAIMS = Path(__file__).resolve().parent.parent / "paper" / "claims.yaml"
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from uoisc import cli
-from uoisc.errors import DataError
+from uoisc.base.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "uoisc.cli"]
@@ -43,7 +43,7 @@ def test_help_loads_no_heavy_package():
 def test_help_names_every_command():
     shown = CliRunner().invoke(cli.app, ["--help"])
     assert shown.exit_code == 0
-    assert all(name in shown.stdout for name in ("run", "nbsrc", "paper", "ask", "validate", "bench", "doctor", "info"))
+    assert all(name in shown.stdout for name in ("run", "nbsrc", "paper", "ask", "validate", "doctor", "info"))
 
 
 def test_unknown_notebook_is_one_line_that_names_the_known_ones(tmp_path):

@@ -7,9 +7,9 @@ import tiny
 import torch
 from torch import nn
 
-from uoisc.clip import FrozenCLIP, PatchConv, SelfAttention, load_clip, open_clip, save_clip, speed_up
-from uoisc.errors import CheckpointError, QueryError
-from uoisc.foundation import clip_fields
+from uoisc.base.errors import CheckpointError, QueryError
+from uoisc.frozen.clip import FrozenCLIP, PatchConv, SelfAttention, load_clip, open_clip, save_clip, speed_up
+from uoisc.frozen.foundation import clip_fields
 
 
 def test_taps_are_the_blocks_outputs_without_the_class_token():

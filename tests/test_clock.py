@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from uoisc.clock import WARM_UP, Clock
+from benchmarks.clock import WARM_UP, Clock
 
 WARM_UP_ROUNDS = [{"a": 1e6, "b": 1e-6}] * WARM_UP
 

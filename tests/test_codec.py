@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
+from uoisc.base.config import DIAL
 from uoisc.codec import Codec, Message
-from uoisc.config import DIAL
 from uoisc.variants import VARIANTS
 
 QUERIES = ["where is the hammer", "how many animals are there", "what is at the upper left"]

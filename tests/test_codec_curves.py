@@ -9,8 +9,17 @@ import pytest
 import tiny
 import torch
 
-from uoisc import codec_curves, evaluation
-from uoisc.codec_curves import (
+from uoisc.base.config import Paths
+from uoisc.base.results import COLUMNS, read_table
+from uoisc.data.images import from_bytes, to_bytes
+from uoisc.frozen.llava import FrozenLlava
+from uoisc.judge import evaluation
+from uoisc.judge.evaluation import evaluation_questions, reference_answers
+from uoisc.judge.metrics import answers_match, psnr
+from uoisc.models import JUDGES
+from uoisc.rivals.standard_codecs import AVIF, JPEG, WEBP, RelevanceCrop, flat_bytes, token_square
+from uoisc.stages import codec_curves
+from uoisc.stages.codec_curves import (
     CURVES,
     POINTS,
     SPAN,
@@ -21,14 +30,6 @@ from uoisc.codec_curves import (
     pick_qualities,
     query_count,
 )
-from uoisc.config import Paths
-from uoisc.evaluation import evaluation_questions, reference_answers
-from uoisc.images import from_bytes, to_bytes
-from uoisc.llava import FrozenLlava
-from uoisc.metrics import answers_match, psnr
-from uoisc.models import JUDGES
-from uoisc.results import COLUMNS, read_table
-from uoisc.standard_codecs import AVIF, JPEG, WEBP, RelevanceCrop, flat_bytes, token_square
 
 N = 4  # of the tiny evaluation's 20 queries
 

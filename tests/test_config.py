@@ -7,8 +7,8 @@ import tiny
 import workplace
 import yaml
 
-from uoisc.config import PARAMS, load_params, paths
-from uoisc.errors import ConfigError
+from uoisc.base.config import PARAMS, load_params, paths
+from uoisc.base.errors import ConfigError
 
 DOCUMENT = yaml.safe_load(PARAMS.read_text())
 

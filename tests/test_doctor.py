@@ -12,12 +12,13 @@ import tiny
 import yaml
 from typer.testing import CliRunner
 
-from uoisc import cli, doctor
-from uoisc.config import PARAMS, load_params
-from uoisc.errors import CheckpointError, ConfigError
-from uoisc.pinning import located, pin
-from uoisc.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained, Vqav2
-from uoisc.weights import UNPINNED, digest, parameters
+from uoisc import cli
+from uoisc.base.config import PARAMS, load_params
+from uoisc.base.errors import CheckpointError, ConfigError
+from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained, Vqav2
+from uoisc.frozen.weights import UNPINNED, digest, parameters
+from uoisc.stages import doctor
+from uoisc.stages.pinning import located, pin
 
 Disk = namedtuple("Disk", "total used free")
 

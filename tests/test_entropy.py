@@ -4,7 +4,7 @@ import constriction
 import numpy as np
 import pytest
 
-from uoisc.entropy import KINDS, TOTAL, Tables, build_tables, cells, contexts, count, kinds_for, to_frequencies
+from uoisc.link.entropy import KINDS, TOTAL, Tables, build_tables, cells, contexts, count, kinds_for, to_frequencies
 from uoisc.rate import Shape
 
 SHAPE = Shape(taps=2, tokens=9, segments=2, codes=4)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc.llava import FrozenLlava
+from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import answer_loss, intent_loss
 
 QUERIES = ["where is the " + tiny.entries()[0].name, "how many animals are there", "what is at the upper left"]

@@ -9,9 +9,12 @@ import pytest
 import tiny
 import torch
 
-from uoisc import evaluation
-from uoisc.bootstrap import summarise
-from uoisc.evaluation import (
+from uoisc.base.results import COLUMNS
+from uoisc.data.questions import Asked, Query
+from uoisc.frozen.llava import FrozenLlava
+from uoisc.judge import evaluation
+from uoisc.judge.bootstrap import summarise
+from uoisc.judge.evaluation import (
     CONTROLS,
     EVALUATION_STREAM,
     FLOOR,
@@ -24,12 +27,9 @@ from uoisc.evaluation import (
     uses_query,
     without_query,
 )
-from uoisc.evaluation_jobs import controls, floors
-from uoisc.llava import FrozenLlava
-from uoisc.metrics import answers_match
+from uoisc.judge.metrics import answers_match
 from uoisc.models import JUDGES, Point
-from uoisc.questions import Asked, Query
-from uoisc.results import COLUMNS
+from uoisc.stages.evaluation_jobs import controls, floors
 from uoisc.variants import VARIANTS
 
 N = tiny.PARAMS.evaluation.queries

@@ -8,17 +8,17 @@ import pytest
 import tiny
 import torch
 
-from uoisc import examples as room
-from uoisc.evaluation import evaluation_questions
-from uoisc.examples import SHOWN, make_examples
-from uoisc.images import to_bytes
-from uoisc.link_jobs import UNCODED, Air
+from uoisc.data.images import to_bytes
+from uoisc.data.questions import SPLITS
+from uoisc.judge.evaluation import evaluation_questions
 from uoisc.models import JUDGES
-from uoisc.pictures import PANELS, Examples, read_examples, visual_comparison, write_examples
-from uoisc.questions import SPLITS
-from uoisc.standard_codecs import JPEG2000, at_most
-from uoisc.tables import SHOWN_DB
-from uoisc.transmission import FILE_BYTES, PROTECTED
+from uoisc.report.pictures import PANELS, Examples, read_examples, visual_comparison, write_examples
+from uoisc.report.tables import SHOWN_DB
+from uoisc.rivals.standard_codecs import JPEG2000, at_most
+from uoisc.rivals.transmission import FILE_BYTES, PROTECTED
+from uoisc.stages import examples as room
+from uoisc.stages.examples import SHOWN, make_examples
+from uoisc.stages.link_jobs import UNCODED, Air
 
 
 @pytest.fixture(scope="module")

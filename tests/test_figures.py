@@ -11,9 +11,10 @@ import synthetic_results as synthetic
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from uoisc import bootstrap, curves, diagram, dial_curves, figures, link_figures, pictures, rate_answer, seed_figures
-from uoisc.errors import ResultsError
-from uoisc.paper import FIGURES
+from uoisc.base.errors import ResultsError
+from uoisc.judge import bootstrap
+from uoisc.report import curves, diagram, dial_curves, figures, link_figures, pictures, rate_answer, seed_figures
+from uoisc.report.paper import FIGURES
 
 
 @cache

@@ -19,12 +19,12 @@ import pytest
 import tiny
 import workplace
 
-from uoisc.settings import Pretrained
+from uoisc.base.settings import Pretrained
 
 VARIANTS = ("uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "adaptive")
 FLOAT32 = """
 import contextlib, sys
-from uoisc import processes
+from uoisc.base import processes
 processes.precision = lambda where: contextlib.nullcontext()
 from uoisc.models import train_variant
 train_variant("tiny", sys.argv[1])
@@ -50,7 +50,8 @@ def place(tmp_path_factory):
     place = workplace.make(base / "place", params)
     (place / "float32.py").write_text(FLOAT32)
     workplace.run(
-        place, "-c", "from uoisc.preparation import prepare_data; from uoisc.foundation_jobs import train_foundation;"
+        place, "-c", "from uoisc.stages.preparation import prepare_data; "
+        "from uoisc.stages.foundation_jobs import train_foundation; "
         "prepare_data('tiny'); print(train_foundation('tiny'))",
     )  # fmt: skip
     workplace.run(place, "float32.py", "+".join(VARIANTS))

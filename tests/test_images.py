@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from uoisc.errors import DataError
-from uoisc.images import check_suffix, image_bytes, read_pixels, write_file
+from uoisc.base.errors import DataError
+from uoisc.data.images import check_suffix, image_bytes, read_pixels, write_file
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))  # 64 x 64
 

@@ -5,11 +5,17 @@ import pandas as pd
 import pytest
 import tiny
 
-from uoisc import evaluation, link_jobs
-from uoisc.block_errors import BlerTable
-from uoisc.channel import psk_error_rayleigh
-from uoisc.evaluation import evaluation_questions
-from uoisc.link_jobs import (
+from uoisc.base.results import COLUMNS
+from uoisc.judge import evaluation
+from uoisc.judge.evaluation import evaluation_questions
+from uoisc.judge.metrics import answers_match, psnr
+from uoisc.link.block_errors import BlerTable
+from uoisc.link.channel import psk_error_rayleigh
+from uoisc.models import JUDGES, Point
+from uoisc.report.tables import SHOWN_DB
+from uoisc.rivals.transmission import SCHEMES
+from uoisc.stages import link_jobs
+from uoisc.stages.link_jobs import (
     CODED,
     FILE_BYTES,
     FILES,
@@ -24,11 +30,6 @@ from uoisc.link_jobs import (
     methods,
     symbol_errors,
 )
-from uoisc.metrics import answers_match, psnr
-from uoisc.models import JUDGES, Point
-from uoisc.results import COLUMNS
-from uoisc.tables import SHOWN_DB
-from uoisc.transmission import SCHEMES
 
 N = tiny.PARAMS.evaluation.queries
 UOISC, DIALED = Point("uoisc", "low", None), Point("dial", "dial", 144)

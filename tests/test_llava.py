@@ -7,9 +7,9 @@ import pytest
 import tiny
 import torch
 
-from uoisc.errors import CheckpointError, QueryError
-from uoisc.foundation_llava import Packer, copy_tower
-from uoisc.llava import MAX_ANSWER_TOKENS, load_llava, save_llava
+from uoisc.base.errors import CheckpointError, QueryError
+from uoisc.frozen.foundation_llava import Packer, copy_tower
+from uoisc.frozen.llava import MAX_ANSWER_TOKENS, load_llava, save_llava
 
 QUERIES = ["how many animals are there", "where is the " + tiny.entries()[0].name, "what is at the upper left"]
 
@@ -99,7 +99,7 @@ def test_answered_tokens_label_answer_and_end_alone():
 
 def test_every_query_and_answer_of_the_benchmark_is_known():
     """No word is unknown to the stand-in's tokenizer, and each answer is one token."""
-    from uoisc.scenes import answer_texts, query_texts
+    from uoisc.data.scenes import answer_texts, query_texts
 
     tokenizer = tiny.processor().tokenizer
     for text in query_texts(tiny.world()):

@@ -9,13 +9,15 @@ import pytest
 import tiny
 from PIL import Image
 
-from uoisc import config, preparation, sources
-from uoisc.errors import DataError
-from uoisc.manifest import index
-from uoisc.photographs import Photographs
-from uoisc.preparation import prepare_data
-from uoisc.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained
-from uoisc.sources import open_source
+from uoisc.base import config
+from uoisc.base.errors import DataError
+from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained
+from uoisc.data import sources
+from uoisc.data.manifest import index
+from uoisc.data.photographs import Photographs
+from uoisc.data.sources import open_source
+from uoisc.stages import preparation
+from uoisc.stages.preparation import prepare_data
 
 DATA = Manifest(image_size=48, file="", held_out="animal", validation="food", unusable=0.2, loaders=0)
 N = 40

@@ -7,7 +7,8 @@ import pytest
 import tiny
 import torch
 
-from uoisc.metrics import (
+from uoisc.data.scenes import COLOURS, MAX_OBJECTS, PLACES
+from uoisc.judge.metrics import (
     answers_match,
     clip_score,
     first_integer,
@@ -18,7 +19,6 @@ from uoisc.metrics import (
     ssim,
     vqa_accuracy,
 )
-from uoisc.scenes import COLOURS, MAX_OBJECTS, PLACES
 
 COUNT, YES_NO, WHERE, WHAT = "how many animals are there", "is there a lion", "where is the lion", "what is it"
 

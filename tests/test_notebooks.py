@@ -1,17 +1,14 @@
 """Notebooks as stages, and the house's rules for the notebooks themselves."""
 
 import ast
-import re
 from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from uoisc import notebooks
-from uoisc.notebooks import NotebookError
-from uoisc.prerequisites import BEFORE
+from uoisc.stages import notebooks
+from uoisc.stages.notebooks import NotebookError
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -66,57 +63,17 @@ def test_a_failed_cell_is_one_line_and_keeps_the_copy_apart(project):
 
 
 def test_an_error_meant_for_the_user_comes_through_alone(project):
-    write("refuse", 'from uoisc.errors import DataError\nraise DataError("no such image: give a PNG")')
+    write("refuse", 'from uoisc.base.errors import DataError\nraise DataError("no such image: give a PNG")')
     with pytest.raises(NotebookError, match="^no such image: give a PNG$"):
         notebooks.run_notebook("refuse", profile="smoke")
-
-
-def test_exported_code_ignores_outputs_and_prose(project):
-    path = write("talk", "x = 1", "print(x)")
-    before = notebooks.export_code("talk").read_bytes()
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells[0].source = "# another title"
-    notebook.cells[2].execution_count = 7
-    notebook.cells[3].outputs = [nbformat.v4.new_output("stream", text="1")]
-    nbformat.write(notebook, path)
-    assert notebooks.export_code("talk").read_bytes() == before
-    notebook.cells[2].source = "x = 2"
-    nbformat.write(notebook, path)
-    assert notebooks.export_code("talk").read_bytes() != before
 
 
 def test_a_broken_notebook_is_one_line(project):
     Path("notebooks/broken.ipynb").write_text("{ no json")
     with pytest.raises(NotebookError, match="broken.ipynb is not a notebook"):
-        notebooks.export_code("broken")
+        notebooks.code_cells("broken")
     with pytest.raises(NotebookError, match="no notebook .*absent.ipynb"):
-        notebooks.export_code("absent")
-
-
-def test_imports_are_found_in_every_form_and_followed(project):
-    modules = {
-        "a": "from uoisc.b import f",
-        "b": "def f():\n    from . import c",
-        "c": "import numpy",
-        "d": "",
-        "e": "",
-    }
-    for name, code in modules.items():
-        Path(f"uoisc/{name}.py").write_text(code)
-    assert notebooks.imports("import uoisc.d as d, os\nfrom uoisc import e, nothing") == {"d", "e"}
-    assert notebooks.import_closure("from uoisc.a import g") == {"a", "b", "c"}
-
-
-def test_a_forgotten_dependency_and_a_needless_one_are_told_apart(project):
-    write("use", "%matplotlib inline\nfrom uoisc.a import f")
-    Path("uoisc/a.py").write_text("import uoisc.b")
-    Path("uoisc/b.py").write_text("")
-    Path("dvc.yaml").write_text(
-        "stages: {use: {cmd: uoisc run use --profile x, deps: [uoisc/a.py, uoisc/c.py, data/b.py]}}"
-    )
-    assert notebooks.check_deps("use") == ({"b"}, {"c"})
-    with pytest.raises(NotebookError, match="no stage runs notebook us$"):
-        notebooks.check_deps("us")
+        notebooks.code_cells("absent")
 
 
 # ----------------------------------------------------------------------------- the notebooks of this project
@@ -126,13 +83,6 @@ def test_a_forgotten_dependency_and_a_needless_one_are_told_apart(project):
 def top(monkeypatch):
     """The project's own top folder, as the working directory."""
     monkeypatch.chdir(ROOT)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stage_depends_on_exactly_what_its_notebook_imports(top, name):
-    missing, needless = notebooks.check_deps(name)
-    assert not missing, f"{name}: add to the deps of its stage in dvc.yaml"
-    assert not needless, f"{name}: take out of the deps of its stage in dvc.yaml"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,23 +106,3 @@ def test_notebooks_tell_and_the_package_does(top, name):
         lines = [line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))]
         nodes = ast.walk(ast.parse("\n".join(lines)))
         assert not [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)], cell.source
-
-
-def test_a_notebook_needs_only_what_its_stage_waits_for(top):
-    """Where DVC runs the stages, `need` must find everything made: it stands upstream."""
-    stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-    stage_of = {stage["cmd"].split()[2]: name for name, stage in stages.items() if "uoisc run" in stage["cmd"]}
-    outs = {name: [o if isinstance(o, str) else next(iter(o)) for o in stage["outs"]] for name, stage in stages.items()}
-    kinds = re.compile(r"\$\{(item\.profile|active\[0\])\}")
-
-    def covers(dep: str, out: str) -> bool:
-        dep, out = kinds.sub("P", dep), kinds.sub("P", out)
-        return dep == out or out.startswith(f"{dep}/")
-
-    def upstream(name: str) -> set[str]:
-        direct = {n for n in stages if any(covers(d, o) for d in stages[name]["deps"] for o in outs[n])} - {name}
-        return direct.union(*map(upstream, direct))
-
-    for notebook, before in BEFORE.items():
-        waits_for = upstream(stage_of[notebook])
-        assert {stage_of[step] for step in before} <= waits_for, notebook

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from uoisc.errors import DataError
-from uoisc.objects import ATTRIBUTION, CATALOGUE, COLUMNS, SCALE, load_catalogue, plural, rasterise
+from uoisc.base.errors import DataError
+from uoisc.data.objects import ATTRIBUTION, CATALOGUE, COLUMNS, SCALE, load_catalogue, plural, rasterise
 
 HEADER = ",".join(COLUMNS)
 LION = "1F981,lion,animal,kept,"

@@ -9,8 +9,9 @@ import synthetic_results as synthetic
 import yaml
 from test_figures import drawn
 
-from uoisc import claims, paper, provenance, readme, results, tables
-from uoisc.errors import ConfigError, ResultsError, UoiscError
+from uoisc.base import results
+from uoisc.base.errors import ConfigError, ResultsError, UoiscError
+from uoisc.report import claims, paper, provenance, readme, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS, PARAMS = ROOT / "paper" / "claims.yaml", ROOT / "params.yaml"

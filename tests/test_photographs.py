@@ -11,11 +11,11 @@ import tiny
 import torch
 from PIL import Image
 
-from uoisc.errors import DataError
-from uoisc.photographs import Photographs
-from uoisc.question_index import Index
-from uoisc.questions import Batch, Source
-from uoisc.vqav2 import index
+from uoisc.base.errors import DataError
+from uoisc.data.photographs import Photographs
+from uoisc.data.question_index import Index
+from uoisc.data.questions import Batch, Source
+from uoisc.data.vqav2 import index
 
 STREAM = [0, 3]
 HELD_OUT = ("animal", "human", "indoor", "outdoor", "dog")

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from uoisc import clip as clip_module
-from uoisc.clip import MEAN, STD, build_clip, load_clip, open_clip
-from uoisc.config import ROOT
-from uoisc.errors import CheckpointError
-from uoisc.llava import load_llava
+from uoisc.base.config import ROOT
+from uoisc.base.errors import CheckpointError
+from uoisc.base.settings import Pretrained
+from uoisc.frozen import clip as clip_module
+from uoisc.frozen.clip import MEAN, STD, build_clip, load_clip, open_clip
+from uoisc.frozen.llava import load_llava
+from uoisc.frozen.pretrained import open_pretrained
+from uoisc.frozen.weights import UNPINNED
 from uoisc.losses import intent_loss
-from uoisc.pretrained import open_pretrained
-from uoisc.settings import Pretrained
-from uoisc.weights import UNPINNED
 
 TOWERS = ("clip", "siglip")
 QUERIES = ["what is it", "how many are there in the picture", "where"]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from uoisc import processes
-from uoisc.errors import ProcessError
-from uoisc.processes import run_side_by_side
-from uoisc.resuming import stop_requests
+from uoisc.base import processes
+from uoisc.base.errors import ProcessError
+from uoisc.base.processes import run_side_by_side
+from uoisc.base.resuming import stop_requests
 
 HERE = Path(__file__).parent
 

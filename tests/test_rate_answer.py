@@ -6,10 +6,11 @@ import pytest
 import synthetic_results as synthetic
 from test_figures import a_summary, all_points, drawn
 
-from uoisc import bitstream, tables
-from uoisc.errors import ResultsError
-from uoisc.rate_answer import ANCHOR, COMPACT_HEADER, TRAINED, bd_rates, front, nearest, points, write_bd_rates
-from uoisc.results import COLUMNS, JUDGES, read_table
+from uoisc.base.errors import ResultsError
+from uoisc.base.results import COLUMNS, JUDGES, read_table
+from uoisc.link import bitstream
+from uoisc.report import tables
+from uoisc.report.rate_answer import ANCHOR, COMPACT_HEADER, TRAINED, bd_rates, front, nearest, points, write_bd_rates
 
 
 def test_a_message_costs_its_payload_and_the_compact_header():

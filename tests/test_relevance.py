@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
+from uoisc.data.scenes import Query, regions
 from uoisc.relevance import Cosine, RelevanceHead, relevance_loss
-from uoisc.scenes import Query, regions
 
 
 @pytest.fixture

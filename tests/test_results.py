@@ -8,8 +8,9 @@ import pytest
 import synthetic_results as synthetic
 from scipy.stats import norm
 
-from uoisc import bootstrap, results
-from uoisc.errors import ResultsError
+from uoisc.base import results
+from uoisc.base.errors import ResultsError
+from uoisc.judge import bootstrap
 
 
 @pytest.fixture(scope="module")

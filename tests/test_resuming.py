@@ -12,10 +12,11 @@ import pytest
 import tiny
 import torch
 
-from uoisc import models, storage
-from uoisc.config import Paths
-from uoisc.errors import CheckpointError, ProcessError
-from uoisc.resuming import Keeper, alone, run_label
+from uoisc import models
+from uoisc.base import storage
+from uoisc.base.config import Paths
+from uoisc.base.errors import CheckpointError, ProcessError
+from uoisc.base.resuming import Keeper, alone, run_label
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 

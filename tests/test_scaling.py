@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from uoisc import scaling
+from benchmarks import scaling
+from benchmarks.scaling import HALF, Machine, paper_study
+from benchmarks.scaling_costs import Counter, costs, count, paper_setting
 from uoisc.critic import PatchCritic
-from uoisc.scaling import HALF, Machine, paper_study
-from uoisc.scaling_costs import Counter, costs, count, paper_setting
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/scaling.md"
 GUIDE = PAGE.with_name("full_scale.md")

@@ -7,10 +7,9 @@ import pytest
 import tiny
 import torch
 
-from uoisc.errors import DataError
-from uoisc.evaluation import EVALUATION_STREAM
-from uoisc.objects import plural
-from uoisc.scenes import (
+from uoisc.base.errors import DataError
+from uoisc.data.objects import plural
+from uoisc.data.scenes import (
     COLOURS,
     MAX_COUNT,
     MAX_OBJECTS,
@@ -22,6 +21,7 @@ from uoisc.scenes import (
     article,
     query_texts,
 )
+from uoisc.judge.evaluation import EVALUATION_STREAM
 
 HELD_OUT = "animal"
 N = 2000

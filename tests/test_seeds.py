@@ -9,10 +9,11 @@ import pytest
 import synthetic_results as synthetic
 import yaml
 
-from uoisc import results, seeds
-from uoisc.config import load_params
-from uoisc.errors import ConfigError, ResultsError
-from uoisc.results import JUDGES, POOLED
+from uoisc.base import results
+from uoisc.base.config import load_params
+from uoisc.base.errors import ConfigError, ResultsError
+from uoisc.base.results import JUDGES, POOLED
+from uoisc.report import seeds
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = ROOT / "paper" / "claims.yaml"

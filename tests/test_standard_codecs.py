@@ -9,7 +9,7 @@ import pytest
 import tiny
 from PIL import Image, features
 
-from uoisc.standard_codecs import (
+from uoisc.rivals.standard_codecs import (
     AVIF,
     CODECS,
     JPEG,

@@ -15,10 +15,10 @@ import tiny
 import torch
 
 from uoisc import models, training
+from uoisc.base.config import Paths
 from uoisc.checkpoint import load_codec
 from uoisc.codec import Codec
-from uoisc.config import Paths
-from uoisc.llava import FrozenLlava
+from uoisc.frozen.llava import FrozenLlava
 from uoisc.training import Bench, DivergedError, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from test_bitstream import model
 
-from uoisc import transfer
-from uoisc.bitstream import BitstreamError, SharedModel
-from uoisc.entropy_jobs import read_tables, write_tables
-from uoisc.errors import CheckpointError, ConfigError, DataError, QueryError
+from uoisc.base.errors import CheckpointError, ConfigError, DataError, QueryError
+from uoisc.link.bitstream import BitstreamError, SharedModel
+from uoisc.stages import transfer
+from uoisc.stages.entropy_jobs import read_tables, write_tables
 
 QUERY = "where is the hammer"
 

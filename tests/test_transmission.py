@@ -7,13 +7,13 @@ import pytest
 import tiny
 import torch
 
-from uoisc.block_errors import BlerTable
 from uoisc.codec import Message
-from uoisc.evaluation import BLANK_GREY
-from uoisc.images import from_bytes, to_bytes
+from uoisc.data.images import from_bytes, to_bytes
+from uoisc.judge.evaluation import BLANK_GREY
+from uoisc.link.block_errors import BlerTable
 from uoisc.rate import Packing
-from uoisc.standard_codecs import JPEG2000, WEBP
-from uoisc.transmission import LOST, QAM16, QPSK, SCHEMES, FileSender, MessageSender, payload_eb_n0_db
+from uoisc.rivals.standard_codecs import JPEG2000, WEBP
+from uoisc.rivals.transmission import LOST, QAM16, QPSK, SCHEMES, FileSender, MessageSender, payload_eb_n0_db
 
 N = 6
 CLEAN, HOPELESS = 60.0, -40.0
@@ -167,7 +167,7 @@ def test_a_file_needs_all_of_its_own_blocks_and_no_more(table, monkeypatch):
     sender = files(table, quality=220)
     sender.lengths = np.array([100, 108, 109, 216, 217, 324])  # of blocks of 864 bits: 1, 1, 2, 2, 3, 3
     arrived = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 1], [1, 1, 1], [1, 1, 0]]).bool()
-    monkeypatch.setattr("uoisc.transmission.CodedLink.arrived", lambda *_: arrived)
+    monkeypatch.setattr("uoisc.rivals.transmission.CodedLink.arrived", lambda *_: arrived)
     arrival = sender.coded(5.0, "awgn", seeded())
     assert arrival.measures["arrived"].tolist() == [1, 0, 1, 0, 1, 0]
     assert [content != LOST for content in arrival.contents] == [True, False, True, False, True, False]

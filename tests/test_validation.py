@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tiny
 
-from uoisc import validation
-from uoisc.errors import ConfigError
-from uoisc.evaluation import EVALUATION_STREAM
-from uoisc.scenes import World
+from uoisc.base.errors import ConfigError
+from uoisc.data.scenes import World
+from uoisc.judge.evaluation import EVALUATION_STREAM
+from uoisc.stages import validation
 from uoisc.training import Bench
 
 

@@ -5,9 +5,9 @@ import tiny
 from torch import nn
 
 from uoisc.alignment import CrossAttention, Film, Identity
+from uoisc.base.errors import ConfigError
 from uoisc.baselines import ScratchEncoders, ScratchQuery
-from uoisc.clip import FrozenCLIP
-from uoisc.errors import ConfigError
+from uoisc.frozen.clip import FrozenCLIP
 from uoisc.rate import FixedRate, Packing
 from uoisc.variants import VARIANTS, variant
 

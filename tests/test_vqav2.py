@@ -11,9 +11,9 @@ import pytest
 import tiny
 from PIL import Image
 
-from uoisc.errors import DataError
-from uoisc.question_index import LINES, Index
-from uoisc.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file, index
+from uoisc.base.errors import DataError
+from uoisc.data.question_index import LINES, Index
+from uoisc.data.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file, index
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2"
 FIRST = 100_000  # the first image of the training part, which asks questions 100000000 to 100000002

@@ -13,16 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from uoisc.clip import FrozenCLIP, build_clip, open_clip, save_clip
-from uoisc.codec import Codec
-from uoisc.config import DIAL, GRID, Params
-from uoisc.foundation import clip_fields
-from uoisc.foundation_llava import build_llava, build_processor
-from uoisc.llava import FrozenLlava, save_llava
-from uoisc.models import JUDGES, Study
-from uoisc.objects import ObjectEntry, load_catalogue, rasterise
-from uoisc.scenes import World
-from uoisc.settings import (
+from uoisc.base.config import DIAL, GRID, Params
+from uoisc.base.settings import (
     Clip,
     ClipCheckpoint,
     Dial,
@@ -36,7 +28,15 @@ from uoisc.settings import (
     Vqav2,
     Weights,
 )
-from uoisc.settings import Codec as CodecParams
+from uoisc.base.settings import Codec as CodecParams
+from uoisc.codec import Codec
+from uoisc.data.objects import ObjectEntry, load_catalogue, rasterise
+from uoisc.data.scenes import World
+from uoisc.frozen.clip import FrozenCLIP, build_clip, open_clip, save_clip
+from uoisc.frozen.foundation import clip_fields
+from uoisc.frozen.foundation_llava import build_llava, build_processor
+from uoisc.frozen.llava import FrozenLlava, save_llava
+from uoisc.models import JUDGES, Study
 from uoisc.variants import variant
 
 CATEGORIES = ("animal", "food", "tool", "vehicle")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from uoisc.config import ROOT, Params
+from uoisc.base.config import ROOT, Params
 
 
 def document(params: Params) -> dict:

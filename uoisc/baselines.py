@@ -7,9 +7,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from uoisc.clip import FrozenCLIP, Seen
-from uoisc.config import ATTENTION_HEADS
+from uoisc.base.config import ATTENTION_HEADS
 from uoisc.decoder import Residual
+from uoisc.frozen.clip import FrozenCLIP, Seen
 
 
 class ScratchText(nn.Module):

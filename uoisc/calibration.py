@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from uoisc.base.distributed import device
 from uoisc.codec import Codec
-from uoisc.distributed import device
-from uoisc.llava import FrozenLlava
-from uoisc.metrics import answers_match
+from uoisc.frozen.llava import FrozenLlava
+from uoisc.judge.metrics import answers_match
 from uoisc.rate import Packing, RateDial
 from uoisc.training import Bench
 

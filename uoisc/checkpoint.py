@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from uoisc.base.config import DIAL, Params
+from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.storage import read_tensors, save_tensors, short
 from uoisc.codec import Codec
-from uoisc.config import DIAL, Params
-from uoisc.errors import CheckpointError, first_line
-from uoisc.storage import read_tensors, save_tensors, short
 
 
 def fingerprint(params: Params, rate: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from uoisc.errors import ConfigError, UoiscError
+from uoisc.base.errors import ConfigError, UoiscError
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
 
@@ -32,18 +32,17 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Instead of the profile's seed.")] = None,
 ) -> None:
     """Execute one notebook; the executed copy lands in build/executed/."""
-    from uoisc.notebooks import run_notebook
+    from uoisc.stages.notebooks import run_notebook
 
     typer.echo(f"executed: {run_notebook(name, profile, variant, seed)}")
 
 
 @app.command()
 def nbsrc() -> None:
-    """Export every notebook's code cells to build/nbsrc/, which the pipeline watches instead of the notebooks."""
-    from uoisc.notebooks import export_code, names
+    """Write to build/nbsrc/ what each stage's code is, down to the last module: the pipeline watches these files."""
+    from uoisc.stages.closures import write_closures
 
-    for name in names():
-        export_code(name)
+    write_closures()
 
 
 @app.command()
@@ -62,7 +61,7 @@ def train(
 @app.command()
 def evaluate(profile: Profile = "small") -> None:
     """Ask both judges about every trained model and write the results; `accelerate launch` shares out the queries."""
-    from uoisc.evaluation_jobs import evaluate
+    from uoisc.stages.evaluation_jobs import evaluate
 
     summary = evaluate(profile)
     typer.echo(f"{len(summary)} rows of summary.csv")
@@ -74,8 +73,8 @@ def seeds(
     profile: Profile = "small",
 ) -> None:
     """Hold a profile's results and those of further training seeds against the goals: writes results/seeds.csv."""
-    from uoisc.config import ROOT, load_params, paths
-    from uoisc.seeds import verdicts, write_seeds
+    from uoisc.base.config import ROOT, load_params, paths
+    from uoisc.report.seeds import verdicts, write_seeds
 
     results, resamples = paths(profile).results, load_params(profile).evaluation.resamples
     table = write_seeds([results, *folders], ROOT / "paper" / "claims.yaml", resamples, ROOT / "results" / "seeds.csv")
@@ -87,7 +86,7 @@ def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml
     """Make `dvc repro` run another profile: rewrites the lines `active`, `ablations`, `dials` of params.yaml."""
     import re
 
-    from uoisc.config import DIAL, load_params
+    from uoisc.base.config import DIAL, load_params
 
     path = Path("params.yaml")
     rates = load_params(profile, path).variants
@@ -112,7 +111,7 @@ def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml
 @app.command()
 def paper() -> None:
     """Typeset paper/paper.typ into paper/paper.pdf."""
-    from uoisc.paper import build
+    from uoisc.report.paper import build
 
     typer.echo(f"wrote {build(Path('results'), Path('paper/paper.pdf'))}")
 
@@ -127,9 +126,9 @@ def ask(
     output: Annotated[Path | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
 ) -> None:
     """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
-    from uoisc.images import check_suffix, image_bytes, read_image, write_file
+    from uoisc.data.images import check_suffix, image_bytes, read_image, write_file
     from uoisc.models import JUDGES, open_study
-    from uoisc.transfer import model_within, source
+    from uoisc.stages.transfer import model_within, source
 
     if output is not None:
         check_suffix(output.suffix)
@@ -157,7 +156,7 @@ def encode(
     compact: Annotated[bool, typer.Option(help="4 bytes of header, for a receiver that knows the model.")] = False,
 ) -> None:
     """Write what the transmitter sends of each image for a query, as .uoi files."""
-    from uoisc.transfer import encode as encode_files
+    from uoisc.stages.transfer import encode as encode_files
 
     encode_files(images, query, output, profile, variant, bits, compact)
 
@@ -172,7 +171,7 @@ def decode(
     query: Annotated[str | None, typer.Option(help="As it was encoded, for variants whose receiver reads it.")] = None,
 ) -> None:
     """Draw the image that a .uoi file describes, at the size of the image that it was made of."""
-    from uoisc.transfer import decode as decode_file
+    from uoisc.stages.transfer import decode as decode_file
 
     decode_file(file, output, profile, variant, bits, query)
 
@@ -187,17 +186,9 @@ def validate(
     profile: Profile = "small",
 ) -> None:
     """Try settings without the test split: train one variant with data.validation held out, and ask both judges."""
-    from uoisc.validation import validate
+    from uoisc.stages.validation import validate
 
     typer.echo(validate(profile, variant, rate, tuple(change or ())).to_string(index=False, float_format="%.3f"))
-
-
-@app.command()
-def bench() -> None:
-    """Print how fast scenes, training steps, the quantiser and both ends of the codec are, and others beside them."""
-    from uoisc import benchmark
-
-    benchmark.main()
 
 
 @app.command()
@@ -208,11 +199,11 @@ def doctor(
     ] = False,
 ) -> None:
     """Say what a profile needs and what of it is here, with the commands that mend the rest; exit code 2 if any."""
-    from uoisc.config import load_params
-    from uoisc.doctor import examine, verdict
+    from uoisc.base.config import load_params
+    from uoisc.stages.doctor import examine, verdict
 
     if pin:
-        from uoisc.pinning import pin as write_pins
+        from uoisc.stages.pinning import pin as write_pins
 
         for line in write_pins(profile, load_params(profile)):
             typer.echo(f"pinned   {line}")
@@ -232,14 +223,14 @@ def info(
 ) -> None:
     """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, seed."""
     if file is not None:
-        from uoisc.transfer import describe
+        from uoisc.stages.transfer import describe
 
         typer.echo("\n".join(describe(file)))
         return
     import platform
     from importlib.metadata import version
 
-    from uoisc.config import load_params
+    from uoisc.base.config import load_params
 
     params = load_params(profile)
     packages = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from uoisc.distributed import processes, share
+from uoisc.base.distributed import processes, share
 
 
 class PatchCritic(nn.Module):

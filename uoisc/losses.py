@@ -8,9 +8,9 @@ from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from uoisc.clip import FrozenCLIP
-from uoisc.distributed import mean_over
-from uoisc.llava import FrozenLlava
+from uoisc.base.distributed import mean_over
+from uoisc.frozen.clip import FrozenCLIP
+from uoisc.frozen.llava import FrozenLlava
 
 
 def pixel_loss(

@@ -17,20 +17,20 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from uoisc.base.config import DIAL, Params, load_params, paths
+from uoisc.base.distributed import device, rank, synchronised, wait
+from uoisc.base.errors import ConfigError
+from uoisc.base.processes import fast_attention, run_side_by_side, settle
+from uoisc.base.resuming import Keeper, alone, run_label
+from uoisc.base.settings import Pretrained
 from uoisc.calibration import calibrate
 from uoisc.checkpoint import load_codec, save_codec
-from uoisc.clip import FrozenCLIP, load_clip
 from uoisc.codec import Codec
-from uoisc.config import DIAL, Params, load_params, paths
-from uoisc.distributed import device, rank, synchronised, wait
-from uoisc.errors import ConfigError
-from uoisc.llava import FrozenLlava, load_llava
-from uoisc.pretrained import open_pretrained
-from uoisc.processes import fast_attention, run_side_by_side, settle
-from uoisc.questions import Source
-from uoisc.resuming import Keeper, alone, run_label
-from uoisc.settings import Pretrained
-from uoisc.sources import open_source
+from uoisc.data.questions import Source
+from uoisc.data.sources import open_source
+from uoisc.frozen.clip import FrozenCLIP, load_clip
+from uoisc.frozen.llava import FrozenLlava, load_llava
+from uoisc.frozen.pretrained import open_pretrained
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 

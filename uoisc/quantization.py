@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from uoisc.distributed import gathered, mean_over, total
+from uoisc.base.distributed import gathered, mean_over, total
 
 COMMITMENT = 0.25  # authors' code
 USAGE_RATE, DEAD = 0.02, 0.03  # ours: a code unchosen for about 150 steps is dead

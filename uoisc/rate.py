@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from uoisc.distributed import processes, rank
-from uoisc.errors import ConfigError
+from uoisc.base.distributed import processes, rank
+from uoisc.base.errors import ConfigError
 
 MAX_PACKINGS = 255  # a file names its packing in a byte (bitstream.py)
 SPREAD_STEPS = 6  # packings of spread tokens between one level of all and the next

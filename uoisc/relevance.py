@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from uoisc.clip import FrozenCLIP
-from uoisc.distributed import mean_over
+from uoisc.base.distributed import mean_over
+from uoisc.frozen.clip import FrozenCLIP
 
 HIDDEN = 16  # channels of the head's convolutions
 

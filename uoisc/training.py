@@ -17,13 +17,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from uoisc.clip import FrozenCLIP
+from uoisc.base.config import Params
+from uoisc.base.distributed import accelerator, average_gradients, device, processes, share, total
+from uoisc.base.errors import UoiscError
+from uoisc.base.processes import precision
+from uoisc.base.resuming import Keeper, Running
 from uoisc.codec import Codec, Output
-from uoisc.config import Params
 from uoisc.critic import PatchCritic, gradient_penalty
-from uoisc.distributed import accelerator, average_gradients, device, processes, share, total
-from uoisc.errors import UoiscError
-from uoisc.llava import FrozenLlava
+from uoisc.data.questions import Batch, Source
+from uoisc.data.scenes import regions
+from uoisc.frozen.clip import FrozenCLIP
+from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import (
     adversarial_loss,
     critic_loss,
@@ -32,11 +36,7 @@ from uoisc.losses import (
     pixel_loss,
     relevance_weight,
 )
-from uoisc.processes import precision
-from uoisc.questions import Batch, Source
 from uoisc.relevance import relevance_loss
-from uoisc.resuming import Keeper, Running
-from uoisc.scenes import regions
 from uoisc.variants import Variant
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does

@@ -24,12 +24,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uoisc.alignment import CrossAttention, Film, Identity, ImageProjection
+from uoisc.base.config import Params
+from uoisc.base.errors import ConfigError
 from uoisc.baselines import ScratchEncoders, ScratchQuery
-from uoisc.clip import FrozenCLIP
 from uoisc.codec import Codec
-from uoisc.config import Params
 from uoisc.decoder import Decoder
-from uoisc.errors import ConfigError
+from uoisc.frozen.clip import FrozenCLIP
 from uoisc.quantization import SegmentVQ
 from uoisc.rate import FixedRate, Packing, RateDial, Shape
 from uoisc.relevance import Cosine, RelevanceHead

@@ -1,0 +1,220 @@
+"""Prints what one training step of the paper's own setting costs, part by part: `python -m benchmarks.full_size`.
+
+Models of the full size with random weights, whose time and memory do not depend on what they know: CLIP ViT-B/16 at 352
+px, the codec of the profile `paper`, a LLaVA of a SigLIP so400m tower at 384 px and a Qwen2 of half a billion
+parameters (llava-interleave-qwen-0.5b's configuration). Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from time import perf_counter, process_time
+
+import torch
+from torch import Tensor
+
+from uoisc.base.config import Params, load_params
+from uoisc.base.processes import fast_attention, precision
+from uoisc.codec import Codec
+from uoisc.critic import PatchCritic, gradient_penalty
+from uoisc.frozen.clip import FrozenCLIP, open_clip
+from uoisc.frozen.llava import FrozenLlava
+from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss
+from uoisc.variants import variant
+
+PROFILE, VARIANT, RATE = "paper", "uoisc", "wide"
+CLIP_NAME = "ViT-B-16-quickgelu"
+QUERY = "what colour is the horse that stands behind the fence"
+WORDS = ("<pad>", "<unk>", "</s>", "<image>", "user", "assistant", *dict.fromkeys(QUERY.split()))
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }} {% for part in m['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %} assistant{% endif %}"
+)
+VISION = {  # llava-interleave-qwen-0.5b-hf, config.json
+    "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26, "num_attention_heads": 16,
+    "image_size": 384, "patch_size": 14, "vision_use_head": False, "hidden_act": "gelu_pytorch_tanh",
+}  # fmt: skip
+TEXT = {
+    "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "num_key_value_heads": 16, "vocab_size": 152_000, "max_position_embeddings": 32_768, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+class Meter:
+    """Seconds and peak memory of named parts, in the order in which they first ran; parts of one name add up.
+
+    On a CPU these are the processor's seconds, so that waiting for other programs does not count.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.now = perf_counter if device.type == "cuda" else process_time
+        self.seconds: dict[str, float] = {}
+        self.peak: dict[str, int] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Times the block and takes the most memory that the process, or the GPU, held in it, bytes."""
+        self._reset()
+        start = self.now()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - start
+        self.peak[name] = max(self.peak.get(name, 0), self._peak())
+
+    def _reset(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif Path("/proc/self/clear_refs").exists():
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+
+    def _peak(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        status = Path("/proc/self/status")
+        if status.exists():
+            line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+            return int(line.split()[1]) * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of the whole run
+
+    def show(self, title: str) -> None:
+        """One line a part."""
+        print(f"{title:<34}{'seconds':>9}{'peak GB':>9}")
+        for name, seconds in self.seconds.items():
+            print(f"{name:<34}{seconds:9.2f}{self.peak[name] / 1e9:9.2f}")
+        print(f"{'in all':<34}{sum(self.seconds.values()):9.2f}{max(self.peak.values()) / 1e9:9.2f}\n")
+
+
+def random_clip(params: Params) -> FrozenCLIP:
+    """ViT-B/16 at the profile's image size."""
+    config = open_clip.get_model_config(CLIP_NAME)
+    config["vision_cfg"]["image_size"] = params.data.image_size
+    return FrozenCLIP(open_clip.CLIP(**config), open_clip.get_tokenizer(CLIP_NAME), params.codec.taps)
+
+
+def random_llava(dtype: torch.dtype) -> FrozenLlava:
+    """A LLaVA of 0.86 billion parameters, with a tokenizer that knows one question."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+        Qwen2Config,
+        SiglipImageProcessor,
+        SiglipVisionConfig,
+    )
+
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>",
+        extra_special_tokens={"image_token": "<image>"},
+    )  # fmt: skip
+    side = VISION["image_size"]
+    processor = LlavaProcessor(
+        image_processor=SiglipImageProcessor(size={"height": side, "width": side}), tokenizer=fast,
+        patch_size=VISION["patch_size"], vision_feature_select_strategy="full", image_token="<image>",
+        chat_template=TEMPLATE,
+    )  # fmt: skip
+    config = LlavaConfig(
+        vision_config=SiglipVisionConfig(**VISION), text_config=Qwen2Config(**TEXT), vision_feature_layer=-1,
+        image_token_index=WORDS.index("<image>"), vision_feature_select_strategy="full", tie_word_embeddings=True,
+    )  # fmt: skip
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        model = LlavaForConditionalGeneration(config)
+    finally:
+        torch.set_default_dtype(before)
+    return FrozenLlava(model, processor)
+
+
+def encode(meter: Meter, codec: Codec, x: Tensor, queries: list[str]) -> tuple[Tensor, Tensor]:
+    """The codec's pass, its parts timed: reconstruction and VQ loss."""
+    with precision(x.device):
+        with meter("CLIP: taps and text"):
+            text, seen = codec.vision.text(queries), codec.vision.see(x)
+        with meter("projection, alignment, VQ"):
+            features = codec.alignment(codec.projection(seen.taps), text)
+            sent = codec.rate.allocate(codec.ranking(seen.tokens, text)).sent
+            quantized = codec.quantizer(features, sent, True)
+        with meter("decoder"):
+            return codec.decoder(codec.receiver(quantized.codes, text)), quantized.loss
+
+
+def step(
+    meter: Meter, codec: Codec, llava: FrozenLlava, params: Params, x: Tensor, optimiser, critic: PatchCritic | None
+) -> None:
+    """One step, cut open at the reconstruction: each loss runs back to it, then the codec from it."""
+    weights, queries = params.training.weights, [QUERY] * len(x)
+    out, vq_loss = encode(meter, codec, x, queries)
+    x_hat = out.detach().float().requires_grad_(True)
+    with meter("perceptual, there and back"), precision(x.device):
+        (weights.perceptual * perceptual_loss(codec.vision, x, x_hat)).backward()
+    with meter("intent loss, both images"), precision(x.device):
+        loss = weights.intent * intent_loss(llava, x, x_hat, queries)
+    with meter("intent loss, back to the image"):
+        loss.backward()
+    if critic is not None:
+        with meter("critic: its step, and back"):
+            critic_step(critic, x, x_hat.detach(), weights.gradient_penalty)
+            (weights.adversarial * adversarial_loss(critic(x_hat))).backward()
+    with meter("codec, back"):
+        torch.autograd.backward([out, weights.vq * vq_loss], [x_hat.grad.to(out.dtype), None])
+    with meter("optimiser"):
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+
+def critic_step(critic: PatchCritic, x: Tensor, fake: Tensor, weight: float) -> None:
+    """The critic's own gradient, as in phase 2."""
+    penalty = weight * gradient_penalty(critic, x, fake, torch.Generator().manual_seed(0))
+    (critic_loss(critic(x), critic(fake)) + penalty).backward()
+    critic.zero_grad(set_to_none=True)
+
+
+def main() -> None:
+    """Prints both phases' tables: one step each, after a first one that fills caches."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", help="cpu (one thread) or cuda")
+    parser.add_argument("--batch", type=int, default=1, help="images a step")
+    parser.add_argument("--bfloat16", action="store_true", help="the LLaVA's weights in bfloat16, as on a GPU")
+    asked = parser.parse_args()
+    device = torch.device(asked.device)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    params = load_params(PROFILE)
+    low = asked.bfloat16 or device.type == "cuda"
+    meter = Meter(device)
+    with meter("models"):
+        clip = random_clip(params).to(device)
+        llava = random_llava(torch.bfloat16 if low else torch.float32).to(device)
+        codec = variant(VARIANT).build(clip, params, RATE).to(device).train()
+        critic = PatchCritic(params.training.critic_channels).to(device)
+    own = [p for p in codec.parameters() if p.requires_grad]
+    for name, parts in (("CLIP", clip.parameters()), ("LLaVA", llava.parameters()), ("codec", own)):
+        print(f"{name}: {sum(p.numel() for p in parts) / 1e6:,.1f} million parameters")
+    print(f"torch {torch.__version__}, {device.type}, batch {asked.batch}, LLaVA in {'bf' if low else 'float'}"
+          f"{16 if low else 32}; intent loss over {llava.image_tokens} image tokens\n")  # fmt: skip
+    meter.show("models of random weights")
+    size = params.data.image_size
+    x = torch.rand(asked.batch, 3, size, size, device=device)
+    optimiser = torch.optim.Adam(own, lr=params.training.learning_rate, betas=(0.5, 0.999), fused=True)
+    with fast_attention() if device.type == "cpu" else nullcontext():
+        step(Meter(device), codec, llava, params, x, optimiser, critic)
+        for phase in (1, 2):
+            meter = Meter(device)
+            step(meter, codec, llava, params, x, optimiser, critic if phase == 2 else None)
+            meter.show(f"one step of phase {phase}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What all rooms need: errors, values and their checks, files, devices, processes."""

@@ -1,0 +1,161 @@
+"""Tidy results on disk: one schema, strict reading, atomic writing.
+
+Figures, tables, claims and the paper derive from these files alone; `bootstrap.py` turns answers into the
+numbers. A file, column or row that is missing is a `ResultsError` which says what lacks and what to run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from uoisc.base.errors import ResultsError, first_line
+
+POOLED = "all"  # in the column `seed`: the mean over every seed that was trained
+BLANK = "blank"  # as a reference: the same questions asked of a blank image, at 0 bits
+SEEN, UNSEEN, GAP = "seen", "unseen", "unseen-seen"
+JUDGES = ("llava", "llava_independent")  # the first one's loss trained the codecs; the second never did
+
+KEYS = ["profile", "variant", "seed", "judge", "split", "bits"]
+STAGES = {"answers.parquet": "evaluation", "quality.csv": "evaluation", "summary.csv": "evaluation",
+          "differences.csv": "evaluation", "claims.json": "evaluation", "training.csv": "training",
+          "codebooks.csv": "training", "foundation.csv": "foundation", "data_card.csv": "data",
+          "examples.npz": "evaluation", "examples.json": "evaluation", "entropy.csv": "rate",
+          "channel.csv": "channel", "standard_codecs.csv": "standard_codecs", "bd_rate.csv": "figures"}  # fmt: skip
+COLUMNS = {
+    "answers.parquet": ["profile", "variant", "seed", "bits", "split", "judge", "query_id", "query", "type",
+                        "object", "truth", "answer_source", "answer_hat", "match", "match_blank",
+                        "match_wrong_query", "source_right", "correct"],
+    "quality.csv": ["profile", "variant", "seed", "bits", "split", "metric", "value", "low", "high", "n"],
+    "summary.csv": [*KEYS, "metric", "value", "low", "high", "n"],
+    "differences.csv": ["profile", "variant", "reference", "seed", "judge", "split", "bits", "reference_bits",
+                        "difference", "difference_low", "difference_high", "relative", "relative_low",
+                        "relative_high", "n"],
+    "training.csv": ["profile", "variant", "bits", "seed", "phase", "step", "lr", "loss"],
+    "codebooks.csv": ["profile", "variant", "bits", "seed", "tap", "segment", "perplexity", "dead", "codes"],
+    "foundation.csv": ["profile", "model", "metric", "value", "low", "high", "n"],
+    "data_card.csv": ["split", "type", "answer", "count"],
+    "entropy.csv": ["profile", "variant", "seed", "bits", "n", "tables", "entropy_bits", "chosen", "payload_bits"],
+    "standard_codecs.csv": ["profile", "seed", "codec", "setting", "form", "split", "judge", "bytes",
+                            "bytes_less_flat", "metric", "value", "low", "high", "n"],
+    "bd_rate.csv": ["profile", "seed", "codec", "form", "anchor", "anchor_form", "split", "judge", "metric",
+                    "low", "high", "bd_rate", "undefined"],
+    "channel.csv": ["profile", "seed", "variant", "bits", "link", "fading", "es_n0_db", "eb_n0_db", "split", "judge",
+                    "metric", "value", "low", "high", "n"],
+}  # fmt: skip
+
+
+def missing(path: Path, what: str = "is missing") -> ResultsError:
+    """The one-line error about a results file, which names the stage that writes it."""
+    stage = STAGES.get(path.name, "the pipeline")
+    return ResultsError(f"{path} {what}; run `make repro` again (it is written by: {stage})")
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """One results table, checked: every column of `COLUMNS` is there, and at least one row.
+
+    Seeds are read as text (`POOLED` stands beside "0", "1", ...), bits as float.
+    Raises: ResultsError when the file, a column or all rows are missing.
+    """
+    path = Path(folder) / name
+    if not path.exists():
+        raise missing(path)
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
+    except (ValueError, OSError) as error:  # pandas and pyarrow raise their own kinds of both
+        raise missing(path, f"cannot be read ({first_line(error)})") from error
+    lacking = [column for column in COLUMNS[name] if column not in table.columns]
+    if lacking:
+        raise missing(path, f"lacks the column {', '.join(lacking)}")
+    if table.empty:
+        raise missing(path, "has no rows")
+    kinds = {"seed": str, "bits": float, "reference_bits": float, "phase": str, "tap": str, "segment": str}
+    return table.astype({column: kind for column, kind in kinds.items() if column in table.columns})
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """A JSON results file. Raises: ResultsError when it is missing or no JSON."""
+    path = Path(folder) / name
+    if not path.exists():
+        raise missing(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise missing(path, f"is no JSON ({error.msg}, line {error.lineno})") from error
+
+
+def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float | int, str, str]]) -> None:
+    """Every expected (variant, bits, split, judge) is there, on the same queries as all others of its split.
+
+    Raises: ResultsError that names the first missing group and counts the others.
+    """
+    path = Path("answers.parquet")
+    have = set(answers[["variant", "bits", "split", "judge"]].itertuples(index=False, name=None))
+    absent = [key for key in expected if (key[0], float(key[1]), *key[2:]) not in have]
+    if absent:
+        variant, bits, split, judge = absent[0]
+        more = f" (and {len(absent) - 1} more groups)" if len(absent) > 1 else ""
+        raise missing(path, f"lacks the rows of {variant} at {bits:g} bits, {split}, judge {judge}{more}")
+    for split, part in answers.groupby("split"):
+        sizes = part.groupby(["variant", "bits", "seed", "judge"])["query_id"].nunique()
+        if sizes.min() < sizes.max():
+            variant, bits, _, judge = sizes.idxmin()
+            raise missing(path, f"has {sizes.min()} of {sizes.max()} queries of {variant} at {bits:g} bits, "
+                                f"{split}, judge {judge}")  # fmt: skip
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes `path`'s place when the block ends well, else it goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table atomically; six significant digits, so that equal results are equal bytes."""
+    with written_aside(path) as aside:
+        table.to_csv(aside, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table of answers atomically."""
+    with written_aside(path) as aside:
+        table.to_parquet(aside, index=False, compression="zstd")
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Writes JSON atomically; floats to six significant digits, NaN as null."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(_rounded(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rounded(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _rounded(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_rounded(value) for value in content]
+    if isinstance(content, (float, np.floating)):
+        return float(f"{content:.6g}") if math.isfinite(content) else None
+    return content.item() if isinstance(content, np.generic) else content
+
+
+def headline(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one seed a group: the mean over seeds (`POOLED`) where there is one, else the lowest seed."""
+    keys = [c for c in ("variant", "reference", "bits", "split", "judge", "metric") if c in table.columns]
+    order = table["seed"].where(table["seed"] != POOLED, "")  # sorts before every number
+    chosen = table.assign(_order=order).sort_values("_order", kind="stable").drop_duplicates(keys).sort_index()
+    return chosen.drop(columns="_order")

@@ -1,0 +1,189 @@
+"""The sections of a profile: what may be set, and in which range. `config.py` reads them from params.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from uoisc.base.schema import number
+
+MAX_CODES = 65_536  # a codebook
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """The embedded benchmark (scenes.py)."""
+
+    KIND: ClassVar[str] = "drawings"
+    image_size: int = number(32, 4096)
+    objects: int = number(30, 10_000)
+    sprite_variants: int = number(1, 64)
+    held_out: str = field()
+    validation: str = field()  # held out in its place while settings are chosen
+
+
+@dataclass(frozen=True)
+class Photographed:
+    """What all sources of photographs share (photographs.py)."""
+
+    image_size: int = number(32, 4096)
+    held_out: str = field()
+    validation: str = field()
+    unusable: float = number(0, 1)  # a larger share of broken entries stops
+    loaders: int = number(0, 256)  # processes that read images
+
+
+@dataclass(frozen=True)
+class Vqav2(Photographed):
+    """VQA v2 on COCO 2014, as downloaded (vqav2.py)."""
+
+    KIND: ClassVar[str] = "vqav2"
+    folder: str = field()  # of the official files
+    questions: int = number(1, 1_000_000)  # at most, in training
+
+
+@dataclass(frozen=True)
+class Manifest(Photographed):
+    """Anyone's images, a line each of a JSONL file (manifest.py)."""
+
+    KIND: ClassVar[str] = "manifest"
+    file: str = field()
+
+
+@dataclass(frozen=True)
+class Clip:
+    patch_size: int = number(4, 64)
+    width: int = number(32, 4096)
+    layers: int = number(1, 64)
+    embed_dim: int = number(16, 4096)
+    text_width: int = number(32, 4096)
+    text_layers: int = number(1, 64)
+    context_length: int = number(12, 77)
+    steps: int = number(1, 1_000_000)
+    batch_size: int = number(2, 65_536)
+    learning_rate: float = number(1e-7, 1.0)
+
+
+@dataclass(frozen=True)
+class Llava:
+    width: int = number(32, 8192)
+    layers: int = number(1, 128)
+    heads: int = number(1, 128)
+    mlp_width: int = number(32, 32_768)
+    steps: int = number(1, 1_000_000)
+    batch_size: int = number(1, 65_536)
+    questions: int = number(1, 64)
+    learning_rate: float = number(1e-7, 1.0)
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """Small models that the foundation stage trains (foundation.py)."""
+
+    KIND: ClassVar[str] = "stand_ins"
+    clip: Clip
+    tower: Clip
+    llava: Llava
+
+
+@dataclass(frozen=True)
+class ClipCheckpoint:
+    """A trained CLIP: an open_clip name with a tag or weights file, or a local folder. `sha256` is of its weights."""
+
+    name: str = field()
+    weights: str = field()  # open_clip's tag, or a file; "" where `name` is a folder
+    sha256: str = field()
+    patch_size: int = number(4, 64)
+    layers: int = number(1, 64)
+
+
+@dataclass(frozen=True)
+class LlavaCheckpoint:
+    """A trained LLaVA in transformers' own format: a hub name at a revision, or a local folder ("" as revision)."""
+
+    name: str = field()
+    revision: str = field()
+    sha256: dict[str, str] = field()  # of each weights file
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Checkpoints as others have trained them (pretrained.py)."""
+
+    KIND: ClassVar[str] = "pretrained"
+    clip: ClipCheckpoint
+    llava: LlavaCheckpoint  # its view is a loss, and it judges
+    llava_independent: LlavaCheckpoint  # judges alone
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One point of the rate axis: what a fixed-rate and a ranked codec spend there."""
+
+    segments: int = number(1, 256)
+    codes: int = number(2, MAX_CODES)
+    ranked_segments: int = number(1, 256)
+    ranked_codes: int = number(2, MAX_CODES)
+    ranked_tokens: int = number(1, 65_536)
+    ranked_background: int = number(0, 256)  # segments of the deepest tap that the other tokens send
+
+
+@dataclass(frozen=True)
+class Dial:
+    """What a rate dial is made of. A unit is one segment of one tap."""
+
+    segments: int = number(1, 256)
+    codes: int = number(2, MAX_CODES)
+    tokens: tuple[int, ...] = number(1, 65_536)  # how many tokens may come first
+    background: tuple[int, ...] = number(0, 4096)  # how many units the others may send
+    budgets: tuple[int, ...] = number(1, 1_000_000)  # bits at which it is evaluated; trained from least to most
+    queries: int = number(5, 1_000_000)  # training scenes that each packing is measured on
+    steps: int = number(1, 10_000_000)  # of phase 1, in the place of training.phase1_steps
+    relevance: float = number(0, 1000)  # weight of the loss of the head that ranks the tokens
+
+
+@dataclass(frozen=True)
+class Codec:
+    taps: tuple[int, ...] = number(0, 128)
+    width: int = number(8, 8192)
+    text_width: int = number(8, 8192)
+    decoder_channels: tuple[int, ...] = number(8, 4096)
+    rates: dict[str, Rate] = field()
+    dial: Dial = field()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the loss terms."""
+
+    pixel: float = number(0, 1000)
+    perceptual: float = number(0, 1000)
+    vq: float = number(0, 1000)
+    intent: float = number(0, 1000)
+    adversarial: float = number(0, 1000)
+    gradient_penalty: float = number(0, 1000)
+
+
+@dataclass(frozen=True)
+class Training:
+    batch_size: int = number(1, 65_536)
+    accumulation: int = number(1, 65_536)  # micro-batches that a process makes of its share of a batch
+    phase1_steps: int = number(1, 10_000_000)
+    rounding_step: int = number(0, 10_000_000)  # of phase 1: from here on features are rounded to codes
+    intent_step: int = number(0, 10_000_000)  # of phase 1: from here on the intent loss counts
+    phase2_steps: int = number(1, 10_000_000)
+    learning_rate: float = number(1e-8, 1.0)
+    phase2_learning_rate: float = number(1e-8, 1.0)
+    critic_learning_rate: float = number(1e-8, 1.0)
+    critic_channels: int = number(4, 1024)
+    emphasis: float = number(1, 1000)
+    log_every: int = number(1, 100_000)
+    save_every: int = number(1, 1_000_000)  # steps between the saves that an interrupted run goes on from
+    weights: Weights = field()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    queries: int = number(5, 10_000_000)
+    batch_size: int = number(1, 65_536)
+    resamples: int = number(100, 1_000_000)

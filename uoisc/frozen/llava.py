@@ -1,0 +1,259 @@
+"""The frozen LLaVA (transformers): answers, hidden states, and gradients that reach the image.
+
+Stand-in and real checkpoints run through the same class: `LlavaForConditionalGeneration` with its own
+processor's chat template and normalisation, from a local folder or a hub name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from uoisc.base.errors import CheckpointError, QueryError, first_line
+from uoisc.frozen.clip import speed_up
+from uoisc.frozen.weights import hub_folder, verify, weights_files
+
+MAX_ANSWER_TOKENS = 20  # authors' code
+RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which processors are written in
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class FrozenLlava(nn.Module):
+    """A LLaVA whose weights never change.
+
+    Args:
+        model: `LlavaForConditionalGeneration`.
+        processor: its `LlavaProcessor` (image processor, tokenizer, chat template).
+    """
+
+    def __init__(self, model, processor):
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        speed_up(model.model.vision_tower)
+        self.processor = processor
+        self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
+        image = processor.image_processor
+        self.register_buffer("mean", torch.tensor(image.image_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(image.image_std).view(3, 1, 1), persistent=False)
+        size = image.crop_size if image.do_center_crop else image.size
+        self.edge = image.size.shortest_edge  # of the whole image before its centre is cut out; None: no crop
+        self.size = (size.height, size.width)
+        whole = None not in self.size and (self.edge is None or self.edge >= max(self.size))
+        if not whole or image.resample not in RESAMPLING or image.do_pad:
+            raise CheckpointError(
+                f"this LLaVA's processor prepares images in a way that is not known here (size {image.size}, crop to "
+                f"{image.crop_size}, method {image.resample}, padding {image.do_pad}): name another checkpoint"
+            )
+        self.resampling = RESAMPLING[image.resample]
+        self.image_tokens = self._image_tokens()
+
+    def _image_tokens(self) -> int:
+        """How many placeholders the processor writes for an image. Raises CheckpointError where the tower disagrees."""
+        blank = np.zeros((*self.size, 3), dtype=np.uint8)
+        try:
+            batch = self.processor(images=[blank], text=[self.processor.image_token], return_tensors="pt")
+            count = int((batch["input_ids"] == self.model.config.image_token_id).sum())
+        except (TypeError, ValueError, AttributeError):  # a processor_config.json of the first days
+            count = None
+        # a CLIP tower has a class token beside its patches, which "default" drops; a SigLIP tower has none
+        positions = self.model.model.vision_tower.embeddings.num_positions
+        given = positions - (self.model.config.vision_feature_select_strategy == "default")
+        if count != given:
+            raise CheckpointError(
+                f"this LLaVA's processor writes {count or 'no'} tokens for an image, its vision tower gives {given}: "
+                "take a revision whose processor_config.json holds patch_size, num_additional_image_tokens and "
+                "vision_feature_select_strategy"
+            )
+        return count
+
+    def train(self, mode: bool = True) -> FrozenLlava:
+        """Stays in evaluation mode: it is frozen."""
+        return super().train(False)
+
+    def prompts(self, queries: list[str]) -> list[str]:
+        """The processor's chat template around each query and one image, ending where the answer begins.
+
+        Raises QueryError for a query that holds the placeholder of an image.
+        """
+        placeholder = self.processor.image_token
+        if any(placeholder in query for query in queries):
+            raise QueryError(f"a query holds {placeholder!r}, which stands for the image: ask without it")
+        return [
+            self.processor.apply_chat_template(
+                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": query}]}],
+                add_generation_prompt=True,
+            )
+            for query in queries
+        ]
+
+    def tokenize(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
+        placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
+        prompts = self.prompts(queries)
+        texts = [p.replace(placeholder, placeholder * self.image_tokens) for p in prompts]
+        # transformers' rule: the tokenizer begins the sequence unless the template already has
+        special = begin is None or not prompts[0].startswith(begin)
+        batch = self.processor.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=special)
+        device = self.mean.device
+        return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+
+    def tokenize_answered(
+        self, queries: list[str], answers: list[str]
+    ) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"], Int[Tensor, "B L"]]:
+        """As `tokenize`, each query followed by its answer and the end token; labels are -100 outside the answer."""
+        tokenizer = self.processor.tokenizer
+        ids, mask = self.tokenize(queries)
+        ends = [tokenizer(a, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for a in answers]
+        longest = max(map(len, ends))
+        tail = torch.full((len(ends), longest), tokenizer.pad_token_id)
+        kept = torch.zeros(len(ends), longest, dtype=torch.bool)
+        for row, end in enumerate(ends):
+            tail[row, : len(end)], kept[row, : len(end)] = torch.tensor(end), True
+        tail, kept = tail.to(ids.device), kept.to(ids.device)
+        labels = torch.cat([torch.full_like(ids, -100), tail.masked_fill(~kept, -100)], dim=1)
+        return torch.cat([ids, tail], dim=1), torch.cat([mask, kept], dim=1), labels
+
+    def pixels(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
+        """Images in [0, 1] as the processor would prepare them, differentiably: resize, cut the centre out, normalise.
+
+        The processor works on bytes, rows before columns, each cut to its range; it rounds, which has no gradient
+        and is left out. Before normalisation values differ by 1.1 steps of 1/255 at most (measured on photos).
+        """
+        x = x.to(self.mean)
+        height, width = self._resized(*x.shape[-2:])
+        if x.shape[-2:] != (height, width):
+            for size in ((x.shape[-2], width), (height, width)):
+                x = F.interpolate(x, size, mode=self.resampling, antialias=True, align_corners=False).clamp(0, 1)
+        top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
+        return (x[..., top : top + self.size[0], left : left + self.size[1]] - self.mean) / self.std
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """The size before the crop: the shorter side is `edge`, the longer one keeps the proportions, cut to pixels."""
+        if self.edge is None:
+            return self.size
+        short, long = self.edge, int(self.edge * max(height, width) / min(height, width))
+        return (long, short) if width <= height else (short, long)
+
+    @torch.no_grad()
+    def answer(self, x: Float[Tensor, "B 3 H W"], queries: list[str], batch_size: int = 256) -> list[str]:
+        """Greedy answers, at most 20 tokens (authors' code)."""
+        answers = []
+        for start in range(0, len(queries), batch_size):
+            rows = slice(start, start + batch_size)
+            ids, mask = self.tokenize(queries[rows])
+            out = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask.long(),
+                pixel_values=self.pixels(x[rows]),
+                max_new_tokens=MAX_ANSWER_TOKENS,
+                do_sample=False,
+            )
+            texts = self.processor.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+            answers += [text.strip() for text in texts]
+        return answers
+
+    def hidden(
+        self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]
+    ) -> tuple[Float[Tensor, "B L w"], ...]:
+        """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries."""
+        out = self.model.model(
+            input_ids=ids,
+            attention_mask=mask.long(),
+            pixel_values=self.pixels(x),
+            output_hidden_states=True,
+            use_cache=False,
+        )
+        return out.hidden_states
+
+    def after_image(self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+        """Which tokens stand behind the image: only these can depend on image and query together."""
+        is_image = ids == self.model.config.image_token_id
+        seen_after = is_image.flip(1).cumsum(1).flip(1)  # image tokens from here to the end
+        return mask & (seen_after == 0)
+
+
+def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu") -> FrozenLlava:
+    """A frozen LLaVA from a local folder or a hub name; no remote code, safetensors alone.
+
+    Args:
+        name: a folder in transformers' own format, or a hub name.
+        revision: of the hub name; "" for a folder.
+        sha256: of each weights file; None checks none (what the pipeline itself has made).
+        device: bfloat16 on a GPU, float32 on a CPU.
+
+    Raises CheckpointError when it is not there, is no LLaVA, lacks weights, or is another one than `sha256` says.
+    """
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for every small file drowns the training's own
+    folder = llava_folder(name, revision)
+    if sha256 is not None:
+        verify(weights_files(folder), sha256)
+    try:
+        _check_config(folder)
+        model, loaded = LlavaForConditionalGeneration.from_pretrained(
+            folder, use_safetensors=True, attn_implementation="sdpa", local_files_only=True, output_loading_info=True,
+            dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
+        )  # fmt: skip
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet
+        raise CheckpointError(
+            f"LLaVA {name!r} cannot be loaded ({first_line(error)}): "
+            "run the foundation stage (dvc repro), or name a checkpoint that is here"
+        ) from error
+    if not isinstance(model, LlavaForConditionalGeneration):
+        raise CheckpointError(f"{name!r} is a {type(model).__name__}, not a LLaVA: name another checkpoint")
+    # hidden states before the tower's last norm are taken: nothing reads what it lacks there
+    missing = sorted(key for key in loaded["missing_keys"] if ".post_layernorm." not in key)
+    if missing:  # transformers fills them with random numbers and only warns
+        raise CheckpointError(f"LLaVA {name!r} lacks weights ({', '.join(missing[:3])}, ...): fetch it again")
+    llava = FrozenLlava(model.to(device), processor).to(device)
+    try:
+        ids, _ = llava.tokenize(["what is it"])
+    except Exception as error:  # of a damaged chat template or tokenizer
+        raise CheckpointError(
+            f"LLaVA {name!r} cannot write a prompt ({first_line(error)}): its chat template or tokenizer is "
+            "incomplete, fetch it again"
+        ) from error
+    if (ids == model.config.image_token_id).sum() != llava.image_tokens:
+        raise CheckpointError(f"LLaVA {name!r}: its chat template leaves the image out, fetch it again")
+    return llava
+
+
+def _check_config(folder: Path) -> None:
+    """Raises ValueError where config.json is not a LLaVA's own: transformers would make up one of 7 billion weights."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    parts = [config.get(key) for key in ("vision_config", "text_config")] if isinstance(config, dict) else []
+    if not parts or not all(isinstance(part, dict) and part for part in parts) or config.get("model_type") != "llava":
+        raise ValueError("its config.json is not that of a LLaVA")
+    layers, tapped = parts[0].get("num_hidden_layers"), config.get("vision_feature_layer", -2)
+    several = tapped if isinstance(tapped, list) else [tapped]
+    if layers and not all(-layers - 1 <= layer <= layers for layer in several):
+        raise ValueError(f"its config.json takes layer {tapped} of a vision tower of {layers}")
+
+
+def llava_folder(name: str, revision: str = "") -> Path:
+    """Where a LLaVA lies: a local folder, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
+    if Path(name).is_dir():
+        return Path(name)
+    if not HUB_NAME.fullmatch(name) or not revision:
+        raise CheckpointError(
+            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): "
+            "run the foundation stage (dvc repro), or name a checkpoint that is here"
+        )
+    return hub_folder(name, revision)
+
+
+def save_llava(model, processor, folder: Path) -> None:
+    """Writes the model and its processor in transformers' own format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)

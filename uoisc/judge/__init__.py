@@ -1,0 +1,1 @@
+"""Answers of the judges, match rates, controls and their intervals."""

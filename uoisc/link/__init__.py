@@ -1,0 +1,1 @@
+"""Bits and air: entropy coding, the file format, channels."""

@@ -1,0 +1,330 @@
+"""`.uoi` files: one image's message in real bytes.
+
+| bytes | self-describing form (16)       | | bytes | compact form (4), for two ends that share the model |
+|-------|---------------------------------|-|-------|------------------------------------------------------|
+| 0-2   | "UOI"                           | | 0     | 0xC0 + version                                       |
+| 3     | version                         | | 1-3   | low 24 bits of CRC-32 over fingerprint, packing and  |
+| 4-7   | fingerprint of the model        | |       | payload                                              |
+| 8-11  | width, height in pixels         | |       |                                                      |
+| 12    | packing of a rate dial, or 0    | |       |                                                      |
+| 13-15 | low 24 bits of CRC-32 of all    | |       |                                                      |
+|       | other bytes                     | |       |                                                      |
+
+What follows is one range-coded payload: which tokens the query ranks first, where the codec chooses (the number of
+that choice among all of its size), then the sent indices: a tap after the other, in it a token after the other, in
+it a segment after the other. All integers are big-endian. The payload is cut to the fewest bytes that decode to the
+same message. docs/bitstream.md says it all byte by byte. Source: ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uoisc.base.errors import CheckpointError, UoiscError
+from uoisc.base.storage import short
+from uoisc.codec import Codec, Message
+from uoisc.link.entropy import Tables
+from uoisc.rate import Packing, RateDial
+
+MAGIC, VERSION, COMPACT_MARK = b"UOI", 2, 0xC0
+HEADER_BYTES, COMPACT_BYTES = 16, 4
+MAX_SIDE = 16_384  # pixels a side of the restored image
+MAX_PIXELS = 178_956_970  # of it: as many as Pillow opens
+DIGIT = 1 << 12  # the choice of tokens is coded in digits of this base
+SYMBOL_BYTES = 2  # an index costs 16 bits at most, as its table's smallest frequency is 1 of 2^16
+
+
+class BitstreamError(UoiscError):
+    """A .uoi file is truncated, altered, foreign, of a newer version or of another model."""
+
+
+@dataclass(frozen=True)
+class SharedModel:
+    """What both ends hold: the trained codec, its probability tables, and the fingerprint of both (4 bytes).
+
+    `packing` is 0 for a codec of fixed rate, or the number from 1 on of the packing that its rate dial is set to.
+    """
+
+    trained: Codec
+    tables: Tables
+    fingerprint: bytes
+    packing: int = 0
+
+    def within(self, bits: int | float) -> SharedModel:
+        """The model with its rate dial set to at most so many bits. Raises ConfigError as `RateDial.at`."""
+        dial = self.trained.rate
+        return self.at(dial.packings.index(dial.at(bits)) + 1)
+
+    def at(self, packing: int) -> SharedModel:
+        """The model with its rate dial, if it has one, set to the packing of that number.
+
+        Raises BitstreamError where it has none of that number.
+        """
+        packings = self.trained.rate.packings if isinstance(self.trained.rate, RateDial) else []
+        if not (1 if packings else 0) <= packing <= len(packings):
+            raise BitstreamError(f"packing {packing} is none of this model's {len(packings)}: the file was altered")
+        return replace(self, packing=packing)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec as it is set."""
+        return self.trained.packed(self.trained.rate.packings[self.packing - 1]) if self.packing else self.trained
+
+    @property
+    def chosen(self) -> int:
+        """How many tokens the query chooses; 0 where it chooses none."""
+        rate = self.codec.rate
+        return rate.top if isinstance(rate, Packing) and rate.ranked else 0
+
+    @property
+    def unasked(self) -> np.ndarray:
+        """Which tokens (N,) come first where no query chooses."""
+        none = torch.zeros(1, self.tables.shape.tokens)
+        return (self.codec.rate.first(none) if isinstance(self.codec.rate, Packing) else none > 0)[0].numpy()
+
+    def sent(self, ranked: np.ndarray) -> np.ndarray:
+        """Which segments (M, N, G) are sent where these tokens (N,) rank first."""
+        shape, rate = self.tables.shape, self.codec.rate
+        if not isinstance(rate, Packing):
+            return np.ones((shape.taps, shape.tokens, shape.segments), dtype=bool)
+        return rate.sent(torch.from_numpy(ranked[None]))[0].numpy()
+
+
+@dataclass(frozen=True)
+class File:
+    """A parsed file: what its header says, and the payload. Fingerprint, size and packing: None in the compact form."""
+
+    version: int
+    compact: bool
+    fingerprint: bytes | None
+    size: tuple[int, int] | None
+    packing: int | None
+    payload: bytes
+    checksum: bytes
+
+
+def fingerprint(*files: Path) -> bytes:
+    """The first four bytes of the SHA-256 of a model's files, in order. Raises CheckpointError for one unreadable."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{short(file)}: cannot be read ({error.strerror}); ask its owner for it") from None
+    return digest.digest()[:4]
+
+
+def ranked_of(message: Message) -> np.ndarray:
+    """Of which tokens (B, N) a message sends most, where it leaves anything out; of none at a fixed rate."""
+    batch, _, tokens, _ = message.indices.shape
+    if message.sent is None:
+        return np.zeros((batch, tokens), dtype=bool)
+    units = message.sent.numpy().sum(axis=(1, 3))
+    return units == units.max(axis=1, keepdims=True)
+
+
+def sent_of(message: Message) -> np.ndarray:
+    """Which segments (B, M, N, G) a message sends; all at a fixed rate."""
+    return np.ones(message.indices.shape, dtype=bool) if message.sent is None else message.sent.numpy()
+
+
+def write(message: Message, model: SharedModel, size: tuple[int, int] | None) -> bytes:
+    """One message (B = 1) as a file; self-describing with the image's (width, height), compact without.
+
+    Raises BitstreamError for a size that the header cannot hold.
+    """
+    payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], sent_of(message)[0], model)
+    if size is None:
+        return bytes([COMPACT_MARK | VERSION]) + _crc24(*_shared(model), payload) + payload
+    _check_size(size)
+    sides = b"".join(side.to_bytes(2, "big") for side in size)
+    head = MAGIC + bytes([VERSION]) + model.fingerprint + sides + bytes([model.packing])
+    return head + _crc24(head, payload) + payload
+
+
+def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | None]:
+    """The message (B = 1) of a file, and the size of the image that it was made of (None in the compact form).
+
+    Raises BitstreamError: see `parse`; also where the file is of another model.
+    """
+    file = parse(data)
+    if file.compact:
+        if file.checksum != _crc24(*_shared(model), file.payload):
+            raise BitstreamError(
+                "the checksum does not fit: the file was altered, or written with another model or budget of bits"
+            )
+    elif file.fingerprint != model.fingerprint:
+        raise BitstreamError(
+            f"written with model {file.fingerprint.hex()}, this one is {model.fingerprint.hex()}: name the variant "
+            "and profile that wrote it"
+        )
+    else:
+        model = model.at(file.packing)
+    indices, _, sent = decode_payload(file.payload, model)
+    some = torch.from_numpy(sent[None]) if isinstance(model.codec.rate, Packing) else None
+    return Message(torch.from_numpy(indices[None]), some), file.size
+
+
+def parse(data: bytes) -> File:
+    """What a file says of itself, checked as far as that goes without a model.
+
+    Raises BitstreamError for an empty, truncated, altered or foreign file, a newer version, an absurd size.
+    """
+    if not data:
+        raise BitstreamError("the file is empty: write it again")
+    if data[0] & 0xF0 == COMPACT_MARK:
+        _check_version(data[0] & 0x0F)
+        if len(data) < COMPACT_BYTES:
+            raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
+        return File(data[0] & 0x0F, True, None, None, None, data[COMPACT_BYTES:], data[1:COMPACT_BYTES])
+    if data[:3] != MAGIC[: len(data)]:
+        raise BitstreamError("no .uoi file: its first bytes are not 'UOI'")
+    if len(data) < HEADER_BYTES:
+        raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
+    _check_version(data[3])
+    payload, checksum = data[HEADER_BYTES:], data[13:HEADER_BYTES]
+    if _crc24(data[:13], payload) != checksum:
+        raise BitstreamError("the checksum does not fit: the file was altered or truncated, fetch it again")
+    size = (int.from_bytes(data[8:10], "big"), int.from_bytes(data[10:12], "big"))
+    _check_size(size)
+    return File(data[3], False, data[4:8], size, data[12], payload, checksum)
+
+
+def encode_payload(indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, model: SharedModel) -> bytes:
+    """The choice of tokens (N,), and of the indices (M, N, G) what it sends, in as few bytes as decode to the same."""
+    import constriction
+
+    encoder = constriction.stream.queue.RangeEncoder()
+    shape = model.tables.shape
+    if model.chosen:
+        for digit, base in _digits(_choice_number(ranked), math.comb(shape.tokens, model.chosen)):
+            encoder.encode(digit, _uniform(base))
+    model.tables.encode(encoder, indices, sent, ranked)
+    return _shortest(encoder)
+
+
+def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The indices (M, N, G), 0 where nothing was sent, which tokens (N,) were chosen, and which segments were sent.
+
+    Raises BitstreamError where no writer of this format can have made the payload for this model.
+    """
+    shape = model.tables.shape
+    most = shape.taps * shape.tokens * shape.segments * SYMBOL_BYTES + shape.tokens
+    if len(payload) > most:
+        raise BitstreamError(f"a payload of {len(payload)} bytes, at most {most} with this model: no message of it")
+    indices, ranked, sent = _decode(payload, model)
+    if encode_payload(indices, ranked, sent, model) != payload:
+        raise BitstreamError("the payload is not one that this model writes: the file was altered, fetch it again")
+    return indices, ranked, sent
+
+
+def _decode(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    import constriction
+
+    padded = payload + bytes(-len(payload) % 4) + bytes(8)
+    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+    shape, number = model.tables.shape, 0
+    try:
+        if model.chosen:
+            total = math.comb(shape.tokens, model.chosen)
+            for base in _bases(total):
+                number = number * DIGIT + int(decoder.decode(_uniform(base)))
+            if number >= total:
+                raise BitstreamError("the payload names no choice of tokens: the file was altered, fetch it again")
+        ranked = _choice(number, shape.tokens, model.chosen) if model.chosen else model.unasked
+        sent = model.sent(ranked)
+        return model.tables.decode(decoder, sent, ranked), ranked, sent
+    except AssertionError as error:  # constriction's word for bytes that no encoder can have made
+        raise BitstreamError("the payload cannot be decoded: the file was altered, fetch it again") from error
+
+
+def _shortest(encoder) -> bytes:
+    """The fewest bytes that decode to what a range coder holds, and of these the smallest number.
+
+    Missing bytes read as zeros, and bytes decode alike just where their number, with these zeros, lies in the coder's
+    interval [first, first + width). So nothing needs to be decoded to find them.
+    """
+    words, (lower, width) = encoder.pos()  # the words before the interval; its last 64 bits, and how wide it is
+    best, bits = encoder.get_compressed().astype(">u4").tobytes(), 32 * words + 64
+    number = int.from_bytes(best, "big") << bits - 8 * len(best)  # lies in the interval
+    first = number - (number - lower) % (1 << 64)
+    for length in range(len(best) - 1, -1, -1):
+        zeros = bits - 8 * length
+        number = -(-first >> zeros)  # rounded up
+        if number << zeros >= first + width:
+            break
+        best = number.to_bytes(length, "big")
+    return best
+
+
+@cache
+def _uniform(base: int):
+    """The range coder's model of a digit."""
+    import constriction
+
+    return constriction.stream.model.Uniform(base)
+
+
+@cache
+def _bases(total: int) -> list[int]:
+    """Bases of the digits that a number below `total` has, the leading one as small as it may be."""
+    further = 0
+    while DIGIT ** (further + 1) < total:
+        further += 1
+    return [-(-total // DIGIT**further), *[DIGIT] * further]
+
+
+def _digits(number: int, total: int) -> list[tuple[int, int]]:
+    """(digit, base) from the leading one on."""
+    pairs = []
+    for base in reversed(_bases(total)[1:]):
+        number, digit = divmod(number, base)
+        pairs.append((digit, base))
+    return [(number, _bases(total)[0]), *reversed(pairs)]
+
+
+def _choice_number(ranked: np.ndarray) -> int:
+    """The number of a choice of tokens among all of its size, in colexicographic order."""
+    return sum(math.comb(token, place) for place, token in enumerate(ranked.nonzero()[0].tolist(), start=1))
+
+
+def _choice(number: int, tokens: int, size: int) -> np.ndarray:
+    """Inverse of `_choice_number`: which of the tokens (N,)."""
+    ranked = np.zeros(tokens, dtype=bool)
+    for place in range(size, 0, -1):
+        token = place - 1
+        while math.comb(token + 1, place) <= number:
+            token += 1
+        ranked[token] = True
+        number -= math.comb(token, place)
+    return ranked
+
+
+def _shared(model: SharedModel) -> tuple[bytes, bytes]:
+    """What the compact form does not say, and its checksum covers."""
+    return model.fingerprint, bytes([model.packing])
+
+
+def _crc24(*parts: bytes) -> bytes:
+    return (zlib.crc32(b"".join(parts)) & 0xFFFFFF).to_bytes(3, "big")
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        remedy = "use a newer program" if version > VERSION else "encode the image again"
+        raise BitstreamError(f"version {version} of the format, this program reads {VERSION}: {remedy}")
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if not all(1 <= side <= MAX_SIDE for side in size) or size[0] * size[1] > MAX_PIXELS:
+        raise BitstreamError(
+            f"an image of {size[0]} x {size[1]} pixels: 1 to {MAX_SIDE} a side can be sent, {MAX_PIXELS:,} in all"
+        )

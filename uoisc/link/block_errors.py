@@ -1,0 +1,124 @@
+"""Block error rates of 5G LDPC codes, read from the measured table data/bler.csv (its generator: `bler.py`).
+
+data/bler.csv --> BlerTable.bler(code, Es/N0 of the image) --> does the block arrive?   `channel.CodedLink`
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from uoisc.base.errors import UoiscError
+from uoisc.base.folders import ROOT
+
+BLER_TABLE = ROOT / "data" / "bler.csv"
+COLUMNS = ("k", "bits_per_symbol", "code_rate", "fading", "es_n0_db", "blocks", "errors", "bler")
+
+
+class BlerError(UoiscError):
+    """The table of block error rates cannot be read, or lacks what was asked."""
+
+
+class BlockCode(NamedTuple):
+    """A 5G LDPC block of k payload bits on QAM with `bits_per_symbol`; the code rate is a fraction such as "1/2"."""
+
+    k: int
+    bits_per_symbol: int
+    code_rate: str
+
+    @property
+    def symbols(self) -> int:
+        """Channel symbols of a block, ceil(k / (m R)), whatever part of its k bits is filler."""
+        return math.ceil(self.k / Fraction(self.code_rate) / self.bits_per_symbol)
+
+
+class BlerTable:
+    """Measured block error rates of 5G LDPC codes on AWGN (ours; generator and conditions: `bler.py`).
+
+    Between two measured points log BLER is linear in dB; plain BLER where the upper point saw no error. Every curve
+    starts where nearly all blocks fail and ends at a point without an error: below it the rate is 1, above it 0.
+
+    Args:
+        path: a CSV with the columns `COLUMNS`; its Rayleigh rows only validate `rayleigh_bler`.
+
+    Raises:
+        BlerError: the file or a column is missing, or a number cannot be read.
+    """
+
+    def __init__(self, path: Path = BLER_TABLE):
+        restore = "restore it with `git checkout -- data/bler.csv`"
+        if not path.is_file():
+            raise BlerError(f"{path}: not found; {restore}")
+        curves = defaultdict(list)
+        with path.open(newline="", encoding="utf-8") as file:
+            try:
+                for row in csv.DictReader(file):
+                    code = BlockCode(int(row["k"]), int(row["bits_per_symbol"]), row["code_rate"])
+                    if row["fading"] == "awgn":
+                        curves[code].append((float(row["es_n0_db"]), int(row["errors"]) / int(row["blocks"])))
+            except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+                raise BlerError(f"{path}: unreadable ({error!r}); {restore}") from None
+        self.curves = {code: np.array(sorted(points)).T for code, points in sorted(curves.items())}  # (2, points)
+        for code, (_, rate) in self.curves.items():
+            if rate[0] < 0.98 or rate[-1] > 0:
+                raise BlerError(f"{path}: the curve of {tuple(code)} lacks its start or its end; {restore}")
+
+    def block_size(self, bits: int, bits_per_symbol: int, code_rate: str) -> int:
+        """The smallest measured k that holds a payload of `bits`; the rest of the block is filler, and is sent.
+
+        Raises:
+            BlerError: no block is that large, or nothing was measured for this modulation and rate.
+        """
+        sizes = [k for k, *scheme in self.curves if scheme == [bits_per_symbol, code_rate] and k >= bits]
+        if bits < 1 or not sizes:
+            raise self._unmeasured(f"a payload of {bits} bits", bits_per_symbol, code_rate)
+        return min(sizes)
+
+    def largest(self, bits_per_symbol: int, code_rate: str) -> BlockCode:
+        """The largest measured block. Raises BlerError where nothing was measured for this modulation and rate."""
+        codes = [code for code in self.curves if code[1:] == (bits_per_symbol, code_rate)]
+        if not codes:
+            raise self._unmeasured("any k", bits_per_symbol, code_rate)
+        return max(codes)
+
+    def bler(self, code: BlockCode, es_n0_db: float | np.ndarray) -> np.ndarray:
+        """Block error rate in [0, 1] on AWGN at each Es/N0 in dB. Raises BlerError where `code` was not measured."""
+        snr, rate = self._curve(code)
+        plain = np.interp(es_n0_db, snr, rate, left=1.0, right=0.0)
+        logarithmic = np.exp(np.interp(es_n0_db, snr, np.log(rate.clip(min=1e-12)), left=0.0))
+        return np.where(np.asarray(es_n0_db) <= snr[rate > 0].max(), logarithmic, plain)
+
+    def rayleigh_bler(self, code: BlockCode, es_n0_db: float) -> float:
+        """Mean block error rate on block Rayleigh fading at the mean Es/N0 in dB.
+
+        The AWGN rate averaged over the exponential distribution of |h|^2; held against a direct simulation in the
+        table's Rayleigh rows (tests). Raises BlerError where `code` was not measured.
+        """
+        snr, _ = self._curve(code)
+        edges = np.linspace(snr[0], snr[-1], 2001)
+        below = 1 - np.exp(-(10 ** ((edges - es_n0_db) / 10)))  # P(the image's own SNR < edge)
+        middle = self.bler(code, (edges[1:] + edges[:-1]) / 2)
+        return float(below[0] + (middle * np.diff(below)).sum())
+
+    def _curve(self, code: BlockCode) -> np.ndarray:
+        """Es/N0 in dB and block error rate of a code's measured points, (2, points)."""
+        if code not in self.curves:
+            raise self._unmeasured(f"k = {code.k}", code.bits_per_symbol, code.code_rate)
+        return self.curves[code]
+
+    def _unmeasured(self, what: str, bits_per_symbol: int, code_rate: str) -> BlerError:
+        schemes = defaultdict(list)
+        for k, m, rate in self.curves:
+            schemes[m, rate].append(str(k))
+        measured = "; ".join(f"k = {', '.join(ks)} at {m} bits, rate {rate}" for (m, rate), ks in schemes.items())
+        return BlerError(
+            f"no block error rate for {what} at {bits_per_symbol} bits a symbol, rate {code_rate}; "
+            f"measured: {measured}; choose one, split the payload, or measure more: "
+            "`python -m benchmarks.bler K BITS_PER_SYMBOL CODE_RATE`"
+        )

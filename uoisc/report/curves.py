@@ -1,0 +1,130 @@
+"""Figures about training: the loss terms of both phases, and how much of each codebook is used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from uoisc.base.errors import ResultsError
+from uoisc.report.figures import GREY, LOOKS, PAGE, in_order, label, styled
+
+TERMS = {
+    "loss": "total",
+    "pixel": "pixel",
+    "perceptual": "perceptual",
+    "vq": "quantisation",
+    "intent": "user-intent relevance",
+    "adversarial": "adversarial",
+    "critic": "critic",
+    "gradient_norm": "gradient norm",
+}
+SHOWN = ("uoisc", "no_alignment", "query_aware", "adaptive", "no_llava", "plain_vq")
+DASHES = ("", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (2, 2))  # one a variant of `SHOWN`
+SHADE = "#EEEEEE"
+BINS = 60  # points a curve; steps that fall into one bin are averaged
+
+
+def _tightest(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The main variants' rows, each at its tightest rate. Raises: ResultsError when there are none."""
+    tightest = table.groupby("variant")["bits"].transform("min")
+    rows = table[(table["bits"] == tightest) & table["variant"].isin(SHOWN)]
+    if rows.empty:
+        raise ResultsError(f"{name} has none of the main variants; run `make repro` again (stage training)")
+    return rows
+
+
+def _panels(count: int, across: int, row_height: float, rest: float, **options: bool) -> tuple[Figure, np.ndarray]:
+    """A figure of `count` panels, at most so many across; heights in inches, of a row and of the rest."""
+    across = min(across, count)
+    down = -(-count // across)
+    figure = Figure(figsize=(PAGE, rest + row_height * down), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(down, across, **options)).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid[:count]
+
+
+def _on_one_axis(training: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Steps counted through both phases (they may start anew in phase 2), and where phase 2 starts."""
+    phases = sorted(training["phase"].unique())
+    first = training[training["phase"] == phases[0]]
+    end = float(first["step"].max()) + 1
+    later = training["phase"] != phases[0]
+    restarted = later.any() and training.loc[later, "step"].min() < end
+    return training.assign(step=training["step"] + np.where(later & restarted, end, 0.0)), end
+
+
+@styled
+def training_curves(training: pd.DataFrame) -> Figure:
+    """Each loss term against the step for the main variants at their tightest rate; phase 2 is shaded.
+
+    Raises: ResultsError when none of the main variants was logged.
+    """
+    rows, phase2 = _on_one_axis(_tightest(training, "training.csv"))
+    width = max(1.0, (rows["step"].max() + 1) / BINS)
+    rows = rows.assign(step=(rows["step"] // width + 0.5) * width)
+    terms = [term for term in TERMS if term in rows.columns and rows[term].notna().any()]
+    variants = in_order(rows["variant"])
+    figure, grid = _panels(len(terms), across=4, row_height=1.05, rest=0.5, sharex=True)
+    palette = {v: LOOKS.get(v, (GREY, "."))[0] for v in variants}
+    dashes = dict(zip(variants, DASHES, strict=False))
+    by_variant = {
+        "hue": "variant",
+        "hue_order": variants,
+        "palette": palette,
+        "style": "variant",
+        "dashes": dashes,
+    }
+    for axes, term in zip(grid, terms, strict=True):
+        logged = rows.dropna(subset=[term])
+        sns.lineplot(logged, x="step", y=term, **by_variant, errorbar=None, legend=False, ax=axes)
+        axes.axvspan(phase2, rows["step"].max(), color=SHADE, zorder=0, linewidth=0)
+        axes.set(title=TERMS[term], xlabel="step", ylabel="")
+        axes.margins(x=0)
+    handles = [
+        Line2D([], [], color=palette[v], linestyle=(0, dashes[v]) if dashes[v] else "-", label=label(v))
+        for v in variants
+    ]
+    handles.append(Patch(color=SHADE, label="phase 2, with the critic"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+    return figure
+
+
+def _use(row: pd.Series) -> str:
+    return f"{row['perplexity']:.1f}" + (f" ({row['dead']:g})" if row["dead"] else "")
+
+
+@styled
+def codebook_use(codebooks: pd.DataFrame) -> Figure:
+    """Perplexity of every codebook as a share of its codes, per tap and segment, dead codes in brackets.
+
+    One panel a variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in
+    effective use; a dead code is one that was never sent.
+    """
+    rows = _tightest(codebooks, "codebooks.csv")
+    variants = in_order(rows["variant"])
+    tallest = rows.groupby("variant")["tap"].nunique().max()
+    figure, grid = _panels(len(variants), across=3, row_height=0.72 + 0.17 * tallest, rest=0.0)
+    look = {
+        "vmin": 0,
+        "vmax": 1,
+        "cmap": "Blues",
+        "fmt": "",
+        "annot_kws": {"size": 7},
+        "cbar": False,
+        "linewidths": 0.5,
+    }
+    for axes, variant in zip(grid, variants, strict=True):
+        mine = rows[rows["variant"] == variant]
+        codes, bits = mine["codes"].iloc[0], mine["bits"].iloc[0]
+        mine = mine.groupby(["tap", "segment"], sort=False).mean(numeric_only=True)  # over seeds
+        share = (mine["perplexity"] / mine["codes"]).unstack("segment")
+        words = mine.apply(_use, axis=1).unstack("segment")
+        sns.heatmap(share, annot=words, **look, ax=axes)
+        axes.set(title=f"{label(variant)}\n{bits:g} bits, {codes:g} codes", xlabel="segment", ylabel="tap")
+        axes.tick_params(length=0, labelrotation=0)
+    return figure

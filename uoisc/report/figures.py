@@ -1,0 +1,302 @@
+"""Figures about the answer match rate (AMR), the house's plotting style, and how a figure is saved.
+
+Every figure is a pure function of tables: no state, no date, no random number, so the bytes of its PDF and
+PNG depend on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 pt, colours are
+Okabe and Ito's (colour-blind safe) and never the only mark of a series.
+Other rooms: `diagram.py` (the system), `pictures.py` (images, maps), `curves.py` (training, codebooks).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from uoisc.base.errors import ResultsError
+from uoisc.base.results import JUDGES, SEEN, UNSEEN, headline, written_aside
+from uoisc.judge.bootstrap import nearest_bits
+
+PAGE = 7.16  # inches, the width of an IEEE page's text
+LABELS = {  # the one place where a name in the tables becomes a name in a figure; its order is the row order
+    "uoisc": "UO-ISC (FiLM)",
+    "no_alignment": "without alignment",
+    "no_llava": "without LLaVA loss",
+    "no_alignment_no_llava": "without both",
+    "plain_vq": "plain VQ",
+    "query_aware": "query-aware",
+    "adaptive": "adaptive (selection)",
+    "uniform": "uniform rate, its losses",
+    "adaptive_random": "adaptive, random tokens",
+    "adaptive_oracle": "adaptive, oracle tokens",
+    "dial": "rate dial",
+    "dial_clip": "dial, CLIP's cosine alone",
+    "dial_oracle": "dial, oracle tokens",
+    "dial_random": "dial, random tokens",
+    "dial_no_query": "dial, tokens without query",
+    "dial_scratch_text": "dial, text from scratch",
+    "dial_uniform": "dial, all tokens alike",
+    "dial_query_decoder": "dial, query at decoder",
+    "dial_floor0": "dial, no unit for the rest",
+    "dial_floor1": "dial, 1 unit for all",
+    "dial_floor2": "dial, 2 units for all",
+    "dial_floor4": "dial, 4 units for all",
+    "dial_floor6": "dial, 6 units for all",
+    "uoisc_cross_attention": "UO-ISC, cross-attention",
+    "uoisc_query_decoder": "UO-ISC, query at decoder",
+    "jpeg": "JPEG",
+    "jpeg2000": "JPEG 2000",
+    "jpeg2000_protected": "JPEG 2000, start protected",
+    "webp": "WebP",
+    "jpeg_xl": "JPEG XL",
+    "avif": "AVIF",
+    "avif_down2": "AVIF at 1/2 size",
+    "avif_down3": "AVIF at 1/3 size",
+    "avif_down4": "AVIF at 1/4 size",
+    "avif_crop": "AVIF, relevant crop",
+    "message": "one message",
+    "file": "one file an image",
+    "mosaic": "tiles of one mosaic",
+    "source": "input image",
+    "llava": "judge LLaVA",
+    "llava_independent": "independent judge",
+    "seen": "seen objects",
+    "unseen": "unseen objects",
+    "existence": "existence",
+    "place": "place",
+    "colour": "colour",
+    "what": "what is there",
+    "count": "count",
+}
+BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")  # fmt: skip
+GREY = "#777777"
+LOOKS = {
+    "uoisc": (BLUE, "o"),
+    "no_alignment": (RED, "s"),
+    "query_aware": (GREEN, "^"),
+    "adaptive": (BLACK, "D"),
+    "uniform": (ORANGE, "v"),
+    "no_llava": (SKY, "P"),
+    "no_alignment_no_llava": (PINK, "X"),
+    "plain_vq": ("#8C6D31", "h"),
+    "dial": ("#5B2A86", "D"),
+    "dial_oracle": (GREY, "*"),
+    "dial_uniform": (ORANGE, "v"),
+    "dial_scratch_text": (GREEN, "<"),
+    "dial_no_query": (PINK, "X"),
+    "dial_random": (SKY, "P"),
+}
+JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
+SHIFT = 1.015  # series stand this factor of the rate apart, so that their intervals do not cover each other
+MAIN = ("uoisc", "no_alignment", "query_aware", "adaptive", "uniform")
+STYLE = sns.axes_style("ticks") | {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5, "axes.titlesize": 8,
+    "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5, "lines.linewidth": 1.1, "lines.markersize": 4, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "normal", "grid.linewidth": 0.4,
+    "grid.color": "#DDDDDD", "pdf.fonttype": 42, "svg.hashsalt": "uoisc", "savefig.dpi": 300,
+    "figure.facecolor": "white",
+}  # fmt: skip
+
+
+def label(name: str) -> str:
+    """The display name of a variant, judge, split or question type; an unknown name is its own label."""
+    return LABELS.get(name, name)
+
+
+def in_order(names: pd.Series | list[str]) -> list[str]:
+    """Names in the order of `LABELS`, unknown ones behind them by the alphabet."""
+    known = list(LABELS)
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Runs a drawing function under the house style, whatever style the caller has set."""
+
+    @functools.wraps(draw)
+    def inside(*arguments: object, **options: object) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*arguments, **options)
+
+    return inside
+
+
+def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
+    """Writes `name.pdf` and `name.png` (300 dpi), atomically and without dates; returns the paths."""
+    metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
+    paths = Path(folder) / f"{name}.pdf", Path(folder) / f"{name}.png"
+    with mpl.rc_context(STYLE):
+        for path, (kind, fixed) in zip(paths, metadata.items(), strict=True):
+            with written_aside(path) as aside:
+                figure.savefig(aside, format=kind, metadata=fixed)
+    return paths
+
+
+def rows_of(summary: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """The rows of a summary that equal the given values. Raises: ResultsError when there are none."""
+    kept = summary
+    for column, value in where.items():
+        kept = kept[kept[column] == value]
+    if kept.empty:
+        asked = ", ".join(f"{column} {value}" for column, value in where.items())
+        raise ResultsError(f"summary.csv has no rows with {asked}; run `make repro` again (stage evaluation)")
+    return kept
+
+
+def rate_points(summary: pd.DataFrame, variant: str = "uoisc") -> list[float]:
+    """The rates of a variant in bits an image, tightest first."""
+    return sorted(rows_of(summary, variant=variant, metric="amr")["bits"].unique())
+
+
+def at_rate(summary: pd.DataFrame, bits: float) -> pd.DataFrame:
+    """For each variant its rows at the rate nearest to `bits`; a variant without a near rate drops out."""
+    nearest = {v: nearest_bits(bits, rows["bits"].unique()) for v, rows in summary.groupby("variant")}
+    return summary[summary["bits"] == summary["variant"].map(nearest)]
+
+
+def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, str], sideways: bool = False) -> None:
+    """A value with its 95 % interval; `sideways` puts the value on the horizontal axis."""
+    spread = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+    colour, marker = look
+    style = {
+        "color": colour,
+        "marker": marker,
+        "markersize": 3.6,
+        "elinewidth": 1,
+        "capsize": 1.6,
+        "linestyle": "",
+    }
+    if sideways:
+        axes.errorbar([row["value"]], [across], xerr=spread, **style)
+    else:
+        axes.errorbar([across], [row["value"]], yerr=spread, **style)
+
+
+def count_of(rows: pd.DataFrame) -> str:
+    """The number of queries behind some rows: `n = 1000`, or a range where it differs."""
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
+    """A legend's entry for a variant."""
+    colour, marker = LOOKS.get(variant, (GREY, "."))
+    return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label(variant) + more)
+
+
+def legend_below(figure: Figure, handles: list[Artist], floor: str = ":", columns: int = 3) -> None:
+    """A legend under the panels, so many entries a row, the floor last; `floor`: its line style or marker."""
+    mark = {"linestyle": floor} if floor == ":" else {"marker": floor, "linestyle": "", "markeredgewidth": 1}
+    handles = [*handles, Line2D([], [], color=BLACK, label="floor: blank image", **mark)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+@styled
+def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
+    """AMR of every variant at one rate point, unseen and seen, both judges; a tick marks each floor.
+
+    Args:
+        summary: summary.csv.
+        rate: which of UO-ISC's rate points, 0 is the tightest.
+    """
+    summary = headline(summary)
+    table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[rate])
+    variants = in_order(table["variant"])
+    figure = Figure(figsize=(PAGE, 0.62 + 0.195 * len(variants)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
+        rows = rows_of(table, metric="amr", split=split)
+        floors = rows_of(table, metric="amr_floor", split=split)
+        for judge, shift in zip(JUDGES, (-0.17, 0.17), strict=True):
+            for _, row in rows[rows["judge"] == judge].iterrows():
+                place = variants.index(row["variant"]) + shift
+                with_interval(axes, place, row, JUDGE_LOOKS[judge], sideways=True)
+            for _, row in floors[floors["judge"] == judge].iterrows():
+                place = variants.index(row["variant"]) + shift
+                axes.plot([row["value"]], [place], "|", color=BLACK, markersize=6, markeredgewidth=1)
+        axes.set_title(f"{label(split)} ({count_of(rows)} queries)")
+        axes.set_xlabel("answer match rate (95 % interval)")
+        axes.grid(axis="x")
+    bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
+    panels[0].set_yticks(range(len(variants)), [f"{label(v)}, {bits[v]:g} bits" for v in variants])
+    panels[0].set_ylim(len(variants) - 0.5, -0.5)
+    keys = [Line2D([], [], color=c, marker=m, label=label(j)) for j, (c, m) in JUDGE_LOOKS.items()]
+    legend_below(figure, keys, floor="|")
+    return figure
+
+
+@styled
+def amr_against_rate(summary: pd.DataFrame) -> Figure:
+    """AMR against bits an image for the main variants with two rates or more; one panel a split and judge."""
+    rows = rows_of(headline(summary), metric="amr")
+    several = rows.groupby("variant")["bits"].nunique()
+    variants = [v for v in MAIN if several.get(v, 0) > 1]
+    figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in (UNSEEN, SEEN)], strict=True):
+        rate_panel(axes, summary, variants, judge, split, rate_points(summary))
+    for bottom, left in zip(grid[1], grid[:, 0], strict=True):
+        bottom.set_xlabel("bits an image (nominal)")
+        left.set_ylabel("AMR (95 % interval)")
+    legend_below(figure, [variant_key(v) for v in variants])
+    return figure
+
+
+def rate_panel(
+    axes: Axes, summary: pd.DataFrame, variants: list[str], judge: str, split: str, ticks: list[float]
+) -> None:
+    """AMR of variants against bits, with intervals and the blank image's floor; `ticks` are bits."""
+    rows = headline(summary)
+    panel = rows_of(rows, metric="amr", judge=judge, split=split)
+    for place, variant in enumerate(variants):
+        shift = SHIFT ** (place - (len(variants) - 1) / 2)
+        line = panel[panel["variant"] == variant].sort_values("bits")
+        axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
+        for _, row in line.iterrows():
+            with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
+    floor = rows_of(rows, metric="amr_floor", judge=judge, split=split)["value"].mean()
+    axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
+    axes.set_title(f"{label(split)}, {label(judge)} ({count_of(panel)})")
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{bits:g}" for bits in ticks])
+    axes.minorticks_off()
+    axes.grid()
+
+
+@styled
+def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -> Figure:
+    """AMR by question type at one rate point, unseen and seen, with the floor of each type."""
+    summary = headline(summary)
+    table = at_rate(rows_of(summary, judge=judge), rate_points(summary)[rate])
+    types = in_order([m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")])
+    variants = [v for v in MAIN if v in set(table["variant"])]
+    shifts = np.linspace(-0.3, 0.3, len(variants))
+    figure = Figure(figsize=(PAGE, 2.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
+        ticks = []
+        for x, kind in enumerate(types):
+            rows = rows_of(table, split=split, metric=f"amr:{kind}")
+            floor = rows_of(table, split=split, metric=f"amr_floor:{kind}")["value"].mean()
+            axes.hlines(floor, x - 0.42, x + 0.42, color=BLACK, linestyle=":", linewidth=1.1)
+            for variant, shift in zip(variants, shifts, strict=True):
+                for _, row in rows[rows["variant"] == variant].iterrows():
+                    with_interval(axes, x + shift, row, LOOKS[variant])
+            ticks.append(f"{label(kind)}\n({count_of(rows)})")
+        axes.set_xticks(range(len(types)), ticks)
+        axes.set_title(f"{label(split)}, {label(judge)}")
+        axes.grid(axis="y")
+    panels[0].set_ylabel("answer match rate\n(95 % interval)")
+    bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
+    legend_below(figure, [variant_key(v, line="", more=f", {bits[v]:g} bits") for v in variants])
+    return figure

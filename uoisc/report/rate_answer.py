@@ -1,0 +1,182 @@
+"""Trained and standard codecs on one axis: what an answer costs in bytes.
+
+summary.csv, entropy.csv, standard_codecs.csv --> points --> rate_answer, nearest, bd_rates --> bd_rate.csv
+
+A trained codec's bytes are its mean range-coded payload on training scenes and the compact header; both ends share the
+model, as both ends of a standard codec share its standard.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from uoisc.base.results import COLUMNS, JUDGES, SEEN, UNSEEN, headline, missing, read_table, write_csv
+from uoisc.report.figures import (
+    BLACK,
+    GREY,
+    LOOKS,
+    ORANGE,
+    PAGE,
+    PINK,
+    SKY,
+    count_of,
+    in_order,
+    label,
+    legend_below,
+    rows_of,
+    styled,
+)
+from uoisc.rivals.standard_codecs import LEAST_POINTS, bd_rate
+
+TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
+COMPACT_HEADER = 4  # bytes, of `bitstream`
+MESSAGE, FORMS = "message", ("file", "mosaic")  # the form of a trained codec's points; those of standard codecs
+ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
+MEASURES = [("psnr", "none"), *(("amr", judge) for judge in JUDGES)]
+STANDARD_LOOKS = {  # colour, marker, line; AVIF's kin share its colour
+    "jpeg": (GREY, "v", "-"),
+    "jpeg2000": ("#8C6D31", "h", "-"),
+    "webp": (SKY, "P", "-"),
+    "jpeg_xl": (PINK, "d", "-"),
+    "avif": (ORANGE, "X", "-"),
+    "avif_down2": (ORANGE, "<", "--"),
+    "avif_down3": (ORANGE, ">", "-."),
+    "avif_down4": (ORANGE, "p", ":"),
+    "avif_crop": (ORANGE, "*", (0, (6, 1.5))),
+}
+TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)
+
+
+def points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.DataFrame) -> pd.DataFrame:
+    """Every point of every curve, a row a metric: standard_codecs.csv, and the trained codecs in its columns.
+
+    Their `setting` is the nominal bits, their bytes less a flat image's are the payload. Raises: ResultsError where
+    entropy.csv lacks a codec that summary.csv has.
+    """
+    rows = headline(summary)
+    rows = rows[rows["variant"].isin(TRAINED) & ~rows["metric"].str.contains(":")]
+    payloads = headline(entropy[entropy["chosen"]])[["variant", "bits", "payload_bits"]]
+    rows = rows.merge(payloads, "left", on=["variant", "bits"], validate="many_to_one")
+    if rows["payload_bits"].isna().any():
+        lacking = rows[rows["payload_bits"].isna()].iloc[0]
+        raise missing(Path("entropy.csv"), f"lacks {lacking['variant']} at {lacking['bits']:g} bits")
+    trained = rows.rename(columns={"variant": "codec", "bits": "setting"}).assign(
+        form=MESSAGE, bytes=lambda r: r["payload_bits"] / 8 + COMPACT_HEADER, bytes_less_flat=rows["payload_bits"] / 8
+    )
+    return pd.concat([trained, standard], ignore_index=True)[COLUMNS["standard_codecs.csv"]]
+
+
+def nearest(table: pd.DataFrame) -> pd.DataFrame:
+    """The trained codecs' points and, of every other curve, those nearest in bytes to UO-ISC's.
+
+    One row a point, the cheapest first: its AMR on unseen objects by the independent judge.
+    """
+    amr = rows_of(table, metric="amr", judge=JUDGES[-1], split=UNSEEN)
+    chosen = [amr[amr["form"] == MESSAGE]]
+    for _, curve in amr[amr["form"] != MESSAGE].groupby(["codec", "form"]):
+        distances = [(np.log(curve["bytes"] / size)).abs() for size in rows_of(chosen[0], codec="uoisc")["bytes"]]
+        chosen.append(curve.loc[sorted({distance.idxmin() for distance in distances})])
+    return pd.concat(chosen).sort_values("bytes", kind="stable")
+
+
+def front(curve: pd.DataFrame) -> Float[np.ndarray, "P 2"]:
+    """(bytes, value) of the points that no cheaper or equal point reaches: a curve that rises."""
+    rising = curve.sort_values(["bytes", "value"], ascending=[True, False])[["bytes", "value"]].to_numpy()
+    best = np.maximum.accumulate(np.r_[-np.inf, rising[:-1, 1]])
+    return rising[rising[:, 1] > best]
+
+
+def bd_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """bd_rate.csv: every curve against AVIF's in the same form, by PSNR and by both judges' AMR.
+
+    A curve is its `front`, as BD-rate needs one that rises; `low` and `high` bound what both reach. A row without a
+    rate says why in `undefined`.
+    """
+    profile, seed = table[["profile", "seed"]].iloc[-1]
+    rows = []
+    for split, (metric, judge) in product((UNSEEN, SEEN), MEASURES):
+        measured = rows_of(table, split=split, metric=metric, judge=judge)
+        curves = {key: front(curve) for key, curve in measured.groupby(["codec", "form"])}
+        for (codec, form), curve in curves.items():
+            for anchor_form in FORMS if form == MESSAGE else (form,):
+                if codec != ANCHOR:
+                    keys = (profile, seed, codec, form, ANCHOR, anchor_form, split, judge, metric)
+                    rows.append((*keys, *_bd_rate(curves[(ANCHOR, anchor_form)], curve)))
+    return pd.DataFrame(rows, columns=COLUMNS["bd_rate.csv"])
+
+
+def _bd_rate(anchor: np.ndarray, curve: np.ndarray) -> tuple[float, float, float, str]:
+    """The ends of the shared range, BD-rate in percent (NaN where there is none), and why there is none."""
+    low, high = max(anchor[0, 1], curve[0, 1]), min(anchor[-1, 1], curve[-1, 1])
+    if low >= high:
+        return np.nan, np.nan, np.nan, "no shared range"
+    if (fewest := min(len(anchor), len(curve))) < LEAST_POINTS:
+        whose = "the anchor" if len(anchor) == fewest else "the codec"
+        return low, high, np.nan, f"{whose} has {fewest} rising points, {LEAST_POINTS} are needed"
+    return low, high, bd_rate(anchor, curve), ""
+
+
+def write_bd_rates(results: Path) -> pd.DataFrame:
+    """Writes bd_rate.csv from the other results; returns it."""
+    table = bd_rates(read_points(results))
+    write_csv(table, Path(results) / "bd_rate.csv")
+    return table
+
+
+def read_points(results: Path) -> pd.DataFrame:
+    """`points` of a folder's tables. Raises: ResultsError where one lacks."""
+    return points(*(read_table(results, f"{name}.csv") for name in ("summary", "entropy", "standard_codecs")))
+
+
+def _look(codec: str) -> dict:
+    """Colour, marker and line of a curve; a trained codec's is thick."""
+    colour, marker, line = STANDARD_LOOKS.get(codec) or (*LOOKS[codec], "-")
+    thin = codec in STANDARD_LOOKS
+    return dict(color=colour, marker=marker, linestyle=line, linewidth=0.8 if thin else 1.6, zorder=2 if thin else 3)
+
+
+def _draw(axes: Axes, codec: str, curve: pd.DataFrame) -> None:
+    spread = [curve["value"] - curve["low"], curve["high"] - curve["value"]]
+    axes.errorbar(curve["bytes"], curve["value"], yerr=spread, elinewidth=0.5, markersize=3.6, **_look(codec))
+
+
+@styled
+def rate_answer(table: pd.DataFrame, judge: str = JUDGES[-1]) -> Figure:
+    """AMR against bytes an image on both splits, standard codecs as files and as a mosaic, trained ones in each panel.
+
+    Args:
+        table: `points`; the floor is that of the trained codecs' queries.
+    """
+    rows, floors = (rows_of(table, judge=judge, metric=metric) for metric in ("amr", "amr_floor"))
+    figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for across, split in zip(grid, (UNSEEN, SEEN), strict=True):
+        for axes, form in zip(across, FORMS, strict=True):
+            panel = rows_of(rows, split=split)
+            panel = panel[panel["form"].isin([form, MESSAGE])]
+            for codec, curve in panel.groupby("codec"):
+                _draw(axes, codec, curve.sort_values("bytes"))
+            floor = rows_of(floors, split=split, form=MESSAGE)["value"].iloc[0]
+            axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
+            axes.set_title(f"{label(split)}, {label(form)}")
+            axes.grid()
+    for axes in grid.flat:
+        axes.set_xscale("log")
+        axes.set_xticks(TICKS, [f"{size:g}" for size in TICKS])
+        axes.minorticks_off()
+    standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
+    for bottom, left in zip(grid[1], grid[:, 0], strict=True):
+        bottom.set_xlabel(f"bytes an image ({standard}, trained codecs {trained})")
+        left.set_ylabel("AMR (95 % interval)")
+    legend_below(
+        figure, [Line2D([], [], label=label(codec), **_look(codec)) for codec in in_order(table["codec"])], columns=5
+    )
+    return figure

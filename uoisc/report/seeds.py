@@ -1,0 +1,162 @@
+"""Goals over several training seeds: each seed's paired difference, and their mean with an interval over seeds.
+
+    answers.parquet of each seed ──► compare ──► results/seeds.csv     (goal, judge, seed)
+                                                       └──► verdicts   (goal: met, or not)
+
+A seed has its own models, judges and test scenes, so seeds are independent draws of the whole study, and Student's t
+over them speaks of training as well as of queries. One seed's intervals are bootstraps over queries, as everywhere.
+`make seeds` trains the seeds that `make repro` does not. Source: ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from uoisc.base.errors import ConfigError, ResultsError
+from uoisc.base.results import JUDGES, POOLED, UNSEEN, read_table, write_csv
+from uoisc.judge.bootstrap import LEVEL, percentiles, resampling_weights, split_seed
+
+READINGS = ("absolute", "relative")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What one comparison on unseen objects should come to; stated before any seed but the published one was trained.
+
+    id, statement: short name, and what is asked, in our words.
+    variant, reference: AMR(variant) is held against AMR(reference).
+    bits, reference_bits: each is taken at the most bits that it sends within these, as a rate dial spends a budget.
+    reading: absolute (a difference of AMR) or relative (a ratio less one).
+    goal: the least value that meets it.
+    """
+
+    id: str
+    statement: str
+    variant: str
+    bits: int
+    reference: str
+    reference_bits: int
+    reading: str
+    goal: float
+
+
+def load_goals(path: Path) -> list[Goal]:
+    """The goals of `claims.yaml`. Raises: ConfigError that names the goal and the key that is wrong."""
+    try:
+        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["goals"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: no list of goals can be read ({type(error).__name__})") from error
+    names = [field.name for field in fields(Goal)]
+    for entry in entries:
+        wrong = sorted({*entry} ^ {*names})
+        if wrong:
+            raise ConfigError(f"{path}: {entry.get('id', 'a goal without id')}: unknown or missing key {wrong[0]}")
+        if entry["reading"] not in READINGS:
+            raise ConfigError(f"{path}: {entry['id']}: reading must be one of {', '.join(READINGS)}")
+    return [Goal(**entry) for entry in entries]
+
+
+def read_seeds(path: Path) -> pd.DataFrame:
+    """The rows that `write_seeds` wrote. Raises: ResultsError where the file or a column is missing."""
+    if not Path(path).is_file():
+        raise ResultsError(f"{path} is missing; restore it with git, or run `make seeds` (an hour or two)")
+    table = pd.read_csv(path, dtype={"seed": str})
+    lacking = [name for name in ("id", "judge", "seed", "goal", "value", "low", "high", "n") if name not in table]
+    if lacking:
+        raise ResultsError(f"{path} lacks the column {', '.join(lacking)}; restore it with git, or run `make seeds`")
+    return table
+
+
+def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.DataFrame:
+    """seeds.csv: a row a goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds.
+
+    Args:
+        answers: rows of answers.parquet, of one seed or several.
+        resamples: of each seed's bootstrap.
+
+    Raises: ResultsError where a variant was not evaluated within its bits, or on other queries than its reference.
+    """
+    unseen, rows = answers[answers["split"] == UNSEEN], []
+    for goal in goals:
+        for judge in JUDGES:
+            keys, found = asdict(goal) | {"judge": judge}, []
+            for seed, own in unseen[unseen["judge"] == judge].groupby("seed"):
+                sent, matches = _paired(own, goal, seed)
+                found.append(_estimate(matches, goal.reading, split_seed(UNSEEN, int(seed)), resamples))
+                rows.append(keys | {"seed": seed, **sent, **found[-1], "n": len(matches)})
+            if len(found) > 1:
+                rows.append(keys | {"seed": POOLED, **over_seeds([one["value"] for one in found]), "n": len(found)})
+    return pd.DataFrame(rows)
+
+
+def over_seeds(values: list[float]) -> dict[str, float]:
+    """Value, low and high of independent seeds: mean -+ t s / sqrt(n), Student's t with n - 1 degrees of freedom."""
+    from scipy import stats
+
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    return {"value": mean, "low": mean - reach, "high": mean + reach}
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a goal: how many seeds meet it by both judges, and `met`, for the mean over seeds.
+
+    Met: for both judges the mean reaches the goal, and for a goal above zero its interval lies above zero.
+    """
+    rows = []
+    for name, own in table.groupby("id", sort=False):
+        reached = own["value"] >= own["goal"]
+        seeds = reached[own["seed"] != POOLED].groupby(own["seed"]).all()
+        mean = own["seed"] == POOLED
+        apart = (own["low"] > 0) | (own["goal"] <= 0)
+        met = bool(mean.any() and (reached & apart)[mean].all())
+        rows.append({"id": name, "seeds": len(seeds), "seeds_met": int(seeds.sum()), "met": met})
+    return pd.DataFrame(rows)
+
+
+def write_seeds(folders: Iterable[Path], claims_path: Path, resamples: int, path: Path) -> pd.DataFrame:
+    """Compares the answers of every folder of results and writes them to `path`; returns the rows.
+
+    Raises: ResultsError where a folder has no answers, or two have the same seed.
+    """
+    answers = pd.concat([read_table(folder, "answers.parquet") for folder in folders], ignore_index=True)
+    repeated = answers.duplicated(["variant", "bits", "split", "judge", "query_id", "seed"])
+    if repeated.any():
+        raise ResultsError(f"seed {answers['seed'][repeated].iloc[0]}: two folders hold answers of it; give each once")
+    table = compare(answers, load_goals(claims_path), resamples)
+    write_csv(table, path)
+    return table
+
+
+def _paired(own: pd.DataFrame, goal: Goal, seed: str) -> tuple[dict[str, float], np.ndarray]:
+    """The bits that both send, and whether each matched, (queries, 2), in the order of the queries' ids."""
+    sent, matches = {}, []
+    for key, name, budget in (
+        ("sent_bits", goal.variant, goal.bits), ("sent_reference_bits", goal.reference, goal.reference_bits),
+    ):  # fmt: skip
+        rows = own[(own["variant"] == name) & (own["bits"] <= budget)]
+        if rows.empty:
+            raise ResultsError(f"answers.parquet lacks {name} within {budget:g} bits, seed {seed}, which goal "
+                               f"{goal.id} is about; run `make seeds` again")  # fmt: skip
+        sent[key] = rows["bits"].max()
+        matches.append(rows[rows["bits"] == sent[key]].set_index("query_id")["match"].sort_index())
+    if not matches[0].index.equals(matches[1].index):
+        raise ResultsError(f"answers.parquet: {goal.variant} and {goal.reference} did not answer the same queries "
+                           f"(seed {seed}); run `make seeds` again")  # fmt: skip
+    return sent, np.stack(matches, axis=1).astype(np.float32)
+
+
+def _estimate(matches: np.ndarray, reading: str, seed: int, resamples: int) -> dict[str, float]:
+    """Value, low and high of a paired difference or ratio, by a bootstrap over queries."""
+    weights = resampling_weights(len(matches), seed, resamples)
+    means = np.concatenate([matches.sum(0, keepdims=True), weights @ matches]).astype(np.float64) / len(matches)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = means[:, 0] - means[:, 1] if reading == "absolute" else means[:, 0] / means[:, 1] - 1
+    low, high = percentiles(values[1:])
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}

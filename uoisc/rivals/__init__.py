@@ -1,0 +1,1 @@
+"""Standard image codecs, and how files cross a link."""

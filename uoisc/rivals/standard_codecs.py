@@ -1,0 +1,279 @@
+"""Image codecs that people use, by the bytes of their real files.
+
+image (H, W, 3) uint8 --> encode(image, quality) --> bytes --> decode(bytes) --> image of the same size
+
+At 96 x 96 pixels headers decide, so a rate is told in three ways: total bytes (`files`, `at_most`), bytes less those of
+a flat image (`flat_bytes`), and bytes an image of a mosaic of many, the amortised bound (`mosaic`). Encoders run on one
+thread at a high effort, without metadata: the same image and quality give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from math import isqrt
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+
+from uoisc.base.errors import UoiscError
+
+BAD_STREAM = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow and its plug-ins raise
+LONGEST_SIDE = 4096  # pixels; a damaged header may claim any size
+LARGEST_GRID = 15  # tokens a side; four bits
+FLAT_GREY = 128
+PLACE_BYTES, COLOUR_BYTES = 2, 3
+LOOK_AHEAD = 4  # qualities; JPEG XL's file may be a tenth smaller than that of the quality below
+LEAST_POINTS = 4  # of a curve (VCEG-M33)
+
+
+class CodecError(UoiscError):
+    """An image, a file's bytes, a quality, a codec's name or a rate curve cannot be used, or a package is missing."""
+
+
+def _library(module: str, package: str):
+    try:
+        return import_module(module)
+    except ImportError:
+        raise CodecError(f"the package {package} is missing: pip install {package}") from None
+
+
+def _check_images(images: np.ndarray, shape: str = "H W 3") -> None:
+    if images.dtype != np.uint8 or images.ndim != len(shape.split()) or images.shape[-1] != 3 or not images.size:
+        raise CodecError(f"needs uint8 of shape ({shape}), not {images.dtype} of shape {images.shape}")
+
+
+@dataclass(frozen=True)
+class FileCodec:
+    """A file format of Pillow's, of the image made `factor` times smaller a side (bicubic, down and up again).
+
+    Args:
+        format, feature: Pillow's names of it; without a feature it is of the package pillow-jxl-plugin.
+        qualities: whole numbers, the worst first. settings: of Pillow's `save`, at a quality.
+        end: the last bytes of every file. factor: divides the image's sides.
+    Raises CodecError, at the first use, where the format's package is missing.
+    """
+
+    name: str
+    format: str
+    feature: str | None
+    qualities: range
+    settings: Callable[[int], dict]
+    end: bytes = b""
+    factor: int = 1
+
+    def encode(self, image: np.ndarray, quality: int) -> bytes:
+        """The file of an image (H, W, 3) uint8. Raises CodecError for other arrays and qualities."""
+        _check_images(image)
+        height, width, _ = image.shape
+        if quality not in self.qualities:
+            limits = f"[{self.qualities[0]}, {self.qualities[-1]}]"
+            raise CodecError(f"{self.name}: quality must be a whole number in {limits}, not {quality}")
+        if height % self.factor or width % self.factor:
+            raise CodecError(f"{self.name}: {height} x {width} pixels cannot be divided by {self.factor}")
+        pillow = self._pillow()
+        size = (width // self.factor, height // self.factor)
+        small = pillow.fromarray(image).resize(size, pillow.Resampling.BICUBIC)
+        small.save(file := io.BytesIO(), self.format, **self.settings(int(quality)))
+        return file.getvalue()
+
+    def decode(self, data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+        """The image of a file. Raises CodecError where it is truncated, of another format or absurdly large."""
+        pillow = self._pillow()
+        try:
+            with pillow.open(io.BytesIO(data), formats=[self.format]) as file:
+                size = (file.width * self.factor, file.height * self.factor)
+                if max(size) > LONGEST_SIDE or not data.endswith(self.end):
+                    raise ValueError
+                return np.array(file.convert("RGB").resize(size, pillow.Resampling.BICUBIC))
+        except (*BAD_STREAM, pillow.DecompressionBombError):
+            limit = f"of at most {LONGEST_SIDE} pixels a side"
+            raise CodecError(f"{self.name}: {len(data)} bytes that are no whole {self.format} file {limit}") from None
+
+    def _pillow(self):
+        from PIL import Image, features
+
+        if self.feature is None:
+            _library("pillow_jxl", "pillow-jxl-plugin")
+        elif not features.check(self.feature):
+            raise CodecError(f"{self.name}: this Pillow lacks {self.format}: pip install --force-reinstall Pillow")
+        return Image
+
+
+JPEG = FileCodec(
+    "jpeg", "JPEG", "jpg", range(1, 96), lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"), b"\xff\xd9"
+)
+JPEG2000 = FileCodec(  # its quality: the wanted PSNR in tenths of a dB; mct: luma and chroma are coded, not R, G, B
+    "jpeg2000", "JPEG2000", "jpg_2000", range(150, 501),
+    lambda q: dict(quality_mode="dB", quality_layers=[q / 10], irreversible=True, mct=1, no_jp2=True), b"\xff\xd9",
+)  # fmt: skip
+WEBP = FileCodec("webp", "WEBP", "webp", range(101), lambda q: dict(quality=q, method=6))
+AVIF = FileCodec(  # tune=iq, libavif's default since 1.4, cannot make the small files that tune=ssim can
+    "avif", "AVIF", "avif", range(101),
+    lambda q: dict(quality=q, subsampling="4:2:0", speed=4, max_threads=1, advanced={"tune": "ssim"}),
+)  # fmt: skip
+JPEG_XL = FileCodec("jpeg_xl", "JXL", None, range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
+DOWNSAMPLED = [replace(AVIF, name=f"avif_down{factor}", factor=factor) for factor in (2, 3, 4)]
+CODECS = {codec.name: codec for codec in [JPEG, JPEG2000, WEBP, AVIF, JPEG_XL, *DOWNSAMPLED]}
+
+
+def standard_codec(name: str) -> FileCodec:
+    """The codec of that name. Raises CodecError, with the known names, where there is none."""
+    if name not in CODECS:
+        raise CodecError(f"{name!r} is no codec; known are {', '.join(CODECS)}")
+    return CODECS[name]
+
+
+def token_square(relevance: np.ndarray, top: int, least: int = 2) -> tuple[int, int, int]:
+    """Row, column and side, in tokens, of the smallest square that holds the `top` most relevant tokens.
+
+    Of equally small squares the most relevant one is taken. Raises CodecError for any other map or `top`.
+
+    Args:
+        relevance: (R, R), finite, e.g. cosines of tokens and query. top: in [1, R^2]. least: side, at least.
+    """
+    grid = max(relevance.shape, default=0)
+    if relevance.shape != (grid, grid) or not least <= grid <= LARGEST_GRID or not np.isfinite(relevance).all():
+        raise CodecError(f"relevance must be finite, (R, R), R in [{least}, {LARGEST_GRID}], not {relevance.shape}")
+    if not 1 <= top <= grid**2:
+        raise CodecError(f"top = {top}: must be in [1, {grid**2}]")
+    ranked = np.argsort(-relevance, axis=None, kind="stable")[:top]
+    places = np.stack(np.unravel_index(ranked, relevance.shape))  # (2, top)
+    first, last = places.min(axis=1), places.max(axis=1)
+    side = max(least, *(last - first + 1).tolist())
+    (top_row, left), (bottom_row, right) = np.maximum(last - side + 1, 0), np.minimum(first, grid - side)
+    corners = [(int(row), int(col)) for row in range(top_row, bottom_row + 1) for col in range(left, right + 1)]
+    row, column = max(corners, key=lambda at: relevance[at[0] : at[0] + side, at[1] : at[1] + side].sum())
+    return row, column, side
+
+
+@dataclass(frozen=True, eq=False)
+class RelevanceCrop:
+    """AVIF of the `token_square` alone; the rest gets one flat colour, the mean of what is left out (ours).
+
+    Bytes: row << 4 | column, side << 4 | R, red, green, blue, then the AVIF file of the square: 5 bytes beside it.
+
+    Args:
+        relevance: (R, R) of the one image that is coded; its sides must be multiples of R. `decode` needs none.
+        top: how many of the most relevant tokens the square holds; four are an object of a 6 x 6 grid.
+    """
+
+    relevance: np.ndarray
+    top: int = 4
+    name = "avif_crop"
+    qualities = AVIF.qualities
+
+    def encode(self, image: np.ndarray, quality: int) -> bytes:
+        """Place, colour and square of an image (H, H, 3) uint8. Raises CodecError as `FileCodec.encode`."""
+        _check_images(image)
+        row, column, side = token_square(self.relevance, self.top)
+        grid, token = len(self.relevance), len(image) // len(self.relevance)
+        if not token or image.shape[:2] != (grid * token, grid * token):
+            raise CodecError(f"{self.name}: an image of shape {image.shape} has no {grid} x {grid} whole tokens")
+        rows, columns = (slice(at * token, (at + side) * token) for at in (row, column))
+        rest = np.ones(image.shape[:2], dtype=bool)
+        rest[rows, columns] = False
+        colour = image[rest].mean(axis=0).round().astype(np.uint8) if rest.any() else (FLAT_GREY,) * COLOUR_BYTES
+        place = (row << 4 | column, side << 4 | grid)
+        return bytes([*place, *colour]) + AVIF.encode(np.ascontiguousarray(image[rows, columns]), quality)
+
+    def decode(self, data: bytes) -> UInt8[np.ndarray, "H H 3"]:
+        """The square on the flat colour. Raises CodecError where the place or the AVIF file cannot be."""
+        square = AVIF.decode(data[PLACE_BYTES + COLOUR_BYTES :])
+        (row, column), (side, grid) = (divmod(byte, 16) for byte in data[:PLACE_BYTES])
+        height, width, _ = square.shape
+        if not 0 < side <= grid - max(row, column) or height != width or height % side:
+            raise CodecError(f"{self.name}: {side} of {grid} tokens at ({row}, {column}) cannot be {height} x {width}")
+        token = height // side
+        if grid * token > LONGEST_SIDE:
+            raise CodecError(f"{self.name}: a side of {grid * token} pixels is above {LONGEST_SIDE}")
+        image = np.tile(np.frombuffer(data, np.uint8, COLOUR_BYTES, PLACE_BYTES), (grid * token, grid * token, 1))
+        image[row * token : (row + side) * token, column * token : (column + side) * token] = square
+        return image
+
+
+Codec = FileCodec | RelevanceCrop
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A decoded image, its file's real size in bytes, and the quality that gave it."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    bytes: int
+    quality: int
+
+
+def at_most(codec: Codec, image: np.ndarray, max_bytes: int) -> Coded:
+    """The best quality whose file has `max_bytes` or fewer: bisection, then the next few, as sizes waver.
+
+    Where no file is small enough the smallest that was tried comes back, over the budget: `Coded.bytes` says so.
+    """
+    files, low, high = {}, 0, len(codec.qualities)
+    while low < high:
+        quality = codec.qualities[(low + high) // 2]
+        files[quality] = codec.encode(image, quality)
+        low, high = ((low + high) // 2 + 1, high) if len(files[quality]) <= max_bytes else (low, (low + high) // 2)
+    files |= {q: codec.encode(image, q) for q in codec.qualities[low : low + LOOK_AHEAD] if q not in files}
+    fitting = [quality for quality, data in files.items() if len(data) <= max_bytes]
+    best = max(fitting, default=min(files, key=lambda quality: len(files[quality])))
+    return Coded(codec.decode(files[best]), len(files[best]), best)
+
+
+def flat_bytes(codec: Codec, size: tuple[int, int]) -> int:
+    """Bytes of a mid-grey image of (H, W) pixels at the lowest quality: about the header."""
+    return len(codec.encode(np.full((*size, 3), FLAT_GREY, dtype=np.uint8), codec.qualities[0]))
+
+
+def files(
+    codec: Codec | Sequence[Codec], images: np.ndarray, quality: int
+) -> tuple[UInt8[np.ndarray, "B H W 3"], float]:
+    """Images (B, H, W, 3) uint8, a file each, of a codec or of one each (`RelevanceCrop`s): decoded, and mean bytes."""
+    _check_images(images, "B H W 3")
+    codecs = codec if isinstance(codec, Sequence) else [codec] * len(images)
+    if len(codecs) != len(images):
+        raise CodecError(f"{len(codecs)} codecs for {len(images)} images: give one, or one each")
+    made = [one.encode(image, quality) for one, image in zip(codecs, images, strict=True)]
+    decoded = np.stack([one.decode(data) for one, data in zip(codecs, made, strict=True)])
+    return decoded, float(np.mean([len(data) for data in made]))
+
+
+def mosaic(codec: Codec, images: np.ndarray, quality: int) -> tuple[UInt8[np.ndarray, "B H W 3"], float]:
+    """Images (B, H, W, 3) uint8 as the tiles of one, as square as B allows: decoded tiles and bytes an image.
+
+    The amortised bound: the cost where B images share a header, tables and adaptation.
+    """
+    _check_images(images, "B H W 3")
+    rows = max(n for n in range(1, isqrt(len(images)) + 1) if len(images) % n == 0)
+    data = codec.encode(np.ascontiguousarray(rearrange(images, "(r c) h w k -> (r h) (c w) k", r=rows)), quality)
+    tiles = rearrange(codec.decode(data), "(r h) (c w) k -> (r c) h w k", r=rows, h=images.shape[1], w=images.shape[2])
+    return tiles, len(data) / len(images)
+
+
+def bd_rate(reference_curve: Sequence | np.ndarray, curve: Sequence | np.ndarray) -> float:
+    """Mean rate difference in percent at equal quality; negative where `curve` needs fewer bytes.
+
+    Bjontegaard (VCEG-M33) with pchip interpolation, as JVET's test conditions, over the qualities that both reach: it
+    never leaves the range of its points, as cubics and Akima do where a curve saturates.
+
+    Args:
+        reference_curve, curve: four or more points (rate > 0, quality metric: higher is better), in any order.
+    Raises CodecError for fewer points, equal qualities in a curve, or curves that share no quality.
+    """
+    library, curves = _library("bjontegaard", "bjontegaard"), []
+    for points in (reference_curve, curve):
+        points = np.array(points, dtype=float)
+        if points.shape != (len(points), 2) or len(points) < LEAST_POINTS or not np.isfinite(points).all():
+            raise CodecError(f"a rate curve is {LEAST_POINTS} or more finite points (rate, quality)")
+        rate, metric = points[points[:, 1].argsort()].T
+        if (rate <= 0).any() or (np.diff(metric) <= 0).any():
+            raise CodecError("a rate curve needs rates above 0 and a different quality at each point")
+        curves.append((rate, metric))
+    (reference_rate, reference), (rate, metric) = curves
+    if max(reference[0], metric[0]) >= min(reference[-1], metric[-1]):
+        ranges = [f"[{span[0]:g}, {span[-1]:g}]" for span in (reference, metric)]
+        raise CodecError(f"the curves share no quality: {ranges[0]} and {ranges[1]}; sweep further")
+    return float(library.bd_rate(reference_rate, reference, rate, metric, "pchip", False, min_overlap=0))

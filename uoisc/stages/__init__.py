@@ -1,0 +1,1 @@
+"""What each notebook and each command calls: one module a stage."""

@@ -1,0 +1,67 @@
+"""What each stage's code is: one small file per notebook, which DVC watches in the place of forty modules.
+
+    notebooks/NAME.ipynb --code cells--.
+                                        +--> build/nbsrc/NAME.deps     "sha256  file", a line each
+    its imports, and theirs in turn ---'
+
+A stage runs again where its file differs: where the notebook's code or a module that it reaches has changed, not where
+outputs were saved. All paths are relative to the project's top folder, where DVC and `make` run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from pathlib import Path
+
+from uoisc.stages.notebooks import code_cells, names
+
+CLOSURES = Path("build/nbsrc")
+PACKAGE = "uoisc"
+COMMANDS = {"paper": "from uoisc.report.paper import build"}  # stages that run a command, and the code behind it
+
+
+def write_closures() -> list[Path]:
+    """Writes every stage's file. Raises NotebookError for a file that is no notebook."""
+    codes = {name: "\n\n".join(cell.source.strip() for cell in code_cells(name)) for name in names()}
+    return [_write(name, code) for name, code in (codes | COMMANDS).items()]
+
+
+def _write(name: str, code: str) -> Path:
+    lines = [f"{_digest(code)}  {name}"]
+    lines += [f"{_digest(path.read_text(encoding='utf-8'))}  {path.as_posix()}" for path in closure(code)]
+    target = CLOSURES / f"{name}.deps"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_suffix(".partial")
+    aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(aside, target)
+    return target
+
+
+def closure(code: str) -> list[Path]:
+    """Modules of the package that a piece of code imports, anywhere in it, and what those import in turn; sorted."""
+    found: set[Path] = set()
+    waiting = imports(code)
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        waiting |= imports(path.read_text(encoding="utf-8")) - found
+    return sorted(found)
+
+
+def imports(code: str) -> set[Path]:
+    """Modules of the package that a piece of code itself imports; a room's `__init__.py` holds no code."""
+    plain = "\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!")))  # no Python
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(plain)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    paths = {Path(*name.split(".")).with_suffix(".py") for name in found if name.split(".")[0] == PACKAGE}
+    return {path for path in paths if path.is_file()}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

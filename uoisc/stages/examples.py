@@ -1,0 +1,131 @@
+"""Picks and draws up what the visual comparison and the relevance maps show.
+
+The comparison is one of codecs over the authors' link, as the paper's is: every panel but the source crosses uncoded
+8-PSK under Rayleigh fading, with one coefficient a row, the same for all of its panels. Of JPEG 2000 the first bytes
+are free of errors (authors' code). The maps are of a link without errors.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from uoisc.base.config import DIAL
+from uoisc.base.distributed import device
+from uoisc.data.images import to_bytes
+from uoisc.data.questions import SPLITS, Query
+from uoisc.judge.evaluation import evaluation_questions
+from uoisc.judge.metrics import answers_match
+from uoisc.link.block_errors import BlerTable
+from uoisc.link.channel import fading_coefficients
+from uoisc.models import JUDGES, Study
+from uoisc.report.pictures import PANELS, Examples
+from uoisc.rivals.standard_codecs import JPEG2000, at_most
+from uoisc.rivals.transmission import FILE_BYTES, PROTECTED, FileSender, MessageSender
+
+SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
+FADING, ES_N0_DB = "rayleigh", 10.0  # the authors' link; ours: where tables and text compare methods over it
+
+
+@torch.no_grad()
+def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
+    """The first query of each split and type in `SHOWN` whose source answer is right: chosen by rule, not by eye.
+
+    The seed, the split and the query's number alone decide the errors.
+    """
+    judge_name, p, table = JUDGES[0], study.params, BlerTable()
+    judge, rows = study.judges[judge_name], []
+    codecs = {name: study.codec(name, rate) for name, rate in compared(p.variants).items()}
+    images = {panel: [] for panel in PANELS if panel in {"source", *codecs, "jpeg2000"}}
+    for split, kind in shown(answers):
+        asked = evaluation_questions(study, split)
+        index = _first_right(answers, judge_name, split, kind)
+        query = asked.queries[index]
+        x = asked.only(index).all_images().to(device())
+        answer = judge.answer(x, [query.text])[0]
+        panels = {"source": {"answer": answer, "match": None, "bits": None, "bytes": None}}
+        images["source"].append(to_bytes(x)[0])
+        senders = {n: MessageSender(c, c.encode(x, [query.text]), [query.text], table) for n, c in codecs.items()}
+        senders["jpeg2000"] = _jpeg2000(to_bytes(x)[0], table)
+        name_of_errors = f"{p.seed}/{split}/examples/{index}"
+        for name, sender in senders.items():
+            arrival = sender.uncoded(ES_N0_DB, FADING, _seeded(name_of_errors))
+            x_hat = sender.draw([0], arrival.contents)
+            panels[name] = _panel(judge, query, answer, x_hat, bits=sender.bits)
+            images[name].append(to_bytes(x_hat)[0])
+        gain = fading_coefficients(FADING, 1, _seeded(name_of_errors)).abs().item()
+        rows.append(
+            {"query": query.text, "type": query.type, "split": split, "truth": query.truth, "panels": panels}
+            | {"es_n0_db": round(ES_N0_DB + 20 * math.log10(gain), 1)}
+        )
+    stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
+    link = {"es_n0_db": ES_N0_DB, "protected": PROTECTED}
+    return Examples(judge_name, link, rows, stacked, *_maps(study, judge, codecs["uoisc"].bits))
+
+
+def can_be_shown(variants: dict[str, tuple[str, ...]]) -> bool:
+    """Whether a profile trains what both figures are about: `uoisc`, and one that ranks tokens."""
+    return "uoisc" in variants and ("dial" in variants or "adaptive" in variants)
+
+
+def compared(variants: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """The panels that a profile trains, each with the widest rate that all have, or else with its own widest."""
+    names = [panel for panel in PANELS if panel in variants]
+    common = [rate for rate in variants["uoisc"] if all(rate in variants[name] for name in names)]
+    return {name: (common or variants[name])[-1] for name in names}
+
+
+def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """Split and type of each row: `SHOWN`; of other questions than the benchmark's all types, unseen ones first."""
+    kinds = sorted(answers["type"].unique())
+    if {kind for _, kind in SHOWN} <= set(kinds):
+        return SHOWN
+    splits = [split for split in reversed(SPLITS) if split in set(answers["split"])]
+    return tuple((split, kind) for split in splits for kind in kinds)[: len(SHOWN)]
+
+
+def _jpeg2000(image: np.ndarray, table: BlerTable) -> FileSender:
+    """The file that crosses the links of the channel stage: of the best quality of at most `FILE_BYTES`."""
+    file = JPEG2000.encode(image, at_most(JPEG2000, image, FILE_BYTES).quality)
+    return FileSender(JPEG2000, [file], image.shape[:2], table, PROTECTED)
+
+
+def _seeded(name: str) -> torch.Generator:
+    """The first number that it draws is the fading: the same for every sender."""
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
+
+
+def _maps(study: Study, judge, budget: float) -> tuple:
+    """One image of the unseen split under several queries, by the rate dial at most at `budget` bits (where a profile
+    has none, by the tightest `adaptive`): the relevance that ranks its tokens, each token's bits, reconstruction."""
+    image, texts = evaluation_questions(study, study.source.splits[-1]).about_one_image()
+    x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
+    rates = study.params.variants
+    codec = study.codec("dial", DIAL, budget) if "dial" in rates else study.codec("adaptive", rates["adaptive"][0])
+    out = codec(x, texts)
+    grid = study.clip.grid
+    relevance = rearrange(out.relevance, "q (h w) -> q h w", h=grid).cpu().numpy()
+    units = rearrange(out.message.sent.sum((1, 3)), "q (h w) -> q h w", h=grid).cpu().numpy()
+    token_bits = (units * math.log2(codec.quantizer.codes)).astype(np.float32)
+    sources, answers = judge.answer(x, texts), judge.answer(out.x_hat, texts)
+    matches = [answers_match(t, a, b) for t, a, b in zip(texts, sources, answers, strict=True)]
+    maps = {"queries": texts, "answers": answers, "matches": matches, "bits": codec.bits}
+    return maps, to_bytes(x)[0], relevance, token_bits, to_bytes(out.x_hat)
+
+
+def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> int:
+    rows = answers[(answers["judge"] == judge) & (answers["split"] == split) & (answers["type"] == kind)]
+    right = rows[rows["source_right"]]
+    return int((right if len(right) else rows)["query_id"].min())
+
+
+def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: int | float) -> dict:
+    answer = judge.answer(x_hat, [query.text])[0]
+    match = answers_match(query.text, source, answer)
+    return {"answer": answer, "match": match, "bits": bits, "bytes": int(np.ceil(bits / 8))}

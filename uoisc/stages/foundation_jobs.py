@@ -1,0 +1,109 @@
+"""The foundation stage: trains and checks CLIP and both judges, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from uoisc.base.config import Params, load_params, paths
+from uoisc.base.distributed import device
+from uoisc.base.folders import written_folder
+from uoisc.base.processes import fast_attention, run_side_by_side
+from uoisc.base.results import write_csv
+from uoisc.base.settings import Pretrained
+from uoisc.data.questions import SPLITS
+from uoisc.data.sources import open_source, open_world
+from uoisc.frozen.clip import save_clip
+from uoisc.frozen.foundation import clip_fields, localisation, train_clip
+from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
+from uoisc.frozen.llava import save_llava
+from uoisc.frozen.pretrained import open_pretrained
+from uoisc.judge.bootstrap import bootstrap_interval
+from uoisc.judge.metrics import normalise
+
+CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
+CHECKED = 2000  # questions, and scenes, of that check
+CHECKED_PHOTOGRAPHS = 64  # questions a split, of others' judges
+
+
+def train_foundation(profile: str) -> pd.DataFrame:
+    """Trains CLIP and both judges side by side, or checks others'; returns the checks, one row a model and metric."""
+    params = load_params(profile)
+    if isinstance(params.foundation, Pretrained):
+        return check_pretrained(profile)
+    open_world(profile, params)  # stops here, before any process starts, where the data stage has not run
+    jobs = [("llava", params.seed), ("llava_independent", params.seed + 1), ("clip", params.seed)]
+    with written_folder(paths(profile).foundation) as folder:
+        rows = run_side_by_side(train_stand_in, [(profile, *job, folder) for job in jobs], params.workers)
+        table = pd.concat(rows, ignore_index=True)
+        write_csv(table, folder / "checks.csv")
+    return table
+
+
+def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.DataFrame:
+    """Trains one stand-in and checks it on fresh scenes. A judge brings up a vision tower of its own first."""
+    torch.set_num_threads(1)
+    params = load_params(profile)
+    world, cfg, size = open_world(profile, params), params.foundation, params.data.image_size
+
+    def progress(steps: range, label: str) -> tqdm:
+        return tqdm(steps, desc=f"{model} {label}")
+
+    n = min(CHECKED, 50 * params.evaluation.queries)
+    with fast_attention():
+        if model == "clip":
+            clip, frozen = train_clip(cfg.clip, world, size, seed, progress)
+            save_clip(clip, folder / model, **clip_fields(cfg.clip, size))
+            values = {
+                name: localisation(frozen, world, CHECK_STREAM, n, category) for name, category in _splits(params)
+            }
+            return _checks(profile, model, {f"localisation_top1{s}": v for s, v in values.items()}, params)
+        _, frozen = train_clip(cfg.tower, world, size, seed, progress)
+        llava = train_llava(cfg.llava, cfg.tower, frozen, world, size, seed, progress)
+    save_llava(llava.model, llava.processor, folder / model)
+    values = {}
+    for name, category in _splits(params):
+        right = judge_accuracy(llava, world, CHECK_STREAM, n, category)
+        values |= {f"accuracy{name}:{kind}": v for kind, v in right.items()}
+        values[f"accuracy{name}"] = np.concatenate([right[k] for k in ("existence", "place", "colour")])
+    return _checks(profile, model, values, params)
+
+
+def _splits(params: Params) -> tuple[tuple[str, str | None], ...]:
+    return (("", None), ("_unseen", params.data.held_out))
+
+
+def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Params) -> pd.DataFrame:
+    rows = []
+    for metric, right in values.items():
+        value, low, high = bootstrap_interval(right, params.seed, params.evaluation.resamples)
+        rows.append((profile, model, metric, value, low, high, len(right)))
+    return pd.DataFrame(rows, columns=["profile", "model", "metric", "value", "low", "high", "n"])
+
+
+@torch.no_grad()
+def check_pretrained(profile: str) -> pd.DataFrame:
+    """What others' judges make of source images, on questions of neither training nor the test splits.
+
+    Returns and writes the share of right answers by split, one row a judge, as `train_foundation` does.
+    Raises CheckpointError where a model is missing or another one than params.yaml says.
+    """
+    params = load_params(profile)
+    source, (_, judges) = open_source(profile, params), open_pretrained(params.foundation, params.codec.taps,
+                                                                        params.data.image_size)  # fmt: skip
+    rows = []
+    for split, suffix in zip(SPLITS, ("", "_unseen"), strict=True):
+        asked = source.ask_split(split, params.data.validation, CHECKED_PHOTOGRAPHS, [params.seed, CHECK_STREAM])
+        for name, judge in judges.items():
+            answers = judge.to(device()).answer(asked.all_images().to(device()), asked.texts)
+            truths = [query.truth for query in asked.queries]
+            right = [normalise(answer) == normalise(truth) for answer, truth in zip(answers, truths, strict=True)]
+            rows.append(_checks(profile, name, {f"accuracy{suffix}": np.array(right)}, params))
+    table = pd.concat(rows, ignore_index=True)
+    with written_folder(paths(profile).foundation) as folder:
+        write_csv(table, folder / "checks.csv")
+    return table

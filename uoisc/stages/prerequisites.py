@@ -1,0 +1,71 @@
+"""Makes what a notebook needs where it is opened alone at the smoke profile: `need("06_evaluation", "smoke")`.
+
+What comes before a notebook stands in dvc.yaml. In the pipeline DVC has run those stages, and nothing happens here.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from uoisc.base.config import DIAL, load_params, paths
+from uoisc.base.errors import DataError
+from uoisc.base.folders import ROOT
+
+
+def need(notebook: str, profile: str) -> None:
+    """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing, each after those before it.
+
+    Raises:
+        DataError: outputs are missing at another profile, whose stages take long, or a stage has failed.
+    """
+    for command, outs in before(notebook, profile):
+        if all((ROOT / out).exists() for out in outs):
+            continue
+        if profile != "smoke":
+            raise DataError(f"{notebook} at profile {profile} needs the stages before it: run `make repro` first")
+        print(f"making {', '.join(outs)} for {notebook}")
+        # A process of its own: so no notebook's stage depends on the modules of the stages before it.
+        if subprocess.run([sys.executable, "-m", "uoisc.cli", *command], cwd=ROOT).returncode:
+            raise DataError(f"{notebook} needs `uoisc {' '.join(command)}`, which has failed: its error stands above")
+
+
+def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
+    """(arguments of `uoisc`, outputs) of every stage whose outputs the notebook's own stage depends on, in order."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    (own,) = (stage for stage in stages.values() if notebook in stage["cmd"].split())
+    made = [run for stage in stages.values() if "uoisc run" in stage["cmd"] for run in _runs(stage, profile)]
+    wanted = {dep for _, deps, _ in _runs(own, profile) for dep in deps}
+    return [(command, outs) for command, _, outs in made if any(_covers(dep, out) for dep in wanted for out in outs)]
+
+
+def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[str]]]:
+    """(arguments, dependencies, outputs) of a stage at a profile, for each variant that it runs for."""
+    rates = load_params(profile).variants
+    dials = [name for name, names in rates.items() if DIAL in names]
+    others = [name for name in rates if name != "uoisc" and name not in dials]
+    found = []
+    for variant in others if "variant" in stage.get("matrix", {}) else [""]:
+        values = {"item.variant": variant, "dials": "+".join(dials)}
+
+        def filled(text: str, values: dict = values) -> str:
+            return re.sub(r"\$\{(.+?)\}", lambda name: values.get(name[1], profile), text)
+
+        texts = ([out if isinstance(out, str) else next(iter(out)) for out in stage[key]] for key in ("deps", "outs"))
+        deps, outs = ([_published(filled(text), profile) for text in each] for each in texts)
+        found.append((filled(stage["cmd"]).split()[1:], deps, outs))
+    return found
+
+
+def _published(path: str, profile: str) -> str:
+    """Where a profile keeps a file of results/."""
+    folder, _, name = path.partition("/")
+    return str(paths(profile).results / name) if folder == "results" else path
+
+
+def _covers(dep: str, out: str) -> bool:
+    return Path(out) == Path(dep) or Path(dep) in Path(out).parents
