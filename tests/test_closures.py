@@ -81,6 +81,35 @@ def test_outputs_and_prose_of_a_notebook_do_not_count(project):
     assert talk.read_bytes() != before
 
 
+def test_cells_that_only_show_do_not_count(project):
+    path = Path("notebooks/talk.ipynb")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells += [new_code_cell("from uoisc.room.d import y\nprint(y)", metadata={"tags": ["show"]})]
+    before = write_closures()[0].read_bytes()
+    nbformat.write(notebook, path)
+    assert write_closures()[0].read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("notebook", "never"),
+    [
+        ("01_data", ("uoisc/", "frozen/clip", "training", "report")),
+        ("02_foundation", ("losses", "training", "variants", "report")),
+        ("03_phase1", ("report", "judge/bootstrap", "link/")),
+        ("06_evaluation", ("report",)),
+        ("09_channel", ("report",)),
+        ("07_figures_and_tables", ("training", "losses", "frozen", "stages/evaluation")),
+    ],
+)
+def test_a_notebook_opens_no_more_than_it_uses(notebook, never, monkeypatch):
+    """A changed loss trains no CLIP, and a changed colour asks no judge."""
+    monkeypatch.chdir(ROOT)
+    reached = [path.as_posix() for path in closure(closures.making(notebook))]
+    core = "uoisc/"  # a module of the method itself: uoisc/x.py
+    hit = [p for p in reached for part in never if (p.count("/") == 1 if part == core else part in p)]
+    assert reached and not hit
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_each_stage_of_the_pipeline_watches_its_own_code(name):
     stage = STAGES[name]

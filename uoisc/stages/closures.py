@@ -5,7 +5,9 @@
     its imports, and theirs in turn ---'
 
 A stage runs again where its file differs: where the notebook's code or a module that it reaches has changed, not where
-outputs were saved. All paths are relative to the project's top folder, where DVC and `make` run.
+outputs were saved. Cells with the tag `show` look at what the others made, write nothing, and are left out: so a figure
+may be shown beside what it was measured from, and its colours measure nothing again. All paths are relative to the
+project's top folder, where DVC and `make` run.
 """
 
 from __future__ import annotations
@@ -24,8 +26,13 @@ COMMANDS = {"paper": "from uoisc.report.paper import build"}  # stages that run 
 
 def write_closures() -> list[Path]:
     """Writes every stage's file. Raises NotebookError for a file that is no notebook."""
-    codes = {name: "\n\n".join(cell.source.strip() for cell in code_cells(name)) for name in names()}
-    return [_write(name, code) for name, code in (codes | COMMANDS).items()]
+    return [_write(name, code) for name, code in ({name: making(name) for name in names()} | COMMANDS).items()]
+
+
+def making(name: str) -> str:
+    """The code of a notebook that makes its stage's outputs."""
+    cells = [cell for cell in code_cells(name) if "show" not in cell.metadata.get("tags", [])]
+    return "\n\n".join(cell.source.strip() for cell in cells)
 
 
 def _write(name: str, code: str) -> Path:
