@@ -18,6 +18,7 @@ def test_the_pipeline_says_what_comes_before_a_notebook():
     assert commands("01_data") == []
     assert commands("02_foundation") == ["run 01_data --profile smoke"]
     assert commands("04_phase2")[-1] == "run 03_phase1 --profile smoke --variant uoisc"
+    assert commands("05_ablations") == commands("03_phase1")
     trained = commands("06_evaluation")
     others = [name for name in config.load_params("smoke").variants if name != "uoisc"]
     dials = [name for name in others if name.startswith("dial")]

@@ -35,11 +35,11 @@ def need(notebook: str, profile: str) -> None:
 
 
 def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
-    """(arguments of `uoisc`, outputs) of every stage whose outputs the notebook's own stage depends on, in order."""
+    """(arguments of `uoisc`, outputs) of every stage whose outputs the notebook's own stages depend on, in order."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    (own,) = (stage for stage in stages.values() if notebook in stage["cmd"].split())
+    own = [run for stage in stages.values() if notebook in stage["cmd"].split() for run in _runs(stage, profile)]
     made = [run for stage in stages.values() if "uoisc run" in stage["cmd"] for run in _runs(stage, profile)]
-    wanted = {dep for _, deps, _ in _runs(own, profile) for dep in deps}
+    wanted = {dep for _, deps, _ in own for dep in deps}
     return [(command, outs) for command, _, outs in made if any(_covers(dep, out) for dep in wanted for out in outs)]
 
 
