@@ -46,6 +46,14 @@ def nbsrc() -> None:
 
 
 @app.command()
+def record() -> None:
+    """Take the code as it stands into dvc.lock: for a change that leaves the bytes of every output alone."""
+    from uoisc.stages.closures import record as record_code
+
+    typer.echo(f"{record_code()} stages recorded in dvc.lock")
+
+
+@app.command()
 def train(
     variants: Annotated[str, typer.Argument(help="A variant of the codec, or several joined by +.")],
     profile: Profile = "small",

@@ -1,0 +1,87 @@
+"""dvc.lock is of the code as it stands, and a touched module makes DVC run again what uses it, nothing else."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The project's files as git would take them, in a folder of their own, its stages' code recorded."""
+    folder = tmp_path_factory.mktemp("lock") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode:
+        pytest.skip("not a git clone")
+    for file in filter(None, listed.stdout.split("\0")):
+        if (ROOT / file).is_file():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / file)
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    return folder
+
+
+def changed(folder: Path) -> dict[str, list[str]]:
+    """Stage -> which of its dependencies that are in git, or made of what is, differ from the lock."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {
+        "PYTHONPATH": str(folder),
+        "PATH": path,
+        "DVC_SITE_CACHE_DIR": str(folder.parent / "site"),
+    }
+    subprocess.run([sys.executable, "-m", "uoisc.cli", "nbsrc"], cwd=folder, env=environment, check=True)
+    run = subprocess.run(["dvc", "status", "--json"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    found: dict[str, list[str]] = {}
+    for stage, entries in json.loads(run.stdout).items():
+        for entry in entries:
+            for kind in ("changed deps", "changed outs"):
+                states = entry.get(kind, {}) if isinstance(entry, dict) else {}
+                found.setdefault(stage, []).extend(
+                    p for p, state in states.items() if state not in ("deleted", "not in cache")
+                )
+    return {stage: paths for stage, paths in found.items() if paths}
+
+
+def test_the_lock_is_of_the_code_and_the_results_in_the_tree(copy):
+    differ = changed(copy)
+    differ.pop("nbsrc", None)  # depends on all code, and writes only what the others are held against
+    assert not differ, "run `make repro`; where a change leaves every output's bytes alone, `uoisc record`"
+
+
+@pytest.fixture
+def touched(copy):
+    """Adds a line to a module; the stages that then run again."""
+    kept = {}
+
+    def touch(file: str) -> set[str]:
+        path = copy / file
+        kept[path] = path.read_text(encoding="utf-8")
+        path.write_text(kept[path] + "\n# touched\n", encoding="utf-8")
+        return {re.sub("@.*", "", stage) for stage in changed(copy)} - {"nbsrc"}
+
+    yield touch
+    for path, text in kept.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def test_a_figure_draws_figures_again_and_trains_nothing(touched):
+    assert touched("uoisc/report/curves.py") == {"figures"}
+
+
+def test_a_loss_trains_codecs_again_and_no_foundation(touched):
+    again = touched("uoisc/losses.py")
+    assert {"phase1", "phase2", "ablations", "dials"} <= again
+    assert not again & {"data", "foundation", "figures", "paper"}
