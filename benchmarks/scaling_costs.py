@@ -203,9 +203,8 @@ def costs(setting: Setting) -> dict[str, Cost]:
             size = model.config.vision_config.image_size
 
             def answer(batch: int, model=model, size: int = size) -> None:
-                model.lm_head(
-                    look(model, image(batch, size=size), s.prompt_tokens + s.answer_tokens)[:, -s.answer_tokens :]
-                )
+                states = look(model, image(batch, size=size), s.prompt_tokens + s.answer_tokens)
+                model.lm_head(states[:, -s.answer_tokens :])
 
             with torch.no_grad():
                 found[name] = count(answer, model)

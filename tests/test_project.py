@@ -1,11 +1,13 @@
 """The project's own files agree with each other: packages, versions, pipeline."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import textwrap
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,34 @@ def test_lock_pins_every_package_that_pyproject_asks_for(requirement):
     version = pins()[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(version)
     assert version.local is None, "a local build (+cpu) is found on one machine only"
+
+
+def imported(folder: str) -> set[str]:
+    """The packages, by the names of their distributions, that code of a folder imports anywhere in it."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module.split(".")[0])
+    own = {"uoisc", "benchmarks", *sys.stdlib_module_names}
+    named = packages_distributions()
+    return {canonicalize_name(name) for module in found - own for name in named.get(module, [module])[:1]}
+
+
+# run as programs, or imported by name: DVC's and Jupyter's commands, plug-ins of torch and Pillow, one measure
+BY_NAME = {"jupyterlab", "torchvision", "pillow-jxl-plugin", "bjontegaard"}
+
+
+def test_what_the_package_imports_is_declared_and_nothing_else():
+    declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    assert imported("uoisc") == declared - BY_NAME
+
+
+def test_what_benchmarks_import_is_declared():
+    declared = {canonicalize_name(requirement.name) for requirement in requirements()}
+    assert imported("benchmarks") - {"compressai"} <= declared  # which asks for an older numpy: used where it is there
 
 
 def test_lock_leaves_the_cuda_packages_to_torch():
