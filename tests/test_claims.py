@@ -10,7 +10,7 @@ import yaml
 from uoisc import bootstrap, claims
 from uoisc.claims import NOT, NOT_TESTABLE, PARTLY, REPRODUCED, Claim, Evidence
 from uoisc.errors import ConfigError
-from uoisc.results import JUDGES
+from uoisc.settings import JUDGES
 
 CLAIMS = Path(__file__).resolve().parent.parent / "paper" / "claims.yaml"
 

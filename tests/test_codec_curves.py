@@ -26,8 +26,8 @@ from uoisc.evaluation import evaluation_questions, reference_answers
 from uoisc.images import from_bytes, to_bytes
 from uoisc.llava import FrozenLlava
 from uoisc.metrics import answers_match, psnr
-from uoisc.models import JUDGES
 from uoisc.results import COLUMNS, read_table
+from uoisc.settings import JUDGES
 from uoisc.standard_codecs import AVIF, JPEG, WEBP, RelevanceCrop, flat_bytes, token_square
 
 N = 4  # of the tiny evaluation's 20 queries

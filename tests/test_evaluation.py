@@ -27,9 +27,10 @@ from uoisc.evaluation import (
 from uoisc.evaluation_jobs import controls, floors
 from uoisc.llava import FrozenLlava
 from uoisc.metrics import answers_match
-from uoisc.models import JUDGES, Point
 from uoisc.questions import Asked, Query
 from uoisc.results import COLUMNS
+from uoisc.settings import JUDGES
+from uoisc.study import Point
 from uoisc.variants import VARIANTS
 
 N = tiny.PARAMS.evaluation.queries

@@ -13,9 +13,9 @@ from uoisc.evaluation import evaluation_questions
 from uoisc.examples import SHOWN, make_examples
 from uoisc.images import to_bytes
 from uoisc.link_jobs import UNCODED, Air
-from uoisc.models import JUDGES
 from uoisc.pictures import PANELS, Examples, read_examples, visual_comparison, write_examples
 from uoisc.questions import SPLITS
+from uoisc.settings import JUDGES
 from uoisc.standard_codecs import JPEG2000, at_most
 from uoisc.tables import SHOWN_DB
 from uoisc.transmission import FILE_BYTES, PROTECTED

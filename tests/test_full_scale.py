@@ -26,7 +26,7 @@ FLOAT32 = """
 import contextlib, sys
 from uoisc import processes
 processes.precision = lambda where: contextlib.nullcontext()
-from uoisc.models import train_variant
+from uoisc.train_models import train_variant
 train_variant("tiny", sys.argv[1])
 """
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

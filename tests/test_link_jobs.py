@@ -25,8 +25,9 @@ from uoisc.link_jobs import (
     symbol_errors,
 )
 from uoisc.metrics import answers_match, psnr
-from uoisc.models import JUDGES, Point
 from uoisc.results import COLUMNS
+from uoisc.settings import JUDGES
+from uoisc.study import Point
 from uoisc.tables import SHOWN_DB
 from uoisc.transmission import SCHEMES
 

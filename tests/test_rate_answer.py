@@ -9,7 +9,8 @@ from test_figures import a_summary, all_points, drawn
 from uoisc import bitstream, tables
 from uoisc.errors import ResultsError
 from uoisc.rate_answer import ANCHOR, COMPACT_HEADER, TRAINED, bd_rates, front, nearest, points, write_bd_rates
-from uoisc.results import COLUMNS, JUDGES, read_table
+from uoisc.results import COLUMNS, read_table
+from uoisc.settings import JUDGES
 
 
 def test_a_message_costs_its_payload_and_the_compact_header():

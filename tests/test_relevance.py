@@ -75,7 +75,7 @@ def test_regions_are_the_tokens_of_the_answers_tiles():
 
 def test_training_moves_the_head_and_measures_the_packings():
     """One model through both phases, as the pipeline does it."""
-    from uoisc.models import fit, untrained
+    from uoisc.train_models import fit, untrained
 
     study = tiny.study()
     codec = untrained(study, "dial", "dial")

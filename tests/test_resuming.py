@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc import models, storage
+from uoisc import storage, train_models
 from uoisc.config import Paths
 from uoisc.errors import CheckpointError, ProcessError
 from uoisc.resuming import Keeper, alone, run_label
@@ -147,14 +147,14 @@ def test_a_folder_that_takes_no_file(tmp_path):
 def test_two_processes_do_not_train_one_model(tmp_path, monkeypatch):
     """Their saves would meet. Other models are free, and so is this one once the first has ended."""
     place = Paths(*(tmp_path / name for name in ("source", "foundation", "codecs", "tables", "results")))
-    monkeypatch.setattr(models, "paths", lambda profile: place)
-    monkeypatch.setattr(models, "open_study", lambda profile, judges: replace(tiny.study(), params=PARAMS))
+    monkeypatch.setattr(train_models, "paths", lambda profile: place)
+    monkeypatch.setattr(train_models, "open_study", lambda profile, judges: replace(tiny.study(), params=PARAMS))
     with alone(place.lock("uoisc", "low")):
         with pytest.raises(ProcessError, match="uoisc at low is being trained by another process: wait for it"):
-            models.train_model("tiny", "uoisc", "low", (1,))
+            train_models.train_model("tiny", "uoisc", "low", (1,))
         assert not place.codecs.exists()
-        assert models.train_model("tiny", "uoisc", "high", (1,)).exists()
-    assert models.train_model("tiny", "uoisc", "low", (1,)).exists()
+        assert train_models.train_model("tiny", "uoisc", "high", (1,)).exists()
+    assert train_models.train_model("tiny", "uoisc", "low", (1,)).exists()
 
 
 def test_a_lock_in_a_folder_that_takes_no_file(tmp_path):

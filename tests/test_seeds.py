@@ -12,7 +12,8 @@ import yaml
 from uoisc import results, seeds
 from uoisc.config import load_params
 from uoisc.errors import ConfigError, ResultsError
-from uoisc.results import JUDGES, POOLED
+from uoisc.results import POOLED
+from uoisc.settings import JUDGES
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = ROOT / "paper" / "claims.yaml"

@@ -14,7 +14,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc import models, training
+from uoisc import train_models, training
 from uoisc.checkpoint import load_codec
 from uoisc.codec import Codec
 from uoisc.config import Paths
@@ -169,18 +169,20 @@ def test_phase_2_goes_on_from_a_checkpoint_as_if_there_had_been_no_stop(monkeypa
         """A study whose codecs are on disk."""
 
         def codec(self, name: str, rate: str, phase: int = 2) -> Codec:
-            path = models.paths("tiny").codec(phase, name, rate)
+            path = train_models.paths("tiny").codec(phase, name, rate)
             return load_codec(self.build(name, rate), path, name, rate, self.params)
 
     study = Stored(**vars(tiny.study()))
-    monkeypatch.setattr(models, "open_study", lambda profile, judges: study)
+    monkeypatch.setattr(train_models, "open_study", lambda profile, judges: study)
     saved = []
     for folder, stages in (("one", [(1, 2)]), ("two", [(1,), (2,)])):
         monkeypatch.setattr(
-            models, "paths", lambda _, f=folder: Paths(tmp_path, tmp_path, tmp_path / f / "codecs", tmp_path, tmp_path)
+            train_models,
+            "paths",
+            lambda _, f=folder: Paths(tmp_path, tmp_path, tmp_path / f / "codecs", tmp_path, tmp_path),
         )
         for phases in stages:
-            path = models.train_model("tiny", "uoisc", "low", phases)
+            path = train_models.train_model("tiny", "uoisc", "low", phases)
         saved.append((path.read_bytes(), path.with_suffix(".csv").read_text()))
     assert saved[0] == saved[1]
     header, *rows = saved[0][1].splitlines()

@@ -19,10 +19,10 @@ from uoisc.config import DIAL, GRID, Params
 from uoisc.foundation import clip_fields
 from uoisc.foundation_llava import build_llava, build_processor
 from uoisc.llava import FrozenLlava, save_llava
-from uoisc.models import JUDGES, Study
 from uoisc.objects import ObjectEntry, load_catalogue, rasterise
 from uoisc.scenes import World
 from uoisc.settings import (
+    JUDGES,
     Clip,
     ClipCheckpoint,
     Dial,
@@ -37,6 +37,7 @@ from uoisc.settings import (
     Weights,
 )
 from uoisc.settings import Codec as CodecParams
+from uoisc.study import Study
 from uoisc.variants import variant
 
 CATEGORIES = ("animal", "food", "tool", "vehicle")

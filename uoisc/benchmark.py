@@ -21,12 +21,12 @@ from uoisc.clock import Clock
 from uoisc.codec import Codec
 from uoisc.config import GRID, Params, load_params
 from uoisc.critic import PatchCritic, gradient_penalty
+from uoisc.devices import fast_attention, precision
 from uoisc.foundation import clip_fields
 from uoisc.foundation_llava import build_llava, build_processor
 from uoisc.llava import FrozenLlava
 from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss
 from uoisc.objects import load_catalogue, rasterise
-from uoisc.processes import fast_attention, precision
 from uoisc.quantization import COMMITMENT, SegmentVQ
 from uoisc.questions import Batch
 from uoisc.scenes import World

@@ -21,9 +21,9 @@ from uoisc.clip import FrozenCLIP, open_clip
 from uoisc.codec import Codec
 from uoisc.config import Params, load_params
 from uoisc.critic import PatchCritic, gradient_penalty
+from uoisc.devices import fast_attention, precision
 from uoisc.llava import FrozenLlava
 from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss
-from uoisc.processes import fast_attention, precision
 from uoisc.variants import variant
 
 PROFILE, VARIANT, RATE = "paper", "uoisc", "wide"

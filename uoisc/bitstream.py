@@ -30,9 +30,9 @@ import torch
 
 from uoisc.codec import Codec, Message
 from uoisc.entropy import Tables
-from uoisc.errors import CheckpointError, UoiscError
+from uoisc.errors import UoiscError
 from uoisc.rate import Packing, RateDial
-from uoisc.storage import short
+from uoisc.storage import read_label
 
 MAGIC, VERSION, COMPACT_MARK = b"UOI", 2, 0xC0
 HEADER_BYTES, COMPACT_BYTES = 16, 4
@@ -112,14 +112,13 @@ class File:
 
 
 def fingerprint(*files: Path) -> bytes:
-    """The first four bytes of the SHA-256 of a model's files, in order. Raises CheckpointError for one unreadable."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            digest.update(file.read_bytes())
-        except OSError as error:
-            raise CheckpointError(f"{short(file)}: cannot be read ({error.strerror}); ask its owner for it") from None
-    return digest.digest()[:4]
+    """The first four bytes of the SHA-256 of the digests that a model's files, in order, carry in their labels.
+
+    Each digest covers its file's tensors and label, and the label the digests of what the file was made from: CLIP and
+    the training judge, the parameters, the seed. Raises CheckpointError for a file that cannot be read.
+    """
+    digests = [read_label(file, "make it again (dvc repro)")["sha256"] for file in files]
+    return hashlib.sha256("".join(digests).encode()).digest()[:4]
 
 
 def ranked_of(message: Message) -> np.ndarray:

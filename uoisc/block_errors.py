@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uoisc.errors import UoiscError
+from uoisc.folders import readable
 
 BLER_TABLE = Path(__file__).resolve().parent.parent / "data" / "bler.csv"
 COLUMNS = ("k", "bits_per_symbol", "code_rate", "fading", "es_n0_db", "blocks", "errors", "bler")
@@ -52,8 +53,7 @@ class BlerTable:
 
     def __init__(self, path: Path = BLER_TABLE):
         restore = "restore it with `git checkout -- data/bler.csv`"
-        if not path.is_file():
-            raise BlerError(f"{path}: not found; {restore}")
+        readable(path, restore, BlerError)
         curves = defaultdict(list)
         with path.open(newline="", encoding="utf-8") as file:
             try:

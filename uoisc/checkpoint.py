@@ -10,41 +10,77 @@ from pathlib import Path
 from uoisc.codec import Codec
 from uoisc.config import DIAL, Params
 from uoisc.errors import CheckpointError, first_line
-from uoisc.storage import read_tensors, save_tensors, short
+from uoisc.folders import short
+from uoisc.storage import check_made_from, read_tensors, save_tensors
+
+NEUTRAL = {
+    "validation",
+    "unusable",
+    "loaders",
+    "folder",
+    "file",
+    "accumulation",
+    "log_every",
+    "save_every",
+}  # of weights
+PHASE2 = {"phase2_steps", "phase2_learning_rate", "critic_learning_rate", "critic_channels", "adversarial",
+          "gradient_penalty"}  # fmt: skip
 
 
 def fingerprint(params: Params, rate: str) -> str:
     """Eight hex digits of what shapes a codec of that rate: its own parameters and the image size."""
     shaping = asdict(params.codec)
     shaping.pop("rates" if rate == DIAL else "dial")
-    text = json.dumps([shaping, params.data.image_size], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return _digest([shaping, params.data.image_size])[:8]
 
 
-def save_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params) -> None:
-    """The codec's own weights; a frozen CLIP's are not repeated."""
-    save_tensors(codec.own_state(), path, {"variant": variant, "rate": rate, "fingerprint": fingerprint(params, rate)})
+def training_digests(params: Params, phase: int) -> dict[str, str]:
+    """Digests of the parameters that a codec's weights after that phase follow from, beside those that shape it."""
+    data, training = asdict(params.data), asdict(params.training)
+    data = {key: value for key, value in data.items() if key not in NEUTRAL}
+    training = {key: value for key, value in training.items() if key not in NEUTRAL}
+    if phase == 1:
+        training["weights"] = {key: value for key, value in training["weights"].items() if key not in PHASE2}
+        training = {key: value for key, value in training.items() if key not in PHASE2}
+    values = {"seed": params.seed, "data": data, "training": training}
+    return {f"`{name}` in params.yaml": _digest(value) for name, value in values.items()}
 
 
-def load_codec(codec: Codec, path: Path, variant: str, rate: str, params: Params) -> Codec:
+def save_codec(
+    codec: Codec, path: Path, variant: str, rate: str, params: Params, made_from: dict[str, str] | None = None
+) -> None:
+    """The codec's own weights; a frozen CLIP's are not repeated, but named by its digest in `made_from`."""
+    label = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params, rate), "made_from": made_from or {}}
+    save_tensors(codec.own_state(), path, label)
+
+
+def load_codec(
+    codec: Codec,
+    path: Path,
+    variant: str,
+    rate: str,
+    params: Params,
+    made_from: dict[str, str] | None = None,
+    remedy: str = "train it again (dvc repro, or notebooks 03 to 05)",
+) -> Codec:
     """Fills `codec` from a checkpoint.
 
-    Raises CheckpointError when the file is missing, truncated, damaged, or of another variant, rate or parameters.
+    Raises CheckpointError when the file is missing, truncated, damaged, of another variant, rate or parameters, or made
+    from other models than `made_from` says.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{short(path)}: not there; train it first (dvc repro, or notebooks 03 to 05)")
-    state, label = read_tensors(path, "train it again")
+    state, label = read_tensors(path, remedy)
     expected = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params, rate)}
     for key, value in expected.items():
         if label.get(key) != value:
             what = "parameters (params.yaml has changed since)" if key == "fingerprint" else f"{key} {label.get(key)!r}"
-            raise CheckpointError(
-                f"{short(path)}: a checkpoint of other {what}, wanted {variant} at {rate}; train it again"
-            )
+            raise CheckpointError(f"{short(path)}: a checkpoint of other {what}, wanted {variant} at {rate}; {remedy}")
+    check_made_from(path, label, made_from or {}, remedy)
     try:
         codec.load_own_state(state)
     except RuntimeError as error:
-        raise CheckpointError(
-            f"{short(path)}: does not fit this codec ({first_line(error)}); train it again"
-        ) from error
+        raise CheckpointError(f"{short(path)}: does not fit this codec ({first_line(error)}); {remedy}") from error
     return codec.eval()
+
+
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

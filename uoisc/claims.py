@@ -18,7 +18,8 @@ import pandas as pd
 import yaml
 
 from uoisc.errors import ConfigError
-from uoisc.results import BLANK, GAP, JUDGES, SEEN, UNSEEN, headline, read_table, write_json
+from uoisc.results import BLANK, GAP, SEEN, UNSEEN, headline, read_table, write_json
+from uoisc.settings import JUDGES
 
 REPRODUCED, PARTLY, NOT, NOT_TESTABLE = "reproduced", "partly", "not", "not testable"
 CHOICES = {

@@ -53,7 +53,7 @@ def train(
     phase: Annotated[list[int] | None, typer.Option(help="1 or 2 alone; both where it is not given.")] = None,
 ) -> None:
     """Train variants at all their rates; run again, it resumes. `accelerate launch` gives each model all processes."""
-    from uoisc.models import train_variant
+    from uoisc.train_models import train_variant
 
     for path in train_variant(profile, variants, tuple(phase or (1, 2))):
         typer.echo(f"trained: {path.relative_to(path.parents[5])}")
@@ -73,12 +73,12 @@ def seeds(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results, each of another training seed.")],
     profile: Profile = "small",
 ) -> None:
-    """Hold a profile's results and those of further training seeds against the goals: writes results/seeds.csv."""
+    """Hold a profile's results and those of further training seeds against the goals: writes seeds.csv beside them."""
     from uoisc.config import ROOT, load_params, paths
     from uoisc.seeds import verdicts, write_seeds
 
     results, resamples = paths(profile).results, load_params(profile).evaluation.resamples
-    table = write_seeds([results, *folders], ROOT / "paper" / "claims.yaml", resamples, ROOT / "results" / "seeds.csv")
+    table = write_seeds([results, *folders], ROOT / "paper" / "claims.yaml", resamples, results / "seeds.csv")
     typer.echo(verdicts(table).to_string(index=False))
 
 
@@ -128,7 +128,8 @@ def ask(
 ) -> None:
     """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
     from uoisc.images import check_suffix, image_bytes, read_image, write_file
-    from uoisc.models import JUDGES, open_study
+    from uoisc.study import open_study
+from uoisc.settings import JUDGES
     from uoisc.transfer import model_within, source
 
     if output is not None:

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uoisc.compat import import_torchvision
-from uoisc.errors import CheckpointError, QueryError, first_line
+from uoisc.errors import CheckpointError, QueryError, reason
+from uoisc.folders import is_there, readable_folder, share
 from uoisc.weights import UNPINNED, hub_file, verify
 
 import_torchvision()
@@ -187,7 +188,8 @@ def save_clip(model: open_clip.CLIP, folder: Path, vision: dict, text: dict, emb
     }
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
     state = {k: v.contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
+    save_file(state, folder / HUB_FILE)
+    share(folder / HUB_FILE)
 
 
 def load_clip(
@@ -205,7 +207,9 @@ def load_clip(
     Raises CheckpointError when there is no such folder, name or weights, when they were trained with another
     activation than the named model has (open_clip only warns), or are another file than `sha256` says.
     """
-    source = f"local-dir:{name}" if Path(name).is_dir() else name
+    source, remedy = name, "run the foundation stage (dvc repro), or name a checkpoint that is here"
+    if is_there(Path(name), CheckpointError) and Path(name).is_dir():
+        source = f"local-dir:{readable_folder(Path(name), remedy, CheckpointError)}"
     try:
         found = published_clip(name, pretrained)
         verify([found.file], {found.file.name: sha256})
@@ -221,10 +225,8 @@ def load_clip(
     except CheckpointError:
         raise
     except Exception as error:  # of a damaged folder open_clip, torch and their parsers raise whatever they meet
-        raise CheckpointError(
-            f"CLIP {name!r} cannot be loaded ({first_line(error)}): "
-            "run the foundation stage (dvc repro), or name a checkpoint that is here"
-        ) from error
+        remedy = "ask its owner for it" if isinstance(error, PermissionError) else remedy
+        raise CheckpointError(f"CLIP {name!r} cannot be loaded ({reason(error)}): {remedy}") from error
     return FrozenCLIP(model, tokenizer, taps, found.mean, found.std)
 
 

@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from uoisc.alignment import Identity
+from uoisc.devices import precision
 from uoisc.errors import ConfigError
-from uoisc.processes import precision
 from uoisc.rate import FixedRate, Packing, RateDial
 
 

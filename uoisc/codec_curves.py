@@ -23,9 +23,9 @@ from torch import Tensor
 from uoisc.config import Params, load_params, paths
 from uoisc.distributed import device
 from uoisc.evaluation import evaluation_questions, mean_rows, picture_quality, reference_answers
+from uoisc.folders import check_writable
 from uoisc.images import from_bytes, to_bytes
 from uoisc.metrics import answers_match
-from uoisc.models import Study, open_study
 from uoisc.processes import run_side_by_side
 from uoisc.results import COLUMNS, write_csv
 from uoisc.standard_codecs import (
@@ -38,6 +38,7 @@ from uoisc.standard_codecs import (
     mosaic,
     standard_codec,
 )
+from uoisc.study import Study, open_study
 
 SHARE = 0.2  # of the evaluation's queries: what two cores judge within six minutes
 POINTS, SPAN = 5, 4.0  # of a curve; its largest files are about so many times its smallest
@@ -49,6 +50,7 @@ CURVES = [(name, form) for name in CODECS for form in FORMS] + [(RelevanceCrop.n
 def make_curves(profile: str) -> pd.DataFrame:
     """Codes, judges and measures every curve on both splits; returns and writes standard_codecs.csv."""
     params = load_params(profile)
+    check_writable(paths(profile).results)
     n, splits = query_count(params), open_study(profile).source.splits
     references = pd.concat(
         run_side_by_side(reference_answers, [(profile, split, n) for split in splits], params.workers),

@@ -122,6 +122,7 @@ def _rules(p: Params) -> Iterator[tuple[bool, str]]:
                 name in (*codec.rates, DIAL),
                 f"variants.{variant}: no rate {name!r}, choose of {', '.join((*codec.rates, DIAL))}",
             )
+        yield len(set(rates)) == len(rates), f"variants.{variant} = {list(rates)}: give each rate once"
     for name in p.variants.get("plain_vq", ()):
         codes = codec.rates[name].codes ** codec.rates[name].segments
         yield (
@@ -208,14 +209,15 @@ class Paths:
 
     def unfinished(self, phase: int, variant: str, rate: str) -> Path:
         """What an interrupted run of training goes on from. Not under `codecs`: DVC empties that before a stage."""
-        return self._kept / f"phase{phase}" / variant / f"{rate}.safetensors"
+        return self.kept / f"phase{phase}" / variant / f"{rate}.safetensors"
 
     def lock(self, variant: str, rate: str) -> Path:
         """Held by the process that trains this model."""
-        return self._kept / "locks" / variant / f"{rate}.lock"
+        return self.kept / "locks" / variant / f"{rate}.lock"
 
     @property
-    def _kept(self) -> Path:
+    def kept(self) -> Path:
+        """What interrupted runs go on from, and locks."""
         return self.codecs.with_name("unfinished")
 
 
@@ -236,6 +238,9 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
     if profile not in profiles:
         raise ConfigError(f"no profile {profile!r} in {path.name}: choose of {', '.join(profiles)}")
     values = copy.deepcopy(profiles[profile])  # aliases of the YAML text part ways: a change is made once
+    keys = [change.partition("=")[0] for change in changes]
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise ConfigError(f"{repeated[0]} is changed {len(repeated)} times: give each key once")
     for change in changes:
         _change(values, change)
     return read(Params, values, f"profiles.{profile}")

@@ -18,7 +18,8 @@ from uoisc.figures import (
     variant_key,
     with_interval,
 )
-from uoisc.results import JUDGES, UNSEEN, headline
+from uoisc.results import UNSEEN, headline
+from uoisc.settings import JUDGES
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
 FLOORS, OWN = "dial_floor", "own"

@@ -29,6 +29,11 @@ class ProcessError(UoiscError):
     """A process that worked beside this one is gone."""
 
 
-def first_line(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """Why something failed, in the system's own words where it has any ("Permission denied"), without a path."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+
+
+def first_line(error: BaseException) -> str:
     """What an error of another library says, in one line; its name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -21,11 +21,11 @@ from uoisc.bootstrap import bootstrap_interval
 from uoisc.codec import Codec, Message
 from uoisc.distributed import device, spread
 from uoisc.metrics import answers_match, clip_score, normalise, perceptual_distance, psnr, ssim, vqa_accuracy
-from uoisc.models import Point, Study, open_study
 from uoisc.quantization import SegmentVQ
 from uoisc.questions import Asked
 from uoisc.rate import Packing
 from uoisc.scenes import regions
+from uoisc.study import Point, Study, open_study
 
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 BLANK_GREY = 0.5

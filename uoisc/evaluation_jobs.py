@@ -11,18 +11,20 @@ from uoisc.config import paths
 from uoisc.distributed import rank, wait
 from uoisc.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
 from uoisc.examples import can_be_shown, make_examples
-from uoisc.models import Point, Study, open_study, points
+from uoisc.folders import check_writable, readable
 from uoisc.pictures import write_examples
 from uoisc.processes import run_side_by_side
 from uoisc.rate import RateDial
 from uoisc.results import check_complete, write_csv, write_parquet
+from uoisc.study import Point, Study, open_study, points
 
 
 def evaluate(profile: str) -> pd.DataFrame:
     """Evaluates every trained model on both splits and writes the results tables; returns the summary."""
     study = open_study(profile)
     params, results = study.params, paths(profile).results
-    results.mkdir(parents=True, exist_ok=True)
+    check_writable(results)
+    logs, checks = training_log(profile), foundation_checks(profile)  # before hours of work, where one is missing
     splits = study.source.splits
     models = [(point, control) for point in distinct(study) for control in controls(study, point)]
     references = pd.concat(
@@ -50,8 +52,8 @@ def evaluate(profile: str) -> pd.DataFrame:
         books.groupby(["profile", "variant", "bits", "seed", "tap", "segment"], as_index=False).mean(),
         results / "codebooks.csv",
     )
-    write_csv(training_log(profile), results / "training.csv")
-    write_csv(pd.read_csv(paths(profile).foundation / "checks.csv"), results / "foundation.csv")
+    write_csv(logs, results / "training.csv")
+    write_csv(checks, results / "foundation.csv")
     write_csv(data_card(study), results / "data_card.csv")
     if can_be_shown(params.variants):
         write_examples(make_examples(study, answers), results)
@@ -98,9 +100,16 @@ def training_log(profile: str) -> pd.DataFrame:
                 "seed": study.params.seed,
             }
             for phase in (1, 2):
-                log = pd.read_csv(paths(profile).codec(phase, name, rate).with_suffix(".csv"))
+                path = paths(profile).codec(phase, name, rate).with_suffix(".csv")
+                log = pd.read_csv(readable(path, f"train it: uoisc train {name} --profile {profile}"))
                 frames.append(pd.concat([pd.DataFrame([keys] * len(log)), log], axis=1))
     return pd.concat(frames, ignore_index=True)
+
+
+def foundation_checks(profile: str) -> pd.DataFrame:
+    """What the foundation stage measured of its models."""
+    path = paths(profile).foundation / "checks.csv"
+    return pd.read_csv(readable(path, f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"))
 
 
 def data_card(study: Study) -> pd.DataFrame:

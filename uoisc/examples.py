@@ -23,10 +23,11 @@ from uoisc.distributed import device
 from uoisc.evaluation import evaluation_questions
 from uoisc.images import to_bytes
 from uoisc.metrics import answers_match
-from uoisc.models import JUDGES, Study
 from uoisc.pictures import PANELS, Examples
 from uoisc.questions import SPLITS, Query
+from uoisc.settings import JUDGES
 from uoisc.standard_codecs import JPEG2000, at_most
+from uoisc.study import Study
 from uoisc.transmission import FILE_BYTES, PROTECTED, FileSender, MessageSender
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))

@@ -23,7 +23,9 @@ from matplotlib.lines import Line2D
 
 from uoisc.bootstrap import nearest_bits
 from uoisc.errors import ResultsError
-from uoisc.results import JUDGES, SEEN, UNSEEN, headline, written_aside
+from uoisc.folders import written_aside
+from uoisc.results import SEEN, UNSEEN, headline
+from uoisc.settings import JUDGES
 
 PAGE = 7.16  # inches, the width of an IEEE page's text
 LABELS = {  # the one place where a name in the tables becomes a name in a figure; its order is the row order

@@ -12,14 +12,15 @@ from tqdm import tqdm
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.clip import save_clip
 from uoisc.config import Params, load_params, paths
+from uoisc.devices import fast_attention
 from uoisc.distributed import device
-from uoisc.folders import written_folder
+from uoisc.folders import check_writable, written_folder
 from uoisc.foundation import clip_fields, localisation, train_clip
 from uoisc.foundation_llava import judge_accuracy, train_llava
 from uoisc.llava import save_llava
 from uoisc.metrics import normalise
 from uoisc.pretrained import open_pretrained
-from uoisc.processes import fast_attention, run_side_by_side
+from uoisc.processes import run_side_by_side
 from uoisc.questions import SPLITS
 from uoisc.results import write_csv
 from uoisc.settings import Pretrained
@@ -33,6 +34,7 @@ CHECKED_PHOTOGRAPHS = 64  # questions a split, of others' judges
 def train_foundation(profile: str) -> pd.DataFrame:
     """Trains CLIP and both judges side by side, or checks others'; returns the checks, one row a model and metric."""
     params = load_params(profile)
+    check_writable(paths(profile).foundation.parent)
     if isinstance(params.foundation, Pretrained):
         return check_pretrained(profile)
     open_world(profile, params)  # stops here, before any process starts, where the data stage has not run

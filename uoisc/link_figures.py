@@ -28,7 +28,8 @@ from uoisc.figures import (
     with_interval,
 )
 from uoisc.pictures import ATTRIBUTION
-from uoisc.results import JUDGES, UNSEEN
+from uoisc.results import UNSEEN
+from uoisc.settings import JUDGES
 
 LINKS = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK", "coded_16qam": "LDPC 1/2, 16-QAM"}
 AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}

@@ -21,13 +21,15 @@ from uoisc.channel import FADINGS, from_bits, psk_error_awgn, psk_error_rayleigh
 from uoisc.codec import Message
 from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.evaluation import evaluation_questions, reference_answers
+from uoisc.folders import check_writable
 from uoisc.images import to_bytes
 from uoisc.link_figures import Strip
 from uoisc.metrics import answers_match, psnr
-from uoisc.models import JUDGES, Point, Study, open_study
 from uoisc.processes import run_side_by_side
 from uoisc.results import COLUMNS, write_csv
+from uoisc.settings import JUDGES
 from uoisc.standard_codecs import AVIF, JPEG2000, FileCodec, at_most
+from uoisc.study import Point, Study, open_study
 from uoisc.transmission import (
     FILE_BYTES,
     PROTECTED,
@@ -103,7 +105,12 @@ FILES = {
 def measure_links(profile: str) -> pd.DataFrame:
     """Sends every method's messages and files over every link; returns and writes channel.csv."""
     params = load_params(profile)
-    splits = open_study(profile).source.splits
+    check_writable(paths(profile).results)
+    study = open_study(profile)
+    for point in methods(params):
+        if point.variant not in FILES:
+            study.codec(*point)  # stops here, before hours of work, where one is missing or of other models
+    splits = study.source.splits
     asked = [(profile, split, QUERIES) for split in splits]
     split_references = run_side_by_side(reference_answers, asked, params.workers)
     jobs = [

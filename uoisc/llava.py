@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from uoisc.clip import speed_up
 from uoisc.errors import CheckpointError, QueryError, first_line
+from uoisc.folders import is_there, readable_folder, share
 from uoisc.weights import hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -242,12 +243,12 @@ def _check_config(folder: Path) -> None:
 
 def llava_folder(name: str, revision: str = "") -> Path:
     """Where a LLaVA lies: a local folder, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
-    if Path(name).is_dir():
-        return Path(name)
+    remedy = "run the foundation stage (dvc repro), or name a checkpoint that is here"
+    if is_there(Path(name), CheckpointError) and Path(name).is_dir():
+        return readable_folder(Path(name), remedy, CheckpointError)
     if not HUB_NAME.fullmatch(name) or not revision:
         raise CheckpointError(
-            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): "
-            "run the foundation stage (dvc repro), or name a checkpoint that is here"
+            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): {remedy}"
         )
     return hub_folder(name, revision)
 
@@ -257,3 +258,4 @@ def save_llava(model, processor, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
+    share(*folder.glob("*.safetensors"))

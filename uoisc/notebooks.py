@@ -16,7 +16,8 @@ from pathlib import Path
 import yaml
 
 from uoisc import errors
-from uoisc.errors import UoiscError
+from uoisc.errors import UoiscError, first_line
+from uoisc.folders import check_writable, readable, written_aside
 
 NOTEBOOKS = Path("notebooks")
 SOURCES = Path("build/nbsrc")
@@ -40,10 +41,8 @@ def find(name: str) -> Path:
         NotebookError: no such notebook; the message names those that exist.
     """
     path = NOTEBOOKS / f"{name}.ipynb"
-    if not path.is_file():
-        known = ", ".join(names()) or "none, run this in the top folder"
-        raise NotebookError(f"no notebook {path} (here: {known})")
-    return path
+    known = ", ".join(names()) or "none, run this in the top folder"
+    return readable(path, f"no such notebook (here: {known})", NotebookError)
 
 
 def code_cells(name: str) -> list:
@@ -57,15 +56,20 @@ def code_cells(name: str) -> list:
     path = find(name)
     try:
         cells = nbformat.read(path, as_version=4).cells
-    except nbformat.reader.NotJSONError:
-        raise NotebookError(f"{path} is not a notebook: restore it, e.g. `git checkout {path}`") from None
+    except Exception as error:  # no JSON, of a newer format, other JSON: nbformat raises whatever it meets
+        restore = f"restore it, e.g. `git checkout {path}`"
+        raise NotebookError(f"{path} is not a notebook ({first_line(error)[:80]}): {restore}") from None
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 
 def declared_parameters(name: str) -> set[str]:
     """Names that a notebook's cell with the tag `parameters` assigns."""
     tagged = [cell.source for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
-    assignments = [line for line in ast.parse("\n".join(tagged)).body if isinstance(line, ast.Assign)]
+    try:
+        lines = ast.parse("\n".join(tagged)).body
+    except (SyntaxError, ValueError) as error:
+        raise NotebookError(f"{name}: its `parameters` cell is no Python ({first_line(error)}): mend it") from None
+    assignments = [line for line in lines if isinstance(line, ast.Assign)]
     return {target.id for line in assignments for target in line.targets if isinstance(target, ast.Name)}
 
 
@@ -95,7 +99,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
 
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
-    executed.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(executed.parent)
     os.environ.setdefault("TQDM_MININTERVAL", "20")  # the kernel's bars arrive here as lines: few of them
     try:
         papermill.execute_notebook(
@@ -113,6 +117,11 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         )
     except papermill.PapermillExecutionError as error:
         raise NotebookError(_what_failed(name, error, partial)) from None
+    except Exception as error:  # the kernel's end, and whatever keeps one from starting
+        raise NotebookError(
+            f"{name} stopped, as its kernel did not start or was killed (out of memory?): {first_line(error)}; run the "
+            "same command again"
+        ) from None
     os.replace(partial, executed)
     return executed
 
@@ -133,10 +142,8 @@ def export_code(name: str) -> Path:
     """
     text = "".join(f"# %%\n{cell.source.strip()}\n\n" for cell in code_cells(name))
     target = SOURCES / f"{name}.py"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(".partial")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, target)
+    with written_aside(target) as aside:
+        aside.write_text(text, encoding="utf-8")
     return target
 
 

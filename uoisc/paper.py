@@ -8,7 +8,8 @@ from pathlib import Path
 import typst
 
 from uoisc.errors import UoiscError
-from uoisc.results import missing, written_aside
+from uoisc.folders import written_aside
+from uoisc.results import found
 
 PAPER = Path(__file__).resolve().parent.parent / "paper"
 FIGURES = ("system_diagram", "visual_comparison", "amr_by_method", "amr_against_rate", "rate_dial", "floor_dial",
@@ -53,8 +54,7 @@ def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Pat
     needed += [folders["tables"] / f"{name}.csv" for name in TABLES]
     needed += [folders["figures"] / f"{name}.pdf" for name in FIGURES]
     for path in needed:
-        if not path.exists():
-            raise missing(path)
+        found(path)
     # typst reads only below its root, and knows no other paths than those that start there
     root = Path(os.path.commonpath([PAPER, *folders.values()]))
     inputs = {name: "/" + folder.relative_to(root).as_posix() for name, folder in folders.items()}

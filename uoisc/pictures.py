@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uoisc.figures import GREEN, PAGE, RED, label, styled
-from uoisc.results import missing, read_json, write_json, written_aside
+from uoisc.folders import written_aside
+from uoisc.results import found, missing, read_json, write_json
 
 PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
@@ -63,9 +64,7 @@ def write_examples(examples: Examples, folder: Path) -> None:
 
 def read_examples(folder: Path) -> Examples:
     """Reads what `write_examples` wrote. Raises: ResultsError when a file, an array or an answer lacks."""
-    path, content = Path(folder) / "examples.npz", read_json(folder, "examples.json")
-    if not path.exists():
-        raise missing(path)
+    path, content = found(Path(folder) / "examples.npz"), read_json(folder, "examples.json")
     try:
         with np.load(path) as stored:
             arrays = dict(stored)

@@ -8,7 +8,7 @@ import numpy as np
 
 from uoisc.config import GRID, load_params, paths
 from uoisc.errors import DataError
-from uoisc.folders import written_folder
+from uoisc.folders import check_writable, written_folder
 from uoisc.objects import load_catalogue, rasterise
 from uoisc.settings import Drawings, Vqav2
 
@@ -16,6 +16,7 @@ from uoisc.settings import Drawings, Vqav2
 def prepare_data(profile: str) -> Path:
     """Fills data/PROFILE/source: rasterises the catalogue's drawings, or indexes photographs and says what it found."""
     params, folder = load_params(profile), paths(profile).source
+    check_writable(folder.parent)
     if isinstance(params.data, Drawings):
         _rasterise_drawings(params.data, params.seed, folder)
     elif isinstance(params.data, Vqav2):

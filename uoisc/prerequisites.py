@@ -9,6 +9,7 @@ from importlib import import_module
 
 from uoisc.config import load_params, paths
 from uoisc.errors import DataError
+from uoisc.folders import is_there
 
 MODELS = ("01_data", "02_foundation")
 TRAINING = (*MODELS, "03_phase1", "04_phase2", "05_ablations")
@@ -34,7 +35,7 @@ def need(notebook: str, profile: str) -> None:
     """
     for step in BEFORE[notebook]:
         for missing, (module, function, arguments) in _work(step, profile):
-            if missing.exists():
+            if is_there(missing):
                 continue
             if profile != "smoke":
                 raise DataError(f"{notebook} at profile {profile} needs the stages before it: run `make repro` first")
@@ -51,10 +52,14 @@ def _work(step: str, profile: str) -> list:
     return {
         "01_data": [(where.source, ("preparation", "prepare_data", ()))],
         "02_foundation": [(where.foundation, ("foundation_jobs", "train_foundation", ()))],
-        "03_phase1": [(where.codec(1, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (1,))))],
-        "04_phase2": [(where.codec(2, "uoisc", rates["uoisc"][-1]), ("models", "train_variant", ("uoisc", (2,))))],
+        "03_phase1": [
+            (where.codec(1, "uoisc", rates["uoisc"][-1]), ("train_models", "train_variant", ("uoisc", (1,))))
+        ],
+        "04_phase2": [
+            (where.codec(2, "uoisc", rates["uoisc"][-1]), ("train_models", "train_variant", ("uoisc", (2,))))
+        ],
         "05_ablations": [
-            (where.codec(2, name, rates[name][-1]), ("models", "train_variant", (name,))) for name in others
+            (where.codec(2, name, rates[name][-1]), ("train_models", "train_variant", (name,))) for name in others
         ],
         "08_rate": [(where.results / "entropy.csv", ("entropy_jobs", "make_tables", ()))],
         "09_channel": [(where.results / "channel.csv", ("link_jobs", "measure_links", ()))],

@@ -9,38 +9,14 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from uoisc.distributed import device, processes
+from uoisc.distributed import processes
 from uoisc.errors import ProcessError
 
 _stopped: list[bool] = []  # in a worker: that it was told to
-
-
-def fast_attention():
-    """Plain attention on a CPU: at these head sizes fused attention's backward pass is several times slower there."""
-    return nullcontext() if device().type == "cuda" else sdpa_kernel(SDPBackend.MATH)
-
-
-def settle(deterministic: bool) -> None:
-    """One thread in this process; on a GPU, where `deterministic`, kernels that give the same bits every time.
-
-    Of an operation that has no such kernel torch warns by name. On a CPU all are.
-    """
-    torch.set_num_threads(1)
-    if device().type == "cuda" and deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def precision(where: torch.device) -> torch.autocast:
-    """bfloat16 where it is safe (convolutions, attention); quantisation and losses ask for float32 themselves."""
-    return torch.autocast(where.type, torch.bfloat16)
 
 
 def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | None = None) -> list:
@@ -54,6 +30,8 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
 
     Raises ProcessError where a worker was killed from outside.
     """
+    if not jobs:
+        return []
     bar = tqdm(total=len(jobs), desc=progress, disable=progress is None)
     if min(workers, len(jobs)) == 1 or processes() > 1:
         return [_counted(function(*job), bar) for job in jobs]

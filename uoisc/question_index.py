@@ -21,7 +21,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int
 
 from uoisc.errors import DataError
-from uoisc.folders import written_folder
+from uoisc.folders import readable, short, written_folder
 
 PARTS = ("train", "test", "seen", "unseen", "")  # "": nobody has said, the image's draw decides
 LINES = 1000  # of one kind in a report
@@ -138,13 +138,14 @@ class Index:
     """An index as written by `write_index`. Opening maps it; only the pages that are asked for are read."""
 
     def __init__(self, folder: Path):
+        remedy = "run the data stage (dvc repro), or notebook 01_data"
+        for name in ("index.json", "images.arrow", "questions.arrow"):
+            readable(folder / name, f"no index of photographs, {remedy}")
         try:
             about = json.loads((folder / "index.json").read_text())
             self.images, self.questions = (_mapped(folder / f"{name}.arrow") for name in ("images", "questions"))
-        except (FileNotFoundError, pa.ArrowInvalid, ValueError):
-            raise DataError(
-                f"{folder}: no index of photographs; run the data stage (dvc repro), or notebook 01_data"
-            ) from None
+        except (pa.ArrowInvalid, ValueError):
+            raise DataError(f"{short(folder)}: no index of photographs; {remedy}") from None
         self.folder = folder
         self.categories, self.opposites, self.held_out = about["categories"], about["opposites"], about["held_out"]
         self.report = Report(**about["report"])

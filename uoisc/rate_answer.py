@@ -33,7 +33,8 @@ from uoisc.figures import (
     rows_of,
     styled,
 )
-from uoisc.results import COLUMNS, JUDGES, SEEN, UNSEEN, headline, missing, read_table, write_csv
+from uoisc.results import COLUMNS, SEEN, UNSEEN, headline, missing, read_table, write_csv
+from uoisc.settings import JUDGES
 from uoisc.standard_codecs import LEAST_POINTS, bd_rate
 
 TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from uoisc.errors import ConfigError, ResultsError
-from uoisc.results import written_aside
+from uoisc.folders import written_aside
 from uoisc.tables import NONE, interval, paper_figure
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

@@ -26,7 +26,8 @@ from uoisc.codec import Codec
 from uoisc.config import Params
 from uoisc.distributed import device, rank, total
 from uoisc.errors import CheckpointError, ProcessError, first_line
-from uoisc.storage import read_tensors, save_tensors, short, unwritable
+from uoisc.folders import is_there, short, unwritable
+from uoisc.storage import read_tensors, save_tensors
 
 
 @dataclass
@@ -96,14 +97,14 @@ class Keeper:
 
         Raises CheckpointError where the file is damaged or of another run.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None or not is_there(self.path, CheckpointError):
             return 0
         remedy = "delete it to begin this model anew"
         tensors, label = read_tensors(self.path, remedy)
         if label.get("run") != self.label:
             raise CheckpointError(
-                f"{short(self.path)}: an interrupted run of other parameters (params.yaml has changed since); restore "
-                f"them to go on with it, or {remedy}"
+                f"{short(self.path)}: an interrupted run of other parameters or another foundation than are here; "
+                f"restore them to go on with it, or {remedy}"
             )
         try:
             running.restore({key: value.to(_place(key)) for key, value in tensors.items()}, label["values"])
@@ -146,7 +147,7 @@ def alone(lock: Path):
             f"{lock.parent.name} at {lock.stem} is being trained by another process: wait for it, or stop it"
         ) from None
     except OSError as error:
-        raise unwritable(lock, error) from error
+        raise unwritable(lock, error, CheckpointError) from error
     try:
         yield
     finally:

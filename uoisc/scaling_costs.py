@@ -25,8 +25,8 @@ from uoisc.clip import FrozenCLIP, open_clip
 from uoisc.config import load_params
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.decoder import Decoder
+from uoisc.devices import precision
 from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss
-from uoisc.processes import precision
 from uoisc.quantization import SegmentVQ
 
 

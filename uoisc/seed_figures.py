@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from uoisc.figures import BLACK, JUDGE_LOOKS, PAGE, label, styled, with_interval
-from uoisc.results import JUDGES, POOLED
+from uoisc.results import POOLED
+from uoisc.settings import JUDGES
 
 SHIFT = 0.17  # the judges' rows stand this far above and below a goal's line
 TITLES = {"absolute": "difference of AMR", "relative": "ratio of AMR less one"}

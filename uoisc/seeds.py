@@ -20,7 +20,9 @@ import yaml
 
 from uoisc.bootstrap import LEVEL, percentiles, resampling_weights, split_seed
 from uoisc.errors import ConfigError, ResultsError
-from uoisc.results import JUDGES, POOLED, UNSEEN, read_table, write_csv
+from uoisc.folders import readable
+from uoisc.results import POOLED, UNSEEN, read_table, write_csv
+from uoisc.settings import JUDGES
 
 READINGS = ("absolute", "relative")
 
@@ -64,8 +66,7 @@ def load_goals(path: Path) -> list[Goal]:
 
 def read_seeds(path: Path) -> pd.DataFrame:
     """The rows that `write_seeds` wrote. Raises: ResultsError where the file or a column is missing."""
-    if not Path(path).is_file():
-        raise ResultsError(f"{path} is missing; restore it with git, or run `make seeds` (an hour or two)")
+    readable(path, "restore it with git, or run `make seeds` (an hour or two)", ResultsError)
     table = pd.read_csv(path, dtype={"seed": str})
     lacking = [name for name in ("id", "judge", "seed", "goal", "value", "low", "high", "n") if name not in table]
     if lacking:

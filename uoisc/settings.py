@@ -106,6 +106,9 @@ class LlavaCheckpoint:
     sha256: dict[str, str] = field()  # of each weights file
 
 
+JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """Checkpoints as others have trained them (pretrained.py)."""

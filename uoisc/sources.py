@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from zipfile import BadZipFile
+
 import numpy as np
 
-from uoisc.config import ROOT, Params, paths
-from uoisc.errors import DataError
+from uoisc.config import GRID, ROOT, Params, paths
+from uoisc.errors import DataError, reason
+from uoisc.folders import readable, short
 from uoisc.objects import load_catalogue
 from uoisc.questions import Source
 from uoisc.scenes import World
@@ -34,6 +37,14 @@ def open_source(profile: str, params: Params) -> Source:
 def open_world(profile: str, params: Params) -> World:
     """The objects that the data stage has rasterised. Raises DataError where it has not run."""
     file = paths(profile).source / "sprites.npz"
-    if not file.is_file():
-        raise DataError(f"data/{profile}/source: not there; run the data stage (dvc repro), or notebook 01_data")
-    return World(load_catalogue(params.data.objects), np.load(file)["sprites"])
+    remedy = f"run the data stage again: uoisc run 01_data --profile {profile}"
+    readable(file, remedy)
+    try:
+        sprites = np.load(file)["sprites"]
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
+        raise DataError(f"{short(file)}: cannot be read ({reason(error)}); {remedy}") from error
+    catalogue, side = load_catalogue(params.data.objects), params.data.image_size // GRID
+    expected = (len(catalogue), params.data.sprite_variants, side, side, 4)
+    if sprites.shape != expected:
+        raise DataError(f"{short(file)}: drawings of {sprites.shape}, params.yaml asks for {expected}; {remedy}")
+    return World(catalogue, sprites)

@@ -19,8 +19,9 @@ from uoisc.figures import MAIN, at_rate, in_order, label, rate_points, rows_of
 from uoisc.link_figures import AIRS, LINKS, half_points
 from uoisc.provenance import settings
 from uoisc.rate_answer import bd_rates, nearest, read_points
-from uoisc.results import JUDGES, POOLED, SEEN, UNSEEN, headline, read_table, write_csv
+from uoisc.results import POOLED, SEEN, UNSEEN, headline, read_table, write_csv
 from uoisc.seeds import verdicts
+from uoisc.settings import JUDGES
 
 NONE = "–"
 FAIR_CHANCE = "uoisc_"  # variants that give FiLM its fair chance are named so

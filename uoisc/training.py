@@ -21,6 +21,7 @@ from uoisc.clip import FrozenCLIP
 from uoisc.codec import Codec, Output
 from uoisc.config import Params
 from uoisc.critic import PatchCritic, gradient_penalty
+from uoisc.devices import precision
 from uoisc.distributed import accelerator, average_gradients, device, processes, share, total
 from uoisc.errors import UoiscError
 from uoisc.llava import FrozenLlava
@@ -32,7 +33,6 @@ from uoisc.losses import (
     pixel_loss,
     relevance_weight,
 )
-from uoisc.processes import precision
 from uoisc.questions import Batch, Source
 from uoisc.relevance import relevance_loss
 from uoisc.resuming import Keeper, Running

@@ -15,7 +15,7 @@ from uoisc.config import DIAL, paths
 from uoisc.entropy_jobs import shared_model, table_path
 from uoisc.errors import ConfigError, DataError
 from uoisc.images import check_suffix, image_bytes, read_image, write_file
-from uoisc.models import Study, open_study
+from uoisc.study import Study, open_study
 
 STREAM = "-"  # standard input or output
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from uoisc.config import ROOT
 from uoisc.errors import DataError
+from uoisc.folders import is_there, short, unreadable
 from uoisc.image_check import check_images
 from uoisc.question_index import IMAGES, PARTS, QUESTIONS, Problems, Report, draws, write_index
 from uoisc.settings import Vqav2
@@ -100,7 +101,7 @@ def index(config: Vqav2, folder: Path) -> Report:
     Raises DataError where a file is missing or cut short, or where more than `config.unusable` is broken.
     """
     root, problems = ROOT / config.folder, Problems()
-    parts = [part for part in ("train", "val") if (root / QUESTIONS_FILE.format(part)).is_file()]
+    parts = [part for part in ("train", "val") if is_there(root / QUESTIONS_FILE.format(part))]
     if not parts:
         raise DataError(
             f"{root / QUESTIONS_FILE.format('train')}: not there; download VQA v2 (visualqa.org), unpack it and name "
@@ -189,7 +190,7 @@ def image_file(part: str, image_id: int) -> str:
 def instances_file(root: Path, part: str) -> Path:
     """The instances of a part: in the folder that COCO's archive unpacks to, or beside the questions."""
     beside, unpacked = root / INSTANCES_FILE.format(part), root / "annotations" / INSTANCES_FILE.format(part)
-    return beside if beside.is_file() else unpacked
+    return beside if is_there(beside) else unpacked
 
 
 def _photos(root: Path, part: str, numbers: dict[str, int], problems: Problems) -> _Photos:
@@ -280,10 +281,8 @@ def _document(file: Path, *keys: str):
     try:
         with file.open("rb") as stream:
             return msgspec.json.decode(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), type=kind)
-    except FileNotFoundError:
-        raise DataError(f"{file}: not there; unpack the official download into {file.parent}") from None
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); unpack the official download again") from None
+        raise DataError(unreadable(file, error, f"unpack the official download into {short(file.parent)}")) from None
     except (msgspec.DecodeError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise DataError(f"{file}: cut short or not the official file ({error}); download it again") from None
 

@@ -1,0 +1,116 @@
+"""Opens what the pipeline has made: a profile's parameters, questions, frozen models and trained codecs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from uoisc.checkpoint import load_codec, training_digests
+from uoisc.clip import FrozenCLIP, load_clip
+from uoisc.codec import Codec
+from uoisc.config import DIAL, Params, load_params, paths
+from uoisc.devices import settle
+from uoisc.distributed import device, synchronised
+from uoisc.errors import CheckpointError, ConfigError
+from uoisc.folders import is_there
+from uoisc.llava import FrozenLlava, load_llava
+from uoisc.pretrained import identity, open_pretrained
+from uoisc.questions import Source
+from uoisc.settings import JUDGES, Pretrained
+from uoisc.sources import open_source
+from uoisc.variants import variant
+from uoisc.weights import folder_digest
+
+
+class Point(NamedTuple):
+    """One point of the rate axis: a variant's model, and for a rate dial the budget that it is set to."""
+
+    variant: str
+    rate: str
+    bits: int | float | None
+
+
+def points(params: Params) -> list[Point]:
+    """Every rate point of every variant that the profile trains."""
+    return [
+        Point(name, rate, bits)
+        for name, rates in params.variants.items()
+        for rate in rates
+        for bits in (params.codec.dial.budgets if rate == DIAL else [None])
+    ]
+
+
+def check_rate(params: Params, name: str, rate: str) -> None:
+    """Raises ConfigError for an unknown variant, or a rate that it does not have."""
+    known = [DIAL] if variant(name).dial else list(params.codec.rates)
+    if rate not in known:
+        raise ConfigError(f"{name} has no rate {rate!r}: choose of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A profile, opened: parameters, the source of questions, the frozen CLIP and the judges by name."""
+
+    profile: str
+    params: Params
+    source: Source
+    clip: FrozenCLIP
+    judges: dict[str, FrozenLlava]
+
+    def build(self, name: str, rate: str) -> Codec:
+        """An untrained codec of that variant. Raises ConfigError for an unknown variant or rate."""
+        check_rate(self.params, name, rate)
+        return synchronised(variant(name).build(self.clip, self.params, rate).to(device()))
+
+    def codec(self, name: str, rate: str, bits: int | float | None = None, phase: int = 2) -> Codec:
+        """A trained codec, its rate dial set to at most `bits` where it has one and they are given.
+
+        Raises CheckpointError where there is none, ConfigError where the bits are too few.
+        """
+        path = paths(self.profile).codec(phase, name, rate)
+        remedy = f"train it: uoisc train {name} --profile {self.profile}"
+        made_from = self.made_from(name, phase)
+        codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, remedy)
+        return codec if bits is None else codec.at(bits)
+
+    def made_from(self, name: str, phase: int) -> dict[str, str]:
+        """Digests of what a variant's codec is made from after that phase: parameters, CLIP, and the judge that trains
+        it where one does and is here."""
+        kind, used = variant(name), {"clip": "CLIP"}
+        if kind.intent or kind.ranked:
+            used[JUDGES[0]] = "training judge"
+        found = training_digests(self.params, phase)
+        if isinstance(self.params.foundation, Pretrained):
+            return found | {what: identity(getattr(self.params.foundation, key)) for key, what in used.items()}
+        folders = {what: paths(self.profile).foundation / key for key, what in used.items()}
+        here = {what: folder for what, folder in folders.items() if is_there(folder, CheckpointError)}
+        return found | {what: folder_digest(folder) for what, folder in here.items()}
+
+
+@lru_cache(maxsize=2)
+def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
+    """Everything that is frozen. Raises ConfigError, DataError or CheckpointError with what to run."""
+    return assemble(profile, load_params(profile), judges)
+
+
+def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
+    """The profile's frozen models and questions under these parameters."""
+    settle(params.deterministic)
+    clip, answering = open_foundation(profile, params, judges)
+    return Study(
+        profile,
+        params,
+        open_source(profile, params),
+        clip.to(device()),
+        {name: judge.to(device()) for name, judge in answering.items()},
+    )
+
+
+def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
+    """CLIP and the judges: the stand-ins that the foundation stage trained, or others' checkpoints."""
+    if isinstance(params.foundation, Pretrained):
+        return open_pretrained(params.foundation, params.codec.taps, params.data.image_size, judges, device().type)
+    folder = paths(profile).foundation
+    clip = load_clip(str(folder / "clip"), None, params.codec.taps)
+    return clip, {name: load_llava(str(folder / name)) for name in judges}
