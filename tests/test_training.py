@@ -176,11 +176,8 @@ def test_phase_2_goes_on_from_a_checkpoint_as_if_there_had_been_no_stop(monkeypa
     monkeypatch.setattr(train_models, "open_study", lambda profile, judges: study)
     saved = []
     for folder, stages in (("one", [(1, 2)]), ("two", [(1,), (2,)])):
-        monkeypatch.setattr(
-            train_models,
-            "paths",
-            lambda _, f=folder: Paths(tmp_path, tmp_path, tmp_path / f / "codecs", tmp_path, tmp_path),
-        )
+        place = Paths(tmp_path, tmp_path, tmp_path / folder / "codecs", tmp_path, tmp_path)
+        monkeypatch.setattr(train_models, "paths", lambda _, place=place: place)
         for phases in stages:
             path = train_models.train_model("tiny", "uoisc", "low", phases)
         saved.append((path.read_bytes(), path.with_suffix(".csv").read_text()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from uoisc.codec import Codec
 from uoisc.config import DIAL, Params
 from uoisc.errors import CheckpointError, first_line
-from uoisc.folders import short
+from uoisc.folders import readable, short
 from uoisc.storage import check_made_from, read_tensors, save_tensors
 
 NEUTRAL = {
@@ -61,13 +61,19 @@ def load_codec(
     rate: str,
     params: Params,
     made_from: dict[str, str] | None = None,
-    remedy: str = "train it again (dvc repro, or notebooks 03 to 05)",
+    command: str = "dvc repro, or notebooks 03 to 05",
 ) -> Codec:
     """Fills `codec` from a checkpoint.
+
+    Args:
+        made_from: digests of what it must rest on (`check_made_from`).
+        command: what trains it.
 
     Raises CheckpointError when the file is missing, truncated, damaged, of another variant, rate or parameters, or made
     from other models than `made_from` says.
     """
+    remedy = f"train it again ({command})"
+    readable(path, f"train it first ({command})", CheckpointError)
     state, label = read_tensors(path, remedy)
     expected = {"variant": variant, "rate": rate, "fingerprint": fingerprint(params, rate)}
     for key, value in expected.items():

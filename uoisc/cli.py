@@ -128,8 +128,8 @@ def ask(
 ) -> None:
     """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
     from uoisc.images import check_suffix, image_bytes, read_image, write_file
+    from uoisc.settings import JUDGES
     from uoisc.study import open_study
-from uoisc.settings import JUDGES
     from uoisc.transfer import model_within, source
 
     if output is not None:

@@ -19,14 +19,13 @@ def short(path: Path) -> str:
 
 
 def unreadable(path: Path, error: OSError, remedy: str) -> str:
-    """One line on why a file cannot be read: a right that lacks is said as such, as no stage that runs again gives it."""
+    """One line on why a file cannot be read: a lacking right is said as such, as no stage gives it."""
     if isinstance(error, PermissionError):
         return f"{short(path)}: cannot be read ({reason(error)}); ask its owner for it"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         what = "a link to what is not there" if os.path.islink(path) else "not there"
         return f"{short(path)}: {what}; {remedy}"
-    what = "a folder in a file's place" if isinstance(error, IsADirectoryError) else f"cannot be read ({reason(error)})"
-    return f"{short(path)}: {what}; {remedy}"
+    return f"{short(path)}: cannot be read ({reason(error)}); {remedy}"
 
 
 def readable(path: Path, remedy: str, kind: type[UoiscError] = DataError) -> Path:

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from uoisc.config import ROOT
 from uoisc.errors import DataError
+from uoisc.folders import unreadable
 from uoisc.image_check import check_images
 from uoisc.question_index import IMAGES, PARTS, QUESTIONS, Problems, Report, draws, write_index
 from uoisc.settings import Manifest
@@ -99,7 +100,7 @@ def _lines(file: Path, problems: Problems) -> tuple[list[_Line], int]:
     try:
         stream = file.open("rb")
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); name the manifest in data.file") from None
+        raise DataError(unreadable(file, error, "name the manifest in data.file")) from None
     with stream:
         for number, text in enumerate(stream, 1):
             text = text.removeprefix(BOM_UTF8)

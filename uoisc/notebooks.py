@@ -41,8 +41,10 @@ def find(name: str) -> Path:
         NotebookError: no such notebook; the message names those that exist.
     """
     path = NOTEBOOKS / f"{name}.ipynb"
-    known = ", ".join(names()) or "none, run this in the top folder"
-    return readable(path, f"no such notebook (here: {known})", NotebookError)
+    if name not in names():
+        known = ", ".join(names()) or "none, run this in the top folder"
+        raise NotebookError(f"no notebook {path} (here: {known})")
+    return readable(path, f"restore it, e.g. `git checkout {path}`", NotebookError)
 
 
 def code_cells(name: str) -> list:

@@ -48,19 +48,14 @@ def need(notebook: str, profile: str) -> None:
 def _work(step: str, profile: str) -> list:
     """(an output, (module, function, further arguments)) for each piece of a notebook's work."""
     where, rates = paths(profile), load_params(profile).variants
+    train, rate = ("train_models", "train_variant"), rates["uoisc"][-1]
     others = [name for name in rates if name != "uoisc"]
     return {
         "01_data": [(where.source, ("preparation", "prepare_data", ()))],
         "02_foundation": [(where.foundation, ("foundation_jobs", "train_foundation", ()))],
-        "03_phase1": [
-            (where.codec(1, "uoisc", rates["uoisc"][-1]), ("train_models", "train_variant", ("uoisc", (1,))))
-        ],
-        "04_phase2": [
-            (where.codec(2, "uoisc", rates["uoisc"][-1]), ("train_models", "train_variant", ("uoisc", (2,))))
-        ],
-        "05_ablations": [
-            (where.codec(2, name, rates[name][-1]), ("train_models", "train_variant", (name,))) for name in others
-        ],
+        "03_phase1": [(where.codec(1, "uoisc", rate), (*train, ("uoisc", (1,))))],
+        "04_phase2": [(where.codec(2, "uoisc", rate), (*train, ("uoisc", (2,))))],
+        "05_ablations": [(where.codec(2, name, rates[name][-1]), (*train, (name,))) for name in others],
         "08_rate": [(where.results / "entropy.csv", ("entropy_jobs", "make_tables", ()))],
         "09_channel": [(where.results / "channel.csv", ("link_jobs", "measure_links", ()))],
         "10_standard_codecs": [(where.results / "standard_codecs.csv", ("codec_curves", "make_curves", ()))],

@@ -69,9 +69,8 @@ class Study:
         Raises CheckpointError where there is none, ConfigError where the bits are too few.
         """
         path = paths(self.profile).codec(phase, name, rate)
-        remedy = f"train it: uoisc train {name} --profile {self.profile}"
-        made_from = self.made_from(name, phase)
-        codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, remedy)
+        command, made_from = f"uoisc train {name} --profile {self.profile}", self.made_from(name, phase)
+        codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, command)
         return codec if bits is None else codec.at(bits)
 
     def made_from(self, name: str, phase: int) -> dict[str, str]:
