@@ -216,3 +216,10 @@ def test_the_active_profile_alone_publishes():
     assert paths(active).results == PARAMS.parent / "results"
     assert paths("other").results == PARAMS.parent / "build" / "other" / "results"
     assert paths("smoke").codec(2, "uoisc", "tight").parts[-4:] == ("codecs", "phase2", "uoisc", "tight.safetensors")
+
+
+def test_a_key_that_is_changed_twice_and_a_rate_that_is_named_twice_are_refused(write):
+    path = write("variants.uoisc", ["low", "low"])
+    refused(path, r"variants.uoisc = \['low', 'low'\]: give each rate once")
+    with pytest.raises(ConfigError, match="seed is changed 2 times: give each key once"):
+        load_params("small", write("seed", 1), ("seed=1", "workers=1", "seed=2"))

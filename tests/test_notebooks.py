@@ -10,6 +10,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from uoisc import notebooks
+from uoisc.errors import DataError
 from uoisc.notebooks import NotebookError
 from uoisc.prerequisites import BEFORE
 
@@ -91,6 +92,52 @@ def test_a_broken_notebook_is_one_line(project):
         notebooks.export_code("broken")
     with pytest.raises(NotebookError, match="no notebook .*absent.ipynb"):
         notebooks.export_code("absent")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "3", '{"nbformat": 4}', '{"cells": [], "metadata": {}, "nbformat": 9, "nbformat_minor": 0}', "\udcff"],
+)
+def test_a_file_that_is_no_notebook_or_of_a_newer_format_is_one_line(project, text):
+    Path("notebooks/odd.ipynb").write_text(text, errors="surrogateescape")
+    with pytest.raises(NotebookError, match=r"odd.ipynb is not a notebook \(.*\): restore it") as caught:
+        notebooks.run_notebook("odd", profile="smoke")
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_that_are_no_python_are_one_line(project):
+    write("odd", parameters="profile = ")
+    with pytest.raises(NotebookError, match="odd: its `parameters` cell is no Python"):
+        notebooks.run_notebook("odd", profile="smoke")
+
+
+def test_a_killed_kernel_is_one_line(project):
+    write("dies", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(NotebookError, match="dies stopped, as its kernel .* was killed .*run the same command again"):
+        notebooks.run_notebook("dies", profile="smoke")
+    assert not Path("build/executed/smoke/dies.ipynb").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Kernel died before replying\nto kernel_info"), TimeoutError()])
+def test_a_kernel_that_does_not_start_is_one_line(project, monkeypatch, error):
+    import papermill
+
+    def fails(*_, **__):
+        raise error
+
+    write("waits", "1")
+    monkeypatch.setattr(papermill, "execute_notebook", fails)
+    with pytest.raises(NotebookError, match="waits stopped, as its kernel did not start") as caught:
+        notebooks.run_notebook("waits", profile="smoke")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_takes_no_copy_is_found_before_any_work(project):
+    write("talk", "open('ran', 'w')")
+    Path("build").write_text("a file in its place")
+    with pytest.raises(DataError, match="cannot be written"):
+        notebooks.run_notebook("talk", profile="smoke")
+    assert not Path("notebooks/ran").exists()
 
 
 def test_imports_are_found_in_every_form_and_followed(project):

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_results as synthetic
+import yaml
 from scipy.stats import norm
 
 from uoisc import bootstrap, results
+from uoisc.config import ROOT
 from uoisc.errors import ResultsError
 
 
@@ -178,3 +180,35 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text()) == [{"low": None, "n": 3}]
     assert [p.name for p in tmp_path.iterdir()] == ["claims.json"]
+
+
+def test_each_file_is_written_by_the_stage_that_its_error_names():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outs = {name: [out if isinstance(out, str) else next(iter(out)) for out in stages[name]["outs"]] for name in stages}
+    for file, stage in results.STAGES.items():
+        assert f"results/{file}" in outs[stage], file
+    assert set(results.COLUMNS) <= set(results.STAGES)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("smoke", 0, ["uoisc"]), "is of profile small, not smoke"),
+        (("small", 7, ["uoisc"]), "is of another seed than 7"),
+        (("small", 0, ["uoisc", "unicorn"]), "lacks the variant unicorn, which small trains"),
+    ],
+)
+def test_results_of_another_profile_seed_or_variants(given, says):
+    table = pd.DataFrame({"profile": "small", "seed": ["0", "all"], "variant": "uoisc"})
+    results.check_results(table, "small", 0, ["uoisc"])
+    with pytest.raises(ResultsError, match=f"summary.csv {says}.*written by: evaluation"):
+        results.check_results(table, *given)
+
+
+def test_a_results_file_that_is_a_folder_or_deeply_nested(tmp_path):
+    (tmp_path / "summary.csv").mkdir()
+    with pytest.raises(ResultsError, match="summary.csv cannot be read .Is a directory."):
+        results.read_table(tmp_path, "summary.csv")
+    (tmp_path / "claims.json").write_text("[" * 200_000)
+    with pytest.raises(ResultsError, match="claims.json is no JSON"):
+        results.read_json(tmp_path, "claims.json")
