@@ -106,6 +106,13 @@ def test_a_foundation_of_other_parameters_is_one_line(place):
         opened.open_foundation("tiny", replace(tiny.PARAMS, foundation=wider), ())
 
 
+def test_a_foundation_that_is_not_there_is_one_line(place):
+    with pytest.raises(
+        CheckpointError, match="foundation/llava_independent: not there; run the foundation stage again"
+    ):
+        opened.open_foundation("tiny", tiny.PARAMS, ("llava", "llava_independent"))
+
+
 def test_a_pinned_checkpoint_is_known_by_its_digest_wherever_it_lies():
     one, moved = (ClipCheckpoint(name, "", "a" * 64, 16, 12) for name in ("here", "there"))
     assert identity(one) == identity(moved) != identity(replace(one, sha256="b" * 64))

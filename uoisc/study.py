@@ -13,7 +13,7 @@ from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.devices import settle
 from uoisc.distributed import device, synchronised
 from uoisc.errors import CheckpointError, ConfigError
-from uoisc.folders import is_there, short
+from uoisc.folders import is_there, readable_folder, short
 from uoisc.llava import FrozenLlava, load_llava
 from uoisc.pretrained import identity, open_pretrained
 from uoisc.questions import Source
@@ -111,11 +111,11 @@ def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tu
     if isinstance(params.foundation, Pretrained):
         return open_pretrained(params.foundation, params.codec.taps, params.data.image_size, judges, device().type)
     folder = paths(profile).foundation
+    again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
+    for name in ("clip", *judges):
+        readable_folder(folder / name, again, CheckpointError)
     clip = load_clip(str(folder / "clip"), None, params.codec.taps)
     stated = params.foundation.clip
     if (clip.grid, clip.width) != (params.data.image_size // stated.patch_size, stated.width):
-        raise CheckpointError(
-            f"{short(folder)}: made from other `data` or `foundation` in params.yaml; run the foundation stage again: "
-            f"uoisc run 02_foundation --profile {profile}"
-        )
+        raise CheckpointError(f"{short(folder)}: made from other `data` or `foundation` in params.yaml; {again}")
     return clip, {name: load_llava(str(folder / name)) for name in judges}
