@@ -1,6 +1,7 @@
 """Images to files and back through the functions behind the commands, on a tiny study."""
 
 import io
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,12 +12,15 @@ import torch
 from PIL import Image
 from test_bitstream import model
 
-from uoisc import transfer
+from uoisc import header, transfer
 from uoisc.bitstream import BitstreamError, SharedModel
 from uoisc.entropy_jobs import read_tables, write_tables
 from uoisc.errors import CheckpointError, ConfigError, DataError, QueryError
+from uoisc.header import describe
+from uoisc.transfer import Existing
 
 QUERY = "where is the hammer"
+FORCE = Existing(force=True)
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +31,9 @@ def study(monkeypatch):
     def shared(study, name: str, rate: str) -> SharedModel:
         return replace(model(name), packing=0)
 
-    monkeypatch.setattr(transfer, "open_study", lambda profile, judges: made)
+    monkeypatch.setattr(transfer, "open_codecs", lambda profile, judges=(): made)
     monkeypatch.setattr(transfer, "shared_model", shared)
-    monkeypatch.setattr(transfer, "_writer", lambda study, data: model("dial"))
+    monkeypatch.setattr(transfer, "writer", lambda profile, fingerprint: model("dial"))
     return made
 
 
@@ -48,8 +52,13 @@ def photo(tmp_path):
 def encode(images, output, **options) -> None:
     transfer.encode(
         images, options.get("query", QUERY), str(output), "small", "dial", options.get("bits"),
-        options.get("compact", False),
+        options.get("compact", False), options.get("files", FORCE),
     )  # fmt: skip
+
+
+def decode(file, output, variant=None, bits=None, query=None, files=None) -> None:
+    sources = [str(one) for one in file] if isinstance(file, list) else [str(file)]
+    transfer.decode(sources, str(output), "small", variant, bits, query, files or FORCE)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK"])
@@ -57,18 +66,18 @@ def test_any_mode_comes_back_at_its_size(photo, tmp_path, mode, capsys):
     name = "photo.tiff" if mode == "CMYK" else "photo.png"
     encode([photo(mode, name=name)], tmp_path / "a.uoi")
     assert "50 x 70 pixels, resized to 96 x 96" in capsys.readouterr().err
-    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", None, None, None)
+    decode(tmp_path / "a.uoi", tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (50, 70) and image.mode == "RGB"
-    assert any("50 x 70 pixels, model 01020304" in line for line in transfer.describe(str(tmp_path / "a.uoi")))
+    assert any("50 x 70 pixels, model 01020304" in line for line in describe(str(tmp_path / "a.uoi")))
 
 
 def test_the_compact_form_comes_back_at_the_codecs_size(photo, tmp_path):
     encode([photo()], tmp_path / "a.uoi", compact=True)
-    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", "dial", None, None)
+    decode(tmp_path / "a.uoi", tmp_path / "out.png", "dial")
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (96, 96)
-    assert "compact form" in transfer.describe(str(tmp_path / "a.uoi"))[0]
+    assert "compact form" in describe(str(tmp_path / "a.uoi"))[0]
 
 
 def test_streams(photo, tmp_path, monkeypatch):
@@ -77,12 +86,12 @@ def test_streams(photo, tmp_path, monkeypatch):
             self.buffer = io.BytesIO(data)
 
     sent, drawn = Stream(), Stream()
-    monkeypatch.setattr(transfer.sys, "stdin", Stream((tmp_path / photo()).read_bytes()))
-    monkeypatch.setattr(transfer.sys, "stdout", sent)
+    monkeypatch.setattr(sys, "stdin", Stream((tmp_path / photo()).read_bytes()))
+    monkeypatch.setattr(sys, "stdout", sent)
     encode(["-"], "-")
-    monkeypatch.setattr(transfer.sys, "stdin", Stream(sent.buffer.getvalue()))
-    monkeypatch.setattr(transfer.sys, "stdout", drawn)
-    transfer.decode("-", "-", "small", None, None, None)
+    monkeypatch.setattr(sys, "stdin", Stream(sent.buffer.getvalue()))
+    monkeypatch.setattr(sys, "stdout", drawn)
+    decode("-", "-")
     assert Image.open(io.BytesIO(drawn.buffer.getvalue())).size == (50, 70)
 
 
@@ -92,7 +101,7 @@ def test_several_images_want_a_folder_and_names_of_their_own(photo, tmp_path):
     assert {p.name for p in tmp_path.glob("*.uoi")} == {"a.uoi", "b.uoi"}
     with pytest.raises(DataError, match="need a folder"):
         encode(images, tmp_path / "c.uoi")
-    with pytest.raises(DataError, match="a: two of the images have this name"):
+    with pytest.raises(DataError, match="a.uoi: two of the inputs would be written to this file"):
         encode([images[0], photo(name="a.bmp")], tmp_path)
 
 
@@ -115,7 +124,7 @@ def test_an_output_that_is_unclear_or_would_destroy_the_image_is_refused(photo, 
 
 
 def test_too_large_an_image_is_named(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer.bitstream, "MAX_PIXELS", 50 * 70 - 1)
+    monkeypatch.setattr(header, "MAX_PIXELS", 50 * 70 - 1)
     with pytest.raises(BitstreamError, match=r"photo.png: an image of 50 x 70 pixels: .* 3,499 in all"):
         encode([photo()], tmp_path / "a.uoi")
 
@@ -134,18 +143,18 @@ def test_an_empty_query_is_none_to_the_receiver_that_reads_it(photo, tmp_path):
     real = transfer.bitstream.read
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer.bitstream, "read", lambda data, given: real(data, model("dial")))
-        patch.setattr(transfer, "_writer", lambda study, data: SimpleNamespace(codec=Reader()))
+        patch.setattr(transfer, "writer", lambda profile, fingerprint: SimpleNamespace(codec=Reader()))
         with pytest.raises(ConfigError, match="give --query"):
-            transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "o.png"), "small", None, None, None)
-        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "o.png"), "small", None, None, "")
+            decode(tmp_path / "a.uoi", tmp_path / "o.png")
+        decode(tmp_path / "a.uoi", tmp_path / "o.png", query="")
     assert asked == [""]
 
 
 def test_closed_streams_are_named(photo, monkeypatch):
-    monkeypatch.setattr(transfer.sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(DataError, match="standard input is closed"):
-        transfer.describe("-")
-    monkeypatch.setattr(transfer.sys, "stdout", None)
+        describe("-")
+    monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(DataError, match="standard output is closed"):
         encode([photo()], "-")
 
@@ -173,17 +182,17 @@ def test_files_that_are_not_what_they_should_be(photo, tmp_path):
         encode([str(tmp_path / "nothing.png")], tmp_path / "a.uoi")
     with pytest.raises(DataError, match="cannot be written"):
         encode([photo()], tmp_path / "nowhere" / "a.uoi")
-    with pytest.raises(BitstreamError, match="cannot be read"):
-        transfer.describe(str(tmp_path / "nothing.uoi"))
+    with pytest.raises(DataError, match="nothing.uoi: no such file"):
+        describe(str(tmp_path / "nothing.uoi"))
     with pytest.raises(BitstreamError, match="no .uoi file"):
-        transfer.describe(photo())
+        describe(photo())
     with (tmp_path / "huge.uoi").open("wb") as file:
         file.truncate(1 << 32)  # sparse: refused before it is read
     with pytest.raises(BitstreamError, match="larger than any .uoi file"):
-        transfer.describe(str(tmp_path / "huge.uoi"))
+        describe(str(tmp_path / "huge.uoi"))
     encode([photo()], tmp_path / "a.uoi")
     with pytest.raises(DataError, match="no kind of image"):
-        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.abc"), "small", None, None, None)
+        decode(tmp_path / "a.uoi", tmp_path / "out.abc")
 
 
 def test_a_rate_is_the_dearest_that_fits(study, monkeypatch):
@@ -204,8 +213,8 @@ def test_any_budget_of_a_rate_dial(photo, tmp_path, capsys):
     for bits in (60.0, 100.0, 200.0):
         encode([photo()], tmp_path / "a.uoi", bits=bits)
         sizes.append((tmp_path / "a.uoi").stat().st_size)
-        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", None, None, None)
-        assert any("of its rate dial" in line for line in transfer.describe(str(tmp_path / "a.uoi")))
+        decode(tmp_path / "a.uoi", tmp_path / "out.png")
+        assert any("of its rate dial" in line for line in describe(str(tmp_path / "a.uoi")))
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 
