@@ -34,7 +34,7 @@ def terminal_like(monkeypatch):
     """A standard error that says that it is a terminal."""
     stream = io.StringIO()
     stream.isatty = lambda: True
-    monkeypatch.setattr(terminal.sys, "stderr", stream)
+    monkeypatch.setattr(terminal, "on_terminal", lambda: stream.isatty())
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     monkeypatch.delenv(terminal.QUIET, raising=False)
     return stream

@@ -1,6 +1,7 @@
 """Images to files and back through the functions behind the commands, on a tiny study."""
 
 import io
+import os
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from PIL import Image
 from test_bitstream import model
 
 from uoisc import header, transfer
-from uoisc.bitstream import BitstreamError, SharedModel
+from uoisc.bitstream import BitstreamError, SharedModel, fingerprint
 from uoisc.entropy_jobs import read_tables, write_tables
 from uoisc.errors import CheckpointError, ConfigError, DataError, QueryError
 from uoisc.header import describe
@@ -111,6 +112,165 @@ def test_of_several_images_a_bad_one_is_left_out_and_counted(photo, tmp_path, ca
         encode([photo(name="a.png"), str(tmp_path / "b.png"), photo(name="c.png")], tmp_path)
     assert {p.name for p in tmp_path.glob("*.uoi")} == {"a.uoi", "c.uoi"}
     assert "left out: " in capsys.readouterr().err
+
+
+def test_where_all_are_left_out_none_is_said_to_be_sent(tmp_path, capsys):
+    names = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    with pytest.raises(DataError, match=r"2 of 2 images were left out \(.*a.png and 1 more\); none is sent"):
+        encode(names, tmp_path)
+
+
+def test_several_files_are_drawn_into_a_folder(photo, tmp_path, capsys):
+    encode([photo(name="a.png"), photo(name="b.png")], tmp_path)
+    (tmp_path / "broken.uoi").write_bytes(b"UOI")
+    (tmp_path / "drawn").mkdir()
+    with pytest.raises(DataError, match=r"1 of 3 files were left out \(.*broken.uoi\); the others are drawn"):
+        decode([tmp_path / name for name in ("a.uoi", "broken.uoi", "b.uoi")], tmp_path / "drawn")
+    assert {p.name for p in (tmp_path / "drawn").iterdir()} == {"a.png", "b.png"}
+    assert f"left out: {tmp_path}/broken.uoi: 3 bytes are less than a header" in capsys.readouterr().err
+    with pytest.raises(DataError, match="2 inputs need a folder"):
+        decode([tmp_path / "a.uoi", tmp_path / "b.uoi"], tmp_path / "one.png")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_no_command_destroys_what_it_reads(photo, tmp_path, force, study):
+    name, before = photo(), (tmp_path / "photo.png").read_bytes()
+    os.link(name, tmp_path / "hard.png")
+    for output in (name, str(tmp_path / "hard.png")):
+        with pytest.raises(DataError, match="photo.png: its own output would take its place"):
+            transfer.ask(name, QUERY, "small", "dial", None, output, force)
+        with pytest.raises(DataError, match="photo.png: its own output would take its place"):
+            encode([name], output, files=Existing(force))
+    encode([name], tmp_path / "a.uoi")
+    (tmp_path / "picture.png").symlink_to("a.uoi")
+    with pytest.raises(DataError, match="a.uoi: its own output would take its place"):
+        decode(tmp_path / "a.uoi", tmp_path / "picture.png", files=Existing(force))
+    assert (tmp_path / "photo.png").read_bytes() == before
+    describe(str(tmp_path / "a.uoi"))
+
+
+def test_files_that_are_there_are_kept_replaced_or_skipped_as_told(photo, tmp_path, monkeypatch, capsys):
+    images = [photo(name="a.png"), photo(name="b.png")]
+    (tmp_path / "b.uoi").write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "open_codecs", None)  # before any work
+        with pytest.raises(DataError, match="b.uoi: exists; --force replaces it"):
+            encode(images, tmp_path, files=Existing())
+    assert not (tmp_path / "a.uoi").exists()
+    encode(images, tmp_path, files=Existing(no_clobber=True))
+    assert (tmp_path / "a.uoi").exists() and (tmp_path / "b.uoi").read_bytes() == b"old"
+    assert "1 of 2 outputs exist and are left as they are" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "open_codecs", None)
+        encode(images, tmp_path, files=Existing(no_clobber=True))
+    encode(images, tmp_path, files=Existing(force=True))
+    assert (tmp_path / "b.uoi").read_bytes() != b"old"
+    with pytest.raises(ConfigError, match="--force replaces files and --no-clobber keeps them"):
+        Existing(force=True, no_clobber=True)
+
+
+def test_a_picture_goes_to_what_is_no_plain_file_as_a_png(photo, tmp_path):
+    encode([photo()], tmp_path / "a.uoi")
+    decode(tmp_path / "a.uoi", "/dev/null", files=Existing())
+    with (tmp_path / "archive").open("ab") as archive:
+        archive.write(b"kept")
+        archive.flush()
+        decode(tmp_path / "a.uoi", f"/dev/fd/{archive.fileno()}", files=Existing())
+    data = (tmp_path / "archive").read_bytes()
+    assert data[:4] == b"kept" and Image.open(io.BytesIO(data[4:])).size == (50, 70)
+
+
+@pytest.mark.parametrize(
+    ("compact", "options", "error", "says"),
+    [
+        (False, dict(variant="dial"), ConfigError, "a.uoi: says itself which model wrote it: leave --variant"),
+        (False, dict(bits=100.0), ConfigError, "--bits: a file says it itself"),
+        (False, dict(query=QUERY), ConfigError, "--query: this variant's receiver does not read it"),
+        (True, dict(), BitstreamError, "a.uoi: the compact form does not say which model wrote it: give --variant"),
+    ],
+)
+def test_an_option_that_would_not_be_read_is_refused_by_name(photo, tmp_path, compact, options, error, says):
+    encode([photo()], tmp_path / "a.uoi", compact=compact)
+    with pytest.raises(error, match=says):
+        decode(tmp_path / "a.uoi", tmp_path / "out.png", **options)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_query_that_changes_nothing_is_told(photo, tmp_path, study, capsys):
+    transfer.encode([photo()], QUERY, str(tmp_path / "a.uoi"), "small", "dial", None, False, FORCE)
+    assert "same for any query" not in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "uses_query", lambda codec: False)
+        transfer.encode([photo()], QUERY, str(tmp_path / "a.uoi"), "small", "dial", None, False, FORCE)
+    assert "dial sends the same for any query" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["./no  image.png", "sub//no.png"])
+def test_a_bad_image_is_named_as_it_was_typed(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(DataError) as caught:
+        encode([name], "a.uoi")
+    assert str(caught.value) == f"{name}: no such file"
+    (tmp_path / name).write_text("no image")
+    with pytest.raises(DataError) as caught:
+        encode([name], "a.uoi")
+    assert str(caught.value).startswith(f"{name}: not an image")
+
+
+class TestWriter:
+    """Whose model a file was written with is found among all profiles."""
+
+    @pytest.fixture
+    def trained(self, tmp_path, monkeypatch):
+        """Two profiles of one variant each; makes the checkpoint, or the tables, of one."""
+        monkeypatch.undo()
+        params = replace(tiny.PARAMS, variants={"uoisc": ("low",)})
+
+        def load(profile: str):
+            if profile == "broken":
+                raise ConfigError("profiles.broken: impossible")
+            return params
+
+        def place(profile: str) -> SimpleNamespace:
+            return SimpleNamespace(codec=lambda phase, name, rate: tmp_path / profile / "codec")
+
+        opened = []
+        monkeypatch.setattr(transfer, "profile_names", lambda: ["broken", "first", "second"])
+        monkeypatch.setattr(transfer, "load_params", load)
+        monkeypatch.setattr(transfer, "paths", place)
+        monkeypatch.setattr(transfer, "table_path", lambda profile, name, rate: tmp_path / profile / "tables")
+        monkeypatch.setattr(transfer, "open_codecs", lambda profile: opened.append(profile))
+        monkeypatch.setattr(transfer, "shared_model", lambda study, name, rate: model())
+
+        def make(profile: str, *files: str) -> None:
+            (tmp_path / profile).mkdir(exist_ok=True)
+            for file in files:
+                (tmp_path / profile / file).write_text(f"{file} of {profile}")
+
+        make.opened = opened
+        make.fingerprint = lambda profile: fingerprint(tmp_path / profile / "codec", tmp_path / profile / "tables")
+        return make
+
+    def test_a_model_of_any_profile_is_found(self, trained, capsys):
+        for profile in ("first", "second"):
+            trained(profile, "codec", "tables")
+        transfer.writer("first", trained.fingerprint("first"))
+        transfer.writer("first", trained.fingerprint("second"))
+        assert trained.opened == ["first", "second"]
+        assert capsys.readouterr().err == "drawn by uoisc of profile second\n"
+
+    def test_missing_tables_are_told_with_the_command_that_makes_them(self, trained):
+        trained("first", "codec", "tables")
+        trained("second", "codec")
+        with pytest.raises(BitstreamError, match="1 models of profile second lack .*run 08_rate --profile second"):
+            transfer.writer("first", b"none")
+
+    def test_where_nothing_is_trained_that_is_said(self, trained):
+        with pytest.raises(BitstreamError, match="model 6e6f6e65, and none is trained here: run `make repro`"):
+            transfer.writer("first", b"none")
+        with pytest.raises(ConfigError, match="impossible"):
+            transfer.writer("broken", b"none")
 
 
 @pytest.mark.parametrize("output", ["", "none/", "photo.png"])

@@ -22,7 +22,7 @@ from uoisc.clip import FrozenCLIP, load_clip
 from uoisc.codec import Codec
 from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.distributed import device, rank, synchronised, wait
-from uoisc.errors import ConfigError
+from uoisc.errors import ConfigError, choices
 from uoisc.llava import FrozenLlava, load_llava
 from uoisc.pretrained import open_pretrained
 from uoisc.processes import fast_attention, run_side_by_side, settle
@@ -32,7 +32,7 @@ from uoisc.settings import Pretrained
 from uoisc.sources import open_source
 from uoisc.terminal import bar
 from uoisc.training import Bench, Log, train_phase1, train_phase2
-from uoisc.variants import check_rate, variant
+from uoisc.variants import variant
 
 JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
 
@@ -55,6 +55,13 @@ def points(params: Params) -> list[Point]:
     ]
 
 
+def check_rate(params: Params, name: str, rate: str) -> None:
+    """Raises ConfigError for an unknown variant, or a rate that it does not have."""
+    known = [DIAL] if variant(name).dial else list(params.codec.rates)
+    if rate not in known:
+        raise ConfigError(f"{name} has no rate {rate!r}: {choices(rate, known)}")
+
+
 @dataclass(frozen=True)
 class Study:
     """A profile, opened: parameters, the source of questions (None where none is asked), the frozen CLIP and the judges
@@ -68,7 +75,7 @@ class Study:
 
     def build(self, name: str, rate: str) -> Codec:
         """An untrained codec of that variant. Raises ConfigError for an unknown variant or rate."""
-        check_rate(name, rate, self.params)
+        check_rate(self.params, name, rate)
         return synchronised(variant(name).build(self.clip, self.params, rate).to(device()))
 
     def codec(self, name: str, rate: str, bits: int | float | None = None, phase: int = 2) -> Codec:

@@ -34,7 +34,7 @@ def naming(name: str) -> Iterator[None]:
         yield
     except UoiscError as error:
         text = str(error)
-        for said in (f"{Path(name)}: ", f"{name}: ", "standard input: "):
+        for said in (f"{Path(name)}: ", f"{name}: ", f"{shown(name)}: ", "standard input: "):
             text = text.removeprefix(said)
         raise type(error)(f"{shown(name)}: {text}") from None
 

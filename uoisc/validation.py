@@ -17,8 +17,7 @@ from uoisc.config import DIAL, load_params
 from uoisc.errors import ConfigError
 from uoisc.evaluation import BLANK_GREY, CONTROLS, Ranking, asked_of, from_codec, source_images
 from uoisc.metrics import answers_match
-from uoisc.models import JUDGES, Study, assemble, fit, untrained
-from uoisc.variants import check_rate
+from uoisc.models import JUDGES, Study, assemble, check_rate, fit, untrained
 
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
 FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: data and stand-ins are made already
@@ -40,7 +39,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
         if not change.startswith(FREE):
             raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
     params = load_params(profile, changes=changes)
-    check_rate(name, rate, params)
+    check_rate(params, name, rate)
     params = replace(
         params, data=replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
     )

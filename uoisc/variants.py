@@ -27,7 +27,7 @@ from uoisc.alignment import CrossAttention, Film, Identity, ImageProjection
 from uoisc.baselines import ScratchEncoders, ScratchQuery
 from uoisc.clip import FrozenCLIP
 from uoisc.codec import Codec
-from uoisc.config import DIAL, Params
+from uoisc.config import Params
 from uoisc.decoder import Decoder
 from uoisc.errors import ConfigError, choices
 from uoisc.quantization import SegmentVQ
@@ -128,10 +128,3 @@ def variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise ConfigError(f"unknown variant {name!r}: {choices(name, VARIANTS)}")
     return VARIANTS[name]
-
-
-def check_rate(name: str, rate: str, params: Params) -> None:
-    """Raises ConfigError where there is no such variant, or it cannot be built at that rate."""
-    known = [DIAL] if variant(name).dial else list(params.codec.rates)
-    if rate not in known:
-        raise ConfigError(f"{name} has no rate {rate!r}: {choices(rate, known)}")
