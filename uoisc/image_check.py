@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
+from uoisc.terminal import bar
 
 THREADS = 8  # ours: they wait for the disk, and that of a network answers many at once
 TAIL = 1024  # bytes: some writers pad a JPEG behind its end-of-image marker
@@ -28,7 +28,7 @@ def check_images(files: list[Path], sizes: list[tuple[int, int]] | None = None) 
     wanted = [None] * len(files) if sizes is None else sizes
     with ThreadPoolExecutor(THREADS) as pool:
         checks = pool.map(check_image, files, wanted)
-        return list(tqdm(checks, total=len(files), desc="images", unit_scale=True, mininterval=1))
+        return list(bar(checks, total=len(files), desc="images", unit_scale=True, mininterval=1))
 
 
 def check_image(file: Path, size: tuple[int, int] | None = None) -> tuple[str, str] | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,25 +117,3 @@ def image_bytes(x: Float[Tensor, "1 3 H W"], suffix: str, size: tuple[int, int] 
             f"an image of {image.width} x {image.height} pixels cannot be written as {suffix} ({reason}), name a .png"
         ) from None
     return buffer.getvalue()
-
-
-def write_file(data: bytes, path: Path) -> None:
-    """Writes aside, then renames: no half of a file is left behind. Raises DataError where it cannot be written.
-
-    Where `path` is a link, its target is written.
-    """
-    path, aside = Path(os.path.realpath(path)), None
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise DataError(f"{path.name}: there is something that is no file; name another one, or - for a pipe")
-        aside = path.with_name(f".{os.getpid()}.partial")
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    except OSError as error:
-        raise DataError(
-            f"{path.name}: cannot be written ({error.strerror}); name a file in a folder that is there and takes it"
-        ) from None
-    finally:
-        if aside is not None:
-            with suppress(OSError):
-                aside.unlink()

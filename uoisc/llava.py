@@ -256,6 +256,9 @@ def llava_folder(name: str, revision: str = "") -> Path:
 def save_llava(model, processor, folder: Path) -> None:
     """Writes the model and its processor in transformers' own format."""
     folder.mkdir(parents=True, exist_ok=True)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # its bar is drawn off a terminal as well
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
     share(*folder.glob("*.safetensors"))

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from pathlib import Path
 
 import yaml
 
 from uoisc import errors
-from uoisc.errors import UoiscError, first_line
+from uoisc.config import load_params
+from uoisc.errors import UoiscError, choices, first_line
 from uoisc.folders import check_writable, readable, written_aside
+from uoisc.terminal import BARS, is_quiet, on_terminal
 
 NOTEBOOKS = Path("notebooks")
 SOURCES = Path("build/nbsrc")
@@ -35,16 +38,22 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """Path of a notebook by its name, e.g. `03_phase1`.
+    """Path of a notebook by its name: `03_phase1`, `03_phase1.ipynb` or `notebooks/03_phase1.ipynb`.
 
     Raises:
         NotebookError: no such notebook; the message names those that exist.
     """
-    path = NOTEBOOKS / f"{name}.ipynb"
-    if name not in names():
-        known = ", ".join(names()) or "none, run this in the top folder"
-        raise NotebookError(f"no notebook {path} (here: {known})")
+    given = Path(name)
+    stem = given.stem if given.suffix == ".ipynb" and _of_this_project(given.parent) else name
+    path, known = NOTEBOOKS / f"{stem}.ipynb", names()
+    if stem not in known:
+        here = choices(stem, known) if known else "none are here, run this in the top folder"
+        raise NotebookError(f"no notebook {path}: {here}")
     return readable(path, f"restore it, e.g. `git checkout {path}`", NotebookError)
+
+
+def _of_this_project(folder: Path) -> bool:
+    return folder == Path() or folder.resolve() == NOTEBOOKS.resolve()
 
 
 def code_cells(name: str) -> list:
@@ -79,7 +88,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     """Execute one notebook from the first cell to the last, its prints passed on as they come.
 
     Args:
-        name: the file's name without its ending.
+        name: the file's, with or without its folder and ending.
         profile: handed to the notebook's `parameters` cell, like `variant` and `seed` where they are given.
 
     Returns:
@@ -89,6 +98,10 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell
             comes through with its own message alone; anything else names the cell and the partial copy.
     """
+    name = find(name).stem
+    load_params(profile)  # an unknown profile or an impossible value stops here, before any work
+    if variant is not None and not re.fullmatch(r"[\w+]+", variant):
+        raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
     given = {"profile": profile, "variant": variant, "seed": seed}
     parameters = {key: value for key, value in given.items() if value is not None}
     # papermill only warns of a parameter that nothing reads
@@ -103,6 +116,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     partial = executed.with_suffix(".partial.ipynb")
     check_writable(executed.parent)
     os.environ.setdefault("TQDM_MININTERVAL", "20")  # the kernel's bars arrive here as lines: few of them
+    os.environ.setdefault(BARS, "1" if on_terminal() else "0")
     try:
         papermill.execute_notebook(
             find(name),
@@ -112,9 +126,9 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             kernel_name="python3",  # this environment's, whatever kernel the file names
             cwd=NOTEBOOKS.resolve(),
             progress_bar=False,
-            log_output=True,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            log_output=not is_quiet(),
+            stdout_file=None if is_quiet() else sys.stdout,
+            stderr_file=None if is_quiet() else sys.stderr,
             extra_arguments=["--log-level=50"],  # the kernel's own chatter, not the notebook's
         )
     except papermill.PapermillExecutionError as error:

@@ -12,7 +12,7 @@ from uoisc.codec import Codec
 from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.devices import settle
 from uoisc.distributed import device, synchronised
-from uoisc.errors import CheckpointError, ConfigError
+from uoisc.errors import CheckpointError, ConfigError, choices
 from uoisc.folders import is_there, readable_folder, short
 from uoisc.llava import FrozenLlava, load_llava
 from uoisc.pretrained import identity, open_pretrained
@@ -45,16 +45,17 @@ def check_rate(params: Params, name: str, rate: str) -> None:
     """Raises ConfigError for an unknown variant, or a rate that it does not have."""
     known = [DIAL] if variant(name).dial else list(params.codec.rates)
     if rate not in known:
-        raise ConfigError(f"{name} has no rate {rate!r}: choose of {', '.join(known)}")
+        raise ConfigError(f"{name} has no rate {rate!r}: {choices(rate, known)}")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A profile, opened: parameters, the source of questions, the frozen CLIP and the judges by name."""
+    """A profile, opened: parameters, the source of questions (None where none is asked), the frozen CLIP and the judges
+    by name."""
 
     profile: str
     params: Params
-    source: Source
+    source: Source | None
     clip: FrozenCLIP
     judges: dict[str, FrozenLlava]
 
@@ -95,15 +96,20 @@ def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
 
 def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
     """The profile's frozen models and questions under these parameters."""
+    return _frozen(profile, params, judges, open_source(profile, params))
+
+
+@lru_cache(maxsize=2)
+def open_codecs(profile: str, judges: tuple[str, ...] = ()) -> Study:
+    """As `open_study`, without the source of questions: what sending and drawing a user's images takes."""
+    return _frozen(profile, load_params(profile), judges, None)
+
+
+def _frozen(profile: str, params: Params, judges: tuple[str, ...], source: Source | None) -> Study:
     settle(params.deterministic)
     clip, answering = open_foundation(profile, params, judges)
-    return Study(
-        profile,
-        params,
-        open_source(profile, params),
-        clip.to(device()),
-        {name: judge.to(device()) for name, judge in answering.items()},
-    )
+    answering = {name: judge.to(device()) for name, judge in answering.items()}
+    return Study(profile, params, source, clip.to(device()), answering)
 
 
 def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from uoisc.calibration import calibrate
 from uoisc.checkpoint import save_codec
@@ -25,6 +24,7 @@ from uoisc.processes import run_side_by_side
 from uoisc.resuming import Keeper, alone, run_label
 from uoisc.settings import JUDGES
 from uoisc.study import Study, check_rate, open_study
+from uoisc.terminal import bar
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
@@ -99,15 +99,15 @@ def fit(study: Study, codec: Codec, name: str, rate: str, phase: int, kept: Keep
     log = Log(params.training.log_every)
     train = {1: train_phase1, 2: train_phase2}[phase]
     with fast_attention():
-        train(codec, variant(name), bench, log, partial(bar, f"{name} {rate}"), kept)
+        train(codec, variant(name), bench, log, partial(steps_bar, f"{name} {rate}"), kept)
     if phase == 2 and variant(name).ranked:
         calibrate(codec, bench, name)
     return log
 
 
-def bar(model: str, steps: range, label: str) -> tqdm:
+def steps_bar(model: str, steps: range, label: str):
     """A progress bar, which starts where the steps start."""
-    return tqdm(steps, desc=f"{model} {label}", initial=steps.start, total=steps.stop)
+    return bar(steps, desc=f"{model} {label}", initial=steps.start, total=steps.stop)
 
 
 def write_log(log: Log, path: Path) -> None:

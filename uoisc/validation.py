@@ -29,11 +29,13 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     """Trains a variant through both phases where `data.validation` is held out; returns its answer match rates.
 
     Args:
+        name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
         changes: `key=value`, keys as in params.yaml.
 
     Returns one row a budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, n.
-    Raises ConfigError for a change of data or stand-ins, or an impossible one.
+    Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
+    impossible one.
     """
     for change in changes:
         if not change.startswith(FREE):

@@ -22,7 +22,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int
-from tqdm import tqdm
 
 from uoisc.config import ROOT
 from uoisc.errors import DataError
@@ -30,6 +29,7 @@ from uoisc.folders import is_there, short, unreadable
 from uoisc.image_check import check_images
 from uoisc.question_index import IMAGES, PARTS, QUESTIONS, Problems, Report, draws, write_index
 from uoisc.settings import Vqav2
+from uoisc.terminal import bar
 
 QUESTIONS_FILE = "v2_OpenEnded_mscoco_{}2014_questions.json"
 ANNOTATIONS_FILE = "v2_mscoco_{}2014_annotations.json"
@@ -290,7 +290,7 @@ def _document(file: Path, *keys: str):
 def _decoded(entries: list[msgspec.Raw], kind: type, name: str, problems: Problems) -> Iterator:
     """Entries as `kind`; those that lack a field or hold another type are reported."""
     decode = msgspec.json.Decoder(kind).decode
-    for i, entry in enumerate(tqdm(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
+    for i, entry in enumerate(bar(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
         try:
             yield decode(entry)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
