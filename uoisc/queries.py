@@ -48,7 +48,9 @@ def check_query(query: str) -> str:
         raise QueryError(f"the query {shown(query)} holds no word: {ADVICE}")
     marker = MARKER.search(unicodedata.normalize("NFKC", html.unescape(html.unescape(query))).lower())
     if marker:
-        raise QueryError(f"the query {shown(query)} holds {shown(marker[0])}, which models take for a command, not text")
+        raise QueryError(
+            f"the query {shown(query)} holds {shown(marker[0])}, which models take for a command, not text"
+        )
     return query
 
 
