@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from uoisc.errors import QueryError
 
@@ -25,8 +27,8 @@ MARKER = re.compile(  # by which tokenizers and chat templates tell turns, ends 
 )
 
 
-def check_query(query: str) -> str:
-    """The query as it is read: in NFC, white space as single spaces, none at its ends. About 1 us for plain ASCII.
+def check_query(query: str | Any) -> str:
+    """The query as it is read: in NFC, white space as single spaces, none at its ends. About 2 us for plain ASCII.
 
     Raises QueryError, one line, for what is no str; for an empty query, one of more than 2,000 characters or without
     letter, digit or symbol; for lone surrogates, control, direction-changing and other invisible characters; and for
@@ -38,20 +40,73 @@ def check_query(query: str) -> str:
         raise QueryError(f"the query {shown(query)} has {len(query)} characters: shorten it to {MAX_CHARACTERS}")
     if PLAIN.fullmatch(query):
         return query
-    hidden = next(filter(_hidden, query), None)
+    read = unicodedata.normalize(
+        "NFKC", html.unescape(html.unescape(query))
+    ).lower()  # as CLIP's tokenizer does, or more
+    hidden = next(filter(_hidden, query + read), None)
     if hidden is not None:
         raise QueryError(f"the query {shown(query)} holds {_named(hidden)}: ask without it")
-    query = unicodedata.normalize("NFC", " ".join(query.split()))
-    if not query:
-        raise QueryError(f"the query is empty: {ADVICE}")
-    if not any(unicodedata.category(character)[0] in "LNS" for character in query):
-        raise QueryError(f"the query {shown(query)} holds no word: {ADVICE}")
-    marker = MARKER.search(unicodedata.normalize("NFKC", html.unescape(html.unescape(query))).lower())
+    if not any(unicodedata.category(character)[0] in "LNS" for character in read):
+        raise QueryError(f"the query {f'{shown(query)} holds no word' if read.strip() else 'is empty'}: {ADVICE}")
+    marker = MARKER.search(read)
     if marker:
-        raise QueryError(
-            f"the query {shown(query)} holds {shown(marker[0])}, which models take for a command, not text"
-        )
-    return query
+        raise QueryError(f"the query {shown(query)} holds {shown(marker[0])}, a command to a model: ask without it")
+    return unicodedata.normalize("NFC", " ".join(query.split()))
+
+
+def check_queries(queries: list[str] | Any, images: int | None = None) -> list[str]:
+    """Every query as `check_query` gives it. Raises QueryError also for what is no list, and for another number of
+    queries than there are images."""
+    if isinstance(queries, str) or not isinstance(queries, list | tuple):
+        raise QueryError(f"queries are a list, one of them an image, this is a {type(queries).__name__}: give ['...']")
+    if images is not None and len(queries) != images:
+        raise QueryError(f"{len(queries)} queries for {images} images: give one for each")
+    return [check_query(query) for query in queries]
+
+
+class Reader(NamedTuple):
+    """What a model's tokenizer makes of a query, and how many tokens of it the model holds."""
+
+    name: str
+    room: int
+    encode: Callable[[list[str]], list[list[int]]]  # the queries' own tokens, without those that begin and end a text
+    special: frozenset[int]  # tokens that stand for no text
+
+
+def hub_reader(name: str, tokenizer, room: int, *special: int) -> Reader:
+    """Of a tokenizer of transformers; `special` tokens beside those that it names so itself."""
+    own = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    own -= {tokenizer.unk_token_id}  # what unknown words become too; `check_query` refuses a query that writes it
+
+    def encode(queries: list[str]) -> list[list[int]]:
+        return tokenizer(queries, add_special_tokens=False)["input_ids"]
+
+    return Reader(name, room, encode, frozenset({*own, *special}))
+
+
+def misfits(queries: Sequence[str], reader: Reader) -> dict[int, str]:
+    """Which of these queries (as `check_query` gives them) a model would not read whole and as text: place -> why.
+
+    A query of plain ASCII takes at most one token a character: only longer and stranger ones are tokenized.
+    """
+    doubtful = [i for i, query in enumerate(queries) if len(query) >= reader.room or not PLAIN.fullmatch(query)]
+    found = {}
+    for i, tokens in zip(doubtful, reader.encode([queries[i] for i in doubtful]) if doubtful else [], strict=True):
+        if not reader.special.isdisjoint(tokens):
+            found[i] = f"the query {shown(queries[i])} holds what {reader.name} takes for a command: ask without it"
+        elif len(tokens) > reader.room:
+            many = f"{reader.name} reads {reader.room} tokens at most, it has {len(tokens)}"
+            found[i] = f"the query {shown(queries[i])} is too long: {many}, shorten it"
+        elif not tokens:
+            found[i] = f"the query {shown(queries[i])} is empty to {reader.name}: {ADVICE}"
+    return found
+
+
+def check_fits(queries: Sequence[str], *readers: Reader) -> None:
+    """Raises QueryError for the first query that one of the models would not read whole and as text (`misfits`)."""
+    for reader in readers:
+        for why in misfits(queries, reader).values():
+            raise QueryError(why)
 
 
 def shown(text: str) -> str:
