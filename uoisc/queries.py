@@ -35,7 +35,7 @@ def check_query(query: str | Any) -> str:
     markers such as `<image>`, `<|endoftext|>` or `[INST]`, in any case, as entities of HTML or in wide letters too.
     """
     if not isinstance(query, str):
-        raise QueryError(f"a query is a str, this is a {type(query).__name__}: {ADVICE}")
+        raise QueryError(f"a query is text (str), not {type(query).__name__}: {ADVICE}")
     if len(query) > MAX_CHARACTERS:
         raise QueryError(f"the query {shown(query)} has {len(query)} characters: shorten it to {MAX_CHARACTERS}")
     if PLAIN.fullmatch(query):
@@ -58,7 +58,9 @@ def check_queries(queries: list[str] | Any, images: int | None = None) -> list[s
     """Every query as `check_query` gives it. Raises QueryError also for what is no list, and for another number of
     queries than there are images."""
     if isinstance(queries, str) or not isinstance(queries, list | tuple):
-        raise QueryError(f"queries are a list, one of them an image, this is a {type(queries).__name__}: give ['...']")
+        raise QueryError(
+            f"queries: wants a list of texts, one for each image, not {type(queries).__name__}: give ['...']"
+        )
     if images is not None and len(queries) != images:
         raise QueryError(f"{len(queries)} queries for {images} images: give one for each")
     return [check_query(query) for query in queries]
@@ -110,8 +112,8 @@ def check_fits(queries: Sequence[str], *readers: Reader) -> None:
 
 
 def shown(text: str) -> str:
-    """The beginning of a text in quotes; whatever is no ASCII or might steer a terminal is escaped."""
-    return ascii(text[:SHOWN]) + "..." * (len(text) > SHOWN)
+    """The beginning of a text in quotes; what shows nothing or might steer a terminal is escaped."""
+    return repr(text[:SHOWN]) + "..." * (len(text) > SHOWN)
 
 
 def _hidden(character: str) -> bool:

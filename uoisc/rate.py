@@ -208,8 +208,8 @@ class RateDial(nn.Module):
 
         Raises ConfigError where the budget is no number or too small for any, and for a background that none has.
         """
-        if not isinstance(bits, Real) or isinstance(bits, bool) or math.isnan(bits):
-            raise ConfigError(f"a budget of {bits!r}: wants a number of bits")
+        if not isinstance(bits, Real) or isinstance(bits, bool) or not bits > 0:  # nan is above nothing
+            raise ConfigError(f"a budget of {bits!r}: wants a number of bits above 0")
         backgrounds = sorted({p.background for p in self.packings})
         if background is not None and background not in backgrounds:
             raise ConfigError(f"a background of {background!r} units: choose of {', '.join(map(str, backgrounds))}")
