@@ -167,6 +167,7 @@ def test_a_codec_at_a_budget_shares_its_weights_and_its_mode():
 
 def test_both_ends_work_where_the_weights_are(x, monkeypatch):
     """Weights that hold no numbers stand for those of a GPU: an operation on both would raise."""
+    monkeypatch.setattr("uoisc.codec.precision", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     codec = copy.deepcopy(tiny.codec("uoisc_query_decoder"))
     message = codec.encode(x, QUERIES)
