@@ -65,7 +65,7 @@ class Photographs:
         """The questions of `training` or a split, as rows of the index."""
         return np.flatnonzero(self._images(held_out)[split][self.index.image_of])
 
-    def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, "images"]]:
+    def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, " images"]]:
         index, shown = self.index, self.index.has(held_out)
         drawn, drawn_again = index.draw % ONE_IN == 0, index.draw // ONE_IN % ONE_IN == 0
         opposite = index.opposites.get(held_out)
@@ -131,7 +131,7 @@ class Photographs:
             lambda rows: self.load(files[rows]),
         )
 
-    def _others(self, chosen: Int[np.ndarray, "n"], entries: list[dict]) -> list[dict]:
+    def _others(self, chosen: Int[np.ndarray, " n"], entries: list[dict]) -> list[dict]:
         """For each question one of other words: the next about its image, else the next of these."""
         image_of = self.index.image_of
         order = np.argsort(image_of, kind="stable")
@@ -195,7 +195,7 @@ def _leave_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _occurrence(values: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def _occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """How often each value stands before it."""
     order = np.argsort(values, kind="stable")
     starts = np.r_[0, np.flatnonzero(np.diff(values[order])) + 1]

@@ -136,11 +136,11 @@ def index(config: Vqav2, folder: Path) -> Report:
 class _Photos:
     """The images of a part, by ascending id, and what they show."""
 
-    ids: Int[np.ndarray, "images"]
+    ids: Int[np.ndarray, " images"]
     sizes: Int[np.ndarray, "images 2"]  # width, height in pixels
     shown: Int[np.ndarray, "shown 2"]  # (image's row, category's number), sorted, each once
 
-    def batch(self, used: Bool[np.ndarray, "images"], role: int, part: str) -> pa.RecordBatch:
+    def batch(self, used: Bool[np.ndarray, " images"], role: int, part: str) -> pa.RecordBatch:
         """Those that are used, as rows of the index."""
         files = [image_file(part, i) for i in self.ids[used].tolist()]
         shown = self.shown[used[self.shown[:, 0]]]
@@ -156,18 +156,18 @@ class _Asked:
     """The questions of a part, in the file's order, with what people answered. Words are numbers in `words`."""
 
     read: int  # entries, broken ones included
-    ids: Int[np.ndarray, "questions"]
-    image_ids: Int[np.ndarray, "questions"]
+    ids: Int[np.ndarray, " questions"]
+    image_ids: Int[np.ndarray, " questions"]
     texts: list[str]
     words: list[str]
     said: Int[np.ndarray, "questions k"]  # type, truth, ten answers; -1 where there is no annotation
-    photo: Int[np.ndarray, "questions"] | None = None  # row of the part's images, -1 where there is none
+    photo: Int[np.ndarray, " questions"] | None = None  # row of the part's images, -1 where there is none
 
     @property
-    def annotated(self) -> Bool[np.ndarray, "questions"]:
+    def annotated(self) -> Bool[np.ndarray, " questions"]:
         return self.said[:, 0] >= 0
 
-    def batch(self, kept: Bool[np.ndarray, "questions"], image_rows: Int[np.ndarray, "images"]) -> pa.RecordBatch:
+    def batch(self, kept: Bool[np.ndarray, " questions"], image_rows: Int[np.ndarray, " images"]) -> pa.RecordBatch:
         """Those that are kept, as rows of the index; `image_rows` are their images' rows there."""
         words, said = pa.array(self.words, pa.string()), self.said[kept]
         answers = words.take(pa.array(said[:, 2:].ravel()))
@@ -256,7 +256,7 @@ def _questions(root: Path, part: str, problems: Problems) -> _Asked:
     return _Asked(read, ids, np.array(image_ids, dtype=np.int64), texts, list(words), said)
 
 
-def _usable(root: Path, part: str, photos: _Photos, asked: _Asked, problems: Problems) -> Bool[np.ndarray, "images"]:
+def _usable(root: Path, part: str, photos: _Photos, asked: _Asked, problems: Problems) -> Bool[np.ndarray, " images"]:
     """Which images are asked about and whole; fills `asked.photo`."""
     place = np.searchsorted(photos.ids, asked.image_ids).clip(max=max(photos.ids.size - 1, 0))
     known = photos.ids[place] == asked.image_ids if photos.ids.size else np.zeros(place.size, dtype=bool)
