@@ -10,6 +10,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile, is_zipfile
 
 import torch
@@ -20,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uoisc.compat import import_torchvision
-from uoisc.errors import CheckpointError, QueryError, first_line
+from uoisc.errors import CheckpointError, first_line
+from uoisc.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
 from uoisc.weights import UNPINNED, hub_file, verify
 
 import_torchvision()
@@ -127,7 +129,8 @@ class FrozenCLIP(nn.Module):
         return super().train(False)
 
     def see(self, x: Float[Tensor, "B 3 H W"]) -> Seen:
-        """Taps and token embeddings of images in [0, 1], in one pass through the vision transformer."""
+        """Taps and token embeddings of images in [0, 1], on whatever device, in one pass through the transformer."""
+        x = x.to(self.mean.device)
         visual = self.model.visual
         last = len(visual.transformer.resblocks) - 1
         indices = sorted({*self.taps, last})
@@ -144,21 +147,16 @@ class FrozenCLIP(nn.Module):
         )["image_intermediates"]
         return F.layer_norm(torch.stack(hidden, dim=1), hidden[0].shape[-1:])
 
-    def tokenize(self, queries: list[str]) -> Int[Tensor, "B L"]:
-        """Token ids of the queries. Raises QueryError for an empty query or one that would be cut."""
-        for query in queries:
-            if not query.strip():
-                raise QueryError("the query is empty: ask something, for example 'where is the horse'")
+    def tokenize(self, queries: list[str] | Any) -> Int[Tensor, "B L"]:
+        """Token ids of the queries. Raises QueryError for one that is no query, or would not be read whole as text."""
+        queries = check_queries(queries)
         ids = self.tokenizer(queries)
         # The last id is padding (0) unless the query fills the context; then it may have been cut.
-        for query, row in zip(queries, ids, strict=True):
-            if row[-1] != 0 and len(self.tokenizer.encode(query)) + 2 > ids.shape[1]:
-                raise QueryError(
-                    f"the query {query[:40]!r}... is too long: CLIP reads {ids.shape[1] - 2} tokens at most, shorten it"
-                )
+        doubtful = [q for q, last in zip(queries, ids[:, -1].tolist(), strict=True) if last or not PLAIN.fullmatch(q)]
+        check_fits(doubtful, clip_reader(self.tokenizer))
         return ids
 
-    def text(self, queries: list[str]) -> Float[Tensor, "B e"]:
+    def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
         return self.model.encode_text(self.tokenize(queries).to(self.mean.device), normalize=True)
 
@@ -167,6 +165,14 @@ class FrozenCLIP(nn.Module):
         """Query-token relevance in [-1, 1]: the cosine of each token's embedding and the query's."""
         with torch.autocast(tokens.device.type, enabled=False):  # in bfloat16 many tokens would tie
             return torch.einsum("bne,be->bn", F.normalize(tokens.float(), dim=-1), F.normalize(text.float(), dim=-1))
+
+
+def clip_reader(tokenizer) -> Reader:
+    """What open_clip's tokenizer makes of queries; two of its context's tokens begin and end each."""
+    room = tokenizer.context_length - 2
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return Reader("CLIP", room, lambda texts: [*map(tokenizer.encode, texts)], frozenset(tokenizer.all_special_ids))
+    return hub_reader("CLIP", tokenizer.tokenizer, room)
 
 
 def build_clip(vision: dict, text: dict, embed_dim: int) -> open_clip.CLIP:

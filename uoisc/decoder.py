@@ -42,6 +42,7 @@ class Decoder(nn.Module):
     def __init__(self, taps: int, width: int, grid: int, channels: tuple[int, ...]):
         super().__init__()
         self.grid = grid
+        self.side = grid * 2 ** len(channels)  # pixels
         fused = [width if i < taps else 0 for i in range(len(channels))]  # which stages take in a tap
         before = [0, *channels[:-1]]
         self.inputs = nn.ModuleList(

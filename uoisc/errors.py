@@ -14,7 +14,11 @@ class DataError(UoiscError):
 
 
 class QueryError(UoiscError):
-    """A query is empty, too long or about something that the objects lack."""
+    """A query is empty, too long, no plain text or about something that the objects lack."""
+
+
+class InputError(UoiscError):
+    """Images or a message are not what a codec or a judge takes."""
 
 
 class CheckpointError(UoiscError):

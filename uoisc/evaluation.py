@@ -2,7 +2,7 @@
 
 evaluation set (scenes without held-out objects: seen; queries about held-out ones: unseen)
     --> source answers, blank answers                      once a judge
-    --> codec(x, query), codec(x, another query) --> answers, PSNR ...   once a model
+    --> sent for the query, sent for another query --> answers, PSNR ...   once a model
 """
 
 from __future__ import annotations
@@ -141,12 +141,15 @@ class Received:
 
 
 def receive(study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking, asks: bool) -> Received:
-    """Sends a batch, and shows the judges what arrives; `asks`: also what another query's message gives."""
+    """Sends a batch, and shows the judges what arrives.
+
+    Where `asks`, they also see, for the same questions, what both ends make of another query: it goes the same way.
+    """
     x, texts = source_images(asked, rows), asked.texts[rows]
     message = codec.encode(x, texts, ranking(study, asked, rows))
     x_hat = codec.decode(message, texts)
-    x_wrong = codec(x, [query.text for query in asked.others[rows]]).x_hat if asks else None
-    nothing = [None] * len(texts)
+    others, nothing = [query.text for query in asked.others[rows]], [None] * len(texts)
+    x_wrong = codec.decode(codec.encode(x, others), others) if asks else None
     return Received(
         {name: judge.answer(x_hat, texts) for name, judge in study.judges.items()},
         {name: judge.answer(x_wrong, texts) if asks else nothing for name, judge in study.judges.items()},

@@ -108,15 +108,16 @@ def _maps(study: Study, judge, budget: float) -> tuple:
     x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
     rates = study.params.variants
     codec = study.codec("dial", DIAL, budget) if "dial" in rates else study.codec("adaptive", rates["adaptive"][0])
-    out = codec(x, texts)
+    out = codec(x, texts)  # for the relevance that ranks; the picture goes the way that every other goes
+    x_hat = codec.decode(out.message, texts)
     grid = study.clip.grid
     relevance = rearrange(out.relevance, "q (h w) -> q h w", h=grid).cpu().numpy()
     units = rearrange(out.message.sent.sum((1, 3)), "q (h w) -> q h w", h=grid).cpu().numpy()
     token_bits = (units * math.log2(codec.quantizer.codes)).astype(np.float32)
-    sources, answers = judge.answer(x, texts), judge.answer(out.x_hat, texts)
+    sources, answers = judge.answer(x, texts), judge.answer(x_hat, texts)
     matches = [answers_match(t, a, b) for t, a, b in zip(texts, sources, answers, strict=True)]
     maps = {"queries": texts, "answers": answers, "matches": matches, "bits": codec.bits}
-    return maps, to_bytes(x)[0], relevance, token_bits, to_bytes(out.x_hat)
+    return maps, to_bytes(x)[0], relevance, token_bits, to_bytes(x_hat)
 
 
 def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> int:

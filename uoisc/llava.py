@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from uoisc.boundary import check_images
 from uoisc.clip import speed_up
-from uoisc.errors import CheckpointError, QueryError, first_line
+from uoisc.errors import CheckpointError, first_line
+from uoisc.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.weights import hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -77,23 +81,28 @@ class FrozenLlava(nn.Module):
         """Stays in evaluation mode: it is frozen."""
         return super().train(False)
 
-    def prompts(self, queries: list[str]) -> list[str]:
+    def prompts(self, queries: list[str] | Any) -> list[str]:
         """The processor's chat template around each query and one image, ending where the answer begins.
 
-        Raises QueryError for a query that holds the placeholder of an image.
+        Raises QueryError for one that is no query, or would not be read whole as text.
         """
-        placeholder = self.processor.image_token
-        if any(placeholder in query for query in queries):
-            raise QueryError(f"a query holds {placeholder!r}, which stands for the image: ask without it")
-        return [
-            self.processor.apply_chat_template(
-                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": query}]}],
-                add_generation_prompt=True,
-            )
-            for query in queries
-        ]
+        queries = check_queries(queries)
+        check_fits(queries, self.reader)
+        return [self._prompt(query) for query in queries]
 
-    def tokenize(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+    def _prompt(self, query: str) -> str:
+        content = [{"type": "image"}, {"type": "text", "text": query}]
+        return self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What its tokenizer makes of queries; the prompt around them and the answer take of its context too."""
+        tokenizer, config = self.processor.tokenizer, self.model.config
+        around = len(tokenizer(self._prompt(""))["input_ids"]) + self.image_tokens + MAX_ANSWER_TOKENS
+        room = config.get_text_config().max_position_embeddings - around
+        return hub_reader("the judge", tokenizer, room, config.image_token_id)
+
+    def tokenize(self, queries: list[str] | Any) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
         placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
         prompts = self.prompts(queries)
@@ -142,9 +151,13 @@ class FrozenLlava(nn.Module):
         return (long, short) if width <= height else (short, long)
 
     @torch.no_grad()
-    def answer(self, x: Float[Tensor, "B 3 H W"], queries: list[str], batch_size: int = 256) -> list[str]:
-        """Greedy answers, at most 20 tokens (authors' code)."""
-        answers = []
+    def answer(self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, batch_size: int = 256) -> list[str]:
+        """Greedy answers, at most 20 tokens (authors' code), to one query an image; x of any size, on any device.
+
+        Raises InputError or QueryError where they are not.
+        """
+        check_images(x)
+        queries, answers = check_queries(queries, len(x)), []
         for start in range(0, len(queries), batch_size):
             rows = slice(start, start + batch_size)
             ids, mask = self.tokenize(queries[rows])
