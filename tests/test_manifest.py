@@ -135,19 +135,23 @@ def test_settings_are_chosen_on_other_images(tmp_path, lines):
 @pytest.mark.parametrize(
     ("line", "kind", "says"),
     [
-        ('{"image": "photos/0.png", "question": "Really?"', "line unreadable", "truncated"),
+        ('{"image": "photos/0.png", "question": "Why?"', "line unreadable", "truncated"),
         ("yes", "line unreadable", "malformed"),
         ('["photos/0.png"]', "line unreadable", "object"),
-        ({"image": "photos/0.png", "question": "Really?"}, "line unreadable", "answer"),
-        ({"image": "photos/0.png", "question": "Really?", "answer": 3}, "line unreadable", "str"),
+        ({"image": "photos/0.png", "question": "Why?"}, "line unreadable", "answer"),
+        ({"image": "photos/0.png", "question": "Why?", "answer": 3}, "line unreadable", "str"),
         ({"image": "photos/0.png", "question": " ", "answer": "no"}, "line unreadable", "`question` is empty"),
-        ({"image": "photos/0.png", "question": "?", "answer": "no", "category": "dog"}, "line unreadable", "category"),
-        ({"image": "photos/0.png", "question": "?", "answer": "no", "split": "test"}, "line unreadable", "'test'"),
+        (
+            {"image": "photos/0.png", "question": "Why?", "answer": "no", "category": "dog"},
+            "line unreadable",
+            "category",
+        ),
+        ({"image": "photos/0.png", "question": "Why?", "answer": "no", "split": "test"}, "line unreadable", "'test'"),
         ({"image": "photos/0.png", "question": "Question 1?", "answer": "no"}, "question twice", "line 3"),
-        ({"image": "photos/1.png", "question": "?", "answer": "no", "split": "seen"}, "split contradicts", "line 4"),
-        ({"image": "photos/none.png", "question": "?", "answer": "no"}, "image missing", "photos/none.png"),
-        ({"image": "questions.jsonl", "question": "?", "answer": "no"}, "image unreadable", "no image"),
-        ({"image": "photos/cut.png", "question": "?", "answer": "no"}, "image truncated", "photos/cut.png"),
+        ({"image": "photos/1.png", "question": "Why?", "answer": "no", "split": "seen"}, "split contradicts", "line 4"),
+        ({"image": "photos/none.png", "question": "Why?", "answer": "no"}, "image missing", "photos/none.png"),
+        ({"image": "questions.jsonl", "question": "Why?", "answer": "no"}, "image unreadable", "no image"),
+        ({"image": "photos/cut.png", "question": "Why?", "answer": "no"}, "image truncated", "photos/cut.png"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named_by_its_number(tmp_path, lines, line, kind, says):
