@@ -174,6 +174,21 @@ def test_a_query_that_holds_the_images_placeholder_is_refused():
         llava.answer(tiny.images(1), [f"what is {llava.processor.image_token} here"])
 
 
+@pytest.mark.parametrize("query", ["</s>", "<unk>", "where \ud800 is it", "\0", " ", "a\u202eb"])
+def test_a_query_that_would_not_be_read_as_text(query):
+    with pytest.raises(QueryError, match="the query (.* holds|is empty)"):
+        tiny.llava().tokenize(["where is the lion", query])
+
+
+def test_a_query_that_leaves_no_room_for_its_answer():
+    llava = tiny.llava()
+    fits, cut = (" ".join(["x"] * (llava.reader.room + more)) for more in (0, 1))
+    context = llava.model.config.text_config.max_position_embeddings
+    assert llava.tokenize([fits])[0].shape[1] + MAX_ANSWER_TOKENS == context == 256
+    with pytest.raises(QueryError, match=f"too long: the judge reads {llava.reader.room} tokens at most"):
+        llava.tokenize([cut])
+
+
 def test_truncated_weights_are_one_line(tmp_path):
     save_llava(tiny.llava_model(), tiny.processor(), tmp_path)
     weights = tmp_path / "model.safetensors"

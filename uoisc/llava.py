@@ -98,7 +98,7 @@ class FrozenLlava(nn.Module):
     def reader(self) -> Reader:
         """What its tokenizer makes of queries; the prompt around them and the answer take of its context too."""
         tokenizer, config = self.processor.tokenizer, self.model.config
-        around = len(tokenizer(self._prompt(""))["input_ids"]) + self.image_tokens + MAX_ANSWER_TOKENS
+        around = len(tokenizer(self._prompt(""))["input_ids"]) - 1 + self.image_tokens + MAX_ANSWER_TOKENS
         room = config.get_text_config().max_position_embeddings - around
         return hub_reader("the judge", tokenizer, room, config.image_token_id)
 
