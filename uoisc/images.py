@@ -114,7 +114,7 @@ def _fault(error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError) and error.strerror:
         return UNREADABLE, f"cannot be read ({error.strerror})"
     reason = " ".join(str(error).split()) or type(error).__name__
-    kind = TRUNCATED if "truncated" in reason.lower() else UNREADABLE
+    kind = TRUNCATED if "truncated" in reason else UNREADABLE
     return kind, f"not an image that can be read ({reason})"
 
 
