@@ -44,7 +44,7 @@ endif
 
 seeds: $(STAMP)
 	for profile in $(SEEDS); do $(MAKE) repro PROFILE=$$profile STAGES=evaluation; done
-	uoisc seeds $(SEEDS:%=build/repro-%/results)
+	uoisc seeds --force $(SEEDS:%=build/repro-%/results)
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
@@ -53,7 +53,7 @@ bench: $(STAMP)
 	uoisc bench
 
 lab: $(STAMP)
-	jupyter lab notebooks
+	UOISC_BARS=1 jupyter lab notebooks
 
 lint: $(STAMP)
 	ruff check . && ruff format --check uoisc tests

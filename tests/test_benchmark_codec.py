@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc import benchmark_codec, bitstream
+from uoisc import benchmark_codec, bitstream, header
 from uoisc.benchmark_codec import BATCHES, PARTS, Rival, decode_in_parts, encode_in_parts, joined, split, table
 from uoisc.clock import WARM_UP, Clock
 from uoisc.codec import Message
@@ -147,4 +147,4 @@ def test_every_round_times_every_codec_on_every_batch_size(bench):
     wholes = {f"{name} {batch} {way}" for name in models for batch in BATCHES for way in PARTS}
     assert len(clock.rounds) == 2 and all(wholes <= r.keys() for r in clock.rounds)
     assert {x.shape for x in counted} == {(1, 3, 96, 96)} and len(counted) == 2 * benchmark_codec.ALONE
-    assert sizes["theirs"] == 5 and all(bitstream.HEADER_BYTES < sizes[name] < 100 for name in models)
+    assert sizes["theirs"] == 5 and all(header.HEADER_BYTES < sizes[name] < 100 for name in models)

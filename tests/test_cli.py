@@ -10,9 +10,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from uoisc import cli
+from uoisc import cli, config
 from uoisc.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +81,50 @@ def test_wrong_usage_is_one_line(monkeypatch, capsys, words, says):
     assert printed.err.startswith(f"error: {says}") and printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "command", [[], *[[name.name or name.callback.__name__] for name in cli.app.registered_commands]]
+)
+def test_h_is_help(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["uoisc", *command, "-h"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code and "Usage: uoisc" in capsys.readouterr().out
+
+
+def test_every_profile_option_is_the_active_one_unless_given(monkeypatch):
+    asked = []
+    monkeypatch.setattr(config, "active_profile", lambda: asked.append(True) or "chosen")
+    files = ("ask x --query q", "encode x --query q -o y", "decode x -o y")
+    for command in ("run x", "train x", "evaluate", "seeds x", "validate x y", "doctor", *files):
+        name, *words = command.split()
+        context = get_command(cli.app).commands[name].make_context(name, words)
+        assert context.params["profile"] == "chosen", command
+    assert len(asked) == 9
+
+
+def test_the_nearest_name_is_suggested(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "notebooks/01_data.ipynb")
+    for words, near in (
+        (["encod"], "Did you mean 'encode'"),
+        (["info", "--profil", "small"], "--profile"),
+        (["info", "--profile", "smal"], "did you mean small?"),
+        (["run", "01_dat"], "did you mean 01_data?"),
+    ):
+        assert near in one_error_line(uoisc(*words, cwd=tmp_path))
+
+
+def test_an_option_that_info_would_not_read_is_refused(tmp_path):
+    assert "--profile: a file is described without one" in one_error_line(
+        uoisc("info", "a.uoi", "--profile", "smoke", cwd=tmp_path)
+    )
+
+
+def test_names_reach_the_terminal_whole_and_without_escapes(tmp_path):
+    line = one_error_line(uoisc("info", "./a  \x1b[31mb\n.uoi", cwd=tmp_path))
+    assert line == "error: ./a  \\x1b[31mb\\n.uoi: no such file"
+
+
 def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["uoisc"])
     with pytest.raises(SystemExit) as stop:
@@ -123,7 +168,14 @@ def test_a_profile_that_the_pipelines_figures_cannot_show_is_not_activated(tmp_p
     assert (tmp_path / "params.yaml").read_text() == before
 
 
+@pytest.mark.parametrize("words", [["run", "01_data"], ["nbsrc"], ["activate", "smoke"], ["paper"]])
+def test_a_command_of_the_top_folder_says_so_elsewhere(tmp_path, words):
+    assert "run this in the project's top folder" in one_error_line(uoisc(*words, cwd=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_paper_without_results_is_one_line(tmp_path):
+    (tmp_path / "paper").mkdir()
     assert "claims.json" in one_error_line(uoisc("paper", cwd=tmp_path))
 
 
@@ -139,7 +191,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_executed_notebook(tmp_path):
     (tmp_path / "notebooks").mkdir()
     nbformat.write(notebook, tmp_path / "notebooks/wait.ipynb")
     process = subprocess.Popen(
-        [*COMMAND, "run", "wait"],
+        [*COMMAND, "run", "wait", "--profile", "smoke"],
         cwd=tmp_path,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from uoisc.errors import DataError
-from uoisc.images import check_suffix, image_bytes, read_pixels, write_file
+from uoisc.images import check_suffix, image_bytes, read_pixels
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))  # 64 x 64
 
@@ -92,31 +92,3 @@ def test_an_unknown_suffix_is_refused_before_any_work(suffix):
 def test_a_kind_that_cannot_hold_the_size_says_so(suffix, size):
     with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels cannot be written as {suffix}"):
         image_bytes(torch.rand(1, 3, 8, 8), suffix, size)
-
-
-def test_a_link_stays_and_its_target_is_written(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "target")
-    write_file(b"new", tmp_path / "link")
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"new"
-
-
-def test_no_device_or_folder_is_replaced(tmp_path):
-    import os
-
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "folder").mkdir()
-    for name in ("pipe", "folder"):
-        with pytest.raises(DataError, match=f"{name}: there is something that is no file"):
-            write_file(b"new", tmp_path / name)
-    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize("name", ["file/x.png", "a" * 300, "loop/x.png", "nowhere/x.png"])
-def test_a_place_that_takes_no_file_is_one_line(tmp_path, name):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(DataError, match="cannot be written") as caught:
-        write_file(b"new", tmp_path / name)
-    assert "\n" not in str(caught.value)
-    write_file(b"new", tmp_path / ("b" * 250))  # as long as a name may be, nearly
-    assert {p.name[:4] for p in tmp_path.iterdir()} == {"file", "loop", "bbbb"}

@@ -10,6 +10,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from uoisc import notebooks
+from uoisc.errors import UoiscError
 from uoisc.notebooks import NotebookError
 from uoisc.prerequisites import BEFORE
 
@@ -55,6 +56,24 @@ def test_a_parameter_that_nothing_reads_is_an_error(project):
     with pytest.raises(NotebookError, match="deaf does not take variant: .* declares profile"):
         notebooks.run_notebook("deaf", profile="small", variant="plain_vq")
     assert not Path("build").exists(), "before any work"
+
+
+@pytest.mark.parametrize("name", ["talk", "talk.ipynb", "notebooks/talk.ipynb", "./notebooks/talk.ipynb"])
+def test_a_notebook_is_found_by_its_name_or_its_file(project, name):
+    write("talk")
+    assert notebooks.find(name) == Path("notebooks/talk.ipynb")
+    assert notebooks.find(str(Path("notebooks/talk.ipynb").resolve())) == Path("notebooks/talk.ipynb")
+    for other in ("other/talk.ipynb", "../talk", "talk.py"):
+        with pytest.raises(NotebookError, match="no notebook"):
+            notebooks.find(other)
+
+
+@pytest.mark.parametrize(("profile", "variant"), [("../escaped", None), ("small", "../escaped"), ("small", "a/b")])
+def test_what_would_lead_out_of_the_folder_is_refused_before_any_work(project, profile, variant):
+    write("talk", parameters='profile = "smoke"\nvariant = "uoisc"')
+    with pytest.raises(UoiscError, match="no profile '../escaped'|--variant"):
+        notebooks.run_notebook("talk", profile, variant)
+    assert not Path("build").exists()
 
 
 def test_a_failed_cell_is_one_line_and_keeps_the_copy_apart(project):

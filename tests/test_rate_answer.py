@@ -6,14 +6,14 @@ import pytest
 import synthetic_results as synthetic
 from test_figures import a_summary, all_points, drawn
 
-from uoisc import bitstream, tables
+from uoisc import header, tables
 from uoisc.errors import ResultsError
 from uoisc.rate_answer import ANCHOR, COMPACT_HEADER, TRAINED, bd_rates, front, nearest, points, write_bd_rates
 from uoisc.results import COLUMNS, JUDGES, read_table
 
 
 def test_a_message_costs_its_payload_and_the_compact_header():
-    assert COMPACT_HEADER == bitstream.COMPACT_BYTES
+    assert COMPACT_HEADER == header.COMPACT_BYTES
     table = all_points()
     own = table[(table["codec"] == "adaptive") & (table["setting"] == 426)]
     payload = 8 * np.ceil((426 - 24) / 8) / 8  # of the cheapest tables

@@ -12,13 +12,13 @@ from itertools import islice
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from uoisc.codec import Codec
 from uoisc.distributed import device
 from uoisc.llava import FrozenLlava
 from uoisc.metrics import answers_match
 from uoisc.rate import Packing, RateDial
+from uoisc.terminal import bar
 from uoisc.training import Bench
 
 MEASURED_LEVELS = 4  # of each number of first tokens and each background; the others are interpolated
@@ -38,7 +38,7 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     relevance = codec.ranking(seen.tokens, text)
     measured = {
         packing: _share(codec.packed(packing), bench.llava, x, texts, source, relevance)
-        for packing in tqdm(measured_packings(dial), desc=f"{label} packings measured")
+        for packing in bar(measured_packings(dial), desc=f"{label} packings measured")
     }
     dial.answers.copy_(interpolated(dial, measured))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uoisc.errors import ConfigError
+from uoisc.errors import ConfigError, choices
 from uoisc.schema import number, read
 from uoisc.settings import (
     MAX_CODES,
@@ -227,6 +227,19 @@ def paths(profile: str) -> Paths:
     return Paths(data / "source", data / "foundation", data / "codecs", data / "tables", results)
 
 
+def active_profile() -> str:
+    """The profile that a plain `dvc repro` runs and publishes. Raises ConfigError where none is active."""
+    active = _document(PARAMS).get("active")
+    if not active:
+        raise ConfigError(f"{PARAMS.name}: `active` names no profile, give one by --profile")
+    return active[0]
+
+
+def profile_names() -> list[str]:
+    """Every profile of params.yaml."""
+    return list(_document(PARAMS).get("profiles", {}))
+
+
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
     """Reads one profile, with `key=value` changes made to it (`training.emphasis=4`).
 
@@ -234,7 +247,7 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
     """
     profiles = _document(path).get("profiles", {})
     if profile not in profiles:
-        raise ConfigError(f"no profile {profile!r} in {path.name}: choose of {', '.join(profiles)}")
+        raise ConfigError(f"no profile {profile!r} in {path.name}: {choices(profile, profiles)}")
     values = copy.deepcopy(profiles[profile])  # aliases of the YAML text part ways: a change is made once
     for change in changes:
         _change(values, change)

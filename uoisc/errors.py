@@ -1,5 +1,10 @@
 """Errors that a user can act on: each carries one line that says what is wrong and what to do."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UoiscError(Exception):
     """Base of every error that the command line prints as one line, without a traceback."""
@@ -36,3 +41,10 @@ class ProcessError(UoiscError):
 def first_line(error: Exception) -> str:
     """What an error of another library says, in one line; its name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def choices(name: str, known: Iterable[str]) -> str:
+    """The end of a line about a name that is unknown: the known one nearest to it, and all of them."""
+    known = list(known)
+    near = get_close_matches(name, known, 1)
+    return (f"did you mean {near[0]}? " if near else "") + f"choose of {', '.join(known)}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from uoisc.bootstrap import default_pairs, differences, summarise
-from uoisc.config import paths
+from uoisc.config import ROOT, load_params, paths
 from uoisc.distributed import rank, wait
+from uoisc.errors import ConfigError, choices
 from uoisc.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
 from uoisc.examples import can_be_shown, make_examples
 from uoisc.models import Point, Study, open_study, points
@@ -18,33 +21,29 @@ from uoisc.rate import RateDial
 from uoisc.results import check_complete, write_csv, write_parquet
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What both judges made of some models: rows of answers.parquet, quality.csv and codebooks.csv, and the summary."""
+
+    answers: pd.DataFrame
+    quality: pd.DataFrame
+    codebooks: pd.DataFrame
+    summary: pd.DataFrame
+
+
 def evaluate(profile: str) -> pd.DataFrame:
     """Evaluates every trained model on both splits and writes the results tables; returns the summary."""
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     results.mkdir(parents=True, exist_ok=True)
-    splits = study.source.splits
-    models = [(point, control) for point in distinct(study) for control in controls(study, point)]
-    references = pd.concat(
-        run_side_by_side(reference_answers, [(profile, split) for split in splits], params.workers), ignore_index=True
-    )
-    jobs = [(profile, *model, split, references) for model in models for split in splits]
-    evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
-    answers = pd.concat([e.answers for e in evaluated], ignore_index=True)
-    quality = pd.concat([e.quality for e in evaluated], ignore_index=True)
-    books = pd.concat([e.codebooks for e in evaluated], ignore_index=True)
-    bits = {(e.answers["variant"].iloc[0], e.answers["bits"].iloc[0]) for e in evaluated}
-    check_complete(
-        answers, [(v, b, split, judge) for v, b in sorted(bits) for split in splits for judge in study.judges]
-    )
-    resamples = params.evaluation.resamples
-    summary = summarise(answers, quality, params.seed, resamples)
+    found = _ask(study, distinct(study))
     if rank() != 0:  # one process writes; the others wait for it
         wait()
-        return summary
+        return found.summary
+    answers, books, resamples = found.answers, found.codebooks, params.evaluation.resamples
     write_parquet(answers, results / "answers.parquet")
-    write_csv(quality, results / "quality.csv")
-    write_csv(summary, results / "summary.csv")
+    write_csv(found.quality, results / "quality.csv")
+    write_csv(found.summary, results / "summary.csv")
     write_csv(differences(answers, default_pairs(answers), params.seed, resamples), results / "differences.csv")
     write_csv(
         books.groupby(["profile", "variant", "bits", "seed", "tap", "segment"], as_index=False).mean(),
@@ -56,12 +55,59 @@ def evaluate(profile: str) -> pd.DataFrame:
     if can_be_shown(params.variants):
         write_examples(make_examples(study, answers), results)
     wait()
-    return summary
+    return found.summary
 
 
-def distinct(study: Study) -> list[Point]:
-    """Every rate point, but one of two budgets at which a dial sends alike."""
-    found = {(point.variant, study.codec(*point).bits): point for point in reversed(points(study.params))}
+def score(profile: str, names: str) -> tuple[pd.DataFrame, Path]:
+    """Evaluates some variants, joined by +: their answer match rates, and the folder that holds all that was found.
+
+    The results tables are left alone: their rows are all of one state of the code. Raises ConfigError, before any
+    work, for a variant that the profile does not train.
+    """
+    trained, wanted = load_params(profile).variants, list(dict.fromkeys(names.split("+")))
+    for name in wanted:
+        if name not in trained:
+            raise ConfigError(f"profile {profile} trains no {name!r}: {choices(name, trained)}")
+    study = open_study(profile)
+    found = _ask(study, distinct(study, wanted))
+    folder = Path("build", profile, "scores", "+".join(wanted))
+    if rank() == 0:
+        write_parquet(found.answers, ROOT / folder / "answers.parquet")
+        write_csv(found.quality, ROOT / folder / "quality.csv")
+        write_csv(found.summary, ROOT / folder / "summary.csv")
+    wait()
+    rates = found.summary[found.summary["metric"].isin(["amr", "amr_floor"])]
+    return rates.drop(columns=["profile", "seed"]), folder
+
+
+def _ask(study: Study, models: list[Point]) -> Judged:
+    """Both judges about these models and their controls, on both splits."""
+    profile, params, splits = study.profile, study.params, study.source.splits
+    references = pd.concat(
+        run_side_by_side(reference_answers, [(profile, split) for split in splits], params.workers), ignore_index=True
+    )
+    jobs = [
+        (profile, point, control, split, references)
+        for point in models
+        for control in controls(study, point)
+        for split in splits
+    ]
+    evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
+    answers, quality, books = (
+        pd.concat([getattr(one, kind) for one in evaluated], ignore_index=True)
+        for kind in ("answers", "quality", "codebooks")
+    )
+    bits = {(e.answers["variant"].iloc[0], e.answers["bits"].iloc[0]) for e in evaluated}
+    check_complete(
+        answers, [(v, b, split, judge) for v, b in sorted(bits) for split in splits for judge in study.judges]
+    )
+    return Judged(answers, quality, books, summarise(answers, quality, params.seed, params.evaluation.resamples))
+
+
+def distinct(study: Study, variants: Sequence[str] | None = None) -> list[Point]:
+    """Every rate point, of all variants or of these, but one of two budgets at which a dial sends alike."""
+    wanted = [point for point in points(study.params) if variants is None or point.variant in variants]
+    found = {(point.variant, study.codec(*point).bits): point for point in reversed(wanted)}
     return list(reversed(found.values()))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.clip import save_clip
@@ -24,6 +23,7 @@ from uoisc.questions import SPLITS
 from uoisc.results import write_csv
 from uoisc.settings import Pretrained
 from uoisc.sources import open_source, open_world
+from uoisc.terminal import bar
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
@@ -50,8 +50,8 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
     params = load_params(profile)
     world, cfg, size = open_world(profile, params), params.foundation, params.data.image_size
 
-    def progress(steps: range, label: str) -> tqdm:
-        return tqdm(steps, desc=f"{model} {label}")
+    def progress(steps: range, label: str):
+        return bar(steps, desc=f"{model} {label}")
 
     n = min(CHECKED, 50 * params.evaluation.queries)
     with fast_attention():

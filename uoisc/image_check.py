@@ -15,10 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from uoisc.image_colour import in_srgb, to_rgb, upright
 from uoisc.images import MAX_PIXELS, UNREADABLE, ImageError, opened, quiet
+from uoisc.terminal import bar
 
 THREADS = 8  # ours: they wait for the disk, and that of a network answers many at once
 BEGINNING = 512  # bytes of the first blocks: libjpeg has set its tables up by then
@@ -46,7 +45,7 @@ def check_images(
     wanted = [None] * len(files) if sizes is None else sizes
     with quiet(), ThreadPoolExecutor(THREADS) as pool:
         checks = pool.map(partial(check_image, by_header=by_header), files, wanted)
-        return list(tqdm(checks, total=len(files), desc="images", unit_scale=True, mininterval=1))
+        return list(bar(checks, total=len(files), desc="images", unit_scale=True, mininterval=1))
 
 
 def check_image(file: Path, size: tuple[int, int] | None = None, by_header: bool = False) -> Checked:

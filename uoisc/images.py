@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # or Python prints w
 class ImageError(DataError):
     """An image that cannot be read; `kind` is the sort of fault, by which an importer counts it."""
 
-    def __init__(self, kind: str, message: str):
+    def __init__(self, message: str, kind: str = UNREADABLE):
         super().__init__(message)
         self.kind = kind
 
@@ -96,7 +95,7 @@ def opened(source: Path | io.BytesIO) -> Iterator:
             yield file
     except Exception as error:  # each format's decoder has its own way to fail
         kind, reason = _fault(error)
-        raise ImageError(kind, f"{name}: {reason}") from None
+        raise ImageError(f"{name}: {reason}", kind) from None
 
 
 def _fault(error: Exception) -> tuple[str, str]:
@@ -154,25 +153,3 @@ def image_bytes(x: Float[Tensor, "1 3 H W"], suffix: str, size: tuple[int, int] 
             f"an image of {image.width} x {image.height} pixels cannot be written as {suffix} ({reason}), name a .png"
         ) from None
     return buffer.getvalue()
-
-
-def write_file(data: bytes, path: Path) -> None:
-    """Writes aside, then renames: no half of a file is left behind. Raises DataError where it cannot be written.
-
-    Where `path` is a link, its target is written.
-    """
-    path, aside = Path(os.path.realpath(path)), None
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise DataError(f"{path.name}: there is something that is no file; name another one, or - for a pipe")
-        aside = path.with_name(f".{os.getpid()}.partial")
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    except OSError as error:
-        raise DataError(
-            f"{path.name}: cannot be written ({error.strerror}); name a file in a folder that is there and takes it"
-        ) from None
-    finally:
-        if aside is not None:
-            with suppress(OSError):
-                aside.unlink()

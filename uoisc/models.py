@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from uoisc.calibration import calibrate
 from uoisc.checkpoint import load_codec, save_codec
@@ -23,7 +22,7 @@ from uoisc.clip import FrozenCLIP, load_clip
 from uoisc.codec import Codec
 from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.distributed import device, rank, synchronised, wait
-from uoisc.errors import ConfigError
+from uoisc.errors import ConfigError, choices
 from uoisc.llava import FrozenLlava, load_llava
 from uoisc.pretrained import open_pretrained
 from uoisc.processes import fast_attention, run_side_by_side, settle
@@ -31,6 +30,7 @@ from uoisc.questions import Source
 from uoisc.resuming import Keeper, alone, run_label
 from uoisc.settings import Pretrained
 from uoisc.sources import open_source
+from uoisc.terminal import bar
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
@@ -55,21 +55,27 @@ def points(params: Params) -> list[Point]:
     ]
 
 
+def check_rate(params: Params, name: str, rate: str) -> None:
+    """Raises ConfigError for an unknown variant, or a rate that it does not have."""
+    known = [DIAL] if variant(name).dial else list(params.codec.rates)
+    if rate not in known:
+        raise ConfigError(f"{name} has no rate {rate!r}: {choices(rate, known)}")
+
+
 @dataclass(frozen=True)
 class Study:
-    """A profile, opened: parameters, the source of questions, the frozen CLIP and the judges by name."""
+    """A profile, opened: parameters, the source of questions (None where none is asked), the frozen CLIP and the judges
+    by name."""
 
     profile: str
     params: Params
-    source: Source
+    source: Source | None
     clip: FrozenCLIP
     judges: dict[str, FrozenLlava]
 
     def build(self, name: str, rate: str) -> Codec:
         """An untrained codec of that variant. Raises ConfigError for an unknown variant or rate."""
-        known = [DIAL] if variant(name).dial else list(self.params.codec.rates)
-        if rate not in known:
-            raise ConfigError(f"{name} has no rate {rate!r}: choose of {', '.join(known)}")
+        check_rate(self.params, name, rate)
         return synchronised(variant(name).build(self.clip, self.params, rate).to(device()))
 
     def codec(self, name: str, rate: str, bits: int | float | None = None, phase: int = 2) -> Codec:
@@ -88,17 +94,22 @@ def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
     return assemble(profile, load_params(profile), judges)
 
 
+@lru_cache(maxsize=2)
+def open_codecs(profile: str, judges: tuple[str, ...] = ()) -> Study:
+    """As `open_study`, without the source of questions: what sending and drawing a user's images takes."""
+    return _frozen(profile, load_params(profile), judges, None)
+
+
 def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
     """The profile's frozen models and questions under these parameters."""
+    return _frozen(profile, params, judges, open_source(profile, params))
+
+
+def _frozen(profile: str, params: Params, judges: tuple[str, ...], source: Source | None) -> Study:
     settle(params.deterministic)
     clip, answering = open_foundation(profile, params, judges)
-    return Study(
-        profile,
-        params,
-        open_source(profile, params),
-        clip.to(device()),
-        {name: judge.to(device()) for name, judge in answering.items()},
-    )
+    answering = {name: judge.to(device()) for name, judge in answering.items()}
+    return Study(profile, params, source, clip.to(device()), answering)
 
 
 def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
@@ -170,15 +181,15 @@ def fit(study: Study, codec: Codec, name: str, rate: str, phase: int, kept: Keep
     log = Log(params.training.log_every)
     train = {1: train_phase1, 2: train_phase2}[phase]
     with fast_attention():
-        train(codec, variant(name), bench, log, partial(bar, f"{name} {rate}"), kept)
+        train(codec, variant(name), bench, log, partial(steps_bar, f"{name} {rate}"), kept)
     if phase == 2 and variant(name).ranked:
         calibrate(codec, bench, name)
     return log
 
 
-def bar(model: str, steps: range, label: str) -> tqdm:
+def steps_bar(model: str, steps: range, label: str):
     """A progress bar, which starts where the steps start."""
-    return tqdm(steps, desc=f"{model} {label}", initial=steps.start, total=steps.stop)
+    return bar(steps, desc=f"{model} {label}", initial=steps.start, total=steps.stop)
 
 
 def write_log(log: Log, path: Path) -> None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from pathlib import Path
 
 import yaml
 
 from uoisc import errors
-from uoisc.errors import UoiscError
+from uoisc.config import load_params
+from uoisc.errors import UoiscError, choices
+from uoisc.terminal import BARS, is_quiet, on_terminal
 
 NOTEBOOKS = Path("notebooks")
 SOURCES = Path("build/nbsrc")
@@ -34,16 +37,22 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """Path of a notebook by its name, e.g. `03_phase1`.
+    """Path of a notebook by its name: `03_phase1`, `03_phase1.ipynb` or `notebooks/03_phase1.ipynb`.
 
     Raises:
         NotebookError: no such notebook; the message names those that exist.
     """
-    path = NOTEBOOKS / f"{name}.ipynb"
-    if not path.is_file():
-        known = ", ".join(names()) or "none, run this in the top folder"
-        raise NotebookError(f"no notebook {path} (here: {known})")
-    return path
+    given = Path(name)
+    stem = given.stem if given.suffix == ".ipynb" and _of_this_project(given.parent) else name
+    known = names()
+    if stem not in known:
+        here = choices(stem, known) if known else "none are here, run this in the top folder"
+        raise NotebookError(f"no notebook {NOTEBOOKS / f'{stem}.ipynb'}: {here}")
+    return NOTEBOOKS / f"{stem}.ipynb"
+
+
+def _of_this_project(folder: Path) -> bool:
+    return folder == Path() or folder.resolve() == NOTEBOOKS.resolve()
 
 
 def code_cells(name: str) -> list:
@@ -73,7 +82,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     """Execute one notebook from the first cell to the last, its prints passed on as they come.
 
     Args:
-        name: the file's name without its ending.
+        name: the file's, with or without its folder and ending.
         profile: handed to the notebook's `parameters` cell, like `variant` and `seed` where they are given.
 
     Returns:
@@ -83,6 +92,10 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell
             comes through with its own message alone; anything else names the cell and the partial copy.
     """
+    name = find(name).stem
+    load_params(profile)  # an unknown profile or an impossible value stops here, before any work
+    if variant is not None and not re.fullmatch(r"[\w+]+", variant):
+        raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
     given = {"profile": profile, "variant": variant, "seed": seed}
     parameters = {key: value for key, value in given.items() if value is not None}
     # papermill only warns of a parameter that nothing reads
@@ -97,6 +110,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     partial = executed.with_suffix(".partial.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TQDM_MININTERVAL", "20")  # the kernel's bars arrive here as lines: few of them
+    os.environ.setdefault(BARS, "1" if on_terminal() else "0")
     try:
         papermill.execute_notebook(
             find(name),
@@ -106,9 +120,9 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             kernel_name="python3",  # this environment's, whatever kernel the file names
             cwd=NOTEBOOKS.resolve(),
             progress_bar=False,
-            log_output=True,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            log_output=not is_quiet(),
+            stdout_file=None if is_quiet() else sys.stdout,
+            stderr_file=None if is_quiet() else sys.stderr,
             extra_arguments=["--log-level=50"],  # the kernel's own chatter, not the notebook's
         )
     except papermill.PapermillExecutionError as error:

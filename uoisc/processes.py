@@ -13,10 +13,10 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import tqdm
 
 from uoisc.distributed import device, processes
 from uoisc.errors import ProcessError
+from uoisc.terminal import bar
 
 _stopped: list[bool] = []  # in a worker: that it was told to
 
@@ -54,9 +54,9 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
 
     Raises ProcessError where a worker was killed from outside.
     """
-    bar = tqdm(total=len(jobs), desc=progress, disable=progress is None)
+    counter = bar(total=len(jobs), desc=progress, disable=progress is None)
     if min(workers, len(jobs)) == 1 or processes() > 1:
-        return [_counted(function(*job), bar) for job in jobs]
+        return [_counted(function(*job), counter) for job in jobs]
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
     context = multiprocessing.get_context("spawn")
     with (
@@ -65,7 +65,7 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
     ):
         futures = [pool.submit(_run, function, job) for job in jobs]
         try:
-            return [_counted(future.result(), bar) for future in futures]
+            return [_counted(future.result(), counter) for future in futures]
         except BaseException as error:
             started = list(pool._processes.values())  # which a shutdown forgets
             pool.shutdown(wait=False, cancel_futures=True)
@@ -120,6 +120,6 @@ def _sigterm_as_interrupt():
         signal.signal(signal.SIGTERM, before)
 
 
-def _counted(result, bar: tqdm):
-    bar.update()
+def _counted(result, counter):
+    counter.update()
     return result

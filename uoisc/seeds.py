@@ -10,7 +10,7 @@ over them speaks of training as well as of queries. One seed's intervals are boo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -19,7 +19,9 @@ import pandas as pd
 import yaml
 
 from uoisc.bootstrap import LEVEL, percentiles, resampling_weights, split_seed
+from uoisc.config import ROOT, load_params, paths
 from uoisc.errors import ConfigError, ResultsError
+from uoisc.outputs import check_outputs
 from uoisc.results import JUDGES, POOLED, UNSEEN, read_table, write_csv
 
 READINGS = ("absolute", "relative")
@@ -132,6 +134,18 @@ def write_seeds(folders: Iterable[Path], claims_path: Path, resamples: int, path
     table = compare(answers, load_goals(claims_path), resamples)
     write_csv(table, path)
     return table
+
+
+def write_profile_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFrame:
+    """As `write_seeds`, of a profile's results and those in `folders`: among the profile's results.
+
+    Raises also DataError where that table is there already and is not to be replaced.
+    """
+    results = paths(profile).results
+    target, sources = results / "seeds.csv", [results, *folders]
+    check_outputs([str(target)], [str(folder / "answers.parquet") for folder in sources], force)
+    resamples = load_params(profile).evaluation.resamples
+    return write_seeds(sources, ROOT / "paper" / "claims.yaml", resamples, target)
 
 
 def _paired(own: pd.DataFrame, goal: Goal, seed: str) -> tuple[dict[str, float], np.ndarray]:

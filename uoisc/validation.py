@@ -17,7 +17,7 @@ from uoisc.config import DIAL, load_params
 from uoisc.errors import ConfigError
 from uoisc.evaluation import BLANK_GREY, CONTROLS, Ranking, asked_of, from_codec, source_images
 from uoisc.metrics import answers_match
-from uoisc.models import JUDGES, Study, assemble, fit, untrained
+from uoisc.models import JUDGES, Study, assemble, check_rate, fit, untrained
 
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
 FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: data and stand-ins are made already
@@ -27,16 +27,19 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     """Trains a variant through both phases where `data.validation` is held out; returns its answer match rates.
 
     Args:
+        name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
         changes: `key=value`, keys as in params.yaml.
 
     Returns one row a budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, n.
-    Raises ConfigError for a change of data or stand-ins, or an impossible one.
+    Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
+    impossible one.
     """
     for change in changes:
         if not change.startswith(FREE):
             raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
     params = load_params(profile, changes=changes)
+    check_rate(params, name, rate)
     params = replace(
         params, data=replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
     )

@@ -29,7 +29,7 @@ from uoisc.clip import FrozenCLIP
 from uoisc.codec import Codec
 from uoisc.config import Params
 from uoisc.decoder import Decoder
-from uoisc.errors import ConfigError
+from uoisc.errors import ConfigError, choices
 from uoisc.quantization import SegmentVQ
 from uoisc.rate import FixedRate, Packing, RateDial, Shape
 from uoisc.relevance import Cosine, RelevanceHead
@@ -126,5 +126,5 @@ VARIANTS: dict[str, Variant] = {
 def variant(name: str) -> Variant:
     """The variant of that name. Raises ConfigError for an unknown one."""
     if name not in VARIANTS:
-        raise ConfigError(f"unknown variant {name!r}: choose of {', '.join(VARIANTS)}")
+        raise ConfigError(f"unknown variant {name!r}: {choices(name, VARIANTS)}")
     return VARIANTS[name]

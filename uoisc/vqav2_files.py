@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int
-from tqdm import tqdm
 
 from uoisc.errors import DataError
 from uoisc.queries import Reader
 from uoisc.question_index import IMAGES, QUESTIONS, Problems, check_questions, draws
+from uoisc.terminal import bar
 
 QUESTIONS_FILE = "v2_OpenEnded_mscoco_{}2014_questions.json"
 ANNOTATIONS_FILE = "v2_mscoco_{}2014_annotations.json"
@@ -236,7 +236,7 @@ def _document(file: Path, *keys: str):
 def _decoded(entries: list[msgspec.Raw], kind: type, name: str, problems: Problems) -> Iterator:
     """Entries as `kind`; those that lack a field or hold another type are reported."""
     decode = msgspec.json.Decoder(kind).decode
-    for i, entry in enumerate(tqdm(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
+    for i, entry in enumerate(bar(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
         try:
             yield decode(entry)
         except (ValueError, RecursionError) as error:  # of msgspec, of foreign bytes
