@@ -164,8 +164,7 @@ class Photographs:
                 place[:], _ = read_pixels(self.root / file, self.image_size)
             except DataError as error:
                 raise DataError(
-                    f"{error}: restore it, or run the data stage again, which leaves it out; where that accepts it (it looks at "
-                    "a plain JPEG's ends alone), take the file away first"
+                    f"{error}: restore it, or run the data stage again, which leaves it out once it is taken away"
                 ) from None
         return torch.from_numpy(read)
 

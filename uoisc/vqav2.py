@@ -105,7 +105,7 @@ def _check_held_out(config: Vqav2, photos: dict[str, Photos], numbers: dict[str,
                 continue
             if key == "held_out":
                 raise DataError(
-                    f"{INSTANCES_FILE.format(part)}: no instance of {name!r} ({', '.join(members)}), whose images would "
+                    f"{INSTANCES_FILE.format(part)}: no instance of {name!r} ({', '.join(members)}), its images would "
                     "be trained on; unpack the official file again, or hold something else out"
                 )
             problems.note(f"the {part} part shows no {name!r} (data.validation)")
