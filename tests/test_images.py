@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from uoisc.errors import DataError
-from uoisc.images import check_suffix, image_bytes, read_pixels
+from uoisc.image_check import check_images
+from uoisc.images import MAX_PIXELS, check_suffix, image_bytes, read_pixels
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))  # 64 x 64
 
@@ -92,3 +93,42 @@ def test_an_unknown_suffix_is_refused_before_any_work(suffix):
 def test_a_kind_that_cannot_hold_the_size_says_so(suffix, size):
     with pytest.raises(DataError, match=f"{size[0]} x {size[1]} pixels cannot be written as {suffix}"):
         image_bytes(torch.rand(1, 3, 8, 8), suffix, size)
+
+
+def test_large_images_are_read_in_silence_and_too_large_ones_refused(tmp_path, recwarn):
+    """Pillow warns from 89 million pixels on and refuses twice as many: our own limit is between."""
+    assert Image.MAX_IMAGE_PIXELS < MAX_PIXELS < 2 * Image.MAX_IMAGE_PIXELS
+    Image.new("1", (10_000, 9_500)).save(tmp_path / "large.png")
+    Image.new("1", (16_000, 9_500)).save(tmp_path / "larger.png")
+    Image.new("1", (20_000, 9_500)).save(tmp_path / "largest.png")
+    assert check_images([tmp_path / "large.png"]) == [(None, ())]
+    assert read_pixels(tmp_path / "large.png", 8)[1] == (10_000, 9_500)
+    for name in ("larger.png", "largest.png"):
+        with pytest.raises(DataError, match="more than 150 million pixels, which are too many: make it smaller"):
+            read_pixels(tmp_path / name, 8)
+    assert not recwarn.list
+
+
+def test_a_drawing_in_svg_is_refused_with_advice(tmp_path):
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    with pytest.raises(DataError, match="a.svg: not an image of a kind that is known here.*save as .png first"):
+        read_pixels(tmp_path / "a.svg", 8)
+
+
+def test_a_bomb_of_text_is_one_line():
+    from PIL import PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "0" * 20_000_000, zip=True)
+    with pytest.raises(DataError, match="cannot|can be read .Decompressed data too large") as caught:
+        pixels(saved(Image.fromarray(RAMP), "PNG", pnginfo=info))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_the_right_to_read_says_so(tmp_path, monkeypatch):
+    def refused(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(DataError, match=r"a.png: cannot be read \(Permission denied\)"):
+        read_pixels(tmp_path / "a.png", 8)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from uoisc.errors import DataError
 from uoisc.question_index import LINES, Index
-from uoisc.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file, index
+from uoisc.vqav2 import index
+from uoisc.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2"
 FIRST = 100_000  # the first image of the training part, which asks questions 100000000 to 100000002

@@ -17,7 +17,7 @@ from uoisc.config import ROOT, Params
 from uoisc.errors import CheckpointError
 from uoisc.pinning import MODELS, digests_of, located, shown
 from uoisc.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
-from uoisc.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
+from uoisc.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.weights import UNPINNED, offline, parameters, verify
 
 FINE, WARNING, MISSING, WRONG = "present", "warning", "missing", "wrong"

@@ -89,19 +89,12 @@ class FrozenLlava(nn.Module):
         """
         queries = check_queries(queries)
         check_fits(queries, self.reader)
-        return [self._prompt(query) for query in queries]
-
-    def _prompt(self, query: str) -> str:
-        content = [{"type": "image"}, {"type": "text", "text": query}]
-        return self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        return [_prompt(self.processor, query) for query in queries]
 
     @cached_property
     def reader(self) -> Reader:
-        """What its tokenizer makes of queries; the prompt around them and the answer take of its context too."""
-        tokenizer, config = self.processor.tokenizer, self.model.config
-        around = len(tokenizer(self._prompt(""))["input_ids"]) - 1 + self.image_tokens + MAX_ANSWER_TOKENS
-        room = config.get_text_config().max_position_embeddings - around
-        return hub_reader("the judge", tokenizer, room, config.image_token_id)
+        """What its tokenizer makes of queries."""
+        return llava_reader(self.processor, self.model.config, self.image_tokens)
 
     def tokenize(self, queries: list[str] | Any) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
@@ -191,6 +184,19 @@ class FrozenLlava(nn.Module):
         is_image = ids == self.model.config.image_token_id
         seen_after = is_image.flip(1).cumsum(1).flip(1)  # image tokens from here to the end
         return mask & (seen_after == 0)
+
+
+def llava_reader(processor, config, image_tokens: int) -> Reader:
+    """What a LLaVA's tokenizer makes of queries; the prompt around them and the answer take of its context too."""
+    tokenizer = processor.tokenizer
+    around = len(tokenizer(_prompt(processor, ""))["input_ids"]) - 1 + image_tokens + MAX_ANSWER_TOKENS
+    room = config.get_text_config().max_position_embeddings - around
+    return hub_reader("the judge", tokenizer, room, config.image_token_id)
+
+
+def _prompt(processor, query: str) -> str:
+    content = [{"type": "image"}, {"type": "text", "text": query}]
+    return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
 def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu") -> FrozenLlava:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
-from uoisc.clip import FrozenCLIP, load_clip
-from uoisc.errors import CheckpointError
-from uoisc.llava import FrozenLlava, load_llava
+from uoisc.clip import FrozenCLIP, clip_reader, load_clip
+from uoisc.errors import CheckpointError, first_line
+from uoisc.llava import FrozenLlava, llava_reader, load_llava
+from uoisc.queries import Reader
 from uoisc.settings import JUDGES, ClipCheckpoint, LlavaCheckpoint, Pretrained
-from uoisc.weights import UNPINNED
+from uoisc.weights import UNPINNED, cached_folder
 
 
 def open_pretrained(
@@ -57,3 +59,36 @@ def identity(settings: ClipCheckpoint | LlavaCheckpoint) -> str:
 def open_llava_checkpoint(settings: LlavaCheckpoint, device: str = "cpu") -> FrozenLlava:
     """That LLaVA."""
     return load_llava(settings.name, settings.revision, settings.sha256, device)
+
+
+def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
+    """The tokenizers of CLIP and both judges, without their weights, and a line for each that is not here."""
+    readers, absent = [], []
+    for key in ("clip", *LLAVAS):
+        checkpoint = getattr(settings, key)
+        try:
+            readers.append(_clip_reader(checkpoint.name) if key == "clip" else _llava_reader(checkpoint))
+        except Exception as error:  # whatever a missing or damaged folder makes parsers raise: training says it again
+            absent.append(f"foundation.{key} cannot be asked whether it reads every question ({first_line(error)})")
+    return readers, absent
+
+
+def _clip_reader(name: str) -> Reader:
+    import open_clip
+
+    folder = Path(name).is_dir() and bool(name)
+    if not folder and open_clip.get_model_config(name) is None:
+        raise CheckpointError(f"no model {name!r}")
+    return clip_reader(open_clip.get_tokenizer(f"local-dir:{name}" if folder else name))
+
+
+def _llava_reader(settings: LlavaCheckpoint) -> Reader:
+    from transformers import AutoConfig, AutoProcessor
+
+    named = bool(settings.name) and Path(settings.name).is_dir()
+    folder = Path(settings.name) if named else cached_folder(settings.name, settings.revision)
+    if folder is None:
+        raise CheckpointError(f"{settings.name} is not in the local cache")
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return llava_reader(processor, config, config.vision_config.image_size**2 // config.vision_config.patch_size**2)

@@ -261,10 +261,13 @@ def _send(study: Study, model: SharedModel, image: str, query: str, name: str, c
 
 
 def _picture(name: str, side: int) -> Picture:
-    """An image; what is no plain file is read whole first, as a pipe cannot be sought."""
+    """An image; what is no plain file is read whole first, as a pipe cannot be sought. Says what is worth knowing."""
     with naming(name):
         plain = name != STREAM and os.path.isfile(name)
-        return read_image(Path(name) if plain else io.BytesIO(opened(name).read()), side)
+        picture = read_image(Path(name) if plain else io.BytesIO(opened(name).read()), side)
+    for note in picture.notes:
+        say(f"{shown(name)}: {note}", sys.stderr)
+    return picture
 
 
 def _asked(reads: bool, query: str | None) -> str:
