@@ -15,9 +15,12 @@ from torch import Tensor
 
 from uoisc.clip import MEAN, STD, FrozenCLIP
 from uoisc.config import HEAD_WIDTH
+from uoisc.errors import DataError
 from uoisc.foundation import Progress, optimiser_for, take_step
 from uoisc.llava import FrozenLlava
-from uoisc.scenes import COLOURS, PLACES, TILES, TYPES, Query, Scenes, World, answer_texts, query_texts
+from uoisc.question_types import COLOURS, PLACES, TILES, TYPES, answer_texts, query_texts
+from uoisc.questions import Query
+from uoisc.scenes import Scenes, World
 from uoisc.settings import Clip, Llava
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
@@ -160,10 +163,18 @@ class Packer:
         self.prefix = ids[0][: int((ids[0] == IMAGE).nonzero().max()) + 1].tolist()
 
     def ids(self, query: Query) -> tuple[list[int], list[int]]:
-        """Token ids of what follows the image in the chat template, and of the answer with its end."""
+        """Token ids of what follows the image in the chat template, and of the answer with its end.
+
+        Raises DataError for a word that the tokenizer does not know.
+        """
         for text in (query.text, query.truth):
             if text not in self.cache:
                 self.cache[text] = self.llava.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+                if UNKNOWN in self.cache[text]:
+                    raise DataError(
+                        f"{text!r} of question type {query.type!r} holds a word that the judges do not know: its query "
+                        "must be of the type's template and its truth one of its answers (uoisc/question_types.py)"
+                    )
         return [*self.cache[query.text], ASSISTANT], [*self.cache[query.truth], END]
 
     def __call__(

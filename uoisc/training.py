@@ -36,7 +36,6 @@ from uoisc.processes import precision
 from uoisc.questions import Batch, Source
 from uoisc.relevance import relevance_loss
 from uoisc.resuming import Keeper, Running
-from uoisc.scenes import regions
 from uoisc.variants import Variant
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
@@ -106,7 +105,7 @@ def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: 
         "vq": weights.vq * out.vq_loss,
     }
     if kind.ranked:
-        region = regions(batch.queries, bench.clip.grid).to(x.device)
+        region = bench.source.regions(batch.queries, bench.clip.grid)
         terms["relevance"] = params.codec.dial.relevance * relevance_loss(out.relevance, region)
     if intent:
         terms["intent"] = weights.intent * intent_loss(bench.llava, x, x_hat, batch.texts)
