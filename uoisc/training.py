@@ -142,8 +142,7 @@ def train_phase1(
                 norm = update(launched, optimiser, loss, own)
             parts.append({"loss": loss, **terms})
         schedule.step()
-        values = log.add(1, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm})
-        show(bar, values)
+        show(bar, log.add(1, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm}))
     codec.eval()
     launched.free_memory()
 
@@ -185,8 +184,7 @@ def train_phase2(
                 norm = update(launched, optimiser, loss, own)
             parts.append({"loss": loss, **terms, **judged})
         schedule.step()
-        values = log.add(2, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm})
-        show(bar, values)
+        show(bar, log.add(2, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm}))
     codec.eval()
     launched.free_memory()
 
