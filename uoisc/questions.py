@@ -99,12 +99,12 @@ class Source(Protocol):
         """Training batches without end: the same `stream` gives the same ones.
 
         Args:
-            stream: seeds the order. size: images a step. start: the step to begin at.
+            stream: seeds the order. size: images per step. start: the step to begin at.
             share: which rows of every batch this process needs; the others are not loaded.
         """
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
-        """At most n questions of a split, one an image. The same `stream` gives the same ones."""
+        """At most n questions of a split, one per image. The same `stream` gives the same ones."""
 
     def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"] | None:
         """Which of an image's side x side tokens show each query's answer; None where the source does not know.

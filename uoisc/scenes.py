@@ -79,7 +79,7 @@ class World:
 
     Args:
         entries: the catalogue's objects.
-        sprites: (objects, variants, T, T, 4) RGBA drawings, T pixels a tile.
+        sprites: (objects, variants, T, T, 4) RGBA drawings, T pixels per tile.
     """
 
     splits = SPLITS
@@ -221,7 +221,7 @@ class World:
         per_scene: int = 1,
         subjects: Bool[np.ndarray, "O"] | None = None,
     ) -> list[Query]:
-        """`per_scene` questions a scene, the types in turn, so that every type is asked equally often."""
+        """`per_scene` questions per scene, the types in turn, so that every type is asked equally often."""
         start = int(rng.integers(len(TYPES)))
         rows = np.repeat(np.arange(len(scenes)), per_scene).tolist()
         kinds = islice(cycle(TYPES), start, None)
