@@ -166,6 +166,12 @@ def test_the_oracle_ranks_the_tiles_that_hold_the_answer_first():
         assert [ranking[b, n] for n in rest] == [relevance[b, n] for n in rest]
 
 
+def test_the_oracle_of_a_source_that_knows_no_answers_place_is_clips_order(monkeypatch):
+    split, study, rows = asked(), tiny.study(), slice(0, 4)
+    monkeypatch.setattr(type(study.source), "regions", lambda *_: None)
+    assert torch.equal(from_oracle(study, split, rows), from_clip(study, split, rows))
+
+
 def test_without_the_query_another_one_ranks_alike():
     study, split = tiny.study(), asked()
     other = replace(split, queries=split.others)

@@ -7,10 +7,10 @@ import tiny
 
 from uoisc import evaluation, link_jobs
 from uoisc.block_errors import BlerTable
-from uoisc.channel import psk_error_rayleigh
+from uoisc.channel import LINKS
+from uoisc.constellations import psk_error_rayleigh
 from uoisc.evaluation import evaluation_questions
 from uoisc.link_jobs import (
-    CODED,
     FILE_BYTES,
     FILES,
     NOISY,
@@ -29,9 +29,9 @@ from uoisc.results import COLUMNS
 from uoisc.settings import JUDGES
 from uoisc.study import Point
 from uoisc.tables import SHOWN_DB
-from uoisc.transmission import SCHEMES
 
 N = tiny.PARAMS.evaluation.queries
+CODED = [name for name, link in LINKS.items() if link.code_rate]
 UOISC, DIALED = Point("uoisc", "low", None), Point("dial", "dial", 144)
 AIRS = [
     Air("uncoded", "awgn", 5.0),
@@ -66,8 +66,7 @@ def test_rows_of_a_codec_are_complete_and_carry_the_answers(study, references):
     amr = rows[rows["metric"] == "amr"]
     assert len(amr) == len(JUDGES) * (len(PREFIXES) + len(AIRS)) and set(amr["link"]) == {
         *PREFIXES,
-        "uncoded",
-        *SCHEMES,
+        *LINKS,
     }
     assert (rows["n"] == N).all() and (rows["bits"] == tiny.codec("uoisc").bits).all()
     assert ((rows["low"] <= rows["value"] + 1e-12) & (rows["value"] <= rows["high"] + 1e-12)).all()
@@ -79,7 +78,7 @@ def test_rows_of_a_codec_are_complete_and_carry_the_answers(study, references):
     for name, judge in study.judges.items():
         expected = np.mean([answers_match(*each) for each in zip(texts, judge.answer(x, texts),
                                                                  judge.answer(x_hat, texts), strict=True)])  # fmt: skip
-        mine = amr[(amr["judge"] == name) & amr["link"].isin(["perfect", *SCHEMES])]
+        mine = amr[(amr["judge"] == name) & amr["link"].isin(["perfect", *CODED])]
         assert mine["value"].tolist() == pytest.approx([expected] * 3), "20 dB are as good as no noise"
         own = references[references["judge"] == name]
         floor = np.mean([answers_match(r.query, r.answer_source, r.answer_blank) for r in own.itertuples()])
@@ -156,14 +155,14 @@ def test_a_dial_is_sent_at_its_budget(study, references):
     rows = measure_sender("tiny", DIALED, "unseen", references)
     codec = study.codec(*DIALED)
     assert (rows["variant"] == "dial").all() and (rows["bits"] == codec.bits).all() and codec.bits <= 144
-    assert set(rows["link"]) == {*PREFIXES, "uncoded", *SCHEMES}
+    assert set(rows["link"]) == {*PREFIXES, *LINKS}
 
 
 def test_the_points_are_those_that_the_table_shows_and_blocks_are_measured_for():
     rayleigh = {link: {air.es_n0_db for air in NOISY if air.link == link and air.fading == "rayleigh"}
-                for link in ("uncoded", *SCHEMES)}  # fmt: skip
+                for link in LINKS}  # fmt: skip
     assert all(set(SHOWN_DB) <= points for points in rayleigh.values())
-    assert [*UNCODED, *CODED] == NOISY and {BlerTable().largest(*scheme).k for scheme in SCHEMES.values()} == {864}
+    assert {BlerTable().largest(*LINKS[name].scheme).k for name in CODED} == {864}
 
 
 def test_the_strip_shows_every_method_at_every_point(study):
@@ -174,3 +173,9 @@ def test_the_strip_shows_every_method_at_every_point(study):
     )
     lost, whole = strip.pictures["jpeg2000"][0], strip.pictures["jpeg2000"][-1]
     assert (lost == 128).all() and whole.std() > 10
+
+
+def test_eb_n0_spreads_a_symbols_energy_over_its_payload_bits():
+    assert Air("uncoded", "awgn", 10.0).eb_n0_db == pytest.approx(10 - 10 * np.log10(3))
+    assert Air("coded", "awgn", 10.0).eb_n0_db == pytest.approx(10.0)
+    assert np.isnan(Air("perfect").eb_n0_db)

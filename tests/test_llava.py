@@ -99,7 +99,7 @@ def test_answered_tokens_label_answer_and_end_alone():
 
 def test_every_query_and_answer_of_the_benchmark_is_known():
     """No word is unknown to the stand-in's tokenizer, and each answer is one token."""
-    from uoisc.scenes import answer_texts, query_texts
+    from uoisc.question_types import answer_texts, query_texts
 
     tokenizer = tiny.processor().tokenizer
     for text in query_texts(tiny.world()):

@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
+from uoisc.questions import Query
 from uoisc.relevance import Cosine, RelevanceHead, relevance_loss
-from uoisc.scenes import Query, regions
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def test_the_loss_is_the_cross_entropy_by_hand_and_leaves_out_images_without_an_
     expected = (-math.log(2 / 4) - (math.log(1 / 8) + math.log(6 / 8)) / 2) / 2
     assert relevance_loss(relevance, region).item() == pytest.approx(expected, rel=1e-5)
     assert relevance_loss(relevance, torch.zeros(3, 3, dtype=torch.bool)).item() == 0
+    assert relevance_loss(relevance, None).item() == 0, "a source that does not know where answers lie"
 
 
 def test_regions_are_the_tokens_of_the_answers_tiles():
@@ -67,7 +68,7 @@ def test_regions_are_the_tokens_of_the_answers_tiles():
         Query(1, "count", "", "", "", (4, 8)),
         Query(2, "existence", "", "", "", ()),
     ]
-    found = regions(queries, side=6).view(3, 6, 6)
+    found = tiny.world().regions(queries, side=6).view(3, 6, 6)
     expected = torch.zeros(3, 6, 6, dtype=torch.bool)
     expected[0, :2, :2] = expected[1, 2:4, 2:4] = expected[1, 4:, 4:] = True
     assert torch.equal(found, expected)

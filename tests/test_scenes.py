@@ -10,18 +10,17 @@ import torch
 from uoisc.errors import DataError
 from uoisc.evaluation import EVALUATION_STREAM
 from uoisc.objects import plural
-from uoisc.scenes import (
+from uoisc.question_types import (
     COLOURS,
-    MAX_COUNT,
     MAX_OBJECTS,
     PLACES,
     TILES,
     TYPES,
-    Scenes,
     answer_texts,
-    article,
     query_texts,
+    with_article,
 )
+from uoisc.scenes import MAX_COUNT, Scenes
 
 HELD_OUT = "animal"
 N = 2000
@@ -171,4 +170,4 @@ def test_bad_categories_are_named():
 
 
 def test_articles():
-    assert [article(name) for name in ("ant", "lion", "owl")] == ["an", "a", "an"]
+    assert [with_article(name) for name in ("ant", "lion", "owl")] == ["an ant", "a lion", "an owl"]

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from PIL import Image, features
 
+from uoisc.bd_rate import bd_rate
 from uoisc.standard_codecs import (
     AVIF,
     CODECS,
@@ -19,7 +20,6 @@ from uoisc.standard_codecs import (
     CodecError,
     RelevanceCrop,
     at_most,
-    bd_rate,
     files,
     flat_bytes,
     mosaic,

@@ -117,7 +117,7 @@ class BlerTable:
             schemes[m, rate].append(str(k))
         measured = "; ".join(f"k = {', '.join(ks)} at {m} bits, rate {rate}" for (m, rate), ks in schemes.items())
         return BlerError(
-            f"no block error rate for {what} at {bits_per_symbol} bits a symbol, rate {code_rate}; "
+            f"no block error rate for {what} at {bits_per_symbol} bits per symbol, rate {code_rate}; "
             f"measured: {measured}; choose one, split the payload, or measure more: "
             "`python -m uoisc.bler K BITS_PER_SYMBOL CODE_RATE`"
         )

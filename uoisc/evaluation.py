@@ -24,7 +24,6 @@ from uoisc.metrics import answers_match, clip_score, normalise, perceptual_dista
 from uoisc.quantization import SegmentVQ
 from uoisc.questions import Asked
 from uoisc.rate import Packing
-from uoisc.scenes import regions
 from uoisc.study import Point, Study, open_study
 
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
@@ -61,8 +60,10 @@ def at_random(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
 
 
 def from_oracle(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
-    """Control: the tiles that hold the answer first; CLIP orders what is equal."""
-    return 10.0 * regions(asked.queries[rows], study.clip.grid).to(device()) + from_clip(study, asked, rows)
+    """Control: the tokens that show the answer first, where the source knows them; CLIP orders what is equal."""
+    region = study.source.regions(asked.queries[rows], study.clip.grid)
+    cosine = from_clip(study, asked, rows)
+    return cosine if region is None else 10.0 * region.to(device()) + cosine
 
 
 def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:

@@ -26,6 +26,7 @@ from uoisc.errors import ResultsError
 from uoisc.folders import written_aside
 from uoisc.results import SEEN, UNSEEN, headline
 from uoisc.settings import JUDGES
+from uoisc.standard_codecs import CODECS
 
 PAGE = 7.16  # inches, the width of an IEEE page's text
 LABELS = {  # the one place where a name in the tables becomes a name in a figure; its order is the row order
@@ -113,7 +114,7 @@ STYLE = sns.axes_style("ticks") | {
 
 def label(name: str) -> str:
     """The display name of a variant, judge, split or question type; an unknown name is its own label."""
-    return LABELS.get(name, name)
+    return LABELS.get(name) or (CODECS[name].title if name in CODECS else name)
 
 
 def in_order(names: pd.Series | list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from uoisc import channel
 from uoisc.errors import ResultsError
 from uoisc.figures import (
     BLACK,
@@ -31,7 +32,7 @@ from uoisc.pictures import ATTRIBUTION
 from uoisc.results import UNSEEN
 from uoisc.settings import JUDGES
 
-LINKS = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK", "coded_16qam": "LDPC 1/2, 16-QAM"}
+LINKS = {name: link.title for name, link in channel.LINKS.items()}
 AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
 LINK_LOOKS = LOOKS | {"jpeg2000": (ORANGE, "v"), "jpeg2000_protected": (PINK, "X"), "avif": (SKY, "P")}
 APART = 0.006  # series stand this share of the axis apart, so that their intervals do not cover each other

@@ -64,7 +64,7 @@ def open_llava_checkpoint(settings: LlavaCheckpoint, device: str = "cpu") -> Fro
 def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
     """The tokenizers of CLIP and both judges, without their weights, and a line for each that is not here."""
     readers, absent = [], []
-    for key in ("clip", *LLAVAS):
+    for key in ("clip", *JUDGES):
         checkpoint = getattr(settings, key)
         try:
             readers.append(_clip_reader(checkpoint.name) if key == "clip" else _llava_reader(checkpoint))

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from uoisc.bd_rate import LEAST_POINTS, bd_rate
 from uoisc.figures import (
     BLACK,
     GREY,
@@ -35,7 +36,6 @@ from uoisc.figures import (
 )
 from uoisc.results import COLUMNS, SEEN, UNSEEN, headline, missing, read_table, write_csv
 from uoisc.settings import JUDGES
-from uoisc.standard_codecs import LEAST_POINTS, bd_rate
 
 TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
 COMPACT_HEADER = 4  # bytes, of `bitstream`
@@ -53,6 +53,7 @@ STANDARD_LOOKS = {  # colour, marker, line; AVIF's kin share its colour
     "avif_down4": (ORANGE, "p", ":"),
     "avif_crop": (ORANGE, "*", (0, (6, 1.5))),
 }
+UNKNOWN_LOOK = (GREY, "s", ":")  # of a codec that nobody has given one
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -139,8 +140,8 @@ def read_points(results: Path) -> pd.DataFrame:
 
 def _look(codec: str) -> dict:
     """Colour, marker and line of a curve; a trained codec's is thick."""
-    colour, marker, line = STANDARD_LOOKS.get(codec) or (*LOOKS[codec], "-")
-    thin = codec in STANDARD_LOOKS
+    thin = codec not in LOOKS
+    colour, marker, line = STANDARD_LOOKS.get(codec, UNKNOWN_LOOK) if thin else (*LOOKS[codec], "-")
     return dict(color=colour, marker=marker, linestyle=line, linewidth=0.8 if thin else 1.6, zorder=2 if thin else 3)
 
 

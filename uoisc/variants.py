@@ -1,27 +1,34 @@
 """What each variant is made of. To add one, write a function that puts its parts together and name it in `VARIANTS`.
 
-| variant | alignment | quantiser | intent loss | stands for |
+| variant | alignment | quantiser | intent loss, by LLaVA's | stands for |
 |---|---|---|---|---|
-| uoisc | CLIP + FiLM | segment-wise | yes | the paper's method |
-| no_alignment | none | segment-wise | yes | C2 |
-| no_llava | CLIP + FiLM | segment-wise | no | ablation |
-| no_alignment_no_llava | none | segment-wise | no | ablation |
-| plain_vq | CLIP + FiLM | one codebook, equal bits | yes | ablation |
-| query_aware | own encoders, from scratch | segment-wise | no | C1's rival |
-| adaptive | CLIP relevance ranks the tokens | segment-wise | yes | selection (ours) |
-| uniform | none | segment-wise | yes, and adaptive's pixel weights | control of adaptive |
-| uoisc_cross_attention | CLIP + cross-attention | segment-wise | yes | FiLM's fair chance |
-| uoisc_query_decoder | CLIP + FiLM, also at the receiver | segment-wise | yes | FiLM's fair chance |
-| dial | CLIP relevance, refined by a head, ranks | nested segments | yes | adaptive, one model for any rate |
-| dial_uniform | none: all tokens alike | nested segments | yes, and dial's pixel weights | control of dial |
-| dial_scratch_text | as dial, queries read from scratch | nested segments | yes | dial without CLIP's text |
-| dial_query_decoder | as dial, and FiLM at the receiver | nested segments | yes | the receiver knows the query |
+| uoisc | CLIP + FiLM | segment-wise | states | the paper's method |
+| no_alignment | none | segment-wise | states | C2 |
+| no_llava | CLIP + FiLM | segment-wise | none | ablation |
+| no_alignment_no_llava | none | segment-wise | none | ablation |
+| plain_vq | CLIP + FiLM | one codebook, equal bits | states | ablation |
+| query_aware | own encoders, from scratch | segment-wise | none | C1's rival |
+| answer_loss | CLIP + FiLM | segment-wise | answers | ablation |
+| query_aware_answer | own encoders, from scratch | segment-wise | answers | C1's rival with a view of the user |
+| adaptive | CLIP relevance ranks the tokens | segment-wise | states | selection (ours) |
+| uniform | none | segment-wise | states, and adaptive's pixel weights | control of adaptive |
+| uoisc_cross_attention | CLIP + cross-attention | segment-wise | states | FiLM's fair chance |
+| uoisc_query_decoder | CLIP + FiLM, also at the receiver | segment-wise | states | FiLM's fair chance |
+| dial | CLIP relevance, refined by a head, ranks | nested segments | states | adaptive, one model for any rate |
+| dial_uniform | none: all tokens alike | nested segments | states, and dial's pixel weights | control of dial |
+| dial_scratch_text | as dial, queries read from scratch | nested segments | states | dial without CLIP's text |
+| dial_query_decoder | as dial, and FiLM at the receiver | nested segments | states | the receiver knows the query |
+
+LLaVA's view is a loss on its hidden states (`intent_loss`, the paper's) or on its answers about the source
+(`source_answer_loss`, ours). `intent` of a variant is that loss itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from uoisc.alignment import CrossAttention, Film, Identity, ImageProjection
 from uoisc.baselines import ScratchEncoders, ScratchQuery
@@ -30,9 +37,13 @@ from uoisc.codec import Codec
 from uoisc.config import Params
 from uoisc.decoder import Decoder
 from uoisc.errors import ConfigError, choices
+from uoisc.llava import FrozenLlava
+from uoisc.losses import intent_loss, source_answer_loss
 from uoisc.quantization import SegmentVQ
 from uoisc.rate import FixedRate, Packing, RateDial, Shape
 from uoisc.relevance import Cosine, RelevanceHead
+
+IntentLoss = Callable[[FrozenLlava, Tensor, Tensor, list[str]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Variant:
     """How a variant is built, and which losses train it."""
 
     build: Callable[[FrozenCLIP, Params, str], Codec]
-    intent: bool = True
+    intent: IntentLoss | None = intent_loss  # of LLaVA, x, x_hat and the queries; None: without LLaVA's view
     weighted: bool = False  # pixels of the tokens that rank first weigh more
     ranked: bool = False  # a relevance head is trained, which ranks the tokens
     dial: bool = False  # one model for every budget of bits; its one rate is called `DIAL`
@@ -48,7 +59,8 @@ class Variant:
 
 def _fixed(vision, params: Params, rate: str, alignment=Film, receiver=None, plain: bool = False) -> Codec:
     """A codec at a fixed rate; `plain` has one codebook of K^G codes in place of G of K: equal bits."""
-    c, point = params.codec, params.codec.rates[rate]
+    c = params.codec
+    point = c.rates[rate]
     segments, codes = (1, point.codes**point.segments) if plain else (point.segments, point.codes)
     shape = Shape(len(c.taps), _tokens(params), segments, codes)
     return _assemble(vision, params, FixedRate(shape, point.ranked_tokens), Cosine(), alignment, receiver)
@@ -56,7 +68,8 @@ def _fixed(vision, params: Params, rate: str, alignment=Film, receiver=None, pla
 
 def _ranked(vision, params: Params, rate: str) -> Codec:
     """A codec that spends its bits on the tokens that CLIP finds relevant to the query."""
-    c, point = params.codec, params.codec.rates[rate]
+    c = params.codec
+    point = c.rates[rate]
     shape = Shape(len(c.taps), _tokens(params), point.ranked_segments, point.ranked_codes)
     packing = Packing(shape, point.ranked_tokens, shape.units, point.ranked_background)
     return _assemble(vision, params, packing, Cosine(), Identity)
@@ -64,7 +77,8 @@ def _ranked(vision, params: Params, rate: str) -> Codec:
 
 def _dial(vision, params: Params, rate: str, ranked: bool = True, receiver=None) -> Codec:
     """A codec for any budget, which it spends on the tokens that are relevant to the query (`ranked`) or evenly."""
-    c, dial = params.codec, params.codec.dial
+    c = params.codec
+    dial = c.dial
     shape = Shape(len(c.taps), _tokens(params), dial.segments, dial.codes)
     budgets = (min(dial.budgets), max(dial.budgets))
     packings = RateDial(shape, dial.tokens, dial.background, budgets, dial.queries, ranked)
@@ -74,15 +88,15 @@ def _dial(vision, params: Params, rate: str, ranked: bool = True, receiver=None)
 
 def _query_aware(clip: FrozenCLIP, params: Params, rate: str) -> Codec:
     """The rival: FiLM between encoders that have seen nothing but the codec's own training scenes."""
-    vision = ScratchEncoders(
-        clip.tokenizer, clip.model.vocab_size, len(params.codec.taps), clip.width, clip.text_width,
-        halvings=len(params.codec.decoder_channels),
-    )  # fmt: skip
+    c = params.codec
+    taps, halvings = len(c.taps), len(c.decoder_channels)
+    vision = ScratchEncoders(clip.tokenizer, clip.model.vocab_size, taps, clip.width, clip.text_width, halvings)
     return _fixed(vision, params, rate)
 
 
 def _assemble(vision, params: Params, rate, ranking, alignment, receiver=None) -> Codec:
-    c, taps = params.codec, len(params.codec.taps)
+    c = params.codec
+    taps = len(c.taps)
     quantizer = SegmentVQ(c.width, rate.shape.segments, rate.shape.codes)
     grid = params.data.image_size // params.foundation.clip.patch_size
 
@@ -108,10 +122,12 @@ def _tokens(params: Params) -> int:
 VARIANTS: dict[str, Variant] = {
     "uoisc": Variant(_fixed),
     "no_alignment": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity)),
-    "no_llava": Variant(_fixed, intent=False),
-    "no_alignment_no_llava": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity), intent=False),
+    "no_llava": Variant(_fixed, intent=None),
+    "no_alignment_no_llava": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity), intent=None),
     "plain_vq": Variant(lambda v, p, r: _fixed(v, p, r, plain=True)),
-    "query_aware": Variant(_query_aware, intent=False),
+    "query_aware": Variant(_query_aware, intent=None),
+    "answer_loss": Variant(_fixed, intent=source_answer_loss),
+    "query_aware_answer": Variant(_query_aware, intent=source_answer_loss),
     "adaptive": Variant(_ranked, weighted=True),
     "uniform": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity), weighted=True),
     "uoisc_cross_attention": Variant(lambda v, p, r: _fixed(v, p, r, alignment=CrossAttention)),
