@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from uoisc.bootstrap import default_pairs, differences, summarise
-from uoisc.config import paths
+from uoisc.config import check_ready, paths
 from uoisc.distributed import rank, wait
 from uoisc.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
 from uoisc.examples import can_be_shown, make_examples
@@ -20,9 +20,9 @@ from uoisc.results import check_complete, write_csv, write_parquet
 
 def evaluate(profile: str) -> pd.DataFrame:
     """Evaluates every trained model on both splits and writes the results tables; returns the summary."""
+    check_ready(profile)
     study = open_study(profile)
     params, results = study.params, paths(profile).results
-    results.mkdir(parents=True, exist_ok=True)
     splits = study.source.splits
     models = [(point, control) for point in distinct(study) for control in controls(study, point)]
     references = pd.concat(

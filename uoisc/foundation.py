@@ -16,10 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
-from uoisc.config import GRID, HEAD_WIDTH
 from uoisc.objects import plural
 from uoisc.scenes import COLOURS, PLACES, TILES, Scenes, World, article
-from uoisc.settings import Clip
+from uoisc.settings import GRID, HEAD_WIDTH, Clip
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
 

@@ -14,11 +14,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from uoisc.clip import MEAN, STD, FrozenCLIP
-from uoisc.config import HEAD_WIDTH
 from uoisc.foundation import Progress, optimiser_for, take_step
 from uoisc.llava import FrozenLlava
 from uoisc.scenes import COLOURS, PLACES, TILES, TYPES, Query, Scenes, World, answer_texts, query_texts
-from uoisc.settings import Clip, Llava
+from uoisc.settings import HEAD_WIDTH, Clip, Llava
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
 PAD, UNKNOWN, BEGIN, END, IMAGE, _, ASSISTANT = range(len(SPECIAL))

@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from uoisc import errors
+from uoisc.config import check_ready
 from uoisc.errors import UoiscError
 
 NOTEBOOKS = Path("notebooks")
@@ -83,6 +84,8 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell
             comes through with its own message alone; anything else names the cell and the partial copy.
     """
+    find(name)
+    check_ready(profile)
     given = {"profile": profile, "variant": variant, "seed": seed}
     parameters = {key: value for key, value in given.items() if value is not None}
     # papermill only warns of a parameter that nothing reads

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from uoisc.config import GRID, load_params, paths
+from uoisc.config import load_params, paths
 from uoisc.errors import DataError
 from uoisc.folders import written_folder
 from uoisc.objects import load_catalogue, rasterise
-from uoisc.settings import Drawings, Vqav2
+from uoisc.settings import GRID, Drawings, Vqav2
 
 
 def prepare_data(profile: str) -> Path:

@@ -26,10 +26,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from uoisc.config import GRID
 from uoisc.errors import DataError
 from uoisc.objects import ObjectEntry, plural
 from uoisc.questions import SPLITS, Asked, Batch, Query
+from uoisc.settings import GRID
 
 TILES = GRID * GRID
 MAX_OBJECTS = 5
