@@ -125,11 +125,13 @@ def activate(profile: str, publish: bool = False, folder: Path = Path()) -> str:
             "`uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
         )
     ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
+    if unwatched := [variant for variant in rates if variant not in document(path)["base"].get("variants", {})]:
+        raise ConfigError(f"variants.{unwatched[0]}: name it in base.variants as well, which the pipeline watches")
     published = profile if publish else document(path)["published"]
     top = "" if profile == published else f"build/{profile}/"
     changes = {"active": [profile], "ablations": ablations, "dials": "+".join(dials), "published": published}
     edit_yaml(path, changes | {"results": f"{top}results", "paper": f"{top}paper"})
-    return f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials, into {top}results and {top}paper"
+    return f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials, writes {top}results, {top}paper"
 
 
 def active_profile() -> str:

@@ -108,7 +108,7 @@ def _lines(file: Path, problems: Problems) -> tuple[list[_Line], int]:
             entries, where = entries + 1, f"line {number}"
             try:
                 line = decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 problems.add("line unreadable", where, str(error))
                 continue
             if wrong := _wrong(line):

@@ -58,7 +58,7 @@ def code_cells(name: str) -> list:
     path = find(name)
     try:
         cells = nbformat.read(path, as_version=4).cells
-    except nbformat.reader.NotJSONError:
+    except (nbformat.reader.NotJSONError, RecursionError):
         raise NotebookError(f"{path} is not a notebook: restore it, e.g. `git checkout {path}`") from None
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 

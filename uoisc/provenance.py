@@ -1,4 +1,4 @@
-"""Where each value of params.yaml comes from: the comment on its own line (`# paper`, `# authors' code: ...`, `# ours: why`).
+"""Where each value of params.yaml comes from: its line's comment (`# paper`, `# authors' code: ...`, `# ours: why`).
 
 A value without a comment has that of the mapping around it, where both stand: in the profile, else in `base`.
 """

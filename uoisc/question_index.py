@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int
 
+from uoisc.documents import parse_json
 from uoisc.errors import DataError
 from uoisc.folders import written_folder
 
@@ -139,7 +140,7 @@ class Index:
 
     def __init__(self, folder: Path):
         try:
-            about = json.loads((folder / "index.json").read_text())
+            about = parse_json((folder / "index.json").read_text())
             self.images, self.questions = (_mapped(folder / f"{name}.arrow") for name in ("images", "questions"))
         except (FileNotFoundError, pa.ArrowInvalid, ValueError):
             raise DataError(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uoisc.documents import parse_json
 from uoisc.errors import ResultsError, first_line
 
 POOLED = "all"  # in the column `seed`: the mean over every seed that was trained
@@ -87,7 +88,7 @@ def read_json(folder: Path, name: str) -> Any:
     if not path.exists():
         raise missing(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise missing(path, f"is no JSON ({error.msg}, line {error.lineno})") from error
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from uoisc.documents import parse_json
 from uoisc.errors import CheckpointError, first_line
 
 
@@ -57,7 +58,7 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        label = json.loads(metadata.get("label", "{}"))
+        label = parse_json(metadata.get("label", "{}"))
     except PermissionError as error:
         raise CheckpointError(f"{short(path)}: cannot be read ({_reason(error)}); ask its owner for it") from error
     except (SafetensorError, OSError, ValueError) as error:

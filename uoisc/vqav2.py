@@ -284,7 +284,7 @@ def _document(file: Path, *keys: str):
         raise DataError(f"{file}: not there; unpack the official download into {file.parent}") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); unpack the official download again") from None
-    except (msgspec.DecodeError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: an empty file cannot be mapped
         raise DataError(f"{file}: cut short or not the official file ({error}); download it again") from None
 
 
@@ -294,13 +294,13 @@ def _decoded(entries: list[msgspec.Raw], kind: type, name: str, problems: Proble
     for i, entry in enumerate(tqdm(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
         try:
             yield decode(entry)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             problems.add(f"{name} incomplete", _identity(entry, i), str(error))
 
 
 def _identity(entry: msgspec.Raw, position: int) -> str:
     """The id of an entry that lacks something else, or where it stands."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         fields = msgspec.json.decode(entry)
         for key in ("question_id", "image_id", "id"):
             if isinstance(fields, dict) and key in fields:
