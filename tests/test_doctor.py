@@ -12,7 +12,7 @@ import tiny
 from typer.testing import CliRunner
 
 from uoisc import cli, doctor
-from uoisc.config import load_params
+from uoisc.config import ROOT, load_params
 from uoisc.documents import parse_yaml
 from uoisc.errors import CheckpointError, ConfigError
 from uoisc.pinning import located, pins
@@ -75,7 +75,7 @@ def test_the_profiles_of_drawings_are_well(profile):
 def test_the_papers_profile_names_every_missing_thing_and_its_cure(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
-    shutil.copy(PARAMS.parent / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     result = CliRunner().invoke(cli.app, ["doctor", "--profile", "paper"])
     assert result.exit_code == 2
     *lines, summary = result.stdout.strip().splitlines()
@@ -84,7 +84,7 @@ def test_the_papers_profile_names_every_missing_thing_and_its_cure(monkeypatch, 
     assert len([line for line in missing if "weights: " in line and "HF_HUB_OFFLINE=0 hf download" in line]) == 3
     assert len([line for line in missing if "data: " in line and "curl -LO" in line and "unzip" in line]) == 8
     assert any("1090956dd1c79bc93ae98dcf395590369435ec91" in line for line in missing)
-    assert str(tmp_path) not in result.stdout and str(PARAMS.parent) not in result.stdout
+    assert str(tmp_path) not in result.stdout and str(ROOT) not in result.stdout
 
 
 def test_all_there_is_well(checkpoints, vqa, monkeypatch):

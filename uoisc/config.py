@@ -202,7 +202,7 @@ def _change(values: dict, change: str) -> None:
     values[last] = parse_yaml(text, shown(change))
 
 
-def _named(profile: str) -> str:
+def _named(profile: object) -> str:
     if not isinstance(profile, str) or not PROFILE_NAME.fullmatch(profile):
         raise ConfigError(f"{shown(profile)} is no profile's name: those are text of letters, digits, _ and -")
     return profile
