@@ -217,8 +217,10 @@ def test_unknown_profile_and_broken_files(tmp_path):
         file.write_text(f"active: {active}\npublished: small\nbase: {{}}\nprofiles: {{small: {{}}}}")
         refused(file, "active|is no profile's name")
     for profiles in ("2024: {}", "../up: {}", "small:", "small: 3", "true: {}", "[a]: {}"):
-        file.write_text(f"active: [small]\npublished: small\nbase: {{}}\nprofiles: {{{profiles}}}")
+        file.write_text(f"active: [a]\npublished: a\nbase: {{}}\nprofiles: {{a: {{}}, {profiles}}}")
         refused(file, "is no profile's name|must be a mapping")
+        with pytest.raises(ConfigError):
+            load_params("none", file)
     file.unlink()
     file.mkdir()
     refused(file, r"params.yaml: cannot be read \(Is a directory\)")

@@ -228,11 +228,11 @@ def _document(path: Path, state: tuple | None) -> dict:
         if not isinstance(whole, dict) or not isinstance(whole.get(key), kind):
             what = {dict: "a mapping", list: "a list", str: "the name of a profile"}[kind]
             raise ConfigError(f"{path.name}: `{key}` must be {what}; restore it with `git checkout -- {path.name}`")
+    known, active = ([_named(profile) for profile in whole[key]] for key in ("profiles", "active"))
     for profile, own in whole["profiles"].items():
         if not isinstance(own, dict):
-            raise ConfigError(f"{path.name}: profiles.{_named(profile)} must be a mapping, be it {{}}")
-    active = [_named(profile) for profile in whole["active"]]
-    if not active or len({*active}) < len(active) or not {*active} <= {*whole["profiles"]}:
-        known = ", ".join(map(_named, whole["profiles"]))
-        raise ConfigError(f"{path.name}: active = {shown(active)}: must be some of {known}, each once")
+            raise ConfigError(f"{path.name}: profiles.{profile} must be a mapping, be it {{}}")
+    _named(whole["published"])
+    if not active or len({*active}) < len(active) or not {*active} <= {*known}:
+        raise ConfigError(f"{path.name}: active = {shown(active)}: must be some of {', '.join(known)}, each once")
     return whole
