@@ -133,33 +133,43 @@ def test_the_channel_table_has_a_row_a_method_rate_and_link():
     assert table.iloc[-1]["no errors"] == "0.200 [0.150, 0.250]" and table.index[-1][0] == "blank image"
 
 
-def test_every_value_of_params_states_its_source():
-    settings = provenance.settings(PARAMS, "small")
+@pytest.mark.parametrize("profile", ["small", "smoke", "paper"])
+def test_every_value_of_params_states_its_source(profile):
+    settings = provenance.settings(PARAMS, profile)
     named = ~settings.setting.str.startswith("variants")
     assert settings[named & (settings.source == provenance.NOT_STATED)].setting.tolist() == []
 
 
-def test_sources_pass_through_merges_and_inline_mappings(tmp_path):
+def test_sources_are_those_of_the_lines_where_values_stand(tmp_path):
     (tmp_path / "params.yaml").write_text(
+        "active: [small]\n"
+        "published: small\n"
+        "base:\n"
+        "  data:\n"
+        "    size: 96  # ours: small\n"
+        "    objects: 3  # paper\n"
+        "  rates:  # authors' code\n"
+        "    tight: {segments: 2, codes: 4}\n"
+        "  dial:\n"
+        "    steps: 4\n"
+        "    weight: 2  # ours: half\n"
+        '  text: "a # b"\n'
         "profiles:\n"
-        "  small: &small\n"
-        "    data: &data\n"
-        "      size: 96  # ours: small\n"
-        "      objects: 3  # paper\n"
-        "    rates:  # authors' code\n"
-        "      tight: &tight {segments: 2, codes: 4}\n"
-        "    bare: 1\n"
-        "  smoke:\n"
-        "    <<: *small\n"
-        "    data: {<<: *data, size: 8}\n"
+        "  small: {}\n"
+        "  smoke:  # ours: quick\n"
+        "    data: {size: 8}\n"
+        "    dial: {weight: 1}  # paper\n"
     )
     smoke = provenance.settings(tmp_path / "params.yaml", "smoke").set_index("setting")
     assert smoke.loc["data.objects"].tolist() == ["3", "paper", ""]
-    assert smoke.loc["data.size"].tolist() == ["8", "ours", "small"]
+    assert smoke.loc["data.size"].tolist() == ["8", "ours", "quick"]
+    assert smoke.loc["dial.weight"].tolist() == ["1", "paper", ""]
     small = provenance.settings(tmp_path / "params.yaml", "small").set_index("setting")
     assert small.loc["data.size"].tolist() == ["96", "ours", "small"]
+    assert small.loc["dial.weight"].tolist() == ["2", "ours", "half"]
     assert small.loc["rates.tight"].tolist() == ["segments 2, codes 4", "authors' code", ""]
-    assert small.loc["bare", "source"] == provenance.NOT_STATED
+    assert small.loc["dial.steps", "source"] == provenance.NOT_STATED
+    assert small.loc["text"].tolist() == ["a # b", provenance.NOT_STATED, ""]
     with pytest.raises(ConfigError, match="no profile large"):
         provenance.settings(tmp_path / "params.yaml", "large")
 

@@ -15,13 +15,14 @@ from PIL import Image
 
 from uoisc.clip import FrozenCLIP, build_clip, open_clip, save_clip
 from uoisc.codec import Codec
-from uoisc.config import DIAL, GRID, Params
+from uoisc.config import DIAL, Params
 from uoisc.foundation import clip_fields
 from uoisc.foundation_llava import build_llava, build_processor
 from uoisc.llava import FrozenLlava, save_llava
 from uoisc.objects import ObjectEntry, load_catalogue, rasterise
 from uoisc.scenes import World
 from uoisc.settings import (
+    GRID,
     JUDGES,
     Clip,
     ClipCheckpoint,

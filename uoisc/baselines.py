@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from uoisc.clip import FrozenCLIP, Seen
-from uoisc.config import ATTENTION_HEADS
 from uoisc.decoder import Residual
+from uoisc.settings import ATTENTION_HEADS
 
 
 class ScratchText(nn.Module):

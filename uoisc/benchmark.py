@@ -19,7 +19,7 @@ from uoisc.benchmark_codec import print_codecs
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
 from uoisc.clock import Clock
 from uoisc.codec import Codec
-from uoisc.config import GRID, Params, load_params
+from uoisc.config import Params, load_params
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.devices import fast_attention, precision
 from uoisc.foundation import clip_fields
@@ -30,6 +30,7 @@ from uoisc.objects import load_catalogue, rasterise
 from uoisc.quantization import COMMITMENT, SegmentVQ
 from uoisc.questions import Batch
 from uoisc.scenes import World
+from uoisc.settings import GRID
 from uoisc.training import Bench, Log, train_phase1, train_phase2, update_critic
 from uoisc.variants import variant
 

@@ -127,41 +127,28 @@ def seeds(
 @app.command()
 def activate(
     profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")],
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Let it write results/, paper/ and the README from now on.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make `dvc repro` run another profile: rewrites the lines `active`, `ablations`, `dials` of params.yaml."""
-    import re
+    """Make `dvc repro` run another profile, into build/PROFILE/ unless it is the published one: edits params.yaml."""
+    from uoisc.config import activate as make_active
 
-    from uoisc.config import DIAL, load_params
-
-    in_top_folder("params.yaml")
-    path = Path("params.yaml")
-    rates = load_params(profile, path).variants
-    dials = [variant for variant in rates if DIAL in rates[variant]]
-    if not dials:
-        raise ConfigError(
-            f"profile {profile} trains no rate dial, which the pipeline's figures show: run its stages by `uoisc run`, "
-            "`uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
-        )
-    ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
-    text = path.read_text(encoding="utf-8")
-    for key, value in (
-        ("active", f"[{profile}]"), ("ablations", f"[{', '.join(ablations)}]"), ("dials", "+".join(dials)),
-    ):  # fmt: skip
-        text, found = re.subn(rf"(?m)^{key}: *(\[[^\]]*\]|[\w+]*)", f"{key}: {value}", text)
-        if found != 1:
-            raise ConfigError(f"{path}: wants one line `{key}: ...`, has {found}")
-    path.write_text(text, encoding="utf-8")
-    say(f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials")
+    say(make_active(profile, publish))
 
 
 @app.command()
 def paper(quiet: Quiet = False) -> None:
-    """Typeset paper/paper.typ into paper/paper.pdf."""
+    """Typeset paper/paper.typ for the active profile: paper/paper.pdf for the published one."""
+    from uoisc.config import ROOT, active_profile, check_ready, paths
     from uoisc.paper import build
 
     in_top_folder("paper")
-    say(f"wrote {build(Path('results'), Path('paper/paper.pdf'))}")
+    check_ready(active_profile())
+    where = paths(active_profile())
+    results, target = (folder.relative_to(ROOT) for folder in (where.results, where.paper))
+    say(f"wrote {build(results, target / 'paper.pdf', target / 'tables', target / 'figures')}")
 
 
 @app.command()
@@ -247,7 +234,7 @@ def bench() -> None:
 def doctor(
     profile: Profile,
     pin: Annotated[
-        bool, typer.Option("--pin", help="Write revisions and digests that params.yaml calls unpinned into it.")
+        bool, typer.Option("--pin", help="Print the revisions and digests that params.yaml calls unpinned.")
     ] = False,
 ) -> None:
     """Say what a profile needs and what of it is here, with the commands that mend the rest; exit code 2 if any."""
@@ -255,10 +242,9 @@ def doctor(
     from uoisc.doctor import examine, verdict
 
     if pin:
-        from uoisc.pinning import pin as write_pins
+        from uoisc.pinning import pins
 
-        for line in write_pins(profile, load_params(profile)) or ["nothing: this profile names no unpinned model"]:
-            show(f"pinned   {line}")
+        show(pins(profile, load_params(profile)).rstrip("\n"))
     findings = examine(profile, load_params(profile))
     for finding in findings:
         show(finding)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uoisc.compat import import_torchvision
+from uoisc.documents import parse_json
 from uoisc.errors import CheckpointError, reason
 from uoisc.folders import is_there, readable_folder, share
 from uoisc.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
@@ -255,7 +256,7 @@ def published_clip(name: str, pretrained: str | None) -> PublishedClip:
     """
     folder = Path(name)
     if folder.is_dir():
-        document = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+        document = parse_json((folder / "open_clip_config.json").read_text(encoding="utf-8"))
         shown = document.get("preprocess_cfg", {})
         return _published(name, document["model_cfg"], shown, weights_in(folder), None)
     config = open_clip.get_model_config(name)

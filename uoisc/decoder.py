@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from uoisc.config import MIXED_STAGES, NORM_GROUPS
+from uoisc.settings import MIXED_STAGES, NORM_GROUPS
 
 
 class Residual(nn.Module):

@@ -128,7 +128,7 @@ def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint)
     subject = f"weights: {name}"
     try:
         source = located(checkpoint)
-    except (CheckpointError, ValueError, OSError) as error:
+    except CheckpointError as error:
         return Finding(WRONG, subject, str(error))
     if source.files is None:
         size, _ = PUBLISHED.get(source.repo, (0.0, 0.0))
@@ -255,7 +255,7 @@ def _parameters(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> int | float:
         if source.files is None:
             return PUBLISHED.get(source.repo, (0.0, 0.0))[1]
         return sum(parameters(file)[0] for file in source.files if file.suffix == ".safetensors")
-    except (CheckpointError, ValueError, OSError):
+    except CheckpointError:
         return 0.0
 
 

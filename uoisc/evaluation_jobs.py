@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from uoisc.bootstrap import default_pairs, differences, summarise
-from uoisc.config import ROOT, load_params, paths
+from uoisc.config import ROOT, check_ready, load_params, paths
 from uoisc.distributed import rank, wait
 from uoisc.errors import ConfigError, choices
 from uoisc.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
@@ -34,6 +34,7 @@ class Judged:
 
 def evaluate(profile: str) -> pd.DataFrame:
     """Evaluates every trained model on both splits and writes the results tables; returns the summary."""
+    check_ready(profile)
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     check_writable(results)

@@ -17,10 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from uoisc.clip import FrozenCLIP, build_clip, open_clip
-from uoisc.config import GRID, HEAD_WIDTH
 from uoisc.question_types import COLOURS, PLACES, TILES, fill, templates_of, templates_with
 from uoisc.scenes import Scenes, World, token_tiles
-from uoisc.settings import Clip
+from uoisc.settings import GRID, HEAD_WIDTH, Clip
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
 

@@ -14,14 +14,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from uoisc.clip import MEAN, STD, FrozenCLIP
-from uoisc.config import HEAD_WIDTH
 from uoisc.errors import DataError
 from uoisc.foundation import Progress, optimiser_for, take_step
 from uoisc.llava import FrozenLlava
 from uoisc.question_types import COLOURS, PLACES, TILES, TYPES, answer_texts, query_texts
 from uoisc.questions import Query
 from uoisc.scenes import Scenes, World
-from uoisc.settings import Clip, Llava
+from uoisc.settings import HEAD_WIDTH, Clip, Llava
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
 PAD, UNKNOWN, BEGIN, END, IMAGE, _, ASSISTANT = range(len(SPECIAL))

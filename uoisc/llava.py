@@ -6,7 +6,6 @@ processor's chat template and normalisation, from a local folder or a hub name.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from uoisc.boundary import check_images
 from uoisc.clip import speed_up
+from uoisc.documents import parse_json
 from uoisc.errors import CheckpointError, first_line
 from uoisc.folders import is_there, readable_folder, share
 from uoisc.queries import Reader, check_fits, check_queries, hub_reader
@@ -250,7 +250,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
 
 def _check_config(folder: Path) -> None:
     """Raises ValueError where config.json is not a LLaVA's own: transformers would make up one of 7 billion weights."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     parts = [config.get(key) for key in ("vision_config", "text_config")] if isinstance(config, dict) else []
     if not parts or not all(isinstance(part, dict) and part for part in parts) or config.get("model_type") != "llava":
         raise ValueError("its config.json is not that of a LLaVA")

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from uoisc import errors
-from uoisc.config import load_params
+from uoisc.config import check_ready
 from uoisc.errors import UoiscError, choices, first_line
 from uoisc.folders import check_writable, readable, written_aside
 from uoisc.terminal import BARS, is_quiet, on_terminal
@@ -99,7 +99,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             comes through with its own message alone; anything else names the cell and the partial copy.
     """
     name = find(name).stem
-    load_params(profile)  # an unknown profile or an impossible value stops here, before any work
+    check_ready(profile)  # an unknown profile or an impossible value stops here, before any work
     if variant is not None and not re.fullmatch(r"[\w+]+", variant):
         raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
     given = {"profile": profile, "variant": variant, "seed": seed}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uoisc.config import GRID, load_params, paths
+from uoisc.config import load_params, paths
 from uoisc.errors import DataError
 from uoisc.folders import check_writable, written_folder
 from uoisc.objects import load_catalogue, rasterise
 from uoisc.questions import SPLITS
-from uoisc.settings import Drawings, Vqav2
+from uoisc.settings import GRID, Drawings, Vqav2
 from uoisc.sources import open_source
 
 if TYPE_CHECKING:

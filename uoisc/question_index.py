@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int
 
+from uoisc.documents import parse_json
 from uoisc.errors import DataError, QueryError
 from uoisc.folders import readable, short, written_folder
 from uoisc.image_check import Checked
@@ -215,7 +216,7 @@ class Index:
         for name in ("index.json", "images.arrow", "questions.arrow"):
             readable(folder / name, f"no index of photographs, {remedy}")
         try:
-            about = json.loads((folder / "index.json").read_text())
+            about = parse_json((folder / "index.json").read_text())
             self.images, self.questions = (_mapped(folder / f"{name}.arrow") for name in ("images", "questions"))
         except (pa.ArrowInvalid, ValueError):
             raise DataError(f"{short(folder)}: no index of photographs; {remedy}") from None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uoisc.documents import parse_json
 from uoisc.errors import ResultsError, reason
 from uoisc.folders import unreadable, written_aside
 
@@ -106,8 +107,8 @@ def read_json(folder: Path, name: str) -> Any:
     """A JSON results file. Raises: ResultsError when it is missing or no JSON."""
     path = found(Path(folder) / name)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise missing(path, f"is no JSON ({reason(error)})") from error
 
 

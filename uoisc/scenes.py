@@ -26,11 +26,11 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from uoisc.config import GRID
 from uoisc.errors import DataError
 from uoisc.objects import ObjectEntry
 from uoisc.question_types import COLOURS, MAX_OBJECTS, PLACES, TILES, TYPES, Sight, fill
 from uoisc.questions import SPLITS, Asked, Batch, Query
+from uoisc.settings import GRID
 
 COLOUR_NAMES = tuple(COLOURS)
 MAX_COUNT = 4  # members of the category that a counting question asks about

@@ -67,7 +67,7 @@ def read_label(path: Path, remedy: str) -> dict:
     readable(path, remedy, CheckpointError)
     try:
         with safe_open(path, framework="pt") as file:
-            label = json.loads((file.metadata() or {}).get("label", "{}"))
+            label = parse_json((file.metadata() or {}).get("label", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise _broken(path, error, remedy) from error
     if not isinstance(label, dict) or not isinstance(label.get("sha256"), str):

@@ -7,12 +7,12 @@ safetensors and text files are ever fetched.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shlex
 from functools import lru_cache
 from pathlib import Path
 
+from uoisc.documents import parse_json
 from uoisc.errors import CheckpointError, first_line
 from uoisc.folders import is_there, readable, unreadable
 
@@ -48,7 +48,7 @@ def cached_folder(repo: str, revision: str) -> Path | None:
     try:
         folder = Path(snapshot_download(repo, revision=hub_revision(revision), local_files_only=True))
         return folder if all(file.is_file() for file in [folder / "config.json", *weights_files(folder)]) else None
-    except (OSError, ValueError, CheckpointError):
+    except (OSError, ValueError, RuntimeError, CheckpointError):  # RuntimeError: there is no home folder
         return None
 
 
@@ -116,7 +116,7 @@ def weights_files(folder: Path) -> list[Path]:
     if not is_there(index, CheckpointError):
         return [folder / SINGLE]
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except OSError as error:
         raise CheckpointError(unreadable(index, error, "fetch the checkpoint again")) from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -177,7 +177,7 @@ def parameters(file: Path) -> tuple[int, int]:
             length = int.from_bytes(opened.read(8), "little")
             if not 0 < length <= file.stat().st_size:
                 raise ValueError("header")
-            header = json.loads(opened.read(length))
+            header = parse_json(opened.read(length))
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         counts = [_product(entry["shape"]) for entry in tensors]
         return sum(counts), sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in tensors)
