@@ -130,6 +130,8 @@ def verify(files: list[Path], expected: dict[str, str]) -> None:
     Raises CheckpointError, one line, for another digest, a file that params.yaml does not name, and a missing one.
     """
     for file in files:
+        if not is_there(file, CheckpointError):
+            raise CheckpointError(f"{file.name} is missing in {file.parent.name}: fetch the checkpoint again")
         readable(file, "fetch the checkpoint again", CheckpointError)
         if file.name not in expected:
             raise CheckpointError(
