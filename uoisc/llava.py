@@ -226,15 +226,22 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
             f"LLaVA {name!r} cannot be loaded ({first_line(error)}): "
             "run the foundation stage (dvc repro), or name a checkpoint that is here"
         ) from error
-    if not isinstance(model, LlavaForConditionalGeneration):
-        raise CheckpointError(f"{name!r} is a {type(model).__name__}, not a LLaVA: name another checkpoint")
-    # hidden states before the tower's last norm are taken: nothing reads what it lacks there
-    missing = sorted(key for key in loaded["missing_keys"] if ".post_layernorm." not in key)
-    if missing:  # transformers fills them with random numbers and only warns
-        raise CheckpointError(f"LLaVA {name!r} lacks weights ({', '.join(missing[:3])}, ...): fetch it again")
+    _check_weights(model, loaded["missing_keys"], name)
     llava = FrozenLlava(model.to(device), processor).to(device)
     _check_prompt(llava, name)
     return llava
+
+
+def _check_weights(model, missing: set[str], name: str) -> None:
+    """Raises CheckpointError for another kind of model, or where its files lack weights."""
+    from transformers import LlavaForConditionalGeneration
+
+    if not isinstance(model, LlavaForConditionalGeneration):
+        raise CheckpointError(f"{name!r} is a {type(model).__name__}, not a LLaVA: name another checkpoint")
+    # hidden states before the tower's last norm are taken: nothing reads what it lacks there
+    missing = sorted(key for key in missing if ".post_layernorm." not in key)
+    if missing:  # transformers fills them with random numbers and only warns
+        raise CheckpointError(f"LLaVA {name!r} lacks weights ({', '.join(missing[:3])}, ...): fetch it again")
 
 
 def _check_prompt(llava: FrozenLlava, name: str) -> None:
