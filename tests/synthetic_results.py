@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from uoisc import bootstrap, results
-from uoisc.pictures import PANELS, Examples, write_examples
+from uoisc.picture_data import PANELS, Examples, write_examples
 from uoisc.seeds import Goal, compare
 
 TYPES = {

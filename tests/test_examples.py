@@ -14,7 +14,8 @@ from uoisc.examples import SHOWN, make_examples
 from uoisc.images import to_bytes
 from uoisc.link_jobs import UNCODED, Air
 from uoisc.models import JUDGES
-from uoisc.pictures import PANELS, Examples, read_examples, visual_comparison, write_examples
+from uoisc.picture_data import PANELS, Examples, read_examples, write_examples
+from uoisc.pictures import visual_comparison
 from uoisc.questions import SPLITS
 from uoisc.standard_codecs import JPEG2000, at_most
 from uoisc.tables import SHOWN_DB

@@ -6,6 +6,7 @@ import pytest
 import tiny
 
 from uoisc import evaluation, link_jobs
+from uoisc.answers import answers_match
 from uoisc.block_errors import BlerTable
 from uoisc.channel import psk_error_rayleigh
 from uoisc.evaluation import evaluation_questions
@@ -24,7 +25,7 @@ from uoisc.link_jobs import (
     methods,
     symbol_errors,
 )
-from uoisc.metrics import answers_match, psnr
+from uoisc.metrics import psnr
 from uoisc.models import JUDGES, Point
 from uoisc.results import COLUMNS
 from uoisc.tables import SHOWN_DB

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from uoisc.answers import answers_match
 from uoisc.codec import Codec
 from uoisc.distributed import device
 from uoisc.llava import FrozenLlava
-from uoisc.metrics import answers_match
 from uoisc.rate import Packing, RateDial
 from uoisc.training import Bench
 

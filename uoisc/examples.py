@@ -16,21 +16,22 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from uoisc.answers import answers_match
 from uoisc.block_errors import BlerTable
 from uoisc.channel import fading_coefficients
 from uoisc.config import DIAL
 from uoisc.distributed import device
 from uoisc.evaluation import evaluation_questions
 from uoisc.images import to_bytes
-from uoisc.metrics import answers_match
 from uoisc.models import JUDGES, Study
-from uoisc.pictures import PANELS, Examples
+from uoisc.picture_data import PANELS, Examples
 from uoisc.questions import SPLITS, Query
 from uoisc.standard_codecs import JPEG2000, at_most
 from uoisc.transmission import FILE_BYTES, PROTECTED, FileSender, MessageSender
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
-FADING, ES_N0_DB = "rayleigh", 10.0  # the authors' link; ours: where tables and text compare methods over it
+FADING = "rayleigh"
+ES_N0_DB = 10.0  # the authors' link; ours: where tables and text compare methods over it
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from uoisc.answers import normalise
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.clip import save_clip
 from uoisc.config import Params, load_params, paths
@@ -17,7 +18,6 @@ from uoisc.folders import written_folder
 from uoisc.foundation import clip_fields, localisation, train_clip
 from uoisc.foundation_llava import judge_accuracy, train_llava
 from uoisc.llava import save_llava
-from uoisc.metrics import normalise
 from uoisc.pretrained import open_pretrained
 from uoisc.processes import fast_attention, run_side_by_side
 from uoisc.questions import SPLITS

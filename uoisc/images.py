@@ -17,6 +17,8 @@ from torch import Tensor
 
 from uoisc.errors import DataError
 
+BLANK_GREY = 0.5  # of an image that shows nothing, and of a file that is no picture any more
+
 
 @dataclass(frozen=True)
 class Picture:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -27,6 +24,7 @@ from uoisc.figures import (
     styled,
     with_interval,
 )
+from uoisc.picture_data import Strip
 from uoisc.pictures import ATTRIBUTION
 from uoisc.results import JUDGES, UNSEEN
 
@@ -122,22 +120,6 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
     ]
     legend_below(figure, keys)
     return figure
-
-
-@dataclass(frozen=True)
-class Strip:
-    """One scene over the uncoded AWGN link: what each method's receiver shows at each Es/N0, and a judge's answers.
-
-    answer: on the source. pictures, answers: method -> one entry an Es/N0 of `es_n0_db`; an answer, and whether it
-        matches that on the source.
-    """
-
-    query: str
-    answer: str
-    source: UInt8[np.ndarray, "H W 3"]
-    es_n0_db: tuple[float, ...]
-    pictures: dict[str, list[UInt8[np.ndarray, "H W 3"]]]
-    answers: dict[str, list[tuple[str, bool]]]
 
 
 @styled

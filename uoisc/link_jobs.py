@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from uoisc.answers import answers_match
 from uoisc.block_errors import BlerTable
 from uoisc.bootstrap import bootstrap_interval, split_seed
 from uoisc.channel import FADINGS, from_bits, psk_error_awgn, psk_error_rayleigh, to_bits, transmit_bits
@@ -22,9 +23,9 @@ from uoisc.codec import Message
 from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.evaluation import evaluation_questions, reference_answers
 from uoisc.images import to_bytes
-from uoisc.link_figures import Strip
-from uoisc.metrics import answers_match, psnr
+from uoisc.metrics import psnr
 from uoisc.models import JUDGES, Point, Study, open_study
+from uoisc.picture_data import Strip
 from uoisc.processes import run_side_by_side
 from uoisc.results import COLUMNS, write_csv
 from uoisc.standard_codecs import AVIF, JPEG2000, FileCodec, at_most

@@ -1,85 +1,18 @@
-"""Figures made of images: the six-panel visual comparison, and relevance maps of one scene.
-
-`Examples` is what they are drawn from; the evaluation writes it (`write_examples`) as examples.npz, which
-holds the arrays, and examples.json, which holds queries and answers.
-"""
+"""Figures made of images: the six-panel visual comparison, and relevance maps of one scene."""
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uoisc.figures import GREEN, PAGE, RED, label, styled
-from uoisc.results import missing, read_json, write_json, written_aside
+from uoisc.picture_data import Examples
 
-PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
-MAPS = ("scene", "relevance", "token_bits", "reconstruction")
 VEIL = 0.85  # opacity over a token that sends nothing
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Pictures and answers behind the two figures.
-
-    judge: whose answers are shown.
-    link: {es_n0_db, protected} of the uncoded link that all panels but the source crossed: the mean over the fading,
-        and how many first bytes of the JPEG 2000 files are free of errors.
-    rows: one a query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits, bytes}}}; the
-        panels are those of `PANELS` that were trained; match is null for the source; es_n0_db is that of the row's
-        own fading coefficient.
-    images: panel, in the order of `PANELS` -> one image a row of `rows`.
-    maps: {queries, answers, matches, bits} of the rate dial on one scene, a list entry a query.
-    scene, relevance, token_bits, reconstruction: that scene, and per query the relevance of each token (any
-        scale), the bits that it gets, and the decoded image.
-    """
-
-    judge: str
-    link: dict
-    rows: list[dict]
-    images: dict[str, UInt8[np.ndarray, "R H W 3"]]
-    maps: dict
-    scene: UInt8[np.ndarray, "H W 3"]
-    relevance: Float[np.ndarray, "Q h w"]
-    token_bits: Float[np.ndarray, "Q h w"]
-    reconstruction: UInt8[np.ndarray, "Q H W 3"]
-
-
-def write_examples(examples: Examples, folder: Path) -> None:
-    """Writes examples.npz and examples.json, each atomically."""
-    arrays = examples.images | {name: getattr(examples, name) for name in MAPS}
-    with written_aside(Path(folder) / "examples.npz") as aside, aside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    content = {name: getattr(examples, name) for name in ("judge", "link", "rows", "maps")}
-    write_json(content, Path(folder) / "examples.json")
-
-
-def read_examples(folder: Path) -> Examples:
-    """Reads what `write_examples` wrote. Raises: ResultsError when a file, an array or an answer lacks."""
-    path, content = Path(folder) / "examples.npz", read_json(folder, "examples.json")
-    if not path.exists():
-        raise missing(path)
-    try:
-        with np.load(path) as stored:
-            arrays = dict(stored)
-    except (BadZipFile, ValueError, OSError) as error:
-        raise missing(path, f"cannot be read ({error})") from error
-    lacking = [name for name in ("judge", "link", "rows", "maps") if name not in content]
-    shown = [panel for panel in PANELS if any(panel in row["panels"] for row in content.get("rows", []))]
-    lacking += [name for name in (*shown, *MAPS) if name not in arrays]
-    lacking += [f"{panel} of row {r}" for r, row in enumerate(content.get("rows", [])) for panel in shown
-                if panel not in row["panels"]]  # fmt: skip
-    if lacking:
-        raise missing(path, f"lacks {', '.join(lacking)}")
-    return Examples(content["judge"], content["link"], content["rows"], {panel: arrays[panel] for panel in shown},
-                    content["maps"], **{name: arrays[name] for name in MAPS})  # fmt: skip
 
 
 def _frame(figure: Figure, left: float, bottom: float, size: float) -> Axes:

@@ -24,8 +24,7 @@ from torch import Tensor
 from uoisc.block_errors import BlerTable, BlockCode
 from uoisc.channel import PSK_BITS, CodedLink, UncodedLink, eb_n0_db, keep_prefix, split_segments, transmit_bits
 from uoisc.codec import Codec, Message
-from uoisc.evaluation import BLANK_GREY
-from uoisc.images import from_bytes
+from uoisc.images import BLANK_GREY, from_bytes
 from uoisc.standard_codecs import CodecError, FileCodec
 
 QPSK, QAM16 = "coded", "coded_16qam"  # the coded links

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from uoisc.answers import answers_match
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.codec import Codec
 from uoisc.config import DIAL, load_params
 from uoisc.errors import ConfigError
-from uoisc.evaluation import BLANK_GREY, CONTROLS, Ranking, asked_of, from_codec, source_images
-from uoisc.metrics import answers_match
+from uoisc.evaluation import CONTROLS, Ranking, asked_of, from_codec, source_images
+from uoisc.images import BLANK_GREY
 from uoisc.models import JUDGES, Study, assemble, fit, untrained
 
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
@@ -29,7 +30,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     Args:
         changes: `key=value`, keys as in params.yaml.
 
-    Returns one row a budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
+    Returns one row per budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, n.
     Raises ConfigError for a change of data or stand-ins, or an impossible one.
     """
@@ -44,7 +45,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     codec = untrained(study, name, rate)
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
-    rankings = {"own": from_codec, **CONTROLS.get(name, {})}
+    rankings = {"own": from_codec} | {control.name: control.ranking for control in CONTROLS.get(name, ())}
     budgets = params.codec.dial.budgets if rate == DIAL else [None]
     rows = [
         row | {"ranking": ranking}
@@ -58,7 +59,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
 
 @torch.no_grad()
 def _asked(study: Study, codec: Codec, split: str, ranking: Ranking) -> list[dict]:
-    """One row a judge."""
+    """One row per judge."""
     p = study.params
     asked = asked_of(study, split, VALIDATION_STREAM)
     texts, answers = asked.texts, {name: ([], [], []) for name in study.judges}
