@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 
 from uoisc.figures import (
     BLACK,
+    BLUE,
+    GREEN,
     GREY,
     PAGE,
-    in_order,
-    label,
+    RED,
     legend_below,
     rate_panel,
     rate_points,
@@ -18,15 +19,16 @@ from uoisc.figures import (
     variant_key,
     with_interval,
 )
-from uoisc.results import JUDGES, UNSEEN, headline
+from uoisc.names import FLOORS, in_order, label
+from uoisc.results import JUDGES, UNSEEN
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
-FLOORS, OWN = "dial_floor", "own"
+OWN = "own"  # the packing that the dial picks by itself
 
 
 @styled
 def rate_dial(summary: pd.DataFrame) -> Figure:
-    """AMR against bits an image on unseen objects, one panel a judge: the dial, its controls, and fixed-rate UO-ISC."""
+    """AMR against bits on unseen objects, one panel per judge: the dial, its controls, and fixed-rate UO-ISC."""
     variants = [v for v in in_order(summary["variant"]) if v in LINES]
     figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -40,17 +42,16 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 
 @styled
 def floor_dial(summary: pd.DataFrame) -> Figure:
-    """AMR against whole-image PSNR of the dial as the floor changes, a line a budget; the floor's units at each point.
+    """AMR against whole-image PSNR of the dial as the floor changes, a line per budget, the floor's units beside it.
 
     The larger point without a number is the packing that the dial picks by itself.
     """
-    rows = headline(summary)
-    rows = rows[(rows["split"] == UNSEEN) & rows["variant"].str.match(rf"dial$|{FLOORS}\d+$")]
-    table = rows.assign(floor=rows["variant"].str.removeprefix(FLOORS).replace("dial", OWN))
-    table = table.assign(budget=_budgets(table))
+    floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
+    rows = summary[(summary["split"] == UNSEEN) & summary["variant"].isin(floors)]
+    table = rows.assign(floor=rows["variant"].map(floors), budget=_budgets(rows))
     figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    shades = [BLACK, "#0072B2", "#D55E00", "#009E73", GREY]
+    shades = [BLACK, BLUE, RED, GREEN, GREY]
     for axes, judge in zip(panels, JUDGES, strict=True):
         keys = ["budget", "floor"]
         amr = table[(table["judge"] == judge) & (table["metric"] == "amr")].set_index(keys)

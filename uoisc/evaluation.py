@@ -91,9 +91,8 @@ class Control:
 def floor(units: int) -> Control:
     """The control of a rate dial with so many units for every token that does not come first."""
     shown = {0: "no unit for the rest", 1: "1 unit for all"}.get(units, f"{units} units for all")
-    return Control(
-        f"floor{units}", shown, f"the same model, each token sends at least {units} of its units", floor=units
-    )
+    says = f"the same model, units of each token that does not come first: {units}"
+    return Control(f"floor{units}", shown, says, floor=units)
 
 
 RANDOM = Control("random", "random tokens", "the same model, which tokens come first is drawn at random", at_random)

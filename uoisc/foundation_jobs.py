@@ -27,7 +27,8 @@ from uoisc.sources import open_source, open_world
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
-CHECKED_PHOTOGRAPHS = 64  # questions a split, of others' judges
+CHECKED_PHOTOGRAPHS = 64  # questions per split, of others' judges
+POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums a judge up
 
 
 def train_foundation(profile: str) -> pd.DataFrame:
@@ -69,7 +70,7 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
     for name, category in _splits(params):
         right = judge_accuracy(llava, world, CHECK_STREAM, n, category)
         values |= {f"accuracy{name}:{kind}": v for kind, v in right.items()}
-        values[f"accuracy{name}"] = np.concatenate([right[k] for k in ("existence", "place", "colour")])
+        values[f"accuracy{name}"] = np.concatenate([right[kind] for kind in POOLED_TYPES])
     return _checks(profile, model, values, params)
 
 
@@ -89,7 +90,7 @@ def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Par
 def check_pretrained(profile: str) -> pd.DataFrame:
     """What others' judges make of source images, on questions of neither training nor the test splits.
 
-    Returns and writes the share of right answers by split, one row a judge, as `train_foundation` does.
+    Returns and writes the share of right answers by split, one row per judge, as `train_foundation` does.
     Raises CheckpointError where a model is missing or another one than params.yaml says.
     """
     params = load_params(profile)

@@ -18,12 +18,11 @@ from uoisc.figures import (
     RED,
     SKY,
     count_of,
-    in_order,
-    label,
     legend_below,
     styled,
     with_interval,
 )
+from uoisc.names import in_order, label
 from uoisc.picture_data import Strip
 from uoisc.pictures import ATTRIBUTION
 from uoisc.results import JUDGES, UNSEEN
@@ -49,12 +48,13 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
     """The Es/N0 in dB at which half of what a perfect link gives above the floor is left, interpolated.
 
     Args:
-        line: one method's AMR on one link and fading, a row an Es/N0.
+        line: one method's AMR on one link and fading, a row per Es/N0.
 
     Returns -inf where more is left at every point, inf where less is.
     """
     line = line.sort_values("es_n0_db")
-    snr, kept = line["es_n0_db"].to_numpy(), (line["value"].to_numpy() - floor) / (perfect - floor)
+    snr = line["es_n0_db"].to_numpy()
+    kept = (line["value"].to_numpy() - floor) / (perfect - floor)
     below = np.flatnonzero(kept < 0.5)
     if not len(below):
         return -np.inf
@@ -65,12 +65,13 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
 
 
 def half_points(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
-    """`half_kept` in dB, a row a method, rate and link, a column a fading; NaN where nothing lies above the floor."""
+    """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN: nothing lies above the floor."""
     rows = channel[(channel["judge"] == judge) & (channel["split"] == split)]
     found = {}
     for key, own in rows.groupby(["variant", "bits"]):
         perfect = own[own["link"] == "perfect"].set_index("metric")
-        floor, (value, low) = perfect.at["amr_floor", "value"], perfect.loc["amr", ["value", "low"]]
+        floor = perfect.at["amr_floor", "value"]
+        value, low = perfect.loc["amr", ["value", "low"]]
         for (link, fading), line in own[own["link"].isin(LINKS)].groupby(["link", "fading"]):
             found[*key, link, fading] = half_kept(line, floor, value) if low > floor else np.nan
     return pd.Series(found).rename_axis(["variant", "bits", "link", "fading"]).unstack("fading")
@@ -84,7 +85,7 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> Figure:
-    """AMR against Es/N0 of every method at its loosest rate; one panel a fading and link, floor dotted.
+    """AMR against Es/N0 of every method at its loosest rate; one panel per fading and link, floor dotted.
 
     A panel ends where nothing changes any more.
 
@@ -124,10 +125,10 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
 
 @styled
 def picture_strip(strip: Strip) -> Figure:
-    """A row a method, a column an Es/N0, the judge's answer under each picture."""
-    rows, columns = len(strip.pictures), len(strip.es_n0_db)
+    """A row per method, a column per Es/N0, the judge's answer under each picture."""
+    rows = len(strip.pictures)
     figure = Figure(figsize=(PAGE, 0.6 + 1.35 * rows), layout="constrained")
-    grid = np.atleast_2d(figure.subplots(rows, columns + 1))
+    grid = np.atleast_2d(figure.subplots(rows, len(strip.es_n0_db) + 1))
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from uoisc.figures import GREEN, PAGE, RED, label, styled
+from uoisc.figures import GREEN, PAGE, RED, styled
+from uoisc.names import label
 from uoisc.picture_data import Examples
 
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
@@ -39,17 +40,17 @@ def _answer(axes: Axes, answer: str, match: bool | None) -> None:
 @styled
 def visual_comparison(examples: Examples) -> Figure:
     """Input and reconstructions of each query over a noisy link, with the judge's answer and the bits of each."""
-    size, gap, margin, row_height, head, foot = 0.9, 0.13, 1.03, 1.22, 0.18, 0.55
+    size = 0.9  # of a panel, like all that follows in inches
+    gap = 0.13
+    margin = 1.03
+    row_height = 1.22
+    head = 0.18
+    foot = 0.55
     count = len(examples.rows)
     figure = Figure(figsize=(PAGE, head + count * row_height + foot))
     for c, panel in enumerate(examples.images):
-        _write(
-            figure,
-            margin + c * (size + gap) + size / 2,
-            foot + count * row_height + 0.05,
-            label(panel),
-            ha="center",
-        )
+        middle = margin + c * (size + gap) + size / 2
+        _write(figure, middle, foot + count * row_height + 0.05, label(panel), ha="center")
     for r, row in enumerate(examples.rows):
         bottom = foot + (count - 1 - r) * row_height + 0.18
         query = "\n".join(textwrap.wrap(f"“{row['query']}?”", 15))
@@ -59,29 +60,33 @@ def visual_comparison(examples: Examples) -> Figure:
         _write(figure, 0.02, bottom + size, query, va="top", style="italic", linespacing=1.15)
         _write(figure, 0.02, bottom, about, fontsize=7, linespacing=1.15)
         for c, panel in enumerate(examples.images):
-            axes, seen = _frame(figure, margin + c * (size + gap), bottom, size), row["panels"][panel]
+            axes = _frame(figure, margin + c * (size + gap), bottom, size)
+            seen = row["panels"][panel]
             axes.imshow(examples.images[panel][r], interpolation="nearest", aspect="auto")
             is_source = panel == "source"
             axes.set_title("" if is_source else f"{seen['bits']:g} bits", fontsize=7, pad=2)
             _answer(axes, seen["answer"], None if is_source else seen["match"])
-    link, note = (
-        examples.link,
+    link = examples.link
+    notes = [
         f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not.",
-    )
-    over = (
         "All but the input crossed uncoded 8-PSK under Rayleigh fading "
-        f"at a mean Es/N0 of {link['es_n0_db']:g} dB (left: a row's own).\n"
-        f"JPEG 2000's first {link['protected']} bytes are free of errors; a file that no longer decodes is grey."
-    )
-    _write(figure, 0.02, 0.04, f"{note}\n{over}\n{ATTRIBUTION}", fontsize=7, linespacing=1.1)
+        f"at a mean Es/N0 of {link['es_n0_db']:g} dB (left: a row's own).",
+        f"JPEG 2000's first {link['protected']} bytes are free of errors; a file that no longer decodes is grey.",
+        ATTRIBUTION,
+    ]
+    _write(figure, 0.02, 0.04, "\n".join(notes), fontsize=7, linespacing=1.1)
     return figure
 
 
 @styled
 def relevance_maps(examples: Examples) -> Figure:
     """One scene under several queries: relevance by the rate dial's head, each token's bits, what the receiver sees."""
-    maps, height = examples.maps, examples.scene.shape[0]
-    count, gap, between, bottom = len(maps["queries"]), 0.04, 0.12, 0.34
+    maps = examples.maps
+    height = examples.scene.shape[0]
+    count = len(maps["queries"])
+    gap = 0.04  # inches: within a query's three panels, between queries, and below all
+    between = 0.12
+    bottom = 0.34
     size = (PAGE - count * (2 * gap + between)) / (1 + 3 * count)
     figure = Figure(figsize=(PAGE, bottom + size + 0.2))
     extent = (0, height, height, 0)  # token maps lie over the scene, whatever their grid
@@ -102,11 +107,6 @@ def relevance_maps(examples: Examples) -> Figure:
         sent.set_xlabel(" or ".join(f"{b:g}" for b in np.unique(bits)[::-1]) + " bits", labelpad=2)
         received.imshow(examples.reconstruction[q], interpolation="nearest", extent=extent)
         _answer(received, maps["answers"][q], maps["matches"][q])
-    _write(
-        figure,
-        0.02,
-        0.04,
-        f"Yellow: most relevant. Third: bits a token, bright: most; {maps['bits']:g} in all. {ATTRIBUTION}",
-        fontsize=7,
-    )
+    note = f"Yellow: most relevant. Third: bits per token, bright: most; {maps['bits']:g} in all."
+    _write(figure, 0.02, 0.04, f"{note} {ATTRIBUTION}", fontsize=7)
     return figure
