@@ -59,7 +59,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one judge measured: value and 95 % interval, n queries, and the two rates in bits an image.
+    """What one judge measured: value and 95 % interval, n queries, and the two rates in bits per image.
 
     reference_alive: the reference's own AMR lies above its floor. A rival that sends nothing proves nothing.
     """

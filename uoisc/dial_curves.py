@@ -34,7 +34,7 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, judge in zip(panels, JUDGES, strict=True):
         rate_panel(axes, summary, variants, judge, UNSEEN, rate_points(summary, "dial"))
-        axes.set_xlabel("bits an image (nominal)")
+        axes.set_xlabel("bits per image (nominal)")
     panels[0].set_ylabel("AMR (95 % interval)")
     legend_below(figure, [variant_key(v) for v in variants])
     return figure

@@ -91,15 +91,15 @@ class Control:
 def floor(units: int) -> Control:
     """The control of a rate dial with so many units for every token that does not come first."""
     shown = {0: "no unit for the rest", 1: "1 unit for all"}.get(units, f"{units} units for all")
-    says = f"the same model, units of each token that does not come first: {units}"
+    says = f"units of each token that does not come first: {units}"
     return Control(f"floor{units}", shown, says, floor=units)
 
 
-RANDOM = Control("random", "random tokens", "the same model, which tokens come first is drawn at random", at_random)
-ORACLE = Control("oracle", "oracle tokens", "the same model, the tokens that hold the answer come first", from_oracle)
-CLIP = Control("clip", "CLIP's cosine alone", "the same model, without the head that refines CLIP's cosine", from_clip)
+RANDOM = Control("random", "random tokens", "which tokens come first is drawn at random", at_random)
+ORACLE = Control("oracle", "oracle tokens", "the tokens that hold the answer come first", from_oracle)
+CLIP = Control("clip", "CLIP's cosine alone", "without the head that refines CLIP's cosine", from_clip)
 NO_QUERY = Control(
-    "no_query", "tokens without query", "the same model, the image's odd tokens come first", without_query
+    "no_query", "tokens without query", "the image's odd tokens come first, whatever is asked", without_query
 )
 CONTROLS = {"adaptive": (RANDOM, ORACLE), "dial": (CLIP, ORACLE, RANDOM, NO_QUERY)}
 

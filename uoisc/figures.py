@@ -132,8 +132,8 @@ def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, st
 
 def count_of(rows: pd.DataFrame) -> str:
     """The number of queries behind some rows: `n = 1000`, or a range where it differs."""
-    low, high = int(rows["n"].min()), int(rows["n"].max())
-    return f"n = {low}" if low == high else f"n = {low} to {high}"
+    counts = [int(n) for n in sorted(rows["n"].unique())]
+    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
 
 
 def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
@@ -193,7 +193,7 @@ def amr_against_rate(summary: pd.DataFrame) -> Figure:
     for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in (UNSEEN, SEEN)], strict=True):
         rate_panel(axes, summary, variants, judge, split, rate_points(summary))
     for bottom, left in zip(grid[1], grid[:, 0], strict=True):
-        bottom.set_xlabel("bits an image (nominal)")
+        bottom.set_xlabel("bits per image (nominal)")
         left.set_ylabel("AMR (95 % interval)")
     legend_below(figure, [variant_key(v) for v in variants])
     return figure

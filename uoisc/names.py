@@ -29,7 +29,9 @@ def _methods() -> dict[str, Method]:
     for name, variant in VARIANTS.items():
         found[name] = Method(variant.title, variant.says, variant)
         for control in CONTROLS.get(name, ()) + floors.get(name, ()):
-            found[f"{name}_{control.name}"] = Method(f"{name}, {control.title}", control.says, variant)
+            found[f"{name}_{control.name}"] = Method(
+                f"{name}, {control.title}", f"control, {name}'s model: {control.says}", variant
+            )
     return found
 
 

@@ -162,7 +162,7 @@ def rate_answer(table: pd.DataFrame, judge: str = JUDGES[-1]) -> Figure:
         axes.minorticks_off()
     standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
     for bottom, left in zip(grid[1], grid[:, 0], strict=True):
-        bottom.set_xlabel(f"bytes an image ({standard}, trained codecs {trained})")
+        bottom.set_xlabel(f"bytes per image ({standard}, trained codecs {trained})")
         left.set_ylabel("AMR (95 % interval)")
     keys = [Line2D([], [], label=label(codec), **_look(codec)) for codec in in_order(table["codec"])]
     legend_below(figure, keys, columns=5)

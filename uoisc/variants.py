@@ -110,7 +110,9 @@ VARIANTS: dict[str, Variant] = {  # in the order of the figures' rows
     "no_alignment": Variant("without alignment", "UO-ISC without FiLM: the transmitter does not read the query", BLIND),
     "no_llava": Variant("without LLaVA loss", "UO-ISC trained without the user-intent loss", _fixed, intent=False),
     "no_alignment_no_llava": Variant("without both", "neither FiLM nor the user-intent loss", BLIND, intent=False),
-    "plain_vq": Variant("plain VQ", "UO-ISC, one codebook for whole tokens, equal bits", partial(_fixed, plain=True)),
+    "plain_vq": Variant(
+        "plain VQ", "UO-ISC with one codebook for whole tokens, equal bits", partial(_fixed, plain=True)
+    ),
     "query_aware": Variant(
         "query-aware",
         "the rival: FiLM between encoders from scratch, no CLIP, no LLaVA loss",
@@ -124,7 +126,7 @@ VARIANTS: dict[str, Variant] = {  # in the order of the figures' rows
         weighted=True,
     ),
     "uniform": Variant(
-        "uniform rate, its losses",
+        "uniform, adaptive's losses",
         "control of adaptive: its losses, no query, all tokens get the same bits",
         BLIND,
         weighted=True,
@@ -134,7 +136,7 @@ VARIANTS: dict[str, Variant] = {  # in the order of the figures' rows
     ),
     "dial_scratch_text": Variant(
         "dial, text from scratch",
-        "the dial, a text encoder from scratch in the place of CLIP's",
+        "the dial with a text encoder from scratch in the place of CLIP's",
         lambda v, p, r: _dial(ScratchQuery(v), p, r),
         **SELECTS,
     ),
@@ -153,7 +155,7 @@ VARIANTS: dict[str, Variant] = {  # in the order of the figures' rows
     ),
     "uoisc_cross_attention": Variant(
         "UO-ISC, cross-attention",
-        "UO-ISC, cross-attention to the query's words for FiLM",
+        "UO-ISC with cross-attention to the query's words in FiLM's place",
         partial(_fixed, alignment=CrossAttention),
         fair_chance=True,
     ),
