@@ -5,20 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from uoisc.figures import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    PAGE,
-    RED,
-    legend_below,
-    rate_panel,
-    rate_points,
-    styled,
-    variant_key,
-    with_interval,
-)
+from uoisc.figures import PAGE, SHADES, legend_below, rate_panel, rate_points, styled, variant_key, with_interval
 from uoisc.names import FLOORS, in_order, label
 from uoisc.results import JUDGES, UNSEEN
 
@@ -51,12 +38,11 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
     table = rows.assign(floor=rows["variant"].map(floors), budget=_budgets(rows))
     figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    shades = [BLACK, BLUE, RED, GREEN, GREY]
     for axes, judge in zip(panels, JUDGES, strict=True):
         keys = ["budget", "floor"]
         amr = table[(table["judge"] == judge) & (table["metric"] == "amr")].set_index(keys)
         psnr = table[table["metric"] == "psnr"].set_index(keys)["value"]
-        for shade, (bits, line) in zip(shades, amr.groupby(level=0), strict=False):
+        for shade, (bits, line) in zip(SHADES, amr.groupby(level=0), strict=False):
             line = line.droplevel(0)
             line = line.assign(across=psnr[bits].reindex(line.index)).sort_values("across")
             axes.plot(line["across"], line["value"], color=shade, marker="o", label=f"up to {bits:g} bits")

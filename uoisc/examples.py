@@ -50,7 +50,7 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
         query = asked.queries[index]
         x = asked.only(index).all_images().to(device())
         answer = judge.answer(x, [query.text])[0]
-        panels = {"source": {"answer": answer, "match": None, "bits": None, "bytes": None}}
+        panels = {"source": {"answer": answer, "match": None, "bits": None}}
         images["source"].append(to_bytes(x)[0])
         senders = {n: MessageSender(c, c.encode(x, [query.text]), [query.text], table) for n, c in codecs.items()}
         senders["jpeg2000"] = _jpeg2000(to_bytes(x)[0], table)
@@ -129,4 +129,4 @@ def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> in
 def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: int | float) -> dict:
     answer = judge.answer(x_hat, [query.text])[0]
     match = answers_match(query.text, source, answer)
-    return {"answer": answer, "match": match, "bits": bits, "bytes": int(np.ceil(bits / 8))}
+    return {"answer": answer, "match": match, "bits": bits}

@@ -48,9 +48,7 @@ class Exhibit:
 
 FIGURES = {
     "system_diagram": Exhibit(system_diagram, (), "the system"),
-    "visual_comparison": Exhibit(
-        visual_comparison, ("examples",), "six panels over a noisy link, with the judge's answers"
-    ),
+    "visual_comparison": Exhibit(visual_comparison, ("examples",), "six panels over a noisy link, and the answers"),
     "amr_by_method": Exhibit(
         amr_by_method,
         ("summary",),

@@ -35,7 +35,8 @@ SKY = "#56B4E9"
 BLACK = "#000000"
 BROWN = "#8C6D31"
 GREY = "#777777"
-LOOKS = {
+SHADES = (BLACK, BLUE, RED, GREEN, GREY)  # of lines that are no methods
+LOOKS = {  # one colour and marker per method, in every figure
     "uoisc": (BLUE, "o"),
     "no_alignment": (RED, "s"),
     "query_aware": (GREEN, "^"),
@@ -50,6 +51,16 @@ LOOKS = {
     "dial_scratch_text": (GREEN, "<"),
     "dial_no_query": (PINK, "X"),
     "dial_random": (SKY, "P"),
+    "jpeg": (GREY, "v"),
+    "jpeg2000": (BROWN, "h"),
+    "jpeg2000_protected": (PINK, "*"),
+    "webp": (SKY, "P"),
+    "jpeg_xl": (PINK, "d"),
+    "avif": (ORANGE, "X"),
+    "avif_down2": (ORANGE, "<"),
+    "avif_down3": (ORANGE, ">"),
+    "avif_down4": (ORANGE, "p"),
+    "avif_crop": (ORANGE, "*"),
 }
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
 SHIFT = 1.015  # series stand this factor of the rate apart, so that their intervals do not cover each other
@@ -142,6 +153,11 @@ def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
     return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label(variant) + more)
 
 
+def judge_keys() -> list[Line2D]:
+    """A legend's entries for the judges."""
+    return [Line2D([], [], color=c, marker=m, label=label(judge)) for judge, (c, m) in JUDGE_LOOKS.items()]
+
+
 def legend_below(figure: Figure, handles: list[Artist], floor: str = ":", columns: int = 3) -> None:
     """A legend under the panels, so many entries per row, the floor last; `floor`: its line style or marker."""
     mark = {"linestyle": floor} if floor == ":" else {"marker": floor, "linestyle": "", "markeredgewidth": 1}
@@ -177,8 +193,7 @@ def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
     bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
     panels[0].set_yticks(range(len(variants)), [f"{label(v)}, {bits[v]:g} bits" for v in variants])
     panels[0].set_ylim(len(variants) - 0.5, -0.5)
-    keys = [Line2D([], [], color=c, marker=m, label=label(j)) for j, (c, m) in JUDGE_LOOKS.items()]
-    legend_below(figure, keys, floor="|")
+    legend_below(figure, judge_keys(), floor="|")
     return figure
 
 

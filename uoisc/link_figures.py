@@ -5,23 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from uoisc.errors import ResultsError
-from uoisc.figures import (
-    BLACK,
-    GREEN,
-    LOOKS,
-    ORANGE,
-    PAGE,
-    PINK,
-    RED,
-    SKY,
-    count_of,
-    legend_below,
-    styled,
-    with_interval,
-)
+from uoisc.figures import BLACK, GREEN, LOOKS, PAGE, RED, count_of, legend_below, styled, variant_key, with_interval
 from uoisc.names import in_order, label
 from uoisc.picture_data import Strip
 from uoisc.pictures import ATTRIBUTION
@@ -29,7 +15,6 @@ from uoisc.results import JUDGES, UNSEEN
 
 LINKS = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK", "coded_16qam": "LDPC 1/2, 16-QAM"}
 AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
-LINK_LOOKS = LOOKS | {"jpeg2000": (ORANGE, "v"), "jpeg2000_protected": (PINK, "X"), "avif": (SKY, "P")}
 APART = 0.006  # series stand this share of the axis apart, so that their intervals do not cover each other
 
 
@@ -104,9 +89,9 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
         span = np.ptp(panel["es_n0_db"])
         for variant, shift in zip(variants, shifts, strict=True):
             line = panel[panel["variant"] == variant].sort_values("es_n0_db")
-            axes.plot(line["es_n0_db"] + shift * span, line["value"], color=LINK_LOOKS[variant][0])
+            axes.plot(line["es_n0_db"] + shift * span, line["value"], color=LOOKS[variant][0])
             for _, row in line.iterrows():
-                with_interval(axes, row["es_n0_db"] + shift * span, row, LINK_LOOKS[variant])
+                with_interval(axes, row["es_n0_db"] + shift * span, row, LOOKS[variant])
         axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
         axes.set_title(f"{AIRS[fading]}, {LINKS[link]} ({count_of(panel)})")
         axes.grid()
@@ -115,11 +100,7 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
     for left in grid[:, 0]:
         left.set_ylabel("AMR (95 % interval)")
     bits = rows.groupby("variant")["bits"].first()
-    keys = [
-        Line2D([], [], color=LINK_LOOKS[v][0], marker=LINK_LOOKS[v][1], label=f"{label(v)}, {bits[v]:.0f} bits")
-        for v in variants
-    ]
-    legend_below(figure, keys)
+    legend_below(figure, [variant_key(v, more=f", {bits[v]:.0f} bits") for v in variants])
     return figure
 
 

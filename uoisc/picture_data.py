@@ -26,7 +26,7 @@ class Examples:
     judge: whose answers are shown.
     link: {es_n0_db, protected} of the uncoded link that all panels but the source crossed: the mean over the fading,
         and how many first bytes of the JPEG 2000 files are free of errors.
-    rows: one per query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits, bytes}}}; the
+    rows: one per query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits}}}; the
         panels are those of `PANELS` that were trained; match is null for the source; es_n0_db is that of the row's
         own fading coefficient.
     images: panel, in the order of `PANELS` -> one image per row of `rows`.

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uoisc.figures import BLACK, BROWN, GREY, LOOKS, ORANGE, PAGE, PINK, SKY, count_of, legend_below, rows_of, styled
+from uoisc.figures import BLACK, LOOKS, PAGE, count_of, legend_below, rows_of, styled
 from uoisc.names import in_order, label
 from uoisc.results import COLUMNS, JUDGES, SEEN, UNSEEN, missing, read_table, write_csv
 from uoisc.standard_codecs import LEAST_POINTS, bd_rate
@@ -29,17 +29,7 @@ MESSAGE = "message"  # the form of a trained codec's points
 FORMS = ("file", "mosaic")  # those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
 MEASURES = [("psnr", "none"), *(("amr", judge) for judge in JUDGES)]
-STANDARD_LOOKS = {  # colour, marker, line; AVIF's kin share its colour
-    "jpeg": (GREY, "v", "-"),
-    "jpeg2000": (BROWN, "h", "-"),
-    "webp": (SKY, "P", "-"),
-    "jpeg_xl": (PINK, "d", "-"),
-    "avif": (ORANGE, "X", "-"),
-    "avif_down2": (ORANGE, "<", "--"),
-    "avif_down3": (ORANGE, ">", "-."),
-    "avif_down4": (ORANGE, "p", ":"),
-    "avif_crop": (ORANGE, "*", (0, (6, 1.5))),
-}
+LINES = {"avif_down2": "--", "avif_down3": "-.", "avif_down4": ":", "avif_crop": (0, (6, 1.5))}  # they share a colour
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -126,9 +116,9 @@ def read_points(results: Path) -> pd.DataFrame:
 
 def _look(codec: str) -> dict:
     """Colour, marker and line of a curve; a trained codec's is thick."""
-    colour, marker, line = STANDARD_LOOKS.get(codec) or (*LOOKS[codec], "-")
-    thin = codec in STANDARD_LOOKS
-    return dict(color=colour, marker=marker, linestyle=line, linewidth=0.8 if thin else 1.6, zorder=2 if thin else 3)
+    colour, marker = LOOKS[codec]
+    width, above = (1.6, 3) if codec in TRAINED else (0.8, 2)
+    return dict(color=colour, marker=marker, linestyle=LINES.get(codec, "-"), linewidth=width, zorder=above)
 
 
 def _draw(axes: Axes, codec: str, curve: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uoisc.figures import BLACK, JUDGE_LOOKS, PAGE, styled, with_interval
+from uoisc.figures import BLACK, JUDGE_LOOKS, PAGE, judge_keys, styled, with_interval
 from uoisc.names import label
 from uoisc.results import JUDGES
 from uoisc.seeds import POOLED
@@ -30,8 +30,7 @@ def goals_over_seeds(table: pd.DataFrame) -> Figure:
     for axes, reading in zip(panels, readings, strict=True):
         goal_panel(axes, table[table["reading"] == reading])
         axes.set_xlabel(f"{TITLES[reading]}, unseen objects (95 % interval over seeds)")
-    keys = [Line2D([], [], color=c, marker=m, label=label(judge)) for judge, (c, m) in JUDGE_LOOKS.items()]
-    keys += [Line2D([], [], color=BLACK, marker="|", linestyle="", markeredgewidth=1.2, label="goal")]
+    keys = [*judge_keys(), Line2D([], [], color=BLACK, marker="|", linestyle="", markeredgewidth=1.2, label="goal")]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return figure
 

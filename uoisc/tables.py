@@ -6,25 +6,27 @@ Numbers come out as the text that is printed, so that the paper and the README c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from uoisc.bootstrap import nearest_bits
 from uoisc.claims import Claim, decide, describe, gather
-from uoisc.errors import ResultsError
 from uoisc.figures import MAIN, at_rate, rate_points, rows_of
 from uoisc.foundation_jobs import POOLED_TYPES
 from uoisc.link_figures import AIRS, LINKS, half_points
 from uoisc.names import METHODS, glossary, in_order, label
 from uoisc.rate_answer import nearest
-from uoisc.results import JUDGES, SEEN, UNSEEN
+from uoisc.results import JUDGES, SEEN, UNSEEN, missing
 from uoisc.seeds import POOLED, verdicts
 
 NONE = "–"
 INDEPENDENT = JUDGES[1]
 JUDGED = dict(zip(("LLaVA", "independent"), JUDGES, strict=True))  # a column's title -> the judge
+DIALS = {name for name, method in METHODS.items() if method.variant.dial}
+FAIR_CHANCE = {name for name, method in METHODS.items() if method.variant.fair_chance}
 SHOWN_DB = (10, 20)  # Es/N0 of the Rayleigh points in the table of links
 
 
@@ -42,7 +44,7 @@ def paper_figure(value: float | None, percent: bool) -> str:
     return NONE if value is None else (f"{100 * value:+.1f} %" if percent else f"{value:+.3f}").replace("-", "−")
 
 
-def cell(row: Mapping | pd.Series | None, prefix: str = "", digits: int | None = None, **style: bool) -> str:
+def cell(row: dict | pd.Series | None, prefix: str = "", digits: int | None = None, **style: bool) -> str:
     """A row's value with its interval (columns `prefix`, `prefix_low`, `prefix_high`), or with so many digits alone."""
     names = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
     if row is None or pd.isna(row[names[0]]):
@@ -50,19 +52,15 @@ def cell(row: Mapping | pd.Series | None, prefix: str = "", digits: int | None =
     return interval(*(row[name] for name in names), **style) if digits is None else f"{row[names[0]]:.{digits}f}"
 
 
-class _Lookup:
-    """Formatted numbers of one table by their keys; a dash where a row lacks."""
-
-    def __init__(self, table: pd.DataFrame, keys: list[str]) -> None:
-        self.rows = table.set_index(keys).sort_index()
-
-    def __call__(self, *key: object, **style: object) -> str:
-        return cell(self.rows.loc[[key]].iloc[0] if key in self.rows.index else None, **style)
+def _lookup(table: pd.DataFrame, keys: list[str]) -> Callable[..., str]:
+    """Gives formatted numbers of one table by their keys; a dash where a row lacks."""
+    rows = table.set_index(keys).sort_index()
+    return lambda *key, **style: cell(rows.loc[[key]].iloc[0] if key in rows.index else None, **style)
 
 
 def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
     """C1's table: the main variants at each rate, AMR with intervals, and all that AMR needs beside it."""
-    of = _Lookup(summary, ["variant", "bits", "split", "judge", "metric"])
+    of = _lookup(summary, ["variant", "bits", "split", "judge", "metric"])
     rows = []
     amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=UNSEEN)
     for bits in rate_points(summary):
@@ -83,7 +81,7 @@ def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
 def against(differences: pd.DataFrame, variants: list[str], reference: str) -> pd.DataFrame:
     """Variants less one reference at the tightest rate: both judges on unseen, one on seen objects."""
     ours = differences[differences["reference"] == reference]
-    of = _Lookup(ours, ["variant", "bits", "split", "judge"])
+    of = _lookup(ours, ["variant", "bits", "split", "judge"])
     rows = []
     for variant in variants:
         bits = ours[ours["variant"] == variant]["bits"].min()
@@ -97,25 +95,19 @@ def against(differences: pd.DataFrame, variants: list[str], reference: str) -> p
         row["seen, independent"] = of(variant, bits, SEEN, INDEPENDENT, prefix="difference", signed=True)
         rows.append(row)
     if not rows:
-        raise ResultsError(
-            f"differences.csv has no rows against {reference}; run `make repro` again (stage evaluation)"
-        )
+        raise missing(Path("differences.csv"), f"has no rows against {reference}")
     return pd.DataFrame(rows)
-
-
-def _gives_fair_chance(name: str) -> bool:
-    return name in METHODS and METHODS[name].variant.fair_chance
 
 
 def ablations(differences: pd.DataFrame) -> pd.DataFrame:
     """C2's table: the method, each ablation and both readings of alignment, less `no_alignment`."""
-    names = [name for name in in_order(differences["variant"]) if not _gives_fair_chance(name)]
+    names = [name for name in in_order(differences["variant"]) if name not in FAIR_CHANCE]
     return against(differences, names, "no_alignment")
 
 
 def fair_chance(differences: pd.DataFrame) -> pd.DataFrame:
     """FiLM's fair chance: every other way in which the query was let into the codec, less `no_alignment`."""
-    names = [name for name in in_order(differences["variant"]) if name == "uoisc" or _gives_fair_chance(name)]
+    names = [name for name in in_order(differences["variant"]) if name in ("uoisc", *FAIR_CHANCE)]
     return against(differences, names, "no_alignment")
 
 
@@ -153,9 +145,8 @@ def dial(summary: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows_of(summary, metric="amr", split=UNSEEN)
     budgets = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
-    dials = {name for name, method in METHODS.items() if method.variant.dial}
     table = []
-    for variant in [v for v in in_order(rows["variant"]) if v in dials or v in MAIN]:
+    for variant in [v for v in in_order(rows["variant"]) if v in DIALS or v in MAIN]:
         for judge in JUDGES:
             own = rows[(rows["variant"] == variant) & (rows["judge"] == judge)].set_index("bits")
             near = {budget: nearest_bits(budget, own.index) for budget in budgets}
@@ -205,7 +196,7 @@ def entropy(table: pd.DataFrame) -> pd.DataFrame:
 
 def equal_bytes(points: pd.DataFrame) -> pd.DataFrame:
     """The trained codecs' points and, of the standard ones, those nearest to UO-ISC's in bytes; the cheapest first."""
-    of = _Lookup(points, ["codec", "form", "setting", "split", "judge", "metric"])
+    of = _lookup(points, ["codec", "form", "setting", "split", "judge", "metric"])
     rows = []
     for _, point in nearest(points).iterrows():
         key = (point["codec"], point["form"], point["setting"])
