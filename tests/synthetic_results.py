@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from uoisc import bootstrap, results
-from uoisc.pictures import PANELS, Examples, write_examples
+from uoisc.picture_data import PANELS, Examples, write_examples
 from uoisc.seeds import Goal, compare
 from uoisc.settings import JUDGES
 
@@ -214,8 +214,8 @@ def examples() -> Examples:
     rows = []
     for r, query in enumerate(("where is the lion", "is there a cup", "what colour is behind the horse",
                                "how many animals are there")):  # fmt: skip
-        panels = {p: {"answer": "top left" if i < 3 else "bottom right", "match": i < 3, "bits": 144.0 + i,
-                      "bytes": 20.0 + i} for i, p in enumerate(PANELS)}  # fmt: skip
+        panels = {p: {"answer": "top left" if i < 3 else "bottom right", "match": i < 3, "bits": 144.0 + i}
+                  for i, p in enumerate(PANELS)}  # fmt: skip
         rows.append({"query": query, "type": "place", "split": "unseen" if r % 2 == 0 else "seen",
                      "truth": "top left", "es_n0_db": 10.0 + r, "panels": panels})  # fmt: skip
     images = {p: (source * (1 - 0.12 * i)).astype(np.uint8) for i, p in enumerate(PANELS)}

@@ -10,6 +10,7 @@ import tiny
 import torch
 
 from uoisc import codec_curves, evaluation
+from uoisc.answers import answers_match
 from uoisc.codec_curves import (
     CURVES,
     POINTS,
@@ -25,7 +26,7 @@ from uoisc.config import Paths
 from uoisc.evaluation import evaluation_questions, reference_answers
 from uoisc.images import from_bytes, to_bytes
 from uoisc.llava import FrozenLlava
-from uoisc.metrics import answers_match, psnr
+from uoisc.metrics import psnr
 from uoisc.results import COLUMNS, read_table
 from uoisc.settings import JUDGES
 from uoisc.standard_codecs import AVIF, JPEG, WEBP, RelevanceCrop, flat_bytes, token_square

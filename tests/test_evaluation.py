@@ -10,24 +10,24 @@ import tiny
 import torch
 
 from uoisc import evaluation, evaluation_jobs
+from uoisc.answers import answers_match
 from uoisc.bootstrap import summarise
 from uoisc.errors import ConfigError
 from uoisc.evaluation import (
     CONTROLS,
     EVALUATION_STREAM,
-    FLOOR,
     at_random,
     codebook_rows,
     evaluate_model,
+    floor,
     from_clip,
     from_oracle,
     reference_answers,
     uses_query,
     without_query,
 )
-from uoisc.evaluation_jobs import controls, floors
+from uoisc.evaluation_jobs import controls, distinct, floors, score
 from uoisc.llava import FrozenLlava
-from uoisc.metrics import answers_match
 from uoisc.questions import Asked, Query
 from uoisc.results import COLUMNS
 from uoisc.settings import JUDGES
@@ -201,14 +201,14 @@ def test_controls_are_a_model_under_another_ranking(study, name, control):
         for start in range(0, N, tiny.PARAMS.evaluation.batch_size):
             part = slice(start, start + tiny.PARAMS.evaluation.batch_size)
             x, queries = split.images(part), texts(split.queries[part])
-            expected += list(codec(x, queries, CONTROLS[name][control](study, split, part)).x_hat)
+            expected += list(codec(x, queries, control.ranking(study, split, part)).x_hat)
     torch.testing.assert_close(torch.stack(study.judges["llava"].shown), torch.stack(expected), rtol=0, atol=1e-4)
-    assert (rows["variant"] == f"{name}_{control}").all() and rows["match_wrong_query"].isna().all()
+    assert (rows["variant"] == f"{name}_{control.name}").all() and rows["match_wrong_query"].isna().all()
 
 
 @pytest.mark.parametrize("units", [0, 1])
 def test_a_floor_gives_every_token_units(study, units):
-    rows = evaluate_model("tiny", Point("dial", "dial", 200), f"floor{units}", "unseen", references(study)).answers
+    rows = evaluate_model("tiny", Point("dial", "dial", 200), floor(units), "unseen", references(study)).answers
     packing = tiny.untrained("dial", "dial").at(200, background=units).rate
     assert (
         packing.background == units
@@ -219,11 +219,11 @@ def test_a_floor_gives_every_token_units(study, units):
 
 def test_what_is_evaluated_of_a_dial(study):
     assert controls(study, Point("uoisc", "low", None)) == [None]
-    assert controls(study, Point("adaptive", "low", None)) == [None, "random", "oracle"]
+    assert controls(study, Point("adaptive", "low", None)) == [None, *CONTROLS["adaptive"]]
     tight, wide = (controls(study, Point("dial", "dial", bits)) for bits in (60, 200))
     assert tight == [None, *CONTROLS["dial"]]
     own = tiny.untrained("dial", "dial").rate.at(200).background
-    assert wide == [*tight, f"floor{1 - own}"], "the other one of the two backgrounds"
+    assert wide == [*tight, floor(1 - own)], "the other one of the two backgrounds"
 
 
 def test_floors_are_packings_that_nothing_else_picks():
@@ -231,7 +231,7 @@ def test_floors_are_packings_that_nothing_else_picks():
     for best in range(len(dial.packings)):
         dial.answers.copy_(torch.where(torch.arange(len(dial.packings)) == best, 0.9, 0.2))
         found = floors(dial, (60, 120, 200))
-        picked = [dial.at(bits, int(name.removeprefix(FLOOR))) for bits, names in found.items() for name in names]
+        picked = [dial.at(bits, control.floor) for bits, controls in found.items() for control in controls]
         own = {dial.at(bits) for bits in (60, 120, 200)}
         assert list(found) == [60, 120, 200] and len({*picked, *own}) == len(picked) + len(own)
         offered = {dial.at(bits, units) for bits in (120, 200) for units in (0, 1)} | {dial.at(60, 0)}

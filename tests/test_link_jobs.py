@@ -6,6 +6,7 @@ import pytest
 import tiny
 
 from uoisc import evaluation, link_jobs
+from uoisc.answers import answers_match
 from uoisc.block_errors import BlerTable
 from uoisc.channel import LINKS
 from uoisc.constellations import psk_error_rayleigh
@@ -24,7 +25,7 @@ from uoisc.link_jobs import (
     methods,
     symbol_errors,
 )
-from uoisc.metrics import answers_match, psnr
+from uoisc.metrics import psnr
 from uoisc.results import COLUMNS
 from uoisc.settings import JUDGES
 from uoisc.study import Point

@@ -10,8 +10,7 @@ import torch
 from uoisc.block_errors import BlerTable
 from uoisc.channel import QAM16, QPSK
 from uoisc.codec import Message
-from uoisc.evaluation import BLANK_GREY
-from uoisc.images import from_bytes, to_bytes
+from uoisc.images import BLANK_GREY, from_bytes, to_bytes
 from uoisc.rate import Packing
 from uoisc.standard_codecs import JPEG2000, WEBP
 from uoisc.transmission import LOST, FileSender, MessageSender

@@ -13,10 +13,10 @@ from itertools import islice
 import numpy as np
 import torch
 
+from uoisc.answers import answers_match
 from uoisc.codec import Codec
 from uoisc.distributed import device
 from uoisc.llava import FrozenLlava
-from uoisc.metrics import answers_match
 from uoisc.rate import Packing, RateDial
 from uoisc.terminal import bar
 from uoisc.training import Bench

@@ -20,12 +20,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from uoisc.answers import answers_match
 from uoisc.config import Params, load_params, paths
 from uoisc.distributed import device
 from uoisc.evaluation import evaluation_questions, mean_rows, picture_quality, reference_answers
 from uoisc.folders import check_writable
 from uoisc.images import from_bytes, to_bytes
-from uoisc.metrics import answers_match
 from uoisc.processes import run_side_by_side
 from uoisc.questions import Asked
 from uoisc.results import COLUMNS, write_csv

@@ -226,11 +226,11 @@ def document(path: Path) -> dict:
         state = path.stat()
     except OSError:
         state = None  # `read_text` says why
-    return document(path, state and (state.st_mtime_ns, state.st_size, state.st_ino))
+    return _document(path, state and (state.st_mtime_ns, state.st_size, state.st_ino))
 
 
 @lru_cache(maxsize=8)
-def document(path: Path, state: tuple | None) -> dict:
+def _document(path: Path, state: tuple | None) -> dict:
     whole = parse_yaml(read_text(path), path.name)
     outline = {"base": dict, "profiles": dict, "active": list, "published": str}
     for key, kind in outline.items():

@@ -12,10 +12,10 @@ from uoisc.bootstrap import default_pairs, differences, summarise
 from uoisc.config import ROOT, check_ready, load_params, paths
 from uoisc.distributed import rank, wait
 from uoisc.errors import ConfigError, choices
-from uoisc.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
+from uoisc.evaluation import CONTROLS, Control, evaluate_model, evaluation_questions, floor, reference_answers
 from uoisc.examples import can_be_shown, make_examples
 from uoisc.folders import check_writable, readable
-from uoisc.pictures import write_examples
+from uoisc.picture_data import write_examples
 from uoisc.processes import run_side_by_side
 from uoisc.rate import RateDial
 from uoisc.results import check_complete, write_csv, write_parquet
@@ -114,24 +114,24 @@ def distinct(study: Study, variants: Sequence[str] | None = None) -> list[Point]
     return list(reversed(found.values()))
 
 
-def controls(study: Study, point: Point) -> list[str | None]:
+def controls(study: Study, point: Point) -> list[Control | None]:
     """What is evaluated of a model at one rate: itself, other rankings, and for `dial` the floors."""
-    names = [None, *CONTROLS.get(point.variant, ())]
+    found = [None, *CONTROLS.get(point.variant, ())]
     if point.variant == "dial":
-        names += floors(study.codec(point.variant, point.rate).rate, study.params.codec.dial.budgets)[point.bits]
-    return names
+        found += floors(study.codec(point.variant, point.rate).rate, study.params.codec.dial.budgets)[point.bits]
+    return found
 
 
-def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[str]]:
-    """At each budget every number of background units that makes another packing than any that the dial picks by itself
-    or that a tighter budget has."""
-    known, names = {dial.at(bits) for bits in budgets}, {}
+def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[Control]]:
+    """The floors at each budget that make another packing than any that the dial picks or that a tighter budget has."""
+    known = {dial.at(bits) for bits in budgets}
+    found = {}
     for bits in sorted(budgets):
         backgrounds = sorted({p.background for p in dial.packings if p.bits <= bits})
         packings = {units: dial.at(bits, units) for units in backgrounds}
-        names[bits] = [f"{FLOOR}{units}" for units, packing in packings.items() if packing not in known]
+        found[bits] = [floor(units) for units, packing in packings.items() if packing not in known]
         known |= set(packings.values())
-    return names
+    return found
 
 
 def training_log(profile: str) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def foundation_checks(profile: str) -> pd.DataFrame:
 
 
 def data_card(study: Study) -> pd.DataFrame:
-    """How often each answer is right in the evaluation set, a split and type; names are pooled."""
+    """How often each answer is right in the evaluation set, by split and type; names are pooled."""
     rows = []
     for split in study.source.splits:
         rows += [(split, q.type, q.truth) for q in evaluation_questions(study, split).queries]

@@ -16,14 +16,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from uoisc.answers import answers_match
 from uoisc.block_errors import BlerTable
 from uoisc.channel import fading_coefficients
 from uoisc.config import DIAL
 from uoisc.distributed import device
 from uoisc.evaluation import evaluation_questions
 from uoisc.images import to_bytes
-from uoisc.metrics import answers_match
-from uoisc.pictures import PANELS, Examples
+from uoisc.picture_data import PANELS
+from uoisc.pictures import Examples
 from uoisc.questions import SPLITS, Query
 from uoisc.settings import JUDGES
 from uoisc.standard_codecs import JPEG2000, at_most
@@ -31,7 +32,8 @@ from uoisc.study import Study
 from uoisc.transmission import FILE_BYTES, PROTECTED, FileSender, MessageSender
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
-FADING, ES_N0_DB = "rayleigh", 10.0  # the authors' link; ours: where tables and text compare methods over it
+FADING = "rayleigh"
+ES_N0_DB = 10.0  # the authors' link; ours: where tables and text compare methods over it
 
 
 @torch.no_grad()
@@ -50,7 +52,7 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
         query = asked.queries[index]
         x = asked.only(index).all_images().to(device())
         answer = judge.answer(x, [query.text])[0]
-        panels = {"source": {"answer": answer, "match": None, "bits": None, "bytes": None}}
+        panels = {"source": {"answer": answer, "match": None, "bits": None}}
         images["source"].append(to_bytes(x)[0])
         senders = {n: MessageSender(c, c.encode(x, [query.text]), [query.text], table) for n, c in codecs.items()}
         senders["jpeg2000"] = _jpeg2000(to_bytes(x)[0], table)
@@ -130,4 +132,4 @@ def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> in
 def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: int | float) -> dict:
     answer = judge.answer(x_hat, [query.text])[0]
     match = answers_match(query.text, source, answer)
-    return {"answer": answer, "match": match, "bits": bits, "bytes": int(np.ceil(bits / 8))}
+    return {"answer": answer, "match": match, "bits": bits}

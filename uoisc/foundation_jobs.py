@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from uoisc.answers import normalise
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.clip import save_clip
 from uoisc.config import Params, load_params, paths
@@ -17,7 +18,6 @@ from uoisc.folders import check_writable, written_folder
 from uoisc.foundation import clip_fields, localisation, train_clip
 from uoisc.foundation_llava import judge_accuracy, train_llava
 from uoisc.llava import save_llava
-from uoisc.metrics import normalise
 from uoisc.pretrained import open_pretrained
 from uoisc.processes import run_side_by_side
 from uoisc.questions import SPLITS
@@ -28,8 +28,8 @@ from uoisc.terminal import bar
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
-FEW_ANSWERS = ("existence", "place", "colour")  # the types of a judge's one accuracy: without naming and counting
 CHECKED_PHOTOGRAPHS = 64  # questions per split, of others' judges
+POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums a judge up: without naming and counting
 
 
 def train_foundation(profile: str) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
     for name, category in _splits(params):
         right = judge_accuracy(llava, world, CHECK_STREAM, n, category)
         values |= {f"accuracy{name}:{kind}": v for kind, v in right.items()}
-        values[f"accuracy{name}"] = np.concatenate([right[kind] for kind in FEW_ANSWERS])
+        values[f"accuracy{name}"] = np.concatenate([right[kind] for kind in POOLED_TYPES])
     return _checks(profile, model, values, params)
 
 

@@ -32,6 +32,8 @@ class ImageError(DataError):
         super().__init__(message)
         self.kind = kind
 
+BLANK_GREY = 0.5  # of an image that shows nothing, and of a file that is no picture any more
+
 
 @dataclass(frozen=True)
 class Picture:

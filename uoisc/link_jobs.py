@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from uoisc.answers import answers_match
 from uoisc.block_errors import BlerTable
 from uoisc.bootstrap import bootstrap_interval, split_seed
 from uoisc.channel import FADINGS, LINKS, eb_n0_db, from_bits, to_bits, transmit_bits
@@ -23,8 +24,8 @@ from uoisc.config import DIAL, Params, load_params, paths
 from uoisc.evaluation import evaluation_questions, reference_answers
 from uoisc.folders import check_writable
 from uoisc.images import to_bytes
-from uoisc.link_figures import Strip
-from uoisc.metrics import answers_match, psnr
+from uoisc.metrics import psnr
+from uoisc.picture_data import Strip
 from uoisc.processes import run_side_by_side
 from uoisc.questions import Asked
 from uoisc.results import COLUMNS, write_csv

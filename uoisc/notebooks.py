@@ -135,7 +135,6 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
 
 def _parameters(name: str, profile: str, variant: str | None, seed: int | None) -> dict:
     """What a notebook is handed, checked before any work: see `run_notebook`."""
-    load_params(profile)  # an unknown profile or an impossible value stops here, before any work
     if variant is not None and not re.fullmatch(r"[\w+]+", variant):
         raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
     given = {"profile": profile, "variant": variant, "seed": seed}

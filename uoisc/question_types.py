@@ -18,9 +18,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from uoisc.config import GRID
 from uoisc.errors import DataError
 from uoisc.objects import plural
+from uoisc.settings import GRID
 
 TILES = GRID * GRID
 MAX_OBJECTS = 5  # in a scene

@@ -19,38 +19,39 @@ from uoisc.documents import parse_json
 from uoisc.errors import ResultsError, reason
 from uoisc.folders import unreadable, written_aside
 
-POOLED = "all"  # in the column `seed`: the mean over every seed that was trained
 BLANK = "blank"  # as a reference: the same questions asked of a blank image, at 0 bits
-SEEN, UNSEEN, GAP = "seen", "unseen", "unseen-seen"
+SEEN = "seen"
+UNSEEN = "unseen"
+GAP = "unseen-seen"
 
-KEYS = ["profile", "variant", "seed", "judge", "split", "bits"]
-EVALUATED = ("answers.parquet", "quality.csv", "summary.csv", "differences.csv", "training.csv", "codebooks.csv",
-             "foundation.csv", "data_card.csv", "examples.npz", "examples.json")  # fmt: skip
+EVALUATED = (
+    *("answers.parquet", "quality.csv", "summary.csv", "differences.csv", "training.csv", "codebooks.csv"),
+    *("foundation.csv", "data_card.csv", "examples.npz", "examples.json"),
+)
 STAGES = dict.fromkeys(EVALUATED, "evaluation") | {
-    "claims.json": "figures", "bd_rate.csv": "figures", "entropy.csv": "rate", "channel.csv": "channel",
+    "claims.json": "figures",
+    "bd_rate.csv": "figures",
+    "entropy.csv": "rate",
+    "channel.csv": "channel",
     "standard_codecs.csv": "standard_codecs",
-}  # fmt: skip
-COLUMNS = {
-    "answers.parquet": ["profile", "variant", "seed", "bits", "split", "judge", "query_id", "query", "type",
-                        "object", "truth", "answer_source", "answer_hat", "match", "match_blank",
-                        "match_wrong_query", "source_right", "correct"],
-    "quality.csv": ["profile", "variant", "seed", "bits", "split", "metric", "value", "low", "high", "n"],
-    "summary.csv": [*KEYS, "metric", "value", "low", "high", "n"],
-    "differences.csv": ["profile", "variant", "reference", "seed", "judge", "split", "bits", "reference_bits",
-                        "difference", "difference_low", "difference_high", "relative", "relative_low",
-                        "relative_high", "n"],
-    "training.csv": ["profile", "variant", "bits", "seed", "phase", "step", "lr", "loss"],
-    "codebooks.csv": ["profile", "variant", "bits", "seed", "tap", "segment", "perplexity", "dead", "codes"],
-    "foundation.csv": ["profile", "model", "metric", "value", "low", "high", "n"],
-    "data_card.csv": ["split", "type", "answer", "count"],
-    "entropy.csv": ["profile", "variant", "seed", "bits", "n", "tables", "entropy_bits", "chosen", "payload_bits"],
-    "standard_codecs.csv": ["profile", "seed", "codec", "setting", "form", "split", "judge", "bytes",
-                            "bytes_less_flat", "metric", "value", "low", "high", "n"],
-    "bd_rate.csv": ["profile", "seed", "codec", "form", "anchor", "anchor_form", "split", "judge", "metric",
-                    "low", "high", "bd_rate", "undefined"],
-    "channel.csv": ["profile", "seed", "variant", "bits", "link", "fading", "es_n0_db", "eb_n0_db", "split", "judge",
-                    "metric", "value", "low", "high", "n"],
-}  # fmt: skip
+}
+COLUMNS = {  # of each table, by name
+    "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
+    "answer_hat match match_blank match_wrong_query source_right correct",
+    "quality.csv": "profile variant seed bits split metric value low high n",
+    "summary.csv": "profile variant seed judge split bits metric value low high n",
+    "differences.csv": "profile variant reference seed judge split bits reference_bits difference difference_low "
+    "difference_high relative relative_low relative_high n",
+    "training.csv": "profile variant bits seed phase step lr loss",
+    "codebooks.csv": "profile variant bits seed tap segment perplexity dead codes",
+    "foundation.csv": "profile model metric value low high n",
+    "data_card.csv": "split type answer count",
+    "entropy.csv": "profile variant seed bits n tables entropy_bits chosen payload_bits",
+    "standard_codecs.csv": "profile seed codec setting form split judge bytes bytes_less_flat metric value low high n",
+    "bd_rate.csv": "profile seed codec form anchor anchor_form split judge metric low high bd_rate undefined",
+    "channel.csv": "profile seed variant bits link fading es_n0_db eb_n0_db split judge metric value low high n",
+}
+COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
 
 
 def missing(path: Path, what: str = "is missing") -> ResultsError:
@@ -86,7 +87,7 @@ def check_results(table: pd.DataFrame, profile: str, seed: int, variants: Iterab
 def read_table(folder: Path, name: str) -> pd.DataFrame:
     """One results table, checked: every column of `COLUMNS` is there, and at least one row.
 
-    Seeds are read as text (`POOLED` stands beside "0", "1", ...), bits as float.
+    Seeds are read as text, bits as float.
     Raises: ResultsError when the file, a column or all rows are missing.
     """
     path = found(Path(folder) / name)
@@ -128,8 +129,8 @@ def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float | 
         sizes = part.groupby(["variant", "bits", "seed", "judge"])["query_id"].nunique()
         if sizes.min() < sizes.max():
             variant, bits, _, judge = sizes.idxmin()
-            raise missing(path, f"has {sizes.min()} of {sizes.max()} queries of {variant} at {bits:g} bits, "
-                                f"{split}, judge {judge}")  # fmt: skip
+            where = f"of {variant} at {bits:g} bits, {split}, judge {judge}"
+            raise missing(path, f"has {sizes.min()} of {sizes.max()} queries {where}")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -158,11 +159,3 @@ def _rounded(content: Any) -> Any:
     if isinstance(content, (float, np.floating)):
         return float(f"{content:.6g}") if math.isfinite(content) else None
     return content.item() if isinstance(content, np.generic) else content
-
-
-def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one seed a group: the mean over seeds (`POOLED`) where there is one, else the lowest seed."""
-    keys = [c for c in ("variant", "reference", "bits", "split", "judge", "metric") if c in table.columns]
-    order = table["seed"].where(table["seed"] != POOLED, "")  # sorts before every number
-    chosen = table.assign(_order=order).sort_values("_order", kind="stable").drop_duplicates(keys).sort_index()
-    return chosen.drop(columns="_order")

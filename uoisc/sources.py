@@ -6,13 +6,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from uoisc.config import GRID, ROOT, Params, paths
+from uoisc.config import ROOT, Params, paths
 from uoisc.errors import DataError, reason
 from uoisc.folders import readable, short
 from uoisc.objects import load_catalogue
 from uoisc.questions import Source
 from uoisc.scenes import World
-from uoisc.settings import Drawings, Vqav2
+from uoisc.settings import GRID, Drawings, Vqav2
 
 
 def open_source(profile: str, params: Params) -> Source:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from uoisc.documents import parse_json
 from uoisc.errors import CheckpointError, reason
 from uoisc.folders import readable, share, short, unwritable
 

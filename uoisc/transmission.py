@@ -32,8 +32,7 @@ from uoisc.channel import (
     transmit_bits,
 )
 from uoisc.codec import Codec, Message
-from uoisc.evaluation import BLANK_GREY
-from uoisc.images import from_bytes
+from uoisc.images import BLANK_GREY, from_bytes
 from uoisc.standard_codecs import CodecError, FileCodec
 
 BLOCKS = 2  # ours: of an image's segments, so that the first half may survive the second

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from uoisc.answers import answers_match
 from uoisc.bootstrap import bootstrap_interval
 from uoisc.codec import Codec
 from uoisc.config import DIAL, load_params
 from uoisc.errors import ConfigError
-from uoisc.evaluation import BLANK_GREY, CONTROLS, Ranking, asked_of, from_codec, source_images
-from uoisc.metrics import answers_match
+from uoisc.evaluation import CONTROLS, Ranking, asked_of, from_codec, source_images
+from uoisc.images import BLANK_GREY
 from uoisc.settings import JUDGES
 from uoisc.study import Study, assemble, check_rate
 from uoisc.train_models import fit, untrained
@@ -32,7 +33,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
         name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
         changes: `key=value`, keys as in params.yaml.
 
-    Returns one row a budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
+    Returns one row per budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, n.
     Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
     impossible one.
@@ -49,7 +50,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     codec = untrained(study, name, rate)
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
-    rankings = {"own": from_codec, **CONTROLS.get(name, {})}
+    rankings = {"own": from_codec} | {control.name: control.ranking for control in CONTROLS.get(name, ())}
     budgets = params.codec.dial.budgets if rate == DIAL else [None]
     rows = [
         row | {"ranking": ranking}
@@ -63,7 +64,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
 
 @torch.no_grad()
 def _asked(study: Study, codec: Codec, split: str, ranking: Ranking) -> list[dict]:
-    """One row a judge."""
+    """One row per judge."""
     p = study.params
     asked = asked_of(study, split, VALIDATION_STREAM)
     texts, answers = asked.texts, {name: ([], [], []) for name in study.judges}

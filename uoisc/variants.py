@@ -1,23 +1,6 @@
-"""What each variant is made of. To add one, write a function that puts its parts together and name it in `VARIANTS`.
+"""What each variant is made of. To add one, write a function that puts its parts together and a row of `VARIANTS`.
 
-| variant | alignment | quantiser | intent loss, by LLaVA's | stands for |
-|---|---|---|---|---|
-| uoisc | CLIP + FiLM | segment-wise | states | the paper's method |
-| no_alignment | none | segment-wise | states | C2 |
-| no_llava | CLIP + FiLM | segment-wise | none | ablation |
-| no_alignment_no_llava | none | segment-wise | none | ablation |
-| plain_vq | CLIP + FiLM | one codebook, equal bits | states | ablation |
-| query_aware | own encoders, from scratch | segment-wise | none | C1's rival |
-| answer_loss | CLIP + FiLM | segment-wise | answers | ablation |
-| query_aware_answer | own encoders, from scratch | segment-wise | answers | C1's rival with a view of the user |
-| adaptive | CLIP relevance ranks the tokens | segment-wise | states | selection (ours) |
-| uniform | none | segment-wise | states, and adaptive's pixel weights | control of adaptive |
-| uoisc_cross_attention | CLIP + cross-attention | segment-wise | states | FiLM's fair chance |
-| uoisc_query_decoder | CLIP + FiLM, also at the receiver | segment-wise | states | FiLM's fair chance |
-| dial | CLIP relevance, refined by a head, ranks | nested segments | states | adaptive, one model for any rate |
-| dial_uniform | none: all tokens alike | nested segments | states, and dial's pixel weights | control of dial |
-| dial_scratch_text | as dial, queries read from scratch | nested segments | states | dial without CLIP's text |
-| dial_query_decoder | as dial, and FiLM at the receiver | nested segments | states | the receiver knows the query |
+Its title and its line of explanation go to figures, tables and the glossary by themselves.
 
 LLaVA's view is a loss on its hidden states (`intent_loss`, the paper's) or on its answers about the source
 (`source_answer_loss`, ours). `intent` of a variant is that loss itself.
@@ -27,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -48,13 +32,20 @@ IntentLoss = Callable[[FrozenLlava, Tensor, Tensor, list[str]], Tensor]
 
 @dataclass(frozen=True)
 class Variant:
-    """How a variant is built, and which losses train it."""
+    """How a variant is built, which losses train it, and what it is called.
 
+    title: in figures and tables. says: what it is, in one line of the glossary.
+    fair_chance: one of the other ways to let the query in that give FiLM its fair chance; a table of their own.
+    """
+
+    title: str
+    says: str
     build: Callable[[FrozenCLIP, Params, str], Codec]
     intent: IntentLoss | None = intent_loss  # of LLaVA, x, x_hat and the queries; None: without LLaVA's view
     weighted: bool = False  # pixels of the tokens that rank first weigh more
     ranked: bool = False  # a relevance head is trained, which ranks the tokens
     dial: bool = False  # one model for every budget of bits; its one rate is called `DIAL`
+    fair_chance: bool = False
 
 
 def _fixed(vision, params: Params, rate: str, alignment=Film, receiver=None, plain: bool = False) -> Codec:
@@ -88,9 +79,9 @@ def _dial(vision, params: Params, rate: str, ranked: bool = True, receiver=None)
 
 def _query_aware(clip: FrozenCLIP, params: Params, rate: str) -> Codec:
     """The rival: FiLM between encoders that have seen nothing but the codec's own training scenes."""
-    c = params.codec
-    taps, halvings = len(c.taps), len(c.decoder_channels)
-    vision = ScratchEncoders(clip.tokenizer, clip.model.vocab_size, taps, clip.width, clip.text_width, halvings)
+    widths = (len(params.codec.taps), clip.width, clip.text_width)
+    halvings = len(params.codec.decoder_channels)
+    vision = ScratchEncoders(clip.tokenizer, clip.model.vocab_size, *widths, halvings=halvings)
     return _fixed(vision, params, rate)
 
 
@@ -119,23 +110,82 @@ def _tokens(params: Params) -> int:
     return (params.data.image_size // params.foundation.clip.patch_size) ** 2
 
 
-VARIANTS: dict[str, Variant] = {
-    "uoisc": Variant(_fixed),
-    "no_alignment": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity)),
-    "no_llava": Variant(_fixed, intent=None),
-    "no_alignment_no_llava": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity), intent=None),
-    "plain_vq": Variant(lambda v, p, r: _fixed(v, p, r, plain=True)),
-    "query_aware": Variant(_query_aware, intent=None),
-    "answer_loss": Variant(_fixed, intent=source_answer_loss),
-    "query_aware_answer": Variant(_query_aware, intent=source_answer_loss),
-    "adaptive": Variant(_ranked, weighted=True),
-    "uniform": Variant(lambda v, p, r: _fixed(v, p, r, alignment=Identity), weighted=True),
-    "uoisc_cross_attention": Variant(lambda v, p, r: _fixed(v, p, r, alignment=CrossAttention)),
-    "uoisc_query_decoder": Variant(lambda v, p, r: _fixed(v, p, r, receiver=Film)),
-    "dial": Variant(_dial, weighted=True, ranked=True, dial=True),
-    "dial_uniform": Variant(lambda v, p, r: _dial(v, p, r, ranked=False), weighted=True, dial=True),
-    "dial_scratch_text": Variant(lambda v, p, r: _dial(ScratchQuery(v), p, r), weighted=True, ranked=True, dial=True),
-    "dial_query_decoder": Variant(lambda v, p, r: _dial(v, p, r, receiver=Film), weighted=True, ranked=True, dial=True),
+BLIND = partial(_fixed, alignment=Identity)  # what is sent does not depend on the query
+SELECTS = {"weighted": True, "ranked": True, "dial": True}
+VARIANTS: dict[str, Variant] = {  # in the order of the figures' rows
+    "uoisc": Variant(
+        "UO-ISC (FiLM)", "the paper's method: FiLM by the query, segment-wise codes, LLaVA's loss", _fixed
+    ),
+    "no_alignment": Variant("without alignment", "UO-ISC without FiLM: the transmitter does not read the query", BLIND),
+    "no_llava": Variant("without LLaVA loss", "UO-ISC trained without the user-intent loss", _fixed, intent=None),
+    "no_alignment_no_llava": Variant("without both", "neither FiLM nor the user-intent loss", BLIND, intent=None),
+    "plain_vq": Variant(
+        "plain VQ", "UO-ISC with one codebook for whole tokens, equal bits", partial(_fixed, plain=True)
+    ),
+    "query_aware": Variant(
+        "query-aware",
+        "the rival: FiLM between encoders from scratch, no CLIP, no LLaVA loss",
+        _query_aware,
+        intent=None,
+    ),
+    "answer_loss": Variant(
+        "UO-ISC, answer loss",
+        "UO-ISC whose loss is LLaVA's answers about the source in the place of its hidden states",
+        _fixed,
+        intent=source_answer_loss,
+    ),
+    "query_aware_answer": Variant(
+        "query-aware, answer loss",
+        "the rival trained with a view of the user: LLaVA's answers about the source",
+        _query_aware,
+        intent=source_answer_loss,
+    ),
+    "adaptive": Variant(
+        "adaptive (selection)",
+        "ours: no FiLM; bits go to the tokens that CLIP finds relevant to the query",
+        _ranked,
+        weighted=True,
+    ),
+    "uniform": Variant(
+        "uniform, adaptive's losses",
+        "control of adaptive: its losses, no query, all tokens get the same bits",
+        BLIND,
+        weighted=True,
+    ),
+    "dial": Variant(
+        "rate dial", "ours: adaptive for any budget with one model; a head refines CLIP's ranking", _dial, **SELECTS
+    ),
+    "dial_scratch_text": Variant(
+        "dial, text from scratch",
+        "the dial with a text encoder from scratch in the place of CLIP's",
+        lambda v, p, r: _dial(ScratchQuery(v), p, r),
+        **SELECTS,
+    ),
+    "dial_uniform": Variant(
+        "dial, all tokens alike",
+        "control of the dial: its losses, but the query ranks nothing",
+        partial(_dial, ranked=False),
+        weighted=True,
+        dial=True,
+    ),
+    "dial_query_decoder": Variant(
+        "dial, query at decoder",
+        "the dial whose receiver reads the query as well (FiLM)",
+        partial(_dial, receiver=Film),
+        **SELECTS,
+    ),
+    "uoisc_cross_attention": Variant(
+        "UO-ISC, cross-attention",
+        "UO-ISC with cross-attention to the query's words in FiLM's place",
+        partial(_fixed, alignment=CrossAttention),
+        fair_chance=True,
+    ),
+    "uoisc_query_decoder": Variant(
+        "UO-ISC, query at decoder",
+        "UO-ISC whose receiver reads the query as well (FiLM)",
+        partial(_fixed, receiver=Film),
+        fair_chance=True,
+    ),
 }
 
 
