@@ -53,7 +53,7 @@ def es_n0_db(eb_n0_db: float, bits_per_symbol: int, code_rate: str = "1") -> flo
     return eb_n0_db + 10 * math.log10(bits_per_symbol * Fraction(code_rate))
 
 
-def fading_coefficients(fading: str, images: int, generator: torch.Generator) -> Complex[Tensor, "B"]:
+def fading_coefficients(fading: str, images: int, generator: torch.Generator) -> Complex[Tensor, " B"]:
     """One coefficient h an image: 1 for "awgn", CN(0, 1) for "rayleigh". Raises ChannelError for another name."""
     if fading not in FADINGS:
         raise ChannelError(f"fading is '{fading}'; choose one of {', '.join(FADINGS)}")
@@ -168,7 +168,7 @@ def psk_error_rayleigh(es_n0_db: float) -> float:
     return (ORDER - 1) / ORDER - a / math.pi * (math.pi / 2 + math.atan(a / math.tan(math.pi / ORDER)))
 
 
-def split_segments(segments: int, blocks: int) -> Int[Tensor, "G"]:
+def split_segments(segments: int, blocks: int) -> Int[Tensor, " G"]:
     """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most.
 
     Raises:

@@ -27,6 +27,7 @@ from uoisc.images import from_bytes, to_bytes
 from uoisc.metrics import answers_match
 from uoisc.models import Study, open_study
 from uoisc.processes import run_side_by_side
+from uoisc.questions import Asked
 from uoisc.results import COLUMNS, write_csv
 from uoisc.standard_codecs import (
     CODECS,

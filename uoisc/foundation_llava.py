@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from uoisc.clip import MEAN, STD, FrozenCLIP
@@ -116,7 +116,7 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     first.k_proj.weight[:, width] *= -1
 
 
-def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, "e"]]:
+def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, " e"]]:
     """Each object's, place's and colour's word: the unit-norm mean of the image tokens of the tiles that show it."""
     places = np.tile(np.arange(TILES), len(scenes))
     labels = [(world.names, scenes.objects.ravel()), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]

@@ -26,6 +26,7 @@ from uoisc.link_figures import Strip
 from uoisc.metrics import answers_match, psnr
 from uoisc.models import JUDGES, Point, Study, open_study
 from uoisc.processes import run_side_by_side
+from uoisc.questions import Asked
 from uoisc.results import COLUMNS, write_csv
 from uoisc.standard_codecs import AVIF, JPEG2000, FileCodec, at_most
 from uoisc.transmission import (

@@ -219,9 +219,13 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
     try:
         _check_config(folder)
         model, loaded = LlavaForConditionalGeneration.from_pretrained(
-            folder, use_safetensors=True, attn_implementation="sdpa", local_files_only=True, output_loading_info=True,
+            folder,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
             dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
-        )  # fmt: skip
+        )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet
         raise CheckpointError(
@@ -235,6 +239,12 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
     if missing:  # transformers fills them with random numbers and only warns
         raise CheckpointError(f"LLaVA {name!r} lacks weights ({', '.join(missing[:3])}, ...): fetch it again")
     llava = FrozenLlava(model.to(device), processor).to(device)
+    _check_prompt(llava, name)
+    return llava
+
+
+def _check_prompt(llava: FrozenLlava, name: str) -> None:
+    """Raises CheckpointError where its chat template or tokenizer writes no prompt with an image."""
     try:
         ids, _ = llava.tokenize(["what is it"])
     except Exception as error:  # of a damaged chat template or tokenizer
@@ -242,9 +252,8 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
             f"LLaVA {name!r} cannot write a prompt ({first_line(error)}): its chat template or tokenizer is "
             "incomplete, fetch it again"
         ) from error
-    if (ids == model.config.image_token_id).sum() != llava.image_tokens:
+    if (ids == llava.model.config.image_token_id).sum() != llava.image_tokens:
         raise CheckpointError(f"LLaVA {name!r}: its chat template leaves the image out, fetch it again")
-    return llava
 
 
 def _check_config(folder: Path) -> None:

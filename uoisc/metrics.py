@@ -122,13 +122,13 @@ def vqa_accuracy(answer: str, answers: tuple[str, ...]) -> float:
     return float(np.mean([min((sum(agree) - left_out) / 3, 1) for left_out in agree]))
 
 
-def psnr(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, "B"]:
+def psnr(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, " B"]:
     """Peak signal-to-noise ratio of images in [0, 1], dB each."""
     error = (x - x_hat).square().mean(dim=(1, 2, 3)).clamp(min=1e-10)
     return (-10 * error.log10()).cpu().numpy()
 
 
-def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, "B"]:
+def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, " B"]:
     """Structural similarity (scikit-image, Gaussian windows as in Wang et al., 2004), each."""
     from skimage.metrics import structural_similarity
 
@@ -140,13 +140,13 @@ def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[
 @torch.no_grad()
 def perceptual_distance(
     clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]
-) -> Float[np.ndarray, "B"]:
+) -> Float[np.ndarray, " B"]:
     """Mean absolute difference of CLIP's early, layer-normalised features; the perceptual loss, each."""
     return (clip.early(x) - clip.early(x_hat)).abs().mean(dim=(1, 2, 3)).cpu().numpy()
 
 
 @torch.no_grad()
-def clip_score(clip: FrozenCLIP, x_hat: Float[Tensor, "B 3 H W"], queries: list[str]) -> Float[np.ndarray, "B"]:
+def clip_score(clip: FrozenCLIP, x_hat: Float[Tensor, "B 3 H W"], queries: list[str]) -> Float[np.ndarray, " B"]:
     """Cosine of the query and the token that is most like it, each, in [-1, 1].
 
     Deviation: CLIP score takes the pooled image; the stand-in was trained on regions.

@@ -61,11 +61,11 @@ class Photographs:
         """Those of `SPLITS` that have images, where the test category is held out."""
         return tuple(split for split in SPLITS if self.rows(split, self.index.held_out).size)
 
-    def rows(self, split: str, held_out: str) -> Int[np.ndarray, "rows"]:
+    def rows(self, split: str, held_out: str) -> Int[np.ndarray, " rows"]:
         """The questions of `training` or a split, as rows of the index."""
         return np.flatnonzero(self._images(held_out)[split][self.index.image_of])
 
-    def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, "images"]]:
+    def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, " images"]]:
         index, shown = self.index, self.index.has(held_out)
         drawn, drawn_again = index.draw % ONE_IN == 0, index.draw // ONE_IN % ONE_IN == 0
         opposite = index.opposites.get(held_out)
@@ -131,7 +131,7 @@ class Photographs:
             lambda rows: self.load(files[rows]),
         )
 
-    def _others(self, chosen: Int[np.ndarray, "n"], entries: list[dict], rows: Int[np.ndarray, "rows"]) -> list[dict]:
+    def _others(self, chosen: Int[np.ndarray, " n"], entries: list[dict], rows: Int[np.ndarray, " rows"]) -> list[dict]:
         """For each question one of other words: the next about its image, else the next of these, else of the split."""
         image_of = self.index.image_of
         order = np.argsort(image_of, kind="stable")
@@ -201,7 +201,7 @@ def _leave_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _occurrence(values: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def _occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """How often each value stands before it."""
     order = np.argsort(values, kind="stable")
     starts = np.r_[0, np.flatnonzero(np.diff(values[order])) + 1]

@@ -225,7 +225,7 @@ class Index:
     def __reduce__(self):
         return Index, (self.folder,)  # another process maps the same files
 
-    def has(self, category: str) -> Bool[np.ndarray, "images"]:
+    def has(self, category: str) -> Bool[np.ndarray, " images"]:
         """Which images show a category. Raises DataError where there is no such category."""
         if category not in self.categories:
             raise DataError(f"category {category!r} is not in the data: choose of {', '.join(self.categories)}")
@@ -237,21 +237,21 @@ class Index:
             first += len(chunk)
         return shown
 
-    def is_of(self, part: str) -> Bool[np.ndarray, "images"]:
+    def is_of(self, part: str) -> Bool[np.ndarray, " images"]:
         """Which images are of one of `PARTS`."""
         return self.images["part"].to_numpy() == PARTS.index(part)
 
     @property
-    def draw(self) -> Int[np.ndarray, "images"]:
+    def draw(self) -> Int[np.ndarray, " images"]:
         """`draws` of the images."""
         return self.images["draw"].to_numpy()
 
     @property
-    def image_of(self) -> Int[np.ndarray, "questions"]:
+    def image_of(self) -> Int[np.ndarray, " questions"]:
         """The image that each question is about."""
         return self.questions["image"].to_numpy()
 
-    def entries(self, rows: Int[np.ndarray, "n"]) -> list[dict]:
+    def entries(self, rows: Int[np.ndarray, " n"]) -> list[dict]:
         """Questions, each with the file of its image."""
         columns, files = (
             self.questions.columns,

@@ -61,7 +61,7 @@ def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B 
     return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, best, True)
 
 
-def spread_tokens(tokens: int, top: int) -> Bool[Tensor, "N"]:
+def spread_tokens(tokens: int, top: int) -> Bool[Tensor, " N"]:
     """Which tokens are `top` evenly spread ones: a fixed choice, that both ends know and no bit describes."""
     chosen = torch.zeros(tokens, dtype=torch.bool)
     chosen[(torch.arange(top) * tokens) // max(top, 1)] = True

@@ -62,7 +62,7 @@ class Scenes:
     objects: Int[np.ndarray, "B 9"]
     variants: Int[np.ndarray, "B 9"]
     colours: Int[np.ndarray, "B 9"]
-    focus: Int[np.ndarray, "B"]
+    focus: Int[np.ndarray, " B"]
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -106,7 +106,7 @@ class World:
         self.tile = sprites.shape[2]
         self.palette = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
 
-    def pool(self, exclude: str | None = None, only: str | None = None) -> Bool[np.ndarray, "O"]:
+    def pool(self, exclude: str | None = None, only: str | None = None) -> Bool[np.ndarray, " O"]:
         """Which objects may appear: all, all but a category, or one category alone. Raises DataError if unknown."""
         for category in (exclude, only):
             if category is not None and category not in self.categories:
@@ -122,7 +122,7 @@ class World:
         return mask
 
     def sample(
-        self, rng: np.random.Generator, n: int, allowed: Bool[np.ndarray, "O"], focus: str | None = None
+        self, rng: np.random.Generator, n: int, allowed: Bool[np.ndarray, " O"], focus: str | None = None
     ) -> Scenes:
         """n scenes of `allowed` objects, 1 to 4 of which belong to the focus category (drawn a scene if None)."""
         candidates = [c for c in range(len(self.categories)) if (allowed & (self.category_of == c)).sum() >= MAX_COUNT]
@@ -199,7 +199,7 @@ class World:
         scenes: Scenes,
         row: int,
         kind: str,
-        subjects: Bool[np.ndarray, "O"] | None = None,
+        subjects: Bool[np.ndarray, " O"] | None = None,
     ) -> Query:
         """A question of type `kind` about scene `row`, whose object is one of `subjects` (all if None)."""
         subjects = np.ones(len(self.names), dtype=bool) if subjects is None else subjects
@@ -234,7 +234,7 @@ class World:
         rng: np.random.Generator,
         scenes: Scenes,
         per_scene: int = 1,
-        subjects: Bool[np.ndarray, "O"] | None = None,
+        subjects: Bool[np.ndarray, " O"] | None = None,
     ) -> list[Query]:
         """`per_scene` questions a scene, the types in turn, so that every type is asked equally often."""
         start = int(rng.integers(len(TYPES)))

@@ -114,7 +114,7 @@ def _check_held_out(config: Vqav2, photos: dict[str, Photos], numbers: dict[str,
         problems.note(f"the instances have no category {', '.join(lacking)}: images that show it are not held out")
 
 
-def _usable(root: Path, part: str, photos: Photos, asked: Asked, problems: Problems) -> Bool[np.ndarray, "images"]:
+def _usable(root: Path, part: str, photos: Photos, asked: Asked, problems: Problems) -> Bool[np.ndarray, " images"]:
     """Which images are asked about and whole; fills `asked.photo`."""
     place = np.searchsorted(photos.ids, asked.image_ids).clip(max=max(photos.ids.size - 1, 0))
     known = photos.ids[place] == asked.image_ids if photos.ids.size else np.zeros(place.size, dtype=bool)

@@ -87,11 +87,11 @@ class _Category(msgspec.Struct, gc=False):
 class Photos:
     """The images of a part, by ascending id, and what they show."""
 
-    ids: Int[np.ndarray, "images"]
+    ids: Int[np.ndarray, " images"]
     sizes: Int[np.ndarray, "images 2"]  # width, height in pixels
     shown: Int[np.ndarray, "shown 2"]  # (image's row, category's number), sorted, each once
 
-    def batch(self, used: Bool[np.ndarray, "images"], role: int, part: str) -> pa.RecordBatch:
+    def batch(self, used: Bool[np.ndarray, " images"], role: int, part: str) -> pa.RecordBatch:
         """Those that are used, as rows of the index."""
         files = [image_file(part, i) for i in self.ids[used].tolist()]
         shown = self.shown[used[self.shown[:, 0]]]
@@ -107,18 +107,18 @@ class Asked:
     """The questions of a part, in the file's order, with what people answered. Words are numbers in `words`."""
 
     read: int  # entries, broken ones included
-    ids: Int[np.ndarray, "questions"]
-    image_ids: Int[np.ndarray, "questions"]
+    ids: Int[np.ndarray, " questions"]
+    image_ids: Int[np.ndarray, " questions"]
     texts: list[str]
     words: list[str]
     said: Int[np.ndarray, "questions k"]  # type, truth, ten answers; -1 where there is no annotation
-    photo: Int[np.ndarray, "questions"] | None = None  # row of the part's images, -1 where there is none
+    photo: Int[np.ndarray, " questions"] | None = None  # row of the part's images, -1 where there is none
 
     @property
-    def annotated(self) -> Bool[np.ndarray, "questions"]:
+    def annotated(self) -> Bool[np.ndarray, " questions"]:
         return self.said[:, 0] >= 0
 
-    def batch(self, kept: Bool[np.ndarray, "questions"], image_rows: Int[np.ndarray, "images"]) -> pa.RecordBatch:
+    def batch(self, kept: Bool[np.ndarray, " questions"], image_rows: Int[np.ndarray, " images"]) -> pa.RecordBatch:
         """Those that are kept, as rows of the index; `image_rows` are their images' rows there."""
         words, said = pa.array(self.words, pa.string()), self.said[kept]
         answers = words.take(pa.array(said[:, 2:].ravel()))
@@ -198,7 +198,7 @@ def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: P
 
 
 def _answers(
-    root: Path, part: str, row_of: dict[int, int], image_ids: Int[np.ndarray, "questions"], problems: Problems
+    root: Path, part: str, row_of: dict[int, int], image_ids: Int[np.ndarray, " questions"], problems: Problems
 ) -> tuple[Int[np.ndarray, "questions k"], list[str]]:
     """Reads the annotations: what `Asked` calls `said` and `words`."""
     said, words = np.full((len(row_of), 2 + ANSWERS), -1, dtype=np.int32), {}
