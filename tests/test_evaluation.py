@@ -9,8 +9,9 @@ import pytest
 import tiny
 import torch
 
-from uoisc import evaluation
+from uoisc import evaluation, evaluation_jobs
 from uoisc.bootstrap import summarise
+from uoisc.errors import ConfigError
 from uoisc.evaluation import (
     CONTROLS,
     EVALUATION_STREAM,
@@ -254,3 +255,30 @@ def test_summary_rows_carry_intervals_and_n(study):
     assert (summary[~summary["metric"].str.contains(":")]["n"] == N).all()
     amr = summary[(summary["metric"] == "amr") & (summary["judge"] == "llava")]["value"].item()
     assert amr == result.answers[result.answers["judge"] == "llava"]["match"].mean()
+
+
+def test_some_variants_are_scored_apart_from_the_results(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation_jobs, "open_study", lambda profile: study)
+    monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(evaluation_jobs, "paths", None)  # where the results lie is not even asked
+    monkeypatch.setattr(evaluation_jobs, "ROOT", tmp_path)
+    table, folder = score("tiny", "uoisc+uoisc")
+    assert {p.name for p in (tmp_path / folder).iterdir()} == {"answers.parquet", "quality.csv", "summary.csv"}
+    assert folder.parts == ("build", "tiny", "scores", "uoisc")
+    assert set(table["variant"]) == {"uoisc"} and set(table["metric"]) == {"amr", "amr_floor"}
+    amr = table[(table["metric"] == "amr") & (table["split"] == "unseen") & (table["judge"] == JUDGES[0])]
+    answers = pd.read_parquet(tmp_path / folder / "answers.parquet")
+    own = answers[(answers["split"] == "unseen") & (answers["judge"] == JUDGES[0])]
+    assert amr["value"].item() == pytest.approx(own["match"].mean()) and amr["n"].item() == N
+
+
+def test_a_variant_that_is_not_trained_is_told_before_any_work(monkeypatch):
+    monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(evaluation_jobs, "open_study", None)
+    with pytest.raises(ConfigError, match="profile tiny trains no 'dail': did you mean dial"):
+        score("tiny", "uoisc+dail")
+
+
+def test_only_the_wanted_variants_points_are_told_apart(study):
+    assert {point.variant for point in distinct(study, ["dial"])} == {"dial"}
+    assert len(distinct(study)) > len(distinct(study, ["dial"])) > 0

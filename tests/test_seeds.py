@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import yaml
 
 from uoisc import results, seeds
 from uoisc.config import load_params
-from uoisc.errors import ConfigError, ResultsError
+from uoisc.errors import ConfigError, DataError, ResultsError
 from uoisc.results import JUDGES, POOLED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,6 +125,23 @@ def test_a_wrong_goal_is_named(tmp_path, change, named):
     path.write_text(yaml.safe_dump({"goals": [entry]}))
     with pytest.raises(ConfigError, match=f"G: .*{named}"):
         seeds.load_goals(path)
+
+
+def test_a_table_that_is_there_is_replaced_with_force_alone(tmp_path, answers, monkeypatch):
+    folders = []
+    for seed in ("0", "10", "20"):
+        folders.append(tmp_path / seed)
+        folders[-1].mkdir()
+        results.write_parquet(answers[answers["seed"] == seed], folders[-1] / "answers.parquet")
+    monkeypatch.setattr(seeds, "paths", lambda profile: SimpleNamespace(results=folders[0]))
+    monkeypatch.setattr(seeds, "load_goals", lambda path: [GOAL])
+    seeds.write_profile_seeds("small", folders[1:], force=False)
+    first = (folders[0] / "seeds.csv").read_bytes()
+    with pytest.raises(DataError, match="seeds.csv: exists; --force replaces it"):
+        seeds.write_profile_seeds("small", folders[1:2], force=False)
+    assert (folders[0] / "seeds.csv").read_bytes() == first
+    seeds.write_profile_seeds("small", folders[1:2], force=True)
+    assert (folders[0] / "seeds.csv").read_bytes() != first
 
 
 def test_the_published_rows_are_those_of_the_published_answers():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from uoisc.entry import BAD_INPUT, INTERRUPTED, environment, fail, give_up_stdout, run_this_tree
+from uoisc.entry import BAD_INPUT, INTERRUPTED, environment, fail, give_up_stdout, hush, in_top_folder, run_this_tree
 from uoisc.errors import ConfigError, UoiscError
-from uoisc.terminal import QUIET, say, show, warn_in_a_line
+from uoisc.terminal import say, show, warn_in_a_line
 
 app = typer.Typer(
     help="User-oriented image semantic coding: the companion's pipeline, a stage at a time.",
@@ -27,18 +26,6 @@ def active() -> str:
     from uoisc.config import active_profile
 
     return active_profile()
-
-
-def hush(quiet: bool) -> None:
-    """Keeps this process, and those that it starts, quiet."""
-    if quiet:
-        os.environ[QUIET] = "1"
-
-
-def in_top_folder(needed: str) -> None:
-    """Raises ConfigError where the working directory lacks what a command reads or writes there."""
-    if not Path(needed).exists():
-        raise ConfigError(f"no {needed} here: run this in the project's top folder")
 
 
 Name = Annotated[str, typer.Argument(help="Notebook, e.g. 03_phase1.")]

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import uoisc
-from uoisc.terminal import printable
+from uoisc.errors import ConfigError
+from uoisc.terminal import QUIET, printable
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
 
@@ -26,6 +27,18 @@ def run_this_tree() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(here), *others])
     if not own.samefile(Path(uoisc.__file__).with_name("cli.py")):
         os.execv(sys.executable, [sys.executable, "-m", "uoisc.cli", *sys.argv[1:]])
+
+
+def hush(quiet: bool) -> None:
+    """Keeps this process, and those that it starts, quiet."""
+    if quiet:
+        os.environ[QUIET] = "1"
+
+
+def in_top_folder(needed: str) -> None:
+    """Raises ConfigError where the working directory lacks what a command reads or writes there."""
+    if not Path(needed).exists():
+        raise ConfigError(f"no {needed} here: run this in the project's top folder")
 
 
 def environment(profile: str) -> list[str]:

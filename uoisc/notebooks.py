@@ -93,17 +93,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             comes through with its own message alone; anything else names the cell and the partial copy.
     """
     name = find(name).stem
-    load_params(profile)  # an unknown profile or an impossible value stops here, before any work
-    if variant is not None and not re.fullmatch(r"[\w+]+", variant):
-        raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
-    given = {"profile": profile, "variant": variant, "seed": seed}
-    parameters = {key: value for key, value in given.items() if value is not None}
-    # papermill only warns of a parameter that nothing reads
-    if unread := sorted(set(parameters) - (declared := declared_parameters(name))):
-        raise NotebookError(
-            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
-            f"{', '.join(sorted(declared)) or 'nothing'}"
-        )
+    parameters = _parameters(name, profile, variant, seed)
     import papermill  # a second of import time that a refusal does without
 
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
@@ -129,6 +119,22 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         raise NotebookError(_what_failed(name, error, partial)) from None
     os.replace(partial, executed)
     return executed
+
+
+def _parameters(name: str, profile: str, variant: str | None, seed: int | None) -> dict:
+    """What a notebook is handed, checked before any work: see `run_notebook`."""
+    load_params(profile)  # an unknown profile or an impossible value stops here, before any work
+    if variant is not None and not re.fullmatch(r"[\w+]+", variant):
+        raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
+    given = {"profile": profile, "variant": variant, "seed": seed}
+    parameters = {key: value for key, value in given.items() if value is not None}
+    # papermill only warns of a parameter that nothing reads
+    if unread := sorted(set(parameters) - (declared := declared_parameters(name))):
+        raise NotebookError(
+            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
+            f"{', '.join(sorted(declared)) or 'nothing'}"
+        )
+    return parameters
 
 
 def _what_failed(name: str, error: Exception, partial: Path) -> str:

@@ -93,15 +93,8 @@ def decode(
     def draw(file: str, name: str) -> str:
         with naming(file):
             data = read_file(file)
-            parsed = parse(data)
-            if not parsed.compact and variant is not None:
-                raise ConfigError("says itself which model wrote it: leave --variant and --bits out")
-            if parsed.compact and variant is None:
-                raise BitstreamError(
-                    "the compact form does not say which model wrote it: give --variant, and --bits as then"
-                )
-            compact = parsed.compact
-            model = model_within(open_codecs(profile), variant, bits) if compact else find(parsed.fingerprint)
+            compact, fingerprint = _identity(data, variant)
+            model = model_within(open_codecs(profile), variant, bits) if compact else find(fingerprint)
             message, size = bitstream.read(data, model)
         x_hat = model.codec.decode(message, [_asked(model.codec.receiver_reads, query)])
         with naming(name):
@@ -175,7 +168,7 @@ def writer(profile: str, fingerprint: bytes) -> SharedModel:
     if not trained:
         reason = "and none is trained here: run `make repro`, or copy data/ of who wrote it"
     for name, count in lacking.items():
-        reason += f"; {count} models of profile {name} lack their tables: run `uoisc run 08_rate --profile {name}`"
+        reason += f"; of profile {name} {count} lack their tables: run `uoisc run 08_rate --profile {name}`"
     raise BitstreamError(f"written with model {fingerprint.hex()}, {reason}")
 
 
@@ -267,6 +260,20 @@ def _picture(name: str, side: int) -> Picture:
     for note in picture.notes:
         say(f"{shown(name)}: {note}", sys.stderr)
     return picture
+
+
+def _identity(data: bytes, variant: str | None) -> tuple[bool, bytes | None]:
+    """Whether a file is in the compact form, else the fingerprint of the model that wrote it.
+
+    Raises BitstreamError for a broken file or a compact one without a variant, ConfigError for a variant that would not
+    be read.
+    """
+    parsed = parse(data)
+    if not parsed.compact and variant is not None:
+        raise ConfigError("says itself which model wrote it: leave --variant and --bits out")
+    if parsed.compact and variant is None:
+        raise BitstreamError("the compact form does not say which model wrote it: give --variant, and --bits as then")
+    return parsed.compact, parsed.fingerprint
 
 
 def _asked(reads: bool, query: str | None) -> str:
