@@ -8,59 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from own_data import DATA, N, of_a_profile, two_each, written
 from PIL import Image
 from test_image_check import odd_files
 
-from uoisc import config, preparation, sources
+from uoisc import config, sources
 from uoisc.clip import clip_reader
 from uoisc.errors import DataError
 from uoisc.manifest import index
 from uoisc.photographs import Photographs
-from uoisc.preparation import prepare_data
-from uoisc.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained
 from uoisc.sources import open_source
-
-DATA = Manifest(image_size=48, file="", held_out="animal", validation="food", unusable=0.2, loaders=0)
-N = 40
 
 
 @pytest.fixture
 def lines() -> list[dict]:
-    """Two questions an image; one image in four shows an animal, one food."""
-    shown = (["animal", "dog"], ["food"], [], ["car"])
-    return [
-        {
-            "image": f"photos/{i}.png",
-            "question": f"Question {q}?",
-            "answer": ("yes", "3")[q],
-            "categories": shown[i % 4],
-        }
-        for i in range(N)
-        for q in range(2)
-    ]
-
-
-def written(folder: Path, lines: list[dict | str]) -> Manifest:
-    """The manifest and its images, written into `folder`."""
-    (folder / "photos").mkdir(parents=True, exist_ok=True)
-    for i in range(N):
-        Image.fromarray(np.full((20 + i, 30, 3), 6 * i, dtype=np.uint8)).save(folder / "photos" / f"{i}.png")
-    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
-    (folder / "questions.jsonl").write_text(text + "\n")
-    return replace(DATA, file=str(folder / "questions.jsonl"))
+    return two_each()
 
 
 def opened(folder: Path, lines: list[dict | str]) -> Photographs:
     index(written(folder, lines), folder / "source")
     return Photographs(folder / "source", folder, 48)
-
-
-def of_a_profile(data: Manifest) -> config.Params:
-    judge = LlavaCheckpoint("", "", {})
-    pretrained = Pretrained(ClipCheckpoint("", "", "", patch_size=16, layers=3), judge, judge)
-    return replace(
-        tiny.PARAMS, data=replace(data, image_size=tiny.IMAGE), foundation=pretrained, variants={"uoisc": ("low",)}
-    )
 
 
 def files(source: Photographs, split: str, held_out: str = "animal") -> set[str]:
@@ -217,46 +184,6 @@ def test_an_image_outside_the_folder_is_refused_by_its_line(tmp_path, lines, nam
     )
 
 
-SPELLINGS = [
-    "Animal",
-    " animal",
-    "animal\u00a0",
-    "ANIMAL",
-    "ani\u00admal",
-    "\uff41nimal",
-    "animals",
-    "ani-mal",
-    "ani_mal",
-]
-
-
-@pytest.mark.parametrize("other", SPELLINGS)
-def test_a_category_in_two_spellings_is_refused_by_name(tmp_path, lines, other):
-    """Case, white space, width, hyphens, plural: of each, images would be trained on that are to be held out."""
-    data = written(tmp_path, [*lines, lines[2] | {"question": "Why?", "categories": [other]}])
-    with pytest.raises(DataError, match="write them alike") as raised:
-        index(data, tmp_path / "source")
-    said = str(raised.value)
-    assert "'animal' (line 1)" in said and f"{other!r} (line {2 * N + 1})" in said and "\n" not in said
-    assert not (tmp_path / "source").exists()
-    with pytest.raises(DataError, match="data.held_out"):
-        index(replace(written(tmp_path, lines), held_out=other), tmp_path / "source")
-
-
-def test_composed_and_decomposed_letters_are_one_category(tmp_path, lines):
-    again = lines[2] | {"question": "Why?", "categories": ["cafe\u0301"]}
-    with pytest.raises(DataError, match="differ in spelling alone"):
-        index(
-            written(tmp_path, [*lines, lines[2] | {"question": "How?", "categories": ["caf\u00e9"]}, again]),
-            tmp_path / "a",
-        )
-
-
-def test_plurals_of_what_is_not_held_out_may_be_categories_of_their_own(tmp_path, lines):
-    more = [lines[2] | {"question": f"Why {name}?", "categories": [name]} for name in ("glass", "glasses", "hot dog")]
-    assert index(written(tmp_path, lines + more), tmp_path / "source").problems == {}
-
-
 def test_a_line_that_cannot_be_used_still_says_what_its_image_shows(tmp_path, lines):
     """Or an image of the held-out category would be trained on for a slip in one of its lines."""
     told = [line | {"categories": []} for line in lines[2:4]]
@@ -356,65 +283,3 @@ def test_an_empty_manifest_is_one_line(tmp_path):
 def test_a_missing_manifest_is_one_line(tmp_path):
     with pytest.raises(DataError, match="data.file"):
         index(replace(DATA, file=str(tmp_path / "none.jsonl")), tmp_path / "source")
-
-
-@pytest.fixture
-def stage(tmp_path, monkeypatch):
-    """Runs the data stage on a manifest of these lines; returns where it writes, and the profile."""
-
-    def run(lines) -> tuple[Path, config.Params]:
-        params = of_a_profile(written(tmp_path, lines))
-        where = replace(config.paths("small"), source=tmp_path / "data" / "source")
-        for module in (preparation, sources):
-            monkeypatch.setattr(module, "paths", lambda profile: where)
-        monkeypatch.setattr(preparation, "load_params", lambda profile: params)
-        with pytest.raises(DataError, match="run the data stage"):
-            open_source("mine", params)
-        return prepare_data("mine"), params
-
-    return run
-
-
-def test_the_data_stage_prepares_what_a_profile_names(stage, lines, capsys):
-    folder, params = stage(lines)
-    printed = capsys.readouterr().out
-    assert f"{2 * N} of {2 * N} questions about {N} images can be used" in printed
-    assert f"\nunseen: {N // 2} questions about {N // 4} images\n" in printed and "\ntraining: " in printed
-    assert "foundation.clip cannot be asked whether it reads every question" in printed
-    source = open_source("mine", params)
-    assert folder == source.index.folder
-    assert next(source.batches([0], 4, "animal")).images.shape == (4, 3, tiny.IMAGE, tiny.IMAGE)
-
-
-ASKED = ("Is there a dog?", "What is it?")
-
-
-def tiny_set(splits: tuple[str, ...], questions: tuple[str, ...] = ASKED) -> list[dict]:
-    return [
-        {"image": f"photos/{i}.png", "question": question, "answer": "yes", "split": split}
-        for i, split in enumerate(splits)
-        for question in questions
-    ]
-
-
-def test_a_set_of_three_images_is_enough(stage, capsys):
-    _, params = stage(tiny_set(("train", "seen", "unseen")))
-    assert "\nseen: 2 questions about 1 images\nunseen: 2 questions about 1 images\n" in capsys.readouterr().out
-    source = open_source("mine", params)
-    assert next(source.batches([0], 8, "animal")).images.shape[0] == 8
-    assert len(source.ask_split("unseen", "animal", 5, [0])) == 2
-
-
-@pytest.mark.parametrize(
-    ("lines", "says"),
-    [
-        (tiny_set(("seen", "unseen")), "no image is left to train on"),
-        (tiny_set(("train", "train")), "no image is left to ask about"),
-        (tiny_set(("train", "seen"), ASKED[:1]), "split seen has one question: it needs two different ones"),
-    ],
-)
-def test_what_a_tiny_set_lacks_is_one_line_of_the_data_stage(stage, tmp_path, lines, says):
-    with pytest.raises(DataError, match=says) as raised:
-        stage(lines)
-    assert "\n" not in str(raised.value) and "training: " in str(raised.value)
-    assert list((tmp_path / "data").iterdir()) == []
