@@ -49,7 +49,7 @@ def first_line(error: BaseException) -> str:
 
 
 def choices(name: str, known: Iterable[str]) -> str:
-    """The end of a line about a name that is unknown: the known one nearest to it, and all of them."""
+    """The end of a line about a name that is unknown: all that are known, and the nearest of these."""
     known = list(known)
     near = get_close_matches(name, known, 1)
-    return (f"did you mean {near[0]}? " if near else "") + f"choose of {', '.join(known)}"
+    return f"choose of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else "")
