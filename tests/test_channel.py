@@ -134,7 +134,8 @@ def test_square_qams_symbol_errors_are_those_of_its_two_axes():
 
 
 def test_links_are_named_by_what_they_are_made_of():
-    assert [link.title for link in LINKS.values()] == ["uncoded 8-PSK", "LDPC 1/2, QPSK", "LDPC 1/2, 16-QAM"]
+    titles = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK", "coded_16qam": "LDPC 1/2, 16-QAM"}
+    assert {name: LINKS[name].title for name in titles} == titles
     assert UNCODED.scheme == (3, "1") and LINKS["coded"].scheme == (2, "1/2")
     assert all(set(link.es_n0_db) == {"awgn", "rayleigh"} for link in LINKS.values())
 

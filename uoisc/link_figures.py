@@ -85,8 +85,9 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
     variants = in_order(rows["variant"])
     shifts = APART * (np.arange(len(variants)) - (len(variants) - 1) / 2)
     figure = Figure(figsize=(PAGE, 3.9), layout="constrained")
-    grid = figure.subplots(len(AIRS), len(LINKS), sharey=True)
-    for axes, (fading, link) in zip(grid.flat, [(f, k) for f in AIRS for k in LINKS], strict=True):
+    links = [link for link in LINKS if link in set(rows["link"])]
+    grid = figure.subplots(len(AIRS), len(links), sharey=True, squeeze=False)
+    for axes, (fading, link) in zip(grid.flat, [(f, k) for f in AIRS for k in links], strict=True):
         panel = until_flat(rows[(rows["fading"] == fading) & (rows["link"] == link)])
         span = np.ptp(panel["es_n0_db"])
         for variant, shift in zip(variants, shifts, strict=True):
