@@ -106,8 +106,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
     check_writable(executed.parent)
-    os.environ.setdefault("TQDM_MININTERVAL", "20")  # the kernel's bars arrive here as lines: few of them
-    os.environ.setdefault(BARS, "1" if on_terminal() else "0")
+    _few_bars()
     try:
         papermill.execute_notebook(
             find(name),
@@ -131,6 +130,12 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         ) from None
     os.replace(partial, executed)
     return executed
+
+
+def _few_bars() -> None:
+    """On a terminal the kernel's bars arrive as lines, a few of them; elsewhere it draws none."""
+    os.environ.setdefault("TQDM_MININTERVAL", "20")
+    os.environ.setdefault(BARS, "1" if on_terminal() else "0")
 
 
 def _parameters(name: str, profile: str, variant: str | None, seed: int | None) -> dict:
