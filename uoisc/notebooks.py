@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from uoisc import errors
+from uoisc.config import load_params
 from uoisc.errors import UoiscError, first_line
 from uoisc.folders import check_writable, readable, written_aside
 
@@ -97,12 +98,20 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
             f"{', '.join(sorted(declared)) or 'nothing'}"
         )
-    import papermill  # a second of import time that a refusal does without
-
+    load_params(profile)  # an unknown profile is refused before a folder of its name is made
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
     check_writable(executed.parent)
     os.environ.setdefault("TQDM_MININTERVAL", "20")  # the kernel's bars arrive here as lines: few of them
+    _execute(name, partial, parameters)
+    os.replace(partial, executed)
+    return executed
+
+
+def _execute(name: str, partial: Path, parameters: dict) -> None:
+    """Runs a notebook into the copy `partial`. Raises NotebookError where a cell fails or the kernel ends."""
+    import papermill  # a second of import time that a refusal does without
+
     try:
         papermill.execute_notebook(
             find(name),
@@ -124,8 +133,6 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             f"{name} stopped, as its kernel did not start or was killed (out of memory?): {first_line(error)}; run the "
             "same command again"
         ) from None
-    os.replace(partial, executed)
-    return executed
 
 
 def _what_failed(name: str, error: Exception, partial: Path) -> str:
