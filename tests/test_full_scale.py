@@ -24,8 +24,8 @@ from uoisc.settings import Pretrained
 VARIANTS = ("uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "adaptive")
 FLOAT32 = """
 import contextlib, sys
-from uoisc import processes
-processes.precision = lambda where: contextlib.nullcontext()
+from uoisc import devices
+devices.precision = lambda where: contextlib.nullcontext()
 from uoisc.train_models import train_variant
 train_variant("tiny", sys.argv[1])
 """

@@ -10,7 +10,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from uoisc import notebooks
-from uoisc.errors import DataError, UoiscError
+from uoisc.errors import ConfigError, DataError, UoiscError
 from uoisc.notebooks import NotebookError
 from uoisc.prerequisites import BEFORE
 
@@ -127,6 +127,13 @@ def test_parameters_that_are_no_python_are_one_line(project):
     write("odd", parameters="profile = ")
     with pytest.raises(NotebookError, match="odd: its `parameters` cell is no Python"):
         notebooks.run_notebook("odd", profile="smoke")
+
+
+def test_an_unknown_profile_makes_no_folder(project):
+    write("talk", "open('ran', 'w')")
+    with pytest.raises(ConfigError, match="no profile '../../escaped'"):
+        notebooks.run_notebook("talk", profile="../../escaped")
+    assert not Path("build").exists() and not Path("notebooks/ran").exists()
 
 
 def test_a_killed_kernel_is_one_line(project):

@@ -101,12 +101,19 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     name = find(name).stem
     check_ready(profile)  # an unknown profile or an impossible value stops here, before any work
     parameters = _parameters(name, profile, variant, seed)
-    import papermill  # a second of import time that a refusal does without
-
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
     check_writable(executed.parent)
     _few_bars()
+    _execute(name, partial, parameters)
+    os.replace(partial, executed)
+    return executed
+
+
+def _execute(name: str, partial: Path, parameters: dict) -> None:
+    """Runs a notebook into the copy `partial`. Raises NotebookError where a cell fails or the kernel ends."""
+    import papermill  # a second of import time that a refusal does without
+
     try:
         papermill.execute_notebook(
             find(name),
@@ -128,8 +135,6 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             f"{name} stopped, as its kernel did not start or was killed (out of memory?): {first_line(error)}; run the "
             "same command again"
         ) from None
-    os.replace(partial, executed)
-    return executed
 
 
 def _few_bars() -> None:
