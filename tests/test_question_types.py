@@ -1,5 +1,8 @@
 """One table of question types: what stands in it is asked, answered, read and learnt, with nothing to add elsewhere."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
@@ -109,3 +112,14 @@ def test_tokens_belong_to_the_tile_that_holds_their_centre(side):
     regions = tiny.world().regions([Query(0, "toy", "", "", "", (0, 8)), Query(1, "toy", "", "", "")], side)
     assert regions.shape == (2, side**2) and not regions[1].any()
     assert regions[0].nonzero().flatten().tolist() == [i for i, tile in enumerate(expected) if tile in (0, 8)]
+
+
+def test_the_recipe_in_the_docs_is_a_type(monkeypatch):
+    page = (Path(__file__).parent.parent / "docs/extending.md").read_text()
+    (block,) = re.findall(r"(?s)```python\n(.*?)```", page)
+    for name, kind in eval(f"{{{block}}}", {"QuestionType": QuestionType}).items():
+        monkeypatch.setitem(TYPES, name, kind)
+    own = [query for query in asked(6 * 300) if query.type == "low"]
+    no = sum(query.truth == "no" for query in own)
+    assert len(own) == 300 and abs(no - 200) < 5 * 8.2  # binomial of 2/3, standard deviation 8.2
+    assert all((query.truth == "yes") == (query.tiles[0] >= 6) for query in own)

@@ -36,6 +36,7 @@ PARTS = {
 
 @pytest.mark.parametrize("name", [*PARTS, *(VARIANTS.keys() - PARTS.keys())])
 def test_parts_and_losses(name):
+    assert name in PARTS, f"a new variant: add to PARTS what {name} must be made of"
     codec, kind = tiny.codec(name), variant(name)
     parts = tuple(type(part) for part in (codec.vision, codec.alignment, codec.receiver))
     assert (*parts, codec.quantizer.segments, type(codec.rate), kind.intent, kind.weighted) == PARTS[name]

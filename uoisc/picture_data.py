@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from uoisc.folders import written_aside
-from uoisc.results import missing, read_json, write_json
+from uoisc.results import found, missing, read_json, write_json
 
 PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
 MAPS = ("scene", "relevance", "token_bits", "reconstruction")
