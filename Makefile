@@ -6,9 +6,13 @@
 
 VENV  := .venv
 STAMP := $(VENV)/.installed
-# the first profile that params.yaml names as active: results/ and paper/ publish it
-ACTIVE  := $(shell sed -n 's/^active: *\[ *\([A-Za-z0-9_]*\).*/\1/p' params.yaml 2>/dev/null)
+# the first word after a key of params.yaml, be it in [a list], in rows or in quotes
+first    = $(shell awk '/^$(1):/ {on = 1; sub(/^[a-z]*:/, "")} on {sub(/\#.*/, ""); \
+  if (match($$0, /[A-Za-z0-9_][A-Za-z0-9_-]*/)) {print substr($$0, RSTART, RLENGTH); exit}}' params.yaml 2>/dev/null)
+ACTIVE  := $(call first,active)
 PROFILE ?= $(ACTIVE)
+# where the active profile writes: here, if it is the published one
+INTO    := $(if $(filter $(ACTIVE),$(call first,published)),,build/$(ACTIVE)/)
 COPY    := build/repro-$(PROFILE)
 STAGES  ?=
 SEEDS   := seed10 seed20
@@ -32,19 +36,19 @@ repro: $(STAMP)
 	uoisc info --profile $(PROFILE)
 ifeq ($(PROFILE),$(ACTIVE))
 	dvc repro $(STAGES)
-	@echo "done: results/summary.csv, results/claims.json, paper/paper.pdf"
+	@echo "done: $(INTO)results/summary.csv, $(INTO)results/claims.json, $(INTO)paper/paper.pdf"
 else
-	@# A copy of the tree as it stands, with another profile active: nothing published is overwritten. What an earlier
-	@# run there trained is kept: DVC takes it from its cache where code and parameters are the same.
+	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
+	@# is kept: DVC takes it from its cache where code and parameters are the same.
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data -exec rm -rf {} +
 	git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C $(COPY)
-	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) && dvc repro $(STAGES)
+	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish && dvc repro $(STAGES)
 	@echo "done: see $(COPY)/results/, $(COPY)/paper/"
 endif
 
 seeds: $(STAMP)
 	for profile in $(SEEDS); do $(MAKE) repro PROFILE=$$profile STAGES=evaluation; done
-	uoisc seeds $(SEEDS:%=build/repro-%/results)
+	uoisc seeds --force $(SEEDS:%=build/repro-%/results)
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
@@ -53,7 +57,7 @@ bench: $(STAMP)
 	python -m benchmarks.step
 
 lab: $(STAMP)
-	jupyter lab notebooks
+	UOISC_BARS=1 jupyter lab notebooks
 
 lint: $(STAMP)
 	ruff check . && ruff format --check uoisc tests benchmarks

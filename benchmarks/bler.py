@@ -6,10 +6,10 @@
 `python -m benchmarks.bler [K BITS_PER_SYMBOL CODE_RATE]` measures what `CODES` names and the table lacks, or that
 one code; to measure anew, delete its rows. Conditions (ours): n = k / rate with the interleaver of 3GPP TS 38.212,
 exact LLRs, Sionna's belief propagation in single precision; noise as `channel.py` states it. A curve climbs in steps
-of 0.5 dB from 1.5 dB below capacity to the first point without an error, over 2,000 blocks a point (500 where all but
-1 % fail). Each point starts from the same seed: neighbours share payload and noise, so that a curve is smooth.
+of 0.5 dB from 1.5 dB below capacity to the first point without an error, over 2,000 blocks per point (500 where all
+but 1 % fail). Each point starts from the same seed: neighbours share payload and noise, so that a curve is smooth.
 
-The few Rayleigh points are a direct simulation, one coefficient a block, which validates reading AWGN rates at a
+The few Rayleigh points are a direct simulation, one coefficient per block, which validates reading AWGN rates at a
 block's own SNR: given the |h|^2 drawn, errors are those of the AWGN table (tests). This seed's |h|^2 fade less than
 they should on average, so that these rows lie up to 2.7 standard deviations below `BlerTable.rayleigh_bler`.
 """
@@ -27,18 +27,23 @@ from time import process_time
 import torch
 
 from uoisc.link.block_errors import BLER_TABLE, COLUMNS, BlockCode
-from uoisc.link.channel import fading_coefficients, noise_variance
+from uoisc.link.channel import LINKS, fading_coefficients, noise_variance
 
 # Payloads of the study: half and whole messages at its rates, and large blocks that carry files.
-SIZES = {2: (80, 144, 288, 432, 864), 4: (80, 144, 288, 432, 864)}  # k, by bits a symbol
-CODES = tuple(BlockCode(k, m, "1/2") for m, sizes in SIZES.items() for k in sizes)
+SIZES = (80, 144, 288, 432, 864)  # k
+CODES = tuple(BlockCode(k, *link.scheme) for link in LINKS.values() if link.code_rate for k in SIZES)
 RAYLEIGH = {
     BlockCode(144, 2, "1/2"): (5.0, 10.0, 15.0),
     BlockCode(432, 2, "1/2"): (10.0,),
     BlockCode(144, 4, "1/2"): (10.0, 15.0, 20.0),
     BlockCode(432, 4, "1/2"): (15.0,),
 }
-SEED, BATCH, BLOCKS, STEP_DB, ITERATIONS, HOPELESS = 2026, 250, 2000, 0.5, 20, 0.99
+SEED = 2026
+BATCH = 250
+BLOCKS = 2000
+STEP_DB = 0.5
+ITERATIONS = 20
+HOPELESS = 0.99
 CHUNK = 25  # blocks decoded at a time: their messages fit a core's cache, 1.7 times faster than 200
 
 
@@ -49,7 +54,8 @@ class BlockSimulator:
         from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
         from sionna.phy.mapping import Demapper, Mapper
 
-        self.k, m = code.k, code.bits_per_symbol
+        self.k = code.k
+        m = code.bits_per_symbol
         self.encoder = LDPC5GEncoder(code.k, m * code.symbols, num_bits_per_symbol=m, device="cpu")
         self.decoder = LDPC5GDecoder(self.encoder, num_iter=ITERATIONS, device="cpu")
         self.mapper = Mapper("qam", m, device="cpu")
@@ -88,7 +94,8 @@ def measure_code(code: BlockCode) -> Iterator[dict[str, object]]:
 
     capacity_db = 10 * math.log10(2 ** (code.bits_per_symbol * Fraction(code.code_rate)) - 1)
     es_n0_db = math.floor((capacity_db - 1.5) / STEP_DB) * STEP_DB
-    hopeless, errors = None, 1
+    hopeless = None
+    errors = 1
     while errors:
         blocks, errors = simulator.measure(es_n0_db, "awgn")
         point = row(es_n0_db, "awgn", blocks, errors)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from uoisc.base.config import Params, load_params
-from uoisc.base.processes import fast_attention, precision
+from uoisc.base.devices import fast_attention, precision
 from uoisc.codec import Codec
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.frozen.clip import FrozenCLIP, open_clip

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 from uoisc.alignment import Film, ImageProjection
 from uoisc.base.config import load_params
-from uoisc.base.processes import precision
+from uoisc.base.devices import precision
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.decoder import Decoder
 from uoisc.frozen.clip import FrozenCLIP, open_clip

@@ -17,14 +17,16 @@ from torch import Tensor, nn
 
 from benchmarks.clock import Clock
 from benchmarks.codec import print_codecs
-from uoisc.base.config import GRID, Params, load_params
-from uoisc.base.processes import fast_attention, precision
+from uoisc.base.config import Params, load_params
+from uoisc.base.devices import fast_attention, precision
+from uoisc.base.settings import GRID
 from uoisc.codec import Codec
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.data.objects import load_catalogue, rasterise
 from uoisc.data.questions import Batch
 from uoisc.data.scenes import World
-from uoisc.frozen.clip import FrozenCLIP, build_clip, open_clip
+from uoisc.frozen.clip import FrozenCLIP, open_clip
+from uoisc.frozen.clip_files import build_clip
 from uoisc.frozen.foundation import clip_fields
 from uoisc.frozen.foundation_llava import build_llava, build_processor
 from uoisc.frozen.llava import FrozenLlava

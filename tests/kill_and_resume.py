@@ -22,8 +22,8 @@ from pathlib import Path
 import tiny
 import torch
 
-from uoisc import models
 from uoisc.base.config import Paths
+from uoisc.stages import train_models
 
 training = replace(tiny.PARAMS.training, phase1_steps=24, phase2_steps=16, intent_step=8, save_every=2)
 dial = replace(tiny.PARAMS.codec.dial, steps=24)
@@ -39,9 +39,9 @@ def attempt(name: str, rate: str, folder: Path) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # progress bars
         torch.set_num_threads(1)
         study = replace(tiny.study(), params=PARAMS)
-        models.open_study = lambda profile, judges: study
-        models.paths = lambda profile: Paths(folder, folder, folder / "codecs", folder, folder)
-        models.train_model("tiny", name, rate, (1, 2))
+        train_models.open_study = lambda profile, judges: study
+        train_models.paths = lambda profile: Paths(folder, folder, folder / "codecs", folder, folder)
+        train_models.train_model("tiny", name, rate, (1, 2))
         os._exit(0)
     except BaseException as error:
         print(json.dumps({"error": repr(error)}), flush=True)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from uoisc.base import results
+from uoisc.base.picture_data import PANELS, Examples, write_examples
+from uoisc.base.settings import JUDGES
 from uoisc.judge import bootstrap
-from uoisc.report.pictures import PANELS, Examples, write_examples
 from uoisc.report.seeds import Goal, compare
 
 TYPES = {
@@ -53,7 +54,7 @@ def answers(
     for split in ("seen", "unseen"):
         types = np.array(sorted(TYPES))[np.arange(queries) % len(TYPES)]
         truth = np.array([TYPES[t][i // 5 % len(TYPES[t])] for i, t in enumerate(types)])
-        for j, judge in enumerate(results.JUDGES):
+        for j, judge in enumerate(JUDGES):
             rng = np.random.default_rng([j, split == "seen"])
             ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
             source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
@@ -136,7 +137,7 @@ def foundation() -> pd.DataFrame:
     """Made-up quality of the stand-ins."""
     values = {"clip": {"localisation_top1": 0.96, "localisation_top1_unseen": 0.94}}
     judged = {"accuracy": 0.9} | {f"accuracy:{t}": 0.9 for t in TYPES}
-    values |= {judge: judged for judge in results.JUDGES}
+    values |= {judge: judged for judge in JUDGES}
     rows = [("synthetic", model, metric, value, value - 0.02, value + 0.02, 1000)
             for model, metrics in values.items() for metric, value in metrics.items()]  # fmt: skip
     return pd.DataFrame(rows, columns=results.COLUMNS["foundation.csv"])
@@ -170,9 +171,7 @@ def standard_codecs() -> pd.DataFrame:
                     keys = ("synthetic", 0, codec, 10 * point, form, split)
                     rise = 0.12 * point + 0.005 * c
                     of_judges = {"amr": 0.3 + rise, "amr_floor": 0.2, "accuracy": 0.3 + 0.9 * rise}
-                    measured = [
-                        (judge, metric, value) for judge in results.JUDGES for metric, value in of_judges.items()
-                    ]
+                    measured = [(judge, metric, value) for judge in JUDGES for metric, value in of_judges.items()]
                     for judge, metric, value in [*measured, ("none", "psnr", 18 + 10 * rise)]:
                         rows.append((*keys, judge, spent, size - 290, metric, value, 0.95 * value, 1.03 * value, 196))
     return pd.DataFrame(rows, columns=results.COLUMNS["standard_codecs.csv"])
@@ -190,7 +189,7 @@ def channel() -> pd.DataFrame:
             ("jpeg2000", 3148.4): 0.7, ("jpeg2000_protected", 3148.4): 0.7}  # fmt: skip
     payload_bits = {"uncoded": 3, "coded": 1, "coded_16qam": 2}  # of a symbol
     for (variant, bits), perfect in sent.items():
-        for judge, split in [(j, s) for j in results.JUDGES for s in ("seen", "unseen")]:
+        for judge, split in [(j, s) for j in JUDGES for s in ("seen", "unseen")]:
 
             def row(link, fading, snr, metric, value, judge=judge, split=split, variant=variant, bits=bits):
                 interval = (value, value - 0.05, value + 0.05, 300)
@@ -216,8 +215,8 @@ def examples() -> Examples:
     rows = []
     for r, query in enumerate(("where is the lion", "is there a cup", "what colour is behind the horse",
                                "how many animals are there")):  # fmt: skip
-        panels = {p: {"answer": "top left" if i < 3 else "bottom right", "match": i < 3, "bits": 144.0 + i,
-                      "bytes": 20.0 + i} for i, p in enumerate(PANELS)}  # fmt: skip
+        panels = {p: {"answer": "top left" if i < 3 else "bottom right", "match": i < 3, "bits": 144.0 + i}
+                  for i, p in enumerate(PANELS)}  # fmt: skip
         rows.append({"query": query, "type": "place", "split": "unseen" if r % 2 == 0 else "seen",
                      "truth": "top left", "es_n0_db": 10.0 + r, "panels": panels})  # fmt: skip
     images = {p: (source * (1 - 0.12 * i)).astype(np.uint8) for i, p in enumerate(PANELS)}

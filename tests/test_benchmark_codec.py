@@ -10,7 +10,7 @@ from benchmarks import codec as benchmark_codec
 from benchmarks.clock import WARM_UP, Clock
 from benchmarks.codec import BATCHES, PARTS, Rival, decode_in_parts, encode_in_parts, joined, split, table
 from uoisc.codec import Message
-from uoisc.link import bitstream
+from uoisc.link import bitstream, header
 from uoisc.link.entropy import KINDS
 from uoisc.rivals.standard_codecs import WEBP
 from uoisc.training import Bench
@@ -148,4 +148,4 @@ def test_every_round_times_every_codec_on_every_batch_size(bench):
     wholes = {f"{name} {batch} {way}" for name in models for batch in BATCHES for way in PARTS}
     assert len(clock.rounds) == 2 and all(wholes <= r.keys() for r in clock.rounds)
     assert {x.shape for x in counted} == {(1, 3, 96, 96)} and len(counted) == 2 * benchmark_codec.ALONE
-    assert sizes["theirs"] == 5 and all(bitstream.HEADER_BYTES < sizes[name] < 100 for name in models)
+    assert sizes["theirs"] == 5 and all(header.HEADER_BYTES < sizes[name] < 100 for name in models)

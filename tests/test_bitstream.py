@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from uoisc.base.errors import CheckpointError
 from uoisc.codec import Message
-from uoisc.link import bitstream
+from uoisc.link import bitstream, header
 from uoisc.link.bitstream import BitstreamError, SharedModel, parse, read, write
 from uoisc.link.entropy import build_tables
 from uoisc.variants import variant
@@ -132,7 +132,7 @@ def test_real_bytes_are_the_cross_entropy_and_less_than_two_more(name):
         sent = bitstream.sent_of(one)
         side = math.log2(math.comb(36, shared.chosen)) if shared.chosen else 0
         ideal += (shared.tables.bits(one.indices.numpy(), sent, bitstream.ranked_of(one))[0] + side) / 8
-        spent += len(write(one, shared, None)) - bitstream.COMPACT_BYTES
+        spent += len(write(one, shared, None)) - header.COMPACT_BYTES
     assert ideal / 200 - 0.01 <= spent / 200 <= 1.02 * ideal / 200 + 1
 
 

@@ -132,7 +132,7 @@ def test_what_was_not_measured_is_one_clear_line(table, ask):
 
 def test_a_broken_table_is_one_clear_line(tmp_path):
     path = tmp_path / "bler.csv"
-    with pytest.raises(BlerError, match="not found"):
+    with pytest.raises(BlerError, match="not there"):
         BlerTable(path)
     header = ",".join(COLUMNS)
     for text in (

@@ -12,7 +12,9 @@ from uoisc.codec import Message
 from uoisc.link import channel
 from uoisc.link.block_errors import BlerTable, BlockCode
 from uoisc.link.channel import (
-    ChannelError,
+    LINKS,
+    PSK8,
+    UNCODED,
     CodedLink,
     UncodedLink,
     eb_n0_db,
@@ -20,13 +22,17 @@ from uoisc.link.channel import (
     fading_coefficients,
     from_bits,
     keep_prefix,
-    noise_variance,
-    psk_error_awgn,
-    psk_error_rayleigh,
-    psk_points,
     split_segments,
     to_bits,
     transmit_bits,
+)
+from uoisc.link.constellations import (
+    ChannelError,
+    noise_variance,
+    psk,
+    psk_error_awgn,
+    psk_error_rayleigh,
+    square_qam,
 )
 
 CODE = BlockCode(144, 2, "1/2")
@@ -81,13 +87,57 @@ def test_fading_has_unit_mean_power():
 
 
 def test_points_have_unit_energy_and_gray_labels():
-    points = psk_points()
+    points = PSK8.points
     torch.testing.assert_close(points.abs(), torch.ones(8))
     around = sorted(range(8), key=lambda label: math.atan2(points[label].imag, points[label].real) % (2 * math.pi))
     assert sorted(around) == list(range(8))
     assert all((a ^ b).bit_count() == 1 for a, b in zip(around, around[1:] + around[:1], strict=True))
     gaps = [abs(points[a] - points[b]) for a, b in zip(around, around[1:] + around[:1], strict=True)]
     assert max(gaps) - min(gaps) < 1e-6
+
+
+MODULATIONS = [psk(1), psk(3), square_qam(2), square_qam(4), square_qam(6)]
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS, ids=lambda modulation: modulation.name)
+def test_a_constellation_has_unit_energy_distinct_points_and_neighbours_that_differ_in_a_bit(modulation):
+    points = modulation.points
+    assert len(points) == 2**modulation.bits
+    assert points.abs().square().mean().item() == pytest.approx(1.0, abs=1e-6)
+    distance = (points[:, None] - points).abs() + 9 * torch.eye(len(points))
+    for a, b in (distance < distance.min() * 1.001).nonzero().tolist():
+        assert (a ^ b).bit_count() == 1
+    assert distance.min() > 0.1
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS, ids=lambda modulation: modulation.name)
+def test_the_decision_is_the_nearest_point_by_brute_force(modulation):
+    y = torch.randn(20, 200, dtype=torch.complex64, generator=seeded(1))
+    h = torch.randn(20, 1, dtype=torch.complex64, generator=seeded(2))
+    nearest = (y[..., None] - h[..., None] * modulation.points).abs().argmin(-1)
+    assert modulation.decide(h.conj() * y, h.abs().square()).equal(nearest)
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS, ids=lambda modulation: modulation.name)
+def test_every_modulation_brings_bits_of_any_length(modulation):
+    bits = torch.randint(2, (4, 7), generator=seeded())
+    assert transmit_bits(bits, 60.0, "rayleigh", seeded(), modulation).equal(bits)
+
+
+def test_square_qams_symbol_errors_are_those_of_its_two_axes():
+    """1 - (1 - 2 (1 - 1/4) Q(sqrt(Es/N0 / 5)))^2 for 16 points on AWGN; central 99.9 % of the binomial distribution."""
+    snr, n = 12.0, 40_000
+    sent = torch.randint(2, (n, 4), generator=seeded())
+    received = transmit_bits(sent, snr, "awgn", seeded(1), square_qam(4))
+    axis = 2 * (1 - 1 / 4) * ndtr(-math.sqrt(10 ** (snr / 10) / 5))
+    assert within_binomial(int((received != sent).any(1).sum()), n, 1 - (1 - axis) ** 2)
+
+
+def test_links_are_named_by_what_they_are_made_of():
+    titles = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK", "coded_16qam": "LDPC 1/2, 16-QAM"}
+    assert {name: LINKS[name].title for name in titles} == titles
+    assert UNCODED.scheme == (3, "1") and LINKS["coded"].scheme == (2, "1/2")
+    assert all(set(link.es_n0_db) == {"awgn", "rayleigh"} for link in LINKS.values())
 
 
 @pytest.mark.parametrize("snr", [-5.0, 3.0, 10.0, 16.0])

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from uoisc.base import storage
+from uoisc.base.checkpoint import fingerprint, load_codec, save_codec
 from uoisc.base.errors import CheckpointError
 from uoisc.base.folders import written_folder
 from uoisc.base.storage import save_tensors
-from uoisc.checkpoint import fingerprint, load_codec, save_codec
 
 QUERIES = ["where is the hammer", "how many animals are there"]
 

@@ -8,7 +8,7 @@ import synthetic_results as synthetic
 import yaml
 
 from uoisc.base.errors import ConfigError
-from uoisc.base.results import JUDGES
+from uoisc.base.settings import JUDGES
 from uoisc.judge import bootstrap
 from uoisc.report import claims
 from uoisc.report.claims import NOT, NOT_TESTABLE, PARTLY, REPRODUCED, Claim, Evidence
@@ -60,7 +60,7 @@ def differences():
 
 
 def by_id(differences):
-    return {row["id"]: row for row in claims.evaluate(claims.load_claims(CLAIMS), differences)}
+    return {row["id"]: row for row in claims.claim_rows(claims.load_claims(CLAIMS), differences)}
 
 
 def test_claims_of_the_fixture(differences):
@@ -128,6 +128,7 @@ def test_rates_are_read_from_the_data(differences):
     [
         ({"spilt": "seen"}, "unknown or missing key spilt"),
         ({"variant": None}, "unknown or missing key variant"),
+        ({"paper": "much"}, "paper must be a number"),
         ({"rate": "tight"}, "rate must be one of tightest, middle, loosest"),
         ({"split": "unseen-seen", "reading": "relative"}, "absolute reading only"),
     ],
@@ -147,3 +148,11 @@ def test_a_reference_at_its_floor_proves_nothing(differences):
     claim = next(c for c in claims.load_claims(CLAIMS) if c.reference == "query_aware" and c.split == "unseen")
     assert claims.decide(claims.gather(claim, differences), claim.paper) != NOT_TESTABLE
     assert claims.decide(claims.gather(claim, broken), claim.paper) == NOT_TESTABLE
+
+
+@pytest.mark.parametrize("text", ["claims: 5", "claims: [a, b]", "goals: []", "[", "\xff"])
+def test_a_file_without_a_list_of_claims_is_one_line(tmp_path, text):
+    (tmp_path / "claims.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match="claims") as caught:
+        claims.load_claims(tmp_path / "claims.yaml")
+    assert "\n" not in str(caught.value)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from uoisc import cli
+from uoisc.base import config
 from uoisc.base.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +82,50 @@ def test_wrong_usage_is_one_line(monkeypatch, capsys, words, says):
     assert printed.err.startswith(f"error: {says}") and printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "command", [[], *[[name.name or name.callback.__name__] for name in cli.app.registered_commands]]
+)
+def test_h_is_help(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["uoisc", *command, "-h"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code and "Usage: uoisc" in capsys.readouterr().out
+
+
+def test_every_profile_option_is_the_active_one_unless_given(monkeypatch):
+    asked = []
+    monkeypatch.setattr(config, "active_profile", lambda: asked.append(True) or "chosen")
+    files = ("ask x --query q", "encode x --query q -o y", "decode x -o y")
+    for command in ("run x", "train x", "evaluate", "seeds x", "validate x y", "doctor", *files):
+        name, *words = command.split()
+        context = get_command(cli.app).commands[name].make_context(name, words)
+        assert context.params["profile"] == "chosen", command
+    assert len(asked) == 9
+
+
+def test_the_nearest_name_is_suggested(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "notebooks/01_data.ipynb")
+    for words, near in (
+        (["encod"], "Did you mean 'encode'"),
+        (["info", "--profil", "small"], "--profile"),
+        (["info", "--profile", "smal"], "did you mean small?"),
+        (["run", "01_dat"], "did you mean 01_data?"),
+    ):
+        assert near in one_error_line(uoisc(*words, cwd=tmp_path))
+
+
+def test_an_option_that_info_would_not_read_is_refused(tmp_path):
+    assert "--profile: a file is described without one" in one_error_line(
+        uoisc("info", "a.uoi", "--profile", "smoke", cwd=tmp_path)
+    )
+
+
+def test_names_reach_the_terminal_whole_and_without_escapes(tmp_path):
+    line = one_error_line(uoisc("info", "./a  \x1b[31mb\n.uoi", cwd=tmp_path))
+    assert line == "error: ./a  \\x1b[31mb\\n.uoi: no such file"
+
+
 def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["uoisc"])
     with pytest.raises(SystemExit) as stop:
@@ -91,6 +137,15 @@ def test_without_a_command_the_help_is_shown(monkeypatch, capsys):
 def test_unknown_profile_is_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     assert "nowhere" in one_error_line(uoisc("info", "--profile", "nowhere", cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "command", ["run 01_data", "train uoisc", "evaluate", "doctor", "info", "validate uoisc tight"]
+)
+def test_a_profile_that_leads_elsewhere_is_one_line_in_every_command(tmp_path, command):
+    before = sorted(ROOT.glob("*"))
+    assert "is no profile's name" in one_error_line(uoisc(*command.split(), "--profile", "../../../escaped", cwd=ROOT))
+    assert sorted(ROOT.glob("*")) == before and not (ROOT / "build/escaped").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
@@ -105,25 +160,31 @@ def test_a_standard_output_that_takes_no_more_is_one_line(tmp_path):
         assert "No space left on device" in one_error_line(result)
 
 
-def test_activate_changes_two_lines_and_keeps_the_comments(tmp_path):
-    before = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(before)
-    assert uoisc("activate", "smoke", cwd=tmp_path).returncode == 0
-    after = (tmp_path / "params.yaml").read_text()
-    changed = [new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
-    assert changed[0].startswith("active: [smoke]  #")
-    assert all(line.startswith(("active:", "ablations:", "dials:")) for line in changed)
+def test_activate_says_where_results_go_and_works_in_a_top_folder_alone(tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    assert "run this in the project's top folder" in one_error_line(uoisc("activate", "smoke", cwd=tmp_path))
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    done = uoisc("activate", "smoke", cwd=tmp_path)
+    assert done.returncode == 0 and "writes build/smoke/results, build/smoke/paper" in done.stdout
 
 
 def test_a_profile_that_the_pipelines_figures_cannot_show_is_not_activated(tmp_path):
     before = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(before)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     line = one_error_line(uoisc("activate", "paper", cwd=tmp_path))
     assert "trains no rate dial" in line and "uoisc train" in line
     assert (tmp_path / "params.yaml").read_text() == before
 
 
+@pytest.mark.parametrize("words", [["run", "01_data"], ["nbsrc"], ["activate", "smoke"], ["paper"]])
+def test_a_command_of_the_top_folder_says_so_elsewhere(tmp_path, words):
+    assert "run this in the project's top folder" in one_error_line(uoisc(*words, cwd=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_paper_without_results_is_one_line(tmp_path):
+    (tmp_path / "paper").mkdir()
     assert "claims.json" in one_error_line(uoisc("paper", cwd=tmp_path))
 
 
@@ -139,7 +200,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_executed_notebook(tmp_path):
     (tmp_path / "notebooks").mkdir()
     nbformat.write(notebook, tmp_path / "notebooks/wait.ipynb")
     process = subprocess.Popen(
-        [*COMMAND, "run", "wait"],
+        [*COMMAND, "run", "wait", "--profile", "smoke"],
         cwd=tmp_path,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
@@ -171,3 +232,19 @@ def test_in_a_copy_of_the_project_its_own_package_runs(tmp_path):
     assert installed_command(tmp_path).startswith("profile small"), "without a pipeline it is no copy of the project"
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     assert installed_command(tmp_path) == f"info|{tmp_path}{os.pathsep}{ROOT}\n"
+
+
+def test_seeds_of_a_profile_that_is_not_published_lie_in_its_own_folder(monkeypatch):
+    """results/seeds.csv is the published profile's alone."""
+    import pandas as pd
+
+    from uoisc.base import config
+    from uoisc.report import seeds
+
+    written = []
+    monkeypatch.setattr(seeds, "write_seeds", lambda folders, claims, resamples, path: written.append(path))
+    monkeypatch.setattr(seeds, "verdicts", lambda table: pd.DataFrame({"id": []}))
+    published = config.PARAMS.read_text().split("active: [")[1].split("]")[0].split(",")[0]
+    for profile in ("smoke", published):
+        assert CliRunner().invoke(cli.app, ["seeds", "elsewhere", "--profile", profile]).exit_code == 0
+    assert written == [ROOT / "build" / "smoke" / "results" / "seeds.csv", ROOT / "results" / "seeds.csv"]

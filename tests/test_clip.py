@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from uoisc.base.errors import CheckpointError, QueryError
-from uoisc.frozen.clip import FrozenCLIP, PatchConv, SelfAttention, load_clip, open_clip, save_clip, speed_up
+from uoisc.frozen.clip import FrozenCLIP, PatchConv, SelfAttention, open_clip, speed_up
+from uoisc.frozen.clip_files import load_clip, save_clip
 from uoisc.frozen.foundation import clip_fields
 
 
@@ -24,6 +25,11 @@ def test_taps_are_the_blocks_outputs_without_the_class_token():
     for m, block in enumerate(clip.taps):
         # one matrix product more or less rounds in the seventh digit
         torch.testing.assert_close(seen.taps[:, m], caught[block][:, 1:], rtol=1e-5, atol=1e-5)
+
+
+def test_images_are_moved_to_the_weights():
+    """Weights that hold no numbers stand for those of a GPU."""
+    assert copy.deepcopy(tiny.clip()).to("meta").see(tiny.images(1)).taps.is_meta
 
 
 def test_token_embeddings_are_the_last_block_projected():
@@ -136,3 +142,19 @@ def test_a_query_that_would_be_cut():
     with pytest.raises(QueryError, match="too long: CLIP reads 14 tokens at most") as caught:
         tiny.clip().tokenize([fits, cut])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("query", ["<end_of_text>", "where \ud800 is it", "\0", "\u200b", "<end_of\ufffc_text> is it"])
+def test_a_query_that_would_not_be_read_as_text(query):
+    with pytest.raises(QueryError, match="the query .* holds"):
+        tiny.clip().tokenize(["where is the lion", query])
+
+
+def test_a_text_in_the_place_of_a_list_of_queries():
+    with pytest.raises(QueryError, match="wants a list of texts"):
+        tiny.clip().text("where is the lion")
+
+
+def test_a_query_is_read_the_same_however_it_is_typed():
+    typed, plain = tiny.clip().tokenize(["  cafe\u0301\n on  the left ", "caf\xe9 on the left"])
+    assert torch.equal(typed, plain)

@@ -1,6 +1,10 @@
 """The codec as a whole: what crosses the channel is all that the receiver needs, and costs what it says."""
 
+import contextlib
+import copy
 import math
+import re
+from pathlib import Path
 
 import pytest
 import tiny
@@ -149,3 +153,34 @@ def test_own_state_goes_round(name, x):
     assert not torch.equal(fresh(x, QUERIES).x_hat, codec(x, QUERIES).x_hat)
     fresh.load_own_state(codec.own_state())
     assert torch.equal(fresh(x, QUERIES).x_hat, codec(x, QUERIES).x_hat)
+
+
+def test_a_codec_at_a_budget_shares_its_weights_and_its_mode():
+    codec = tiny.untrained("dial", DIAL)
+    for mode in (True, False):
+        other = codec.train(mode).at(100)
+        assert type(other) is Codec and other.training == mode == codec.training and other.bits <= 100 < codec.bits
+        shared = dict(other.named_parameters())
+        assert all(parameter is shared[name] for name, parameter in codec.named_parameters())
+        assert codec.rate is not other.rate and not isinstance(codec.rate, type(other.rate))
+
+
+def test_both_ends_work_where_the_weights_are(x, monkeypatch):
+    """Weights that hold no numbers stand for those of a GPU: an operation on both would raise."""
+    monkeypatch.setattr("uoisc.codec.precision", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    codec = copy.deepcopy(tiny.codec("uoisc_query_decoder"))
+    message = codec.encode(x, QUERIES)
+    assert codec.to("meta").device.type == "meta" and x.device.type == "cpu"
+    assert codec.encode(x, QUERIES).indices.is_meta
+    assert codec.decode(message, QUERIES).is_meta
+
+
+def test_the_readmes_snippet_runs_as_printed(monkeypatch, capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "codec.encode" in code]
+    asked = []
+    monkeypatch.setattr("uoisc.models.open_study", lambda profile: (asked.append(profile), tiny.study())[1])
+    exec(compile(snippet, "README.md", "exec"), {})
+    bits, answers = capsys.readouterr().out.split(maxsplit=1)
+    assert asked == ["small"] and float(bits) <= 150 and len(eval(answers)) == 1

@@ -11,12 +11,13 @@ import torch
 
 from uoisc.base.config import Paths
 from uoisc.base.results import COLUMNS, read_table
+from uoisc.base.settings import JUDGES
+from uoisc.data.answers import answers_match
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.judge import evaluation
 from uoisc.judge.evaluation import evaluation_questions, reference_answers
-from uoisc.judge.metrics import answers_match, psnr
-from uoisc.models import JUDGES
+from uoisc.judge.metrics import psnr
 from uoisc.rivals.standard_codecs import AVIF, JPEG, WEBP, RelevanceCrop, flat_bytes, token_square
 from uoisc.stages import codec_curves
 from uoisc.stages.codec_curves import (

@@ -1,16 +1,29 @@
 """params.yaml is read strictly: each wrong value is one line that names the key."""
 
+import hashlib
+import os
+import shutil
 from dataclasses import replace
 
 import pytest
 import tiny
 import workplace
-import yaml
+from dvc.utils.serialize import parse_yaml as parse_as_dvc
 
-from uoisc.base.config import PARAMS, load_params, paths
+from uoisc.base import config
+from uoisc.base.config import PARAMS, ROOT, activate, active_profile, check_ready, document, load_params, merged, paths
+from uoisc.base.documents import edit_yaml, parse_yaml
 from uoisc.base.errors import ConfigError
+from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
-DOCUMENT = yaml.safe_load(PARAMS.read_text())
+DOCUMENT = document(PARAMS)
+DIGESTS = {
+    "smoke": "03a6deeb292f9287",
+    "small": "f427b36e4fc178c1",
+    "paper": "3ab246d487966f10",
+    "seed10": "944cd481a91b5af1",
+    "seed20": "f6c382ceee2b0148",
+}
 
 
 @pytest.fixture
@@ -28,7 +41,7 @@ def write(tmp_path):
         else:
             tree[last] = value
         path = tmp_path / "params.yaml"
-        path.write_text(yaml.safe_dump({"profiles": {"small": small}}, sort_keys=False))
+        workplace.write_params(path, small, "small")
         return path
 
     return changed
@@ -48,11 +61,17 @@ def test_parameters_go_round(write):
 @pytest.mark.parametrize("profile", ["smoke", "small", "paper"])
 def test_every_profile_loads(profile):
     params = load_params(profile)
-    document = DOCUMENT["profiles"][profile]
-    assert params.data.held_out == document["data"]["held_out"]
-    assert params.codec.taps == tuple(document["codec"]["taps"])
-    assert params.codec.rates["tight"].codes == document["codec"]["rates"]["tight"]["codes"]
-    assert params.training.weights.pixel == document["training"]["weights"]["pixel"]
+    values = merged(DOCUMENT["base"], DOCUMENT["profiles"][profile])
+    assert params.data.held_out == values["data"]["held_out"]
+    assert params.codec.taps == tuple(values["codec"]["taps"])
+    assert params.codec.rates["tight"].codes == values["codec"]["rates"]["tight"]["codes"]
+    assert params.training.weights.pixel == values["training"]["weights"]["pixel"]
+
+
+@pytest.mark.parametrize(("profile", "digest"), DIGESTS.items())
+def test_the_values_of_every_profile_are_those_of_the_published_runs(profile, digest):
+    """Whatever the file looks like; a value that is meant to change changes its line here."""
+    assert hashlib.sha256(repr(load_params(profile)).encode()).hexdigest()[:16] == digest
 
 
 def test_the_papers_profile_spends_what_the_authors_spend():
@@ -80,17 +99,17 @@ def test_smoke_differs_from_small_in_size_alone():
 
 @pytest.mark.parametrize("key", ["tranining", "data.colour", "codec.rates.low.segment", "training.weights.gan"])
 def test_unknown(write, key):
-    refused(write(key, 1), rf"^profiles\.small\.{key}: unknown key, choose of ")
+    refused(write(key, 1), rf"^base\.{key}: unknown key, choose of ")
 
 
 def test_a_switch_is_true_or_false(write):
     assert load_params("small", write("deterministic", False)).deterministic is False
-    refused(write("deterministic", 1), r"^profiles\.small\.deterministic = 1: must be true or false$")
+    refused(write("deterministic", 1), r"^base\.deterministic = 1: must be true or false$")
 
 
 @pytest.mark.parametrize("key", ["seed", "codec", "foundation.clip.width", "training.weights.vq"])
 def test_missing(write, key):
-    refused(write(key, remove=True), rf"^profiles\.small\.{key}: missing")
+    refused(write(key, remove=True), rf"^base\.{key}: missing")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +125,7 @@ def test_missing(write, key):
     ],
 )
 def test_out_of_range(write, key, value, allowed):
-    refused(write(key, value), rf"^profiles\.small\.{key}.* = .*: out of range \(allowed: {allowed}\)$")
+    refused(write(key, value), rf"^base\.{key}.* = .*: out of range \(allowed: {allowed}\)$")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +134,7 @@ def test_out_of_range(write, key, value, allowed):
         ("data.image_size", "96", "int"),
         ("data.image_size", 96.5, "int"),
         ("data.image_size", True, "int"),
-        ("training.learning_rate", "1e-3", "float"),  # what YAML makes of 1e-3 without a dot
+        ("training.learning_rate", "fast", "float"),
         ("data.held_out", ["animal"], "str"),
         ("codec", 3, "a mapping"),
         ("codec.taps", 3, "a list"),
@@ -125,7 +144,7 @@ def test_out_of_range(write, key, value, allowed):
     ],
 )
 def test_wrong_type(write, key, value, kind):
-    refused(write(key, value), rf"^profiles\.small\.{key}.*: must be {kind}")
+    refused(write(key, value), rf"^base\.{key}.*: must be {kind}")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +155,8 @@ def test_wrong_type(write, key, value, kind):
         ("codec.rates.low.ranked_segments", 7, "must divide codec.width = 16"),
         ("codec.rates.low.ranked_tokens", 36, "must be 1 to 35"),
         ("codec.taps", [1, 3], "ascending block numbers from 0 to 2"),
-        ("codec.taps", [2, 1], "ascending block numbers from 0 to 2"),
-        ("codec.taps", [1, 1], "ascending block numbers from 0 to 2"),
+        ("codec.taps", [2, 1], "must ascend"),
+        ("codec.taps", [1, 1], "must ascend"),
         ("variants.uoisc", ["low", "narrow"], "no rate 'narrow', choose of low, high"),
         ("data.validation", "animal", "must not be data.held_out"),
         ("training.rounding_step", 4, "0 to training.phase1_steps = 3"),
@@ -154,7 +173,7 @@ def test_wrong_type(write, key, value, kind):
     ],
 )
 def test_impossible_combination(write, key, value, says):
-    refused(write(key, value), rf"^{key}.*{says}")
+    refused(write(key, value), rf"^(base\.)?{key}.*{says}")
 
 
 def test_a_change_is_made_once_and_an_unknown_one_is_refused(write):
@@ -175,22 +194,6 @@ def test_one_codebook_must_not_grow_without_bound():
         replace(tiny.PARAMS, codec=codec, variants={"plain_vq": ("low",)})
 
 
-def test_profiles_share_no_map():
-    """`dvc exp run -S` writes through one that two share: the other changes too, or takes the change back."""
-
-    def maps(value, path: str):
-        if isinstance(value, dict):
-            yield id(value), path
-            for key, part in value.items():
-                yield from maps(part, f"{path}.{key}")
-
-    profiles, first = yaml.safe_load(PARAMS.read_text())["profiles"], {}
-    shared = [
-        f"{path} is {first[own]}" for own, path in maps(profiles, "profiles") if first.setdefault(own, path) != path
-    ]
-    assert not shared
-
-
 @pytest.mark.parametrize("kind", [["drawings"], {"a": 1}, None, True, "vqa"])
 def test_kinds(write, kind):
     refused(write("data.kind", kind), "data.kind = .*: choose of drawings, vqav2, manifest")
@@ -199,20 +202,225 @@ def test_kinds(write, kind):
 def test_unknown_profile_and_broken_files(tmp_path):
     with pytest.raises(ConfigError, match="no profile 'large' in params.yaml: choose of "):
         load_params("large")
+    file = tmp_path / "params.yaml"
     with pytest.raises(ConfigError, match="params.yaml: not found; restore it with"):
-        load_params("small", tmp_path / "params.yaml")
-    for text in (b"profiles: {small: [", b"profiles: {small: \xff}", b"profiles: {small: *none}"):
-        (tmp_path / "params.yaml").write_bytes(text)
-        refused(tmp_path / "params.yaml", "params.yaml: not YAML")
-    for text in ("", "- a", "hello", "profiles:", "profiles: [small]"):
-        (tmp_path / "params.yaml").write_text(text)
-        refused(tmp_path / "params.yaml", "params.yaml: `profiles` must be a mapping")
-    (tmp_path / "params.yaml").write_text("active: small\nprofiles: {small: {}}")
-    refused(tmp_path / "params.yaml", "params.yaml: `active` must be a list")
+        load_params("small", file)
+    for text in (b"profiles: {small: [", b"profiles: {a: \0}", b"a: 1\na: 2"):
+        file.write_bytes(text)
+        refused(file, "params.yaml: not YAML")
+    file.write_bytes(b"profiles: {small: \xff}")
+    refused(file, r"params.yaml: cannot be read \(it is no UTF-8\)")
+    for text in ("", "- a", "hello", "profiles:", "profiles: [small]", "base: 1"):
+        file.write_text(text)
+        refused(file, "params.yaml: `base` must be a mapping")
+    for active in ("small", "[]", "[large]", "[small, small]", "[[small]]", "[1]", "[../small]"):
+        file.write_text(f"active: {active}\npublished: small\nbase: {{}}\nprofiles: {{small: {{}}}}")
+        refused(file, "active|is no profile's name")
+    for profiles in ("2024: {}", "../up: {}", "small:", "small: 3", "true: {}", "[a]: {}"):
+        file.write_text(f"active: [a]\npublished: a\nbase: {{}}\nprofiles: {{a: {{}}, {profiles}}}")
+        refused(file, "is no profile's name|must be a mapping")
+        with pytest.raises(ConfigError):
+            load_params("none", file)
+    file.unlink()
+    file.mkdir()
+    refused(file, r"params.yaml: cannot be read \(Is a directory\)")
 
 
-def test_the_active_profile_alone_publishes():
-    active, *_ = DOCUMENT["active"]
-    assert paths(active).results == PARAMS.parent / "results"
-    assert paths("other").results == PARAMS.parent / "build" / "other" / "results"
+@pytest.mark.parametrize("text", ["[", "2024-02-30", "0x_", "- " * 1000, "&a [*a]", "a\0b"])
+def test_a_change_that_is_no_yaml_is_one_line(text, write):
+    with pytest.raises(ConfigError, match="^'training.emphasis=.*(not YAML|no anchors)") as caught:
+        load_params("small", write("seed", 0), (f"training.emphasis={text}",))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_numbers_in_the_forms_that_people_and_dvc_write(write):
+    assert parse_yaml("[1e-3, 1e-05, 010]", "") == [0.001, 0.00001, 10]
+    path = write("seed", 0)
+    assert load_params("small", path, ("training.learning_rate=1e-05",)).training.learning_rate == 0.00001
+    assert load_params("small", path, ("seed=010",)).seed == 10
+    assert document(PARAMS) == parse_as_dvc(PARAMS.read_text(), "")
+
+
+def test_an_error_says_in_which_part_of_the_file_a_value_stands(tmp_path):
+    path, base = tmp_path / "params.yaml", workplace.document(tiny.PARAMS)
+    pretrained = {"kind": "pretrained", "clip": {}}
+    for own, match in (
+        ({"training": {"emphasis": 0}}, r"^profiles\.small\.training\.emphasis = 0: out of range"),
+        ({"training": {"emphases": 3}}, r"^profiles\.small\.training\.emphases: unknown key"),
+        ({"codec": {"taps": [0, "x"]}}, r"^profiles\.small\.codec\.taps\[1\] = 'x': must be int"),
+        ({"foundation": pretrained}, r"^profiles\.small\.foundation\.llava: missing"),
+        ({"data": {3: 4}}, r"^profiles\.small\.data: its key 3 must be text|^base\.data: its key 3 must be text"),
+        ({"trainign": {}}, r"^profiles\.small\.trainign: unknown key"),
+    ):
+        workplace.write_params(path, base, "small", own=own)
+        refused(path, match)
+    workplace.write_params(path, base | {"seed": -1}, "small", own={"workers": 1})
+    refused(path, r"^base\.seed = -1: out of range")
+    with pytest.raises(ConfigError, match=r"^--set training\.emphasis = 0: out of range"):
+        load_params("small", path, ("seed=1", "training.emphasis=0"))
+
+
+def test_a_profile_is_the_base_with_what_it_changes():
+    base = {
+        "data": {"kind": "a", "x": 1},
+        "codec": {"dial": {"p": 1, "q": [1, 2]}},
+        "variants": {"u": ["t"], "v": ["t"]},
+    }
+    own = {"codec": {"dial": {"q": [3]}}, "variants": {"u": ["w"]}}
+    assert merged(base, own) == {
+        "data": {"kind": "a", "x": 1}, "codec": {"dial": {"p": 1, "q": [3]}}, "variants": {"u": ["w"]}
+    }  # fmt: skip
+    assert merged(base, {"data": {"x": 2}})["data"] == {"kind": "a", "x": 2}
+    assert merged(base, {"data": {"kind": "b", "y": 2}})["data"] == {"kind": "b", "y": 2}
+    merged(base, {})["data"]["x"] = 7
+    assert base["data"]["x"] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("variants", {"foo": ["low"]}, "variants.foo: unknown variant, choose of uoisc, "),
+        ("variants", {"uoisc": ["dial"]}, "variants.uoisc: no rate 'dial', choose of low, high"),
+        ("variants", {"dial": ["low"]}, "variants.dial: no rate 'low', choose of dial"),
+        ("variants", {"uoisc": ["low", "low"]}, "names a rate twice"),
+        ("data.held_out", "unicorn", "data.held_out = 'unicorn': no drawings of that category, choose of animal, "),
+        ("data.validation", "unicorn", "data.validation = 'unicorn': no drawings of that category"),
+        ("data.objects", 9999, "data.objects = 9999: data/objects.csv keeps 258"),
+    ],
+)
+def test_names_and_numbers_of_what_is_not_there_are_refused_before_any_work(write, key, value, says):
+    refused(write(key, value), says)
+
+
+def test_the_names_of_variants_are_those_that_can_be_built():
+    from uoisc.variants import VARIANTS
+
+    assert {*FIXED_RATE} == {name for name, variant in VARIANTS.items() if not variant.dial}, "name it in settings.py"
+    assert {*RATE_DIALS} == {name for name, variant in VARIANTS.items() if variant.dial}, "name it in settings.py"
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "/tmp/x", "a/b", "", ".", "..", "a b", "-x", "a\n", "a.b"])
+def test_a_profiles_name_leads_nowhere_else(name):
+    for refuse in (paths, load_params, check_ready):
+        with pytest.raises(ConfigError, match="is no profile's name"):
+            refuse(name)
+
+
+def test_the_published_profile_alone_publishes():
+    assert paths(DOCUMENT["published"]).results == ROOT / "results"
+    assert paths(DOCUMENT["published"]).paper == ROOT / "paper"
+    assert paths("other").results == ROOT / "build" / "other" / "results"
+    assert paths("other").paper == ROOT / "build" / "other" / "paper"
     assert paths("smoke").codec(2, "uoisc", "tight").parts[-4:] == ("codecs", "phase2", "uoisc", "tight.safetensors")
+    assert active_profile() == DOCUMENT["active"][0]
+
+
+def test_a_key_that_is_changed_twice_is_refused(write):
+    with pytest.raises(ConfigError, match="seed is changed 2 times: give each key once"):
+        load_params("small", write("seed", 1), ("seed=1", "workers=1", "seed=2"))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with this project's params.yaml, from which the package reads and under which it writes."""
+    shutil.copy(PARAMS, tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "PARAMS", tmp_path / "params.yaml")
+    return tmp_path
+
+
+def test_a_file_that_changes_is_read_again(project):
+    assert active_profile() == "small"
+    activate("smoke")
+    assert active_profile() == "smoke" and paths("small").results == project / "results"
+
+
+def test_a_folder_of_results_that_takes_no_file_is_one_line_before_any_work(project, monkeypatch):
+    assert check_ready("small") == load_params("small")
+    (project / "results").write_text("a file in the folder's place")
+    with pytest.raises(ConfigError, match="^results: cannot be written"):
+        check_ready("small")
+    check_ready("smoke")
+    monkeypatch.setattr(os, "access", lambda place, how: "build" not in str(place) and place != project)
+    with pytest.raises(ConfigError, match="^build/smoke/results: cannot be written"):
+        check_ready("smoke")
+
+
+def test_dvc_never_looks_for_results_elsewhere_than_a_profile_writes_them(project):
+    edit_yaml(project / "params.yaml", {"active": ["smoke"]})  # as `dvc exp run -S 'active=[smoke]'`
+    with pytest.raises(ConfigError, match="results = 'results', but profile smoke writes to build/smoke/results: run"):
+        check_ready("smoke")
+    activate("smoke")
+    assert check_ready("smoke") == load_params("smoke")
+
+
+LINES = PARAMS.read_text().splitlines(keepends=True)
+REWRITTEN = """# above
+active:  # said
+- smoke  # beside
+# between
+ablations:
+  - a
+  - b
+# below
+dials: "a+b"  # joined
+results: 'results'
+paper: paper
+published: small
+"""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_activating_changes_values_alone(project, rewritten, ends):
+    """Also after DVC or an editor wrote lists in rows, quotes and other line ends."""
+    path = project / "params.yaml"
+    text = path.read_text()
+    if rewritten:
+        text = REWRITTEN + text[text.index("base:") :]
+    path.write_bytes(text.replace("\n", ends).encode())
+    before = parse_yaml(text, "")
+    assert activate("smoke").startswith("active: smoke, with 6 ablations and 2 dials")
+    after = path.read_bytes().decode()
+    assert after.count("\r") == (after.count("\n") if ends == "\r\n" else 0)
+    found, smoke = parse_yaml(after, ""), before["profiles"]["smoke"]["variants"]
+    assert found["active"] == ["smoke"] and found["dials"] == "dial+dial_uniform"
+    assert ["uoisc", *found["ablations"], "dial", "dial_uniform"] == [*smoke]
+    assert (found["results"], found["paper"], found["published"]) == (
+        "build/smoke/results",
+        "build/smoke/paper",
+        "small",
+    )
+    assert {key: found[key] for key in ("base", "profiles")} == {key: before[key] for key in ("base", "profiles")}
+    comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+    assert [line.partition("#")[2] for line in after.splitlines() if "#" in line] == comments
+    activate("small")
+    if not rewritten:
+        assert path.read_bytes().decode() == text.replace("\n", ends)
+
+
+def test_a_profile_publishes_when_told_so(project):
+    activate("smoke", publish=True)
+    assert (paths("smoke").results, paths("small").results) == (project / "results", project / "build/small/results")
+    assert document(project / "params.yaml")["results"] == "results"
+
+
+def test_what_cannot_be_activated_changes_nothing(project, tmp_path, monkeypatch):
+    path = project / "params.yaml"
+    for text in ("dials: [", "dials: {a: 1}\n".join(LINES), "".join(line for line in LINES if "dials:" not in line)):
+        path.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            activate("smoke")
+        assert "\n" not in str(caught.value) and path.read_text() == text
+    path.write_text("".join(LINES))
+    with pytest.raises(ConfigError, match="trains no rate dial"):
+        activate("paper")
+    edit_yaml(path, {"active": ["2024", "a"]})
+    assert parse_yaml(path.read_text(), "")["active"] == ["2024", "a"]
+    assert [file.name for file in project.iterdir() if "partial" in file.name] == []
+    (project / "sub").mkdir()
+    monkeypatch.chdir(project / "sub")
+    with pytest.raises(ConfigError, match="run this in the project's top folder"):
+        activate("smoke")

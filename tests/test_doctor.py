@@ -1,4 +1,4 @@
-"""What the doctor finds of a profile's packages, weights, data and machine, and what it writes into params.yaml."""
+"""What the doctor finds of a profile's packages, weights, data and machine, and what it would pin in params.yaml."""
 
 import re
 import shutil
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import tiny
-import yaml
 from typer.testing import CliRunner
 
 from uoisc import cli
-from uoisc.base.config import PARAMS, load_params
+from uoisc.base.config import ROOT, load_params
+from uoisc.base.documents import parse_yaml
 from uoisc.base.errors import CheckpointError, ConfigError
 from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, digest, parameters
 from uoisc.stages import doctor
-from uoisc.stages.pinning import located, pin
+from uoisc.stages.pinning import located, pins
 
 Disk = namedtuple("Disk", "total used free")
 
@@ -76,7 +76,7 @@ def test_the_profiles_of_drawings_are_well(profile):
 def test_the_papers_profile_names_every_missing_thing_and_its_cure(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
-    shutil.copy(PARAMS.parent / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     result = CliRunner().invoke(cli.app, ["doctor", "--profile", "paper"])
     assert result.exit_code == 2
     *lines, summary = result.stdout.strip().splitlines()
@@ -85,7 +85,7 @@ def test_the_papers_profile_names_every_missing_thing_and_its_cure(monkeypatch, 
     assert len([line for line in missing if "weights: " in line and "HF_HUB_OFFLINE=0 hf download" in line]) == 3
     assert len([line for line in missing if "data: " in line and "curl -LO" in line and "unzip" in line]) == 8
     assert any("1090956dd1c79bc93ae98dcf395590369435ec91" in line for line in missing)
-    assert str(tmp_path) not in result.stdout and str(PARAMS.parent) not in result.stdout
+    assert str(tmp_path) not in result.stdout and str(ROOT) not in result.stdout
 
 
 def test_all_there_is_well(checkpoints, vqa, monkeypatch):
@@ -253,83 +253,66 @@ def test_a_headers_parameters_are_the_models(checkpoints):
 
 
 @pytest.fixture
-def document(checkpoints, tmp_path, monkeypatch) -> Path:
-    """A params.yaml whose profile names a CLIP folder, a LLaVA of the hub's cache and a pinned folder."""
+def unpinned(checkpoints, tmp_path, monkeypatch):
+    """The paper's profile with a CLIP folder, a LLaVA of the hub's cache, both unpinned, and a pinned folder."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     repository = tmp_path / "hub" / "models--someone--some-llava"
     shutil.copytree(checkpoints.llava.name, repository / "snapshots" / ("a" * 40))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
-    text = PARAMS.read_text(encoding="utf-8")
-    start = text.index("  paper:")
-    mine, other = checkpoints.clip, checkpoints.llava_independent
-    foundation = f"""    foundation:
-      kind: pretrained  # paper
-      clip:
-        name: {mine.name}  # ours
-        weights: ""
-        sha256: {UNPINNED}  # ours: a comment that stays
-        patch_size: 16
-        layers: 3
-      llava: {{name: someone/some-llava, revision: {UNPINNED}, sha256: {{model.safetensors: "{UNPINNED}"}}}}  # in a row
-      llava_independent:
-        name: {other.name}
-        revision: ""
-        sha256:
-          model.safetensors: {other.sha256["model.safetensors"]}  # ours: pinned already
-"""
-    changed = re.sub(r"    foundation:\n.*?(?=    codec:\n)", lambda _: foundation, text[start:], flags=re.S)
-    changed = changed.replace("taps: [2, 5, 8, 11]", "taps: [0, 2]")
-    path = tmp_path / "params.yaml"
-    path.write_text(text[:start] + changed, encoding="utf-8")
-    return path
+    llava = LlavaCheckpoint("someone/some-llava", UNPINNED, {"model.safetensors": UNPINNED})
+    models = replace(checkpoints, clip=replace(checkpoints.clip, sha256=UNPINNED), llava=llava)
+    return paper(models, tmp_path)
 
 
-def test_pinning_fills_in_what_is_open_and_leaves_the_rest(document, checkpoints):
-    before = document.read_text(encoding="utf-8")
-    lines = pin("paper", load_params("paper", document), document)
-    after = document.read_text(encoding="utf-8")
-    assert len(lines) == 3 and f"foundation.llava.revision: {'a' * 40}" in lines
-    settings = load_params("paper", document).foundation
-    assert settings.clip.sha256 == checkpoints.clip.sha256
-    assert settings.llava.revision == "a" * 40 and settings.llava.sha256 == checkpoints.llava.sha256
-    assert settings.llava_independent == checkpoints.llava_independent
-    # nothing but the three values changed
-    restored = after.replace(settings.clip.sha256, UNPINNED, 1).replace("a" * 40, UNPINNED, 1)
-    assert restored.replace(settings.llava.sha256["model.safetensors"], f'"{UNPINNED}"', 1) == before
-    assert doctor.model("paper", "llava", settings.llava).state == doctor.FINE
-    assert pin("paper", load_params("paper", document), document) == [] and document.read_text("utf-8") == after
+def test_pins_are_printed_as_lines_to_paste(unpinned, checkpoints):
+    """What is pinned already is not among them; pasted, they are what the doctor wants."""
+    lines = pins("paper", unpinned)
+    clip, digests = checkpoints.clip.sha256, checkpoints.llava.sha256
+    assert parse_yaml(lines, "") == {
+        "paper": {"foundation": {"clip": {"sha256": clip}, "llava": {"revision": "a" * 40, "sha256": digests}}}
+    }
+    llava = LlavaCheckpoint("someone/some-llava", "a" * 40, digests)
+    assert doctor.model("paper", "llava", llava).state == doctor.FINE
+    assert pins("paper", replace(unpinned, foundation=checkpoints)) == "profile paper: all is pinned\n"
+    assert "nothing to pin" in pins("small", load_params("small"))
 
 
-def test_pinning_never_changes_what_is_pinned(document):
-    text = document.read_text(encoding="utf-8").replace(f"sha256: {UNPINNED}  # ours", f"sha256: {'f' * 64}  # ours")
-    document.write_text(text, encoding="utf-8")
-    pin("paper", load_params("paper", document), document)
-    assert load_params("paper", document).foundation.clip.sha256 == "f" * 64
-
-
-def test_what_cannot_be_pinned(document, monkeypatch, tmp_path):
-    text = document.read_text(encoding="utf-8")
-    document.write_text(text.replace("someone/some-llava", "someone/other"), encoding="utf-8")
+def test_what_cannot_be_pinned(unpinned):
+    models = unpinned.foundation
+    other = replace(models, llava=replace(models.llava, name="someone/other"))
     with pytest.raises(
         CheckpointError, match="someone/other at unpinned is not here: run `HF_HUB_OFFLINE=0 hf download"
     ):
-        pin("paper", load_params("paper", document), document)
-    document.write_text(text.replace('model.safetensors: "', 'wrong.safetensors: "'), encoding="utf-8")
+        pins("paper", replace(unpinned, foundation=other))
+    wrong = replace(models, llava=replace(models.llava, sha256={"wrong.safetensors": UNPINNED}))
     with pytest.raises(
         ConfigError, match="foundation.llava.sha256.wrong.safetensors: its weights are model.safetensors"
     ):
-        pin("paper", load_params("paper", document), document)
-    assert pin("small", load_params("small"), document) == []
+        pins("paper", replace(unpinned, foundation=wrong))
+
+
+def test_without_a_home_folder_models_are_missing_and_nothing_breaks(monkeypatch):
+    """HOME unset and no entry in passwd: where a hub's cache would lie, nobody knows."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache/huggingface/hub")
+
+    def gone(*_):
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr("pwd.getpwuid", gone)
+    params = load_params("paper")
+    assert [f.state for f in doctor.models("paper", params)][1:] == [doctor.MISSING] * 3
+    assert doctor.memory(params).note and doctor.disk(doctor.models("paper", params))
 
 
 def test_the_papers_profile_is_pinned():
     """Revisions and digests of the right form; which are right, only the files themselves can say."""
-    foundation = yaml.safe_load(PARAMS.read_text())["profiles"]["paper"]["foundation"]
-    assert re.fullmatch(r"[0-9a-f]{64}", foundation["clip"]["sha256"])
-    for name in ("llava", "llava_independent"):
-        assert re.fullmatch(r"[0-9a-f]{40}", foundation[name]["revision"])
-        assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in foundation[name]["sha256"].values())
+    foundation = load_params("paper").foundation
+    assert re.fullmatch(r"[0-9a-f]{64}", foundation.clip.sha256)
+    for model in (foundation.llava, foundation.llava_independent):
+        assert re.fullmatch(r"[0-9a-f]{40}", model.revision)
+        assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in model.sha256.values())
 
 
 def test_a_file_that_changes_is_digested_anew(tmp_path):

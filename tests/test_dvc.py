@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
+from uoisc.base.config import load_params
+from uoisc.base.documents import parse_yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/experiments.md").read_text()
 SPRITES = "data/smoke/source/sprites.npz"
@@ -86,7 +89,21 @@ def test_queued_experiments_run_beside_the_workspace(project):
     counts = {name: len(np.load(path)["sprites"]) for name, path in taken.items()}
     assert counts == {"few": 60, "more": 90}
     tried = yaml.safe_load(shell(project, "git show $(git for-each-ref --format='%(refname)' '**/few'):params.yaml"))
-    assert [tried["profiles"][name]["data"]["objects"] for name in ("smoke", "small", "seed10")] == [60, 258, 258]
+    assert tried["base"]["data"]["objects"] == 60
     assert len(np.load(project / SPRITES)["sprites"]) == 258
     assert files(project) == before and files(ROOT / "data") == installed
     assert shell(project, "git status --porcelain; git stash list") == ""
+
+
+def test_what_dvc_writes_into_params_is_read_and_edited(project):
+    """`1e-05`, as DVC writes a small number, and lists in rows."""
+    sets = "-S base.training.emphasis=10 -S profiles.smoke.training.learning_rate=0.00001 -S 'active=[smoke]'"
+    shell(project, f"dvc exp run {sets} nbsrc")
+    params = project / "params.yaml"
+    assert "1e-05" in params.read_text()
+    assert load_params("smoke", params).training.learning_rate == 0.00001
+    assert load_params("small", params).training.emphasis == 10
+    shell(project, "uoisc activate seed10; dvc status; git add params.yaml")
+    assert parse_yaml(params.read_text(), "")["active"] == ["seed10"]
+    assert load_params("smoke", params).training.learning_rate == 0.00001
+    shell(project, "git reset -q --hard; git clean -qfd")

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from itertools import combinations, product
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -93,6 +94,36 @@ def test_a_dial_spends_at_most_its_budget_and_cannot_go_below_its_cheapest(dial)
         assert dial.at(bits).bits <= min(bits, 200)
     with pytest.raises(ConfigError, match=f"are too few: the cheapest packing costs {cheapest:g}"):
         dial.at(cheapest - 1)
+
+
+@pytest.mark.parametrize("bits", [math.nan, "x", -5, 0, None, True, torch.tensor(100.0), [100]])
+def test_a_budget_is_a_number_above_0(bits):
+    with pytest.raises(ConfigError, match="a budget of .*: wants a number of bits above 0") as caught:
+        tiny.untrained("dial", "dial").at(bits)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("background", [2, -1, "x", math.nan])
+def test_a_background_that_no_packing_has(dial, background):
+    with pytest.raises(ConfigError, match="a background of .* units: choose of 0, 1"):
+        dial.at(100, background)
+
+
+def test_any_kind_of_number_is_a_budget(dial):
+    assert dial.at(np.float32(100)) is dial.at(np.int64(100)) is dial.at(100)
+    assert dial.at(math.inf).bits == dial.at(10**400).bits == dial.bits
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_what_a_packing_can_send_is_any_part_of_what_it_sends(ranked):
+    packing = Packing(SMALL, 3, 4, 1, ranked)
+    sent = packing.allocate(torch.rand(2, 9)).sent
+    assert packing.can_send(sent) and packing.can_send(sent & (torch.rand(sent.shape) < 0.5))
+    for other in (Packing(SMALL, 4, 4, 1), Packing(SMALL, 3, 5, 1), Packing(SMALL, 3, 4, 2)):
+        assert not packing.can_send(other.allocate(torch.rand(2, 9)).sent)
+    one_more = sent.clone()
+    one_more[1, 0, (~sent[1].any(2).all(0)).nonzero()[0, 0]] = True
+    assert not packing.can_send(one_more)
 
 
 def test_a_dial_takes_the_packing_of_the_best_measured_answers(dial):

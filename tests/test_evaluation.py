@@ -9,7 +9,10 @@ import pytest
 import tiny
 import torch
 
+from uoisc.base.errors import ConfigError
 from uoisc.base.results import COLUMNS
+from uoisc.base.settings import JUDGES
+from uoisc.data.answers import answers_match
 from uoisc.data.questions import Asked, Query
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.judge import evaluation
@@ -17,19 +20,19 @@ from uoisc.judge.bootstrap import summarise
 from uoisc.judge.evaluation import (
     CONTROLS,
     EVALUATION_STREAM,
-    FLOOR,
     at_random,
     codebook_rows,
     evaluate_model,
+    floor,
     from_clip,
     from_oracle,
     reference_answers,
     uses_query,
     without_query,
 )
-from uoisc.judge.metrics import answers_match
-from uoisc.models import JUDGES, Point
-from uoisc.stages.evaluation_jobs import controls, floors
+from uoisc.stages import evaluation_jobs
+from uoisc.stages.evaluation_jobs import controls, distinct, floors, score
+from uoisc.study import Point
 from uoisc.variants import VARIANTS
 
 N = tiny.PARAMS.evaluation.queries
@@ -108,19 +111,23 @@ def test_the_right_query_is_asked_of_both_reconstructions(study):
     """First the image made for the query, then the one made for another query of the same scene."""
     result = evaluate_model("tiny", Point("uoisc", "low", None), None, "unseen", references(study))
     split, codec = asked(), tiny.codec("uoisc")
-    with torch.no_grad():
-        x = split.all_images()
-        right, wrong = (codec(x, texts(queries)).x_hat for queries in (split.queries, split.others))
     size = tiny.PARAMS.evaluation.batch_size
+
+    def sent(queries: list) -> torch.Tensor:
+        """Through both ends, batch after batch; the receiver reads what the transmitter was asked."""
+        parts = [(x, texts(queries[i : i + size])) for i, x in zip(range(0, N, size), images, strict=True)]
+        return torch.cat([codec.decode(codec.encode(x, asks), asks) for x, asks in parts])
+
+    images = split.all_images().split(size)
+    right, wrong = sent(split.queries), sent(split.others)
     for name, judge in study.judges.items():
         expected, questions = [], []
         for start in range(0, N, size):
-            for images in (right, wrong):
-                expected += list(images[start : start + size])
+            for received in (right, wrong):
+                expected += list(received[start : start + size])
                 questions += texts(split.queries[start : start + size])
         assert judge.asked == questions
-        # decode looks codes up, the forward pass adds and subtracts them; batches differ in size
-        torch.testing.assert_close(torch.stack(judge.shown), torch.stack(expected), rtol=0, atol=1e-4)
+        assert torch.equal(torch.stack(judge.shown), torch.stack(expected))  # to the bit: both go the same way
         rows = result.answers[result.answers["judge"] == name]
         # an untrained codec may choose the same codes for both queries, but not as a rule
         assert (rows["answer_hat"] != rows["answer_wrong_query"]).mean() > 0.5
@@ -161,6 +168,12 @@ def test_the_oracle_ranks_the_tiles_that_hold_the_answer_first():
         assert [ranking[b, n] for n in rest] == [relevance[b, n] for n in rest]
 
 
+def test_the_oracle_of_a_source_that_knows_no_answers_place_is_clips_order(monkeypatch):
+    split, study, rows = asked(), tiny.study(), slice(0, 4)
+    monkeypatch.setattr(type(study.source), "regions", lambda *_: None)
+    assert torch.equal(from_oracle(study, split, rows), from_clip(study, split, rows))
+
+
 def test_without_the_query_another_one_ranks_alike():
     study, split = tiny.study(), asked()
     other = replace(split, queries=split.others)
@@ -189,14 +202,14 @@ def test_controls_are_a_model_under_another_ranking(study, name, control):
         for start in range(0, N, tiny.PARAMS.evaluation.batch_size):
             part = slice(start, start + tiny.PARAMS.evaluation.batch_size)
             x, queries = split.images(part), texts(split.queries[part])
-            expected += list(codec(x, queries, CONTROLS[name][control](study, split, part)).x_hat)
+            expected += list(codec(x, queries, control.ranking(study, split, part)).x_hat)
     torch.testing.assert_close(torch.stack(study.judges["llava"].shown), torch.stack(expected), rtol=0, atol=1e-4)
-    assert (rows["variant"] == f"{name}_{control}").all() and rows["match_wrong_query"].isna().all()
+    assert (rows["variant"] == f"{name}_{control.name}").all() and rows["match_wrong_query"].isna().all()
 
 
 @pytest.mark.parametrize("units", [0, 1])
 def test_a_floor_gives_every_token_units(study, units):
-    rows = evaluate_model("tiny", Point("dial", "dial", 200), f"floor{units}", "unseen", references(study)).answers
+    rows = evaluate_model("tiny", Point("dial", "dial", 200), floor(units), "unseen", references(study)).answers
     packing = tiny.untrained("dial", "dial").at(200, background=units).rate
     assert (
         packing.background == units
@@ -207,11 +220,11 @@ def test_a_floor_gives_every_token_units(study, units):
 
 def test_what_is_evaluated_of_a_dial(study):
     assert controls(study, Point("uoisc", "low", None)) == [None]
-    assert controls(study, Point("adaptive", "low", None)) == [None, "random", "oracle"]
+    assert controls(study, Point("adaptive", "low", None)) == [None, *CONTROLS["adaptive"]]
     tight, wide = (controls(study, Point("dial", "dial", bits)) for bits in (60, 200))
     assert tight == [None, *CONTROLS["dial"]]
     own = tiny.untrained("dial", "dial").rate.at(200).background
-    assert wide == [*tight, f"floor{1 - own}"], "the other one of the two backgrounds"
+    assert wide == [*tight, floor(1 - own)], "the other one of the two backgrounds"
 
 
 def test_floors_are_packings_that_nothing_else_picks():
@@ -219,7 +232,7 @@ def test_floors_are_packings_that_nothing_else_picks():
     for best in range(len(dial.packings)):
         dial.answers.copy_(torch.where(torch.arange(len(dial.packings)) == best, 0.9, 0.2))
         found = floors(dial, (60, 120, 200))
-        picked = [dial.at(bits, int(name.removeprefix(FLOOR))) for bits, names in found.items() for name in names]
+        picked = [dial.at(bits, control.floor) for bits, controls in found.items() for control in controls]
         own = {dial.at(bits) for bits in (60, 120, 200)}
         assert list(found) == [60, 120, 200] and len({*picked, *own}) == len(picked) + len(own)
         offered = {dial.at(bits, units) for bits in (120, 200) for units in (0, 1)} | {dial.at(60, 0)}
@@ -250,3 +263,30 @@ def test_summary_rows_carry_intervals_and_n(study):
     assert (summary[~summary["metric"].str.contains(":")]["n"] == N).all()
     amr = summary[(summary["metric"] == "amr") & (summary["judge"] == "llava")]["value"].item()
     assert amr == result.answers[result.answers["judge"] == "llava"]["match"].mean()
+
+
+def test_some_variants_are_scored_apart_from_the_results(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation_jobs, "open_study", lambda profile: study)
+    monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(evaluation_jobs, "paths", None)  # where the results lie is not even asked
+    monkeypatch.setattr(evaluation_jobs, "ROOT", tmp_path)
+    table, folder = score("tiny", "uoisc+uoisc")
+    assert {p.name for p in (tmp_path / folder).iterdir()} == {"answers.parquet", "quality.csv", "summary.csv"}
+    assert folder.parts == ("build", "tiny", "scores", "uoisc")
+    assert set(table["variant"]) == {"uoisc"} and set(table["metric"]) == {"amr", "amr_floor"}
+    amr = table[(table["metric"] == "amr") & (table["split"] == "unseen") & (table["judge"] == JUDGES[0])]
+    answers = pd.read_parquet(tmp_path / folder / "answers.parquet")
+    own = answers[(answers["split"] == "unseen") & (answers["judge"] == JUDGES[0])]
+    assert amr["value"].item() == pytest.approx(own["match"].mean()) and amr["n"].item() == N
+
+
+def test_a_variant_that_is_not_trained_is_told_before_any_work(monkeypatch):
+    monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(evaluation_jobs, "open_study", None)
+    with pytest.raises(ConfigError, match="profile tiny trains no 'dail': .*did you mean dial"):
+        score("tiny", "uoisc+dail")
+
+
+def test_only_the_wanted_variants_points_are_told_apart(study):
+    assert {point.variant for point in distinct(study, ["dial"])} == {"dial"}
+    assert len(distinct(study)) > len(distinct(study, ["dial"])) > 0

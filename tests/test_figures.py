@@ -11,10 +11,11 @@ import synthetic_results as synthetic
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from uoisc.base import picture_data
 from uoisc.base.errors import ResultsError
 from uoisc.judge import bootstrap
-from uoisc.report import curves, diagram, dial_curves, figures, link_figures, pictures, rate_answer, seed_figures
-from uoisc.report.paper import FIGURES
+from uoisc.report import curves, figures, link_figures, names, rate_answer
+from uoisc.report.exhibits import FIGURES
 
 
 @cache
@@ -29,27 +30,24 @@ def summary() -> pd.DataFrame:
 
 
 def all_points() -> pd.DataFrame:
-    return rate_answer.points(a_summary(), synthetic.entropy(), synthetic.standard_codecs().astype({"seed": str}))
+    return rate_answer.curve_points(a_summary(), synthetic.entropy(), synthetic.standard_codecs().astype({"seed": str}))
+
+
+SOURCES = {
+    "summary": a_summary,
+    "points": all_points,
+    "examples": synthetic.examples,
+    "training": synthetic.training,
+    "codebooks": synthetic.codebooks,
+    "channel": synthetic.channel,
+    "seeds": synthetic.seeds,
+}
 
 
 @cache
 def drawn(name: str) -> Figure:
     """A figure by name, from the synthetic tables; drawn once for all tests."""
-    return {
-        "system_diagram": lambda: diagram.system_diagram(),
-        "visual_comparison": lambda: pictures.visual_comparison(synthetic.examples()),
-        "amr_by_method": lambda: figures.amr_by_method(a_summary()),
-        "amr_against_rate": lambda: figures.amr_against_rate(a_summary()),
-        "rate_answer": lambda: rate_answer.rate_answer(all_points()),
-        "amr_by_type": lambda: figures.amr_by_type(a_summary()),
-        "relevance_maps": lambda: pictures.relevance_maps(synthetic.examples()),
-        "training_curves": lambda: curves.training_curves(synthetic.training()),
-        "rate_dial": lambda: dial_curves.rate_dial(a_summary()),
-        "floor_dial": lambda: dial_curves.floor_dial(a_summary()),
-        "codebook_use": lambda: curves.codebook_use(synthetic.codebooks()),
-        "goals_over_seeds": lambda: seed_figures.goals_over_seeds(synthetic.seeds()),
-        "amr_against_snr": lambda: link_figures.amr_against_snr(synthetic.channel()),
-    }[name]()
+    return FIGURES[name].made({source: SOURCES[source]() for source in FIGURES[name].sources})
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -100,6 +98,19 @@ def test_intervals_are_drawn_where_the_table_has_them(summary):
     assert any(pair == pytest.approx((row.low, row.high)) for pair in ends)
 
 
+def test_every_variant_and_control_has_a_title_and_a_line_and_stands_by_its_model():
+    for name, method in names.METHODS.items():
+        assert method.title and method.says and len(method.says) < 90 and not method.says.endswith("."), name
+    order = names.in_order(["dial_oracle", "uniform", "adaptive_random", "brand_new", "dial", "adaptive"])
+    assert order == ["adaptive", "adaptive_random", "uniform", "dial", "dial_oracle", "brand_new"]
+    assert names.FLOORS["dial_floor4"] == 4 and names.label("dial_floor4") == "dial, 4 units for all"
+
+
+def test_a_floor_is_drawn_with_its_units(summary):
+    shown = texts(drawn("floor_dial")).split("\n")
+    assert {"1", "2"} <= set(shown) and "own" not in shown
+
+
 def test_an_unknown_variant_is_its_own_label(summary):
     renamed = summary.assign(variant=summary.variant.replace("plain_vq", "brand_new"))
     assert "brand_new, 144 bits" in texts(figures.amr_by_method(renamed))
@@ -123,15 +134,17 @@ def test_phase_2_steps_that_start_anew_are_counted_on():
 
 def test_examples_come_back_and_what_lacks_is_named(tmp_path):
     examples = synthetic.examples()
-    pictures.write_examples(examples, tmp_path)
-    back = pictures.read_examples(tmp_path)
+    picture_data.write_examples(examples, tmp_path)
+    back = picture_data.read_examples(tmp_path)
     assert back.rows == examples.rows and back.maps == examples.maps and back.link == examples.link
-    assert all(np.array_equal(back.images[p], examples.images[p]) for p in pictures.PANELS)
+    assert all(np.array_equal(back.images[p], examples.images[p]) for p in picture_data.PANELS)
     assert np.array_equal(back.token_bits, examples.token_bits)
     del examples.rows[1]["panels"]["jpeg2000"]
-    pictures.write_examples(replace(examples, images={p: examples.images[p] for p in pictures.PANELS[1:]}), tmp_path)
+    picture_data.write_examples(
+        replace(examples, images={p: examples.images[p] for p in picture_data.PANELS[1:]}), tmp_path
+    )
     with pytest.raises(ResultsError, match="examples.npz lacks source, jpeg2000 of row 1"):
-        pictures.read_examples(tmp_path)
+        picture_data.read_examples(tmp_path)
 
 
 def test_the_link_figure_has_a_line_a_method_and_its_loosest_rate():
@@ -170,7 +183,7 @@ def test_a_channel_table_without_the_judge_is_a_named_error():
 
 def test_a_strip_marks_which_answers_match():
     picture = synthetic.examples().scene
-    strip = link_figures.Strip(
+    strip = picture_data.Strip(
         "where is the cup", "left", picture, (5.0, 20.0), {"uoisc": [picture, picture]},
         {"uoisc": [("right", False), ("left", True)]},
     )  # fmt: skip

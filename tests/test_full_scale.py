@@ -24,9 +24,9 @@ from uoisc.base.settings import Pretrained
 VARIANTS = ("uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "adaptive")
 FLOAT32 = """
 import contextlib, sys
-from uoisc.base import processes
-processes.precision = lambda where: contextlib.nullcontext()
-from uoisc.models import train_variant
+from uoisc.base import devices
+devices.precision = lambda where: contextlib.nullcontext()
+from uoisc.stages.train_models import train_variant
 train_variant("tiny", sys.argv[1])
 """
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from uoisc.base.errors import DataError
-from uoisc.data.images import check_suffix, image_bytes, read_pixels, write_file
+from uoisc.data.image_check import check_images
+from uoisc.data.images import MAX_PIXELS, check_suffix, image_bytes, read_pixels
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))  # 64 x 64
 
@@ -94,29 +95,40 @@ def test_a_kind_that_cannot_hold_the_size_says_so(suffix, size):
         image_bytes(torch.rand(1, 3, 8, 8), suffix, size)
 
 
-def test_a_link_stays_and_its_target_is_written(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "target")
-    write_file(b"new", tmp_path / "link")
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"new"
+def test_large_images_are_read_in_silence_and_too_large_ones_refused(tmp_path, recwarn):
+    """Pillow warns from 89 million pixels on and refuses twice as many: our own limit is between."""
+    assert Image.MAX_IMAGE_PIXELS < MAX_PIXELS < 2 * Image.MAX_IMAGE_PIXELS
+    Image.new("1", (10_000, 9_500)).save(tmp_path / "large.png")
+    Image.new("1", (16_000, 9_500)).save(tmp_path / "larger.png")
+    Image.new("1", (20_000, 9_500)).save(tmp_path / "largest.png")
+    assert check_images([tmp_path / "large.png"]) == [(None, ())]
+    assert read_pixels(tmp_path / "large.png", 8)[1] == (10_000, 9_500)
+    for name in ("larger.png", "largest.png"):
+        with pytest.raises(DataError, match="more than 150 million pixels, which are too many: make it smaller"):
+            read_pixels(tmp_path / name, 8)
+    assert not recwarn.list
 
 
-def test_no_device_or_folder_is_replaced(tmp_path):
-    import os
-
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "folder").mkdir()
-    for name in ("pipe", "folder"):
-        with pytest.raises(DataError, match=f"{name}: there is something that is no file"):
-            write_file(b"new", tmp_path / name)
-    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2
+def test_a_drawing_in_svg_is_refused_with_advice(tmp_path):
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    with pytest.raises(DataError, match="a.svg: not an image of a kind that is known here.*save as .png first"):
+        read_pixels(tmp_path / "a.svg", 8)
 
 
-@pytest.mark.parametrize("name", ["file/x.png", "a" * 300, "loop/x.png", "nowhere/x.png"])
-def test_a_place_that_takes_no_file_is_one_line(tmp_path, name):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(DataError, match="cannot be written") as caught:
-        write_file(b"new", tmp_path / name)
+def test_a_bomb_of_text_is_one_line():
+    from PIL import PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "0" * 20_000_000, zip=True)
+    with pytest.raises(DataError, match="cannot|can be read .Decompressed data too large") as caught:
+        pixels(saved(Image.fromarray(RAMP), "PNG", pnginfo=info))
     assert "\n" not in str(caught.value)
-    write_file(b"new", tmp_path / ("b" * 250))  # as long as a name may be, nearly
-    assert {p.name[:4] for p in tmp_path.iterdir()} == {"file", "loop", "bbbb"}
+
+
+def test_a_file_without_the_right_to_read_says_so(tmp_path, monkeypatch):
+    def refused(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(DataError, match=r"a.png: cannot be read \(Permission denied\)"):
+        read_pixels(tmp_path / "a.png", 8)

@@ -6,17 +6,17 @@ import pytest
 import tiny
 
 from uoisc.base.results import COLUMNS
+from uoisc.base.settings import JUDGES
+from uoisc.data.answers import answers_match
 from uoisc.judge import evaluation
 from uoisc.judge.evaluation import evaluation_questions
-from uoisc.judge.metrics import answers_match, psnr
+from uoisc.judge.metrics import psnr
 from uoisc.link.block_errors import BlerTable
-from uoisc.link.channel import psk_error_rayleigh
-from uoisc.models import JUDGES, Point
+from uoisc.link.channel import LINKS
+from uoisc.link.constellations import psk_error_rayleigh
 from uoisc.report.tables import SHOWN_DB
-from uoisc.rivals.transmission import SCHEMES
 from uoisc.stages import link_jobs
 from uoisc.stages.link_jobs import (
-    CODED,
     FILE_BYTES,
     FILES,
     NOISY,
@@ -30,20 +30,17 @@ from uoisc.stages.link_jobs import (
     methods,
     symbol_errors,
 )
+from uoisc.study import Point
 
 N = tiny.PARAMS.evaluation.queries
 UOISC, DIALED = Point("uoisc", "low", None), Point("dial", "dial", 144)
-AIRS = [
-    Air("uncoded", "awgn", 5.0),
-    Air("uncoded", "rayleigh", 20.0),
-    Air("coded", "awgn", 20.0),
-    Air("coded_16qam", "awgn", 20.0),
-]
+CODED = [name for name, link in LINKS.items() if link.code_rate]
+AIRS = [Air("uncoded", "awgn", 5.0), Air("uncoded", "rayleigh", 20.0), *(Air(name, "awgn", 20.0) for name in CODED)]
 
 
 @pytest.fixture
 def study(monkeypatch) -> tiny.TinyStudy:
-    """The tiny study, opened by whatever asks for one; four noisy points, one rate."""
+    """The tiny study, opened by whatever asks for one; few noisy points, one rate."""
     study = tiny.study()
     for module in (link_jobs, evaluation):
         monkeypatch.setattr(module, "open_study", lambda profile: study)
@@ -66,8 +63,7 @@ def test_rows_of_a_codec_are_complete_and_carry_the_answers(study, references):
     amr = rows[rows["metric"] == "amr"]
     assert len(amr) == len(JUDGES) * (len(PREFIXES) + len(AIRS)) and set(amr["link"]) == {
         *PREFIXES,
-        "uncoded",
-        *SCHEMES,
+        *LINKS,
     }
     assert (rows["n"] == N).all() and (rows["bits"] == tiny.codec("uoisc").bits).all()
     assert ((rows["low"] <= rows["value"] + 1e-12) & (rows["value"] <= rows["high"] + 1e-12)).all()
@@ -79,8 +75,8 @@ def test_rows_of_a_codec_are_complete_and_carry_the_answers(study, references):
     for name, judge in study.judges.items():
         expected = np.mean([answers_match(*each) for each in zip(texts, judge.answer(x, texts),
                                                                  judge.answer(x_hat, texts), strict=True)])  # fmt: skip
-        mine = amr[(amr["judge"] == name) & amr["link"].isin(["perfect", *SCHEMES])]
-        assert mine["value"].tolist() == pytest.approx([expected] * 3), "20 dB are as good as no noise"
+        mine = amr[(amr["judge"] == name) & amr["link"].isin(["perfect", *CODED])]
+        assert mine["value"].tolist() == pytest.approx([expected] * (1 + len(CODED))), "20 dB are as good as no noise"
         own = references[references["judge"] == name]
         floor = np.mean([answers_match(r.query, r.answer_source, r.answer_blank) for r in own.itertuples()])
         assert rows[(rows["metric"] == "amr_floor") & (rows["judge"] == name)]["value"].tolist() == [floor]
@@ -156,14 +152,14 @@ def test_a_dial_is_sent_at_its_budget(study, references):
     rows = measure_sender("tiny", DIALED, "unseen", references)
     codec = study.codec(*DIALED)
     assert (rows["variant"] == "dial").all() and (rows["bits"] == codec.bits).all() and codec.bits <= 144
-    assert set(rows["link"]) == {*PREFIXES, "uncoded", *SCHEMES}
+    assert set(rows["link"]) == {*PREFIXES, *LINKS}
 
 
 def test_the_points_are_those_that_the_table_shows_and_blocks_are_measured_for():
     rayleigh = {link: {air.es_n0_db for air in NOISY if air.link == link and air.fading == "rayleigh"}
-                for link in ("uncoded", *SCHEMES)}  # fmt: skip
+                for link in LINKS}  # fmt: skip
     assert all(set(SHOWN_DB) <= points for points in rayleigh.values())
-    assert [*UNCODED, *CODED] == NOISY and {BlerTable().largest(*scheme).k for scheme in SCHEMES.values()} == {864}
+    assert {BlerTable().largest(*LINKS[name].scheme).k for name in CODED} == {864}
 
 
 def test_the_strip_shows_every_method_at_every_point(study):
@@ -174,3 +170,9 @@ def test_the_strip_shows_every_method_at_every_point(study):
     )
     lost, whole = strip.pictures["jpeg2000"][0], strip.pictures["jpeg2000"][-1]
     assert (lost == 128).all() and whole.std() > 10
+
+
+def test_eb_n0_spreads_a_symbols_energy_over_its_payload_bits():
+    assert Air("uncoded", "awgn", 10.0).eb_n0_db == pytest.approx(10 - 10 * np.log10(3))
+    assert Air("coded", "awgn", 10.0).eb_n0_db == pytest.approx(10.0)
+    assert np.isnan(Air("perfect").eb_n0_db)

@@ -99,7 +99,7 @@ def test_answered_tokens_label_answer_and_end_alone():
 
 def test_every_query_and_answer_of_the_benchmark_is_known():
     """No word is unknown to the stand-in's tokenizer, and each answer is one token."""
-    from uoisc.data.scenes import answer_texts, query_texts
+    from uoisc.data.question_types import answer_texts, query_texts
 
     tokenizer = tiny.processor().tokenizer
     for text in query_texts(tiny.world()):
@@ -172,6 +172,21 @@ def test_a_query_that_holds_the_images_placeholder_is_refused():
     llava = tiny.llava()
     with pytest.raises(QueryError, match=f"holds '{llava.processor.image_token}'"):
         llava.answer(tiny.images(1), [f"what is {llava.processor.image_token} here"])
+
+
+@pytest.mark.parametrize("query", ["</s>", "<unk>", "where \ud800 is it", "\0", " ", "a\u202eb"])
+def test_a_query_that_would_not_be_read_as_text(query):
+    with pytest.raises(QueryError, match="the query (.* holds|is empty)"):
+        tiny.llava().tokenize(["where is the lion", query])
+
+
+def test_a_query_that_leaves_no_room_for_its_answer():
+    llava = tiny.llava()
+    fits, cut = (" ".join(["x"] * (llava.reader.room + more)) for more in (0, 1))
+    context = llava.model.config.text_config.max_position_embeddings
+    assert llava.tokenize([fits])[0].shape[1] + MAX_ANSWER_TOKENS == context == 256
+    with pytest.raises(QueryError, match=f"too long: the judge reads {llava.reader.room} tokens at most"):
+        llava.tokenize([cut])
 
 
 def test_truncated_weights_are_one_line(tmp_path):

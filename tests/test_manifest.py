@@ -1,65 +1,34 @@
 """The importer of one's own images: what a manifest's lines become, and which are refused."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from own_data import DATA, N, of_a_profile, two_each, written
 from PIL import Image
+from test_image_check import odd_files
 
 from uoisc.base import config
 from uoisc.base.errors import DataError
-from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained
 from uoisc.data import sources
 from uoisc.data.manifest import index
 from uoisc.data.photographs import Photographs
 from uoisc.data.sources import open_source
-from uoisc.stages import preparation
-from uoisc.stages.preparation import prepare_data
-
-DATA = Manifest(image_size=48, file="", held_out="animal", validation="food", unusable=0.2, loaders=0)
-N = 40
+from uoisc.frozen.clip import clip_reader
 
 
 @pytest.fixture
 def lines() -> list[dict]:
-    """Two questions an image; one image in four shows an animal, one food."""
-    shown = (["animal", "dog"], ["food"], [], ["car"])
-    return [
-        {
-            "image": f"photos/{i}.png",
-            "question": f"Question {q}?",
-            "answer": ("yes", "3")[q],
-            "categories": shown[i % 4],
-        }
-        for i in range(N)
-        for q in range(2)
-    ]
-
-
-def written(folder: Path, lines: list[dict | str]) -> Manifest:
-    """The manifest and its images, written into `folder`."""
-    (folder / "photos").mkdir(parents=True, exist_ok=True)
-    for i in range(N):
-        Image.fromarray(np.full((20 + i, 30, 3), 6 * i, dtype=np.uint8)).save(folder / "photos" / f"{i}.png")
-    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
-    (folder / "questions.jsonl").write_text(text + "\n")
-    return replace(DATA, file=str(folder / "questions.jsonl"))
+    return two_each()
 
 
 def opened(folder: Path, lines: list[dict | str]) -> Photographs:
     index(written(folder, lines), folder / "source")
     return Photographs(folder / "source", folder, 48)
-
-
-def of_a_profile(data: Manifest) -> config.Params:
-    judge = LlavaCheckpoint("", "", {})
-    pretrained = Pretrained(ClipCheckpoint("", "", "", patch_size=16, layers=3), judge, judge)
-    return replace(
-        tiny.PARAMS, data=replace(data, image_size=tiny.IMAGE), foundation=pretrained, variants={"uoisc": ("low",)}
-    )
 
 
 def files(source: Photographs, split: str, held_out: str = "animal") -> set[str]:
@@ -137,19 +106,23 @@ def test_settings_are_chosen_on_other_images(tmp_path, lines):
 @pytest.mark.parametrize(
     ("line", "kind", "says"),
     [
-        ('{"image": "photos/0.png", "question": "Really?"', "line unreadable", "truncated"),
+        ('{"image": "photos/0.png", "question": "Why?"', "line unreadable", "truncated"),
         ("yes", "line unreadable", "malformed"),
         ('["photos/0.png"]', "line unreadable", "object"),
-        ({"image": "photos/0.png", "question": "Really?"}, "line unreadable", "answer"),
-        ({"image": "photos/0.png", "question": "Really?", "answer": 3}, "line unreadable", "str"),
+        ({"image": "photos/0.png", "question": "Why?"}, "line unreadable", "answer"),
+        ({"image": "photos/0.png", "question": "Why?", "answer": 3}, "line unreadable", "str"),
         ({"image": "photos/0.png", "question": " ", "answer": "no"}, "line unreadable", "`question` is empty"),
-        ({"image": "photos/0.png", "question": "?", "answer": "no", "category": "dog"}, "line unreadable", "category"),
-        ({"image": "photos/0.png", "question": "?", "answer": "no", "split": "test"}, "line unreadable", "'test'"),
+        (
+            {"image": "photos/0.png", "question": "Why?", "answer": "no", "category": "dog"},
+            "line unreadable",
+            "category",
+        ),
+        ({"image": "photos/0.png", "question": "Why?", "answer": "no", "split": "test"}, "line unreadable", "'test'"),
         ({"image": "photos/0.png", "question": "Question 1?", "answer": "no"}, "question twice", "line 3"),
-        ({"image": "photos/1.png", "question": "?", "answer": "no", "split": "seen"}, "split contradicts", "line 4"),
-        ({"image": "photos/none.png", "question": "?", "answer": "no"}, "image missing", "photos/none.png"),
-        ({"image": "questions.jsonl", "question": "?", "answer": "no"}, "image unreadable", "no image"),
-        ({"image": "photos/cut.png", "question": "?", "answer": "no"}, "image truncated", "photos/cut.png"),
+        ({"image": "photos/1.png", "question": "Why?", "answer": "no", "split": "seen"}, "split contradicts", "line 4"),
+        ({"image": "photos/none.png", "question": "Why?", "answer": "no"}, "image missing", "photos/none.png"),
+        ({"image": "questions.jsonl", "question": "Why?", "answer": "no"}, "image unreadable", "no image"),
+        ({"image": "photos/cut.png", "question": "Why?", "answer": "no"}, "image truncated", "photos/cut.png"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named_by_its_number(tmp_path, lines, line, kind, says):
@@ -189,6 +162,102 @@ def test_an_image_of_two_names_is_one(tmp_path, lines):
     assert len(source.index.images) == N and not files(source, "training") & files(source, "seen")
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_is_the_image_that_it_leads_to(tmp_path, lines, link):
+    """Also one that leads out of the folder, which is allowed: images may lie on a disk of their own."""
+    data = written(tmp_path / "mine", lines)
+    elsewhere = (tmp_path / "mine" / "photos" / "0.png").rename(tmp_path / "elsewhere.png")
+    for name in ("0.png", "again.png"):
+        link(elsewhere, tmp_path / "mine" / "photos" / name)
+    line = lines[2] | {"image": "photos/again.png", "question": "Else?", "split": "seen"}
+    told = [lines[0] | {"split": "train"}, *lines[1:], line]
+    (tmp_path / "mine" / "questions.jsonl").write_text("\n".join(map(json.dumps, told)))
+    report = index(data, tmp_path / "source")
+    assert (report.images, report.problems) == (N, {"split contradicts": 1})
+
+
+@pytest.mark.parametrize("name", ["/etc/photo.png", "../photo.png", "photos/../../photo.png", "..", "//photo.png"])
+def test_an_image_outside_the_folder_is_refused_by_its_line(tmp_path, lines, name):
+    line = {"image": name, "question": "Why?", "answer": "no"}
+    assert index(written(tmp_path, [*lines, line]), tmp_path / "source").problems == {"line unreadable": 1}
+    assert f'line {2 * N + 1},"image {name!r}: not below' in (tmp_path / "source" / "report.csv").read_text().replace(
+        ",image", ',"image'
+    )
+
+
+def test_a_line_that_cannot_be_used_still_says_what_its_image_shows(tmp_path, lines):
+    """Or an image of the held-out category would be trained on for a slip in one of its lines."""
+    told = [line | {"categories": []} for line in lines[2:4]]
+    for broken in ({"question": "<image>"}, {"answer": " "}, {"split": "test"}, {"question": told[0]["question"]}):
+        line = told[0] | {"question": "Why?", "categories": ["animal"]} | broken
+        source = opened(tmp_path, lines[:2] + told + lines[4:] + [line])
+        assert told[0]["image"] in files(source, "unseen") and sum(source.index.report.problems.values()) == 1
+
+
+@pytest.fixture(scope="module")
+def readers():
+    return [clip_reader(tiny.clip().tokenizer), tiny.llava().reader]
+
+
+LONG = "Is there " + "a very " * 80 + "old dog?"
+
+
+@pytest.mark.parametrize(
+    "question", [LONG, "What is <image> of?", "<|endoftext|>", "Is\u200b it?", "nul\0", "...", "\u200b"]
+)
+def test_a_question_that_models_would_not_read_is_named_by_its_line(tmp_path, lines, question, readers):
+    line = {"image": "photos/0.png", "question": question, "answer": "no"}
+    report = index(written(tmp_path, [*lines, line]), tmp_path / "source", readers)
+    assert (report.usable, report.problems) == (2 * N, {"question unreadable": 1})
+    assert f"question unreadable,line {2 * N + 1}," in (tmp_path / "source" / "report.csv").read_text()
+
+
+def test_accepted_batches_are_read_by_loader_clip_and_judge(tmp_path, readers):
+    """Odd images and odd questions in one folder: whatever the data stage accepts goes through."""
+    (tmp_path / "photos").mkdir()
+    odd = odd_files()
+    for name, data in odd.items():
+        (tmp_path / "photos" / name).write_bytes(data)
+    asked = [
+        "Is it?",
+        LONG,
+        "<image>",
+        "¿Qué es esto?",
+        "这是什么",
+        "a  b\tc?",
+        "x" * 90,
+        "&lt;image&gt;",
+        "Why 🐶?",
+        "</s>",
+    ]
+    lines = [{"image": f"photos/{name}", "question": q, "answer": "yes"} for name in odd for q in asked]
+    data = replace(written(tmp_path, lines), unusable=0.99)
+    report = index(data, tmp_path / "source", readers)
+    assert 0 < report.usable < report.entries and report.problems["question unreadable"] > len(odd)
+    source = Photographs(tmp_path / "source", tmp_path, 48)
+    entries = source.index.entries(np.arange(report.usable))
+    assert source.pixels([entry["file"] for entry in entries]).shape == (report.usable, 48, 48, 3)
+    texts = sorted({entry["text"] for entry in entries})
+    assert "a b c?" in texts and len(tiny.clip().tokenize(texts)) == len(tiny.llava().tokenize(texts)[0]) == len(texts)
+
+
+def test_notes_on_images_are_counted_and_listed(tmp_path, lines):
+    data = written(tmp_path, [*lines, {"image": "photos/a.gif", "question": "Why?", "answer": "no"}])
+    Image.new("RGB", (8, 8)).save(
+        tmp_path / "photos" / "a.gif", save_all=True, append_images=[Image.new("L", (8, 8), 9)]
+    )
+    report = index(data, tmp_path / "source")
+    assert report.notes == {"image read with a note": 1} and report.problems == {}
+    assert str(report).endswith("(nothing broken)\nnote: image read with a note")
+    listed = (tmp_path / "source" / "report.csv").read_text()
+    assert f"image read with a note,photos/a.gif,line {2 * N + 1}: first of 2 frames" in listed
+
+
+def test_nested_lines_are_one_problem_each(tmp_path, lines):
+    deep = '{"image": "photos/0.png", "categories": ' + "[" * 200_000
+    assert index(written(tmp_path, [*lines, deep]), tmp_path / "source").problems == {"line unreadable": 1}
+
+
 def test_another_category_than_the_data_stage_held_out(tmp_path, lines, monkeypatch):
     index(written(tmp_path, lines), tmp_path / "source")
     place = config.Paths(tmp_path / "source", *(tmp_path for _ in range(4)))
@@ -215,18 +284,3 @@ def test_an_empty_manifest_is_one_line(tmp_path):
 def test_a_missing_manifest_is_one_line(tmp_path):
     with pytest.raises(DataError, match="data.file"):
         index(replace(DATA, file=str(tmp_path / "none.jsonl")), tmp_path / "source")
-
-
-def test_the_data_stage_prepares_what_a_profile_names(tmp_path, lines, monkeypatch, capsys):
-    data = written(tmp_path, lines)
-    where = replace(config.paths("small"), source=tmp_path / "data" / "source")
-    params = of_a_profile(data)
-    for module in (preparation, sources):
-        monkeypatch.setattr(module, "paths", lambda profile: where)
-    monkeypatch.setattr(preparation, "load_params", lambda profile: params)
-    with pytest.raises(DataError, match="run the data stage"):
-        open_source("mine", params)
-    assert prepare_data("mine") == where.source
-    assert f"{2 * N} of {2 * N} questions about {N} images can be used" in capsys.readouterr().out
-    source = open_source("mine", params)
-    assert next(source.batches([0], 4, "animal")).images.shape == (4, 3, tiny.IMAGE, tiny.IMAGE)

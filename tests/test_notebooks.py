@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from uoisc.base.errors import ConfigError, DataError, UoiscError
 from uoisc.stages import notebooks
 from uoisc.stages.notebooks import NotebookError
 
@@ -54,6 +55,24 @@ def test_a_parameter_that_nothing_reads_is_an_error(project):
     assert not Path("build").exists(), "before any work"
 
 
+@pytest.mark.parametrize("name", ["talk", "talk.ipynb", "notebooks/talk.ipynb", "./notebooks/talk.ipynb"])
+def test_a_notebook_is_found_by_its_name_or_its_file(project, name):
+    write("talk")
+    assert notebooks.find(name) == Path("notebooks/talk.ipynb")
+    assert notebooks.find(str(Path("notebooks/talk.ipynb").resolve())) == Path("notebooks/talk.ipynb")
+    for other in ("other/talk.ipynb", "../talk", "talk.py"):
+        with pytest.raises(NotebookError, match="no notebook"):
+            notebooks.find(other)
+
+
+@pytest.mark.parametrize(("profile", "variant"), [("../escaped", None), ("small", "../escaped"), ("small", "a/b")])
+def test_what_would_lead_out_of_the_folder_is_refused_before_any_work(project, profile, variant):
+    write("talk", parameters='profile = "smoke"\nvariant = "uoisc"')
+    with pytest.raises(UoiscError, match="no profile '../escaped'|--variant"):
+        notebooks.run_notebook("talk", profile, variant)
+    assert not Path("build").exists()
+
+
 def test_a_failed_cell_is_one_line_and_keeps_the_copy_apart(project):
     write("fall", "1 / 0")
     with pytest.raises(NotebookError, match=r"fall stopped at In \[3\]: ZeroDivision.*fall\.partial\.ipynb"):
@@ -74,6 +93,59 @@ def test_a_broken_notebook_is_one_line(project):
         notebooks.code_cells("broken")
     with pytest.raises(NotebookError, match="no notebook .*absent.ipynb"):
         notebooks.code_cells("absent")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "3", '{"nbformat": 4}', '{"cells": [], "metadata": {}, "nbformat": 9, "nbformat_minor": 0}', "\udcff"],
+)
+def test_a_file_that_is_no_notebook_or_of_a_newer_format_is_one_line(project, text):
+    Path("notebooks/odd.ipynb").write_text(text, errors="surrogateescape")
+    with pytest.raises(NotebookError, match=r"odd.ipynb is not a notebook \(.*\): restore it") as caught:
+        notebooks.run_notebook("odd", profile="smoke")
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_that_are_no_python_are_one_line(project):
+    write("odd", parameters="profile = ")
+    with pytest.raises(NotebookError, match="odd: its `parameters` cell is no Python"):
+        notebooks.run_notebook("odd", profile="smoke")
+
+
+def test_an_unknown_profile_makes_no_folder(project):
+    write("talk", "open('ran', 'w')")
+    with pytest.raises(ConfigError, match="no profile '../../escaped'"):
+        notebooks.run_notebook("talk", profile="../../escaped")
+    assert not Path("build").exists() and not Path("notebooks/ran").exists()
+
+
+def test_a_killed_kernel_is_one_line(project):
+    write("dies", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(NotebookError, match="dies stopped, as its kernel .* was killed .*run the same command again"):
+        notebooks.run_notebook("dies", profile="smoke")
+    assert not Path("build/executed/smoke/dies.ipynb").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Kernel died before replying\nto kernel_info"), TimeoutError()])
+def test_a_kernel_that_does_not_start_is_one_line(project, monkeypatch, error):
+    import papermill
+
+    def fails(*_, **__):
+        raise error
+
+    write("waits", "1")
+    monkeypatch.setattr(papermill, "execute_notebook", fails)
+    with pytest.raises(NotebookError, match="waits stopped, as its kernel did not start") as caught:
+        notebooks.run_notebook("waits", profile="smoke")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_takes_no_copy_is_found_before_any_work(project):
+    write("talk", "open('ran', 'w')")
+    Path("build").write_text("a file in its place")
+    with pytest.raises(DataError, match="cannot be written"):
+        notebooks.run_notebook("talk", profile="smoke")
+    assert not Path("notebooks/ran").exists()
 
 
 # ----------------------------------------------------------------------------- the notebooks of this project

@@ -80,7 +80,7 @@ def test_a_wrong_row_is_one_clear_line(tmp_path, lines, says):
 
 
 def test_a_missing_catalogue_and_an_impossible_limit_are_named(tmp_path):
-    with pytest.raises(DataError, match="not found"):
+    with pytest.raises(DataError, match="not there"):
         load_catalogue(path=tmp_path / "objects.csv")
     with pytest.raises(DataError, match="limit is 0"):
         load_catalogue(limit=0)

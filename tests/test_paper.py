@@ -6,25 +6,36 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic_results as synthetic
-import yaml
 from test_figures import drawn
 
 from uoisc.base import results
 from uoisc.base.errors import ConfigError, ResultsError, UoiscError
-from uoisc.report import claims, paper, provenance, readme, tables
+from uoisc.report import claims, exhibits, paper, provenance, readme, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS, PARAMS = ROOT / "paper" / "claims.yaml", ROOT / "params.yaml"
+
+
+def sources(folder: Path) -> exhibits.Sources:
+    """What the exhibits of these results are made of; seeds are synthetic, like everything else."""
+    found = exhibits.Sources(folder, "small", PARAMS, CLAIMS, folder / "seeds.csv")
+    found["seeds"] = synthetic.seeds()
+    return found
+
+
+def write_all(folder: Path) -> list[dict]:
+    """Claims and tables of a folder of results; returns the claims' rows."""
+    exhibits.write_tables(sources(folder), folder / "tables")
+    return claims.write_claims(folder, claims.load_claims(CLAIMS))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Results, tables and figures of the synthetic fixture, in one folder."""
     folder = synthetic.write(tmp_path_factory.mktemp("paper"))
-    claims.write_claims(folder, CLAIMS)
-    tables.write_tables(folder, folder / "tables", PARAMS, "small", CLAIMS, synthetic.seeds())
+    write_all(folder)
     (folder / "figures").mkdir()
-    for name in paper.FIGURES:
+    for name in exhibits.FIGURES:
         drawn(name).savefig(folder / "figures" / f"{name}.pdf")
     return folder
 
@@ -43,7 +54,7 @@ def test_paper_compiles_to_the_same_bytes(made):
 def test_what_lacks_is_named_in_one_line(made, tmp_path):
     with pytest.raises(ResultsError, match="claims.json is missing"):
         paper.build(tmp_path, tmp_path / "x.pdf", made / "tables", made / "figures")
-    with pytest.raises(ResultsError, match=r"main.csv is missing"):
+    with pytest.raises(ResultsError, match=r"numbers.csv is missing"):
         paper.build(made, tmp_path / "x.pdf", tmp_path, made / "figures")
     assert not (tmp_path / "x.pdf").exists()
 
@@ -91,11 +102,10 @@ def test_no_result_is_typed_by_hand():
 def test_the_words_differ_when_the_verdicts_do(made, tmp_path):
     changed = synthetic.KEPT | {"uoisc": 0.95, "adaptive": 0.3}
     synthetic.write(tmp_path, synthetic.answers(queries=150, kept=changed))
-    rows = {row["id"]: row["verdict"] for row in claims.write_claims(tmp_path, CLAIMS)}
+    rows = {row["id"]: row["verdict"] for row in write_all(tmp_path)}
     before = {row["id"]: row["verdict"] for row in results.read_json(made, "claims.json")}
     assert (before["C2-film-points"], rows["C2-film-points"]) == ("not", "reproduced")
     assert (before["C1-selection-points"], rows["C1-selection-points"]) == ("reproduced", "not")
-    tables.write_tables(tmp_path, tmp_path / "tables", PARAMS, "small", CLAIMS, synthetic.seeds())
     assert paper.build(tmp_path, tmp_path / "x.pdf", tmp_path / "tables", made / "figures").exists()
 
 
@@ -122,7 +132,7 @@ def test_the_entropy_table_has_every_kind_and_the_real_bytes():
     ]  # fmt: skip
 
 
-def test_the_channel_table_has_a_row_a_method_rate_and_link():
+def test_the_channel_table_has_a_row_per_method_rate_and_link():
     table = tables.channel(synthetic.channel()).set_index(["method", "bits", "link"])
     links = ("uncoded 8-PSK", "LDPC 1/2, QPSK", "LDPC 1/2, 16-QAM")
     assert list(table.index[:6]) == [("UO-ISC (FiLM)", bits, link) for bits in ("144", "432") for link in links]
@@ -134,51 +144,126 @@ def test_the_channel_table_has_a_row_a_method_rate_and_link():
     assert table.iloc[-1]["no errors"] == "0.200 [0.150, 0.250]" and table.index[-1][0] == "blank image"
 
 
-def test_every_value_of_params_states_its_source():
-    settings = provenance.settings(PARAMS, "small")
+@pytest.mark.parametrize("profile", ["small", "smoke", "paper"])
+def test_every_value_of_params_states_its_source(profile):
+    settings = provenance.settings(PARAMS, profile)
     named = ~settings.setting.str.startswith("variants")
     assert settings[named & (settings.source == provenance.NOT_STATED)].setting.tolist() == []
 
 
-def test_sources_pass_through_merges_and_inline_mappings(tmp_path):
+def test_sources_are_those_of_the_lines_where_values_stand(tmp_path):
     (tmp_path / "params.yaml").write_text(
+        "active: [small]\n"
+        "published: small\n"
+        "base:\n"
+        "  data:\n"
+        "    size: 96  # ours: small\n"
+        "    objects: 3  # paper\n"
+        "  rates:  # authors' code\n"
+        "    tight: {segments: 2, codes: 4}\n"
+        "  dial:\n"
+        "    steps: 4\n"
+        "    weight: 2  # ours: half\n"
+        '  text: "a # b"\n'
         "profiles:\n"
-        "  small: &small\n"
-        "    data: &data\n"
-        "      size: 96  # ours: small\n"
-        "      objects: 3  # paper\n"
-        "    rates:  # authors' code\n"
-        "      tight: &tight {segments: 2, codes: 4}\n"
-        "    bare: 1\n"
-        "  smoke:\n"
-        "    <<: *small\n"
-        "    data: {<<: *data, size: 8}\n"
+        "  small: {}\n"
+        "  smoke:  # ours: quick\n"
+        "    data: {size: 8}\n"
+        "    dial: {weight: 1}  # paper\n"
     )
     smoke = provenance.settings(tmp_path / "params.yaml", "smoke").set_index("setting")
     assert smoke.loc["data.objects"].tolist() == ["3", "paper", ""]
-    assert smoke.loc["data.size"].tolist() == ["8", "ours", "small"]
+    assert smoke.loc["data.size"].tolist() == ["8", "ours", "quick"]
+    assert smoke.loc["dial.weight"].tolist() == ["1", "paper", ""]
     small = provenance.settings(tmp_path / "params.yaml", "small").set_index("setting")
     assert small.loc["data.size"].tolist() == ["96", "ours", "small"]
+    assert small.loc["dial.weight"].tolist() == ["2", "ours", "half"]
     assert small.loc["rates.tight"].tolist() == ["segments 2, codes 4", "authors' code", ""]
-    assert small.loc["bare", "source"] == provenance.NOT_STATED
+    assert small.loc["dial.steps", "source"] == provenance.NOT_STATED
+    assert small.loc["text"].tolist() == ["a # b", provenance.NOT_STATED, ""]
     with pytest.raises(ConfigError, match="no profile large"):
         provenance.settings(tmp_path / "params.yaml", "large")
 
 
-def test_readme_block_is_put_between_its_markers(made, tmp_path):
-    rows = results.read_json(made, "claims.json")
-    block = readme.readme_block(rows, CLAIMS)
-    minutes = yaml.safe_load(CLAIMS.read_text())["figures"][0]["minutes"]
-    assert f"| `dvc repro figures` | {minutes} |" in block and "**not**" in block
+def test_generated_blocks_are_put_between_their_markers(made, tmp_path):
+    block = readme.claims_block(tables.claims(claims.load_claims(CLAIMS), results.read_table(made, "differences.csv")))
     page = tmp_path / "README.md"
-    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    readme.write_readme(page, block)
-    readme.write_readme(page, block)
+    page.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
+    readme.write_block(page, "results", block)
+    readme.write_block(page, "results", block)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and text.count(block) == 1
     page.write_text("no markers")
     with pytest.raises(ResultsError, match="must hold the lines"):
-        readme.write_readme(page, block)
+        readme.write_block(page, "results", block)
+
+
+def cells(block: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+
+
+def test_the_readmes_table_has_no_constant_column_and_no_row_of_dashes(made):
+    table = tables.claims(claims.load_claims(CLAIMS), results.read_table(made, "differences.csv"))
+    block = readme.claims_block(table)
+    head, _, *rows = cells(block)
+    assert all(len(set(column)) > 1 for column in zip(*rows, strict=True)) and tables.NONE not in block
+    assert len(head) == 4 and 8 <= len(rows) <= 14 and max(map(len, block.splitlines())) <= 120
+    assert [row[0] for row in rows] == list(dict.fromkeys(row[0] for row in rows)), "each in words of its own"
+    row = table.set_index("id").loc["C2-film-ratio"]
+    assert [row.statement.removesuffix("."), "+34.0 %", row.independent, row.verdict] in rows
+    with pytest.raises(ConfigError, match="bears on C1-film-points"):
+        readme.claims_block(table[table["id"] != "C1-film-points"])
+
+
+def test_the_pages_list_every_figure_and_say_what_every_method_is(made):
+    listed = cells(readme.figures_block())[2:]
+    assert len(listed) == len(exhibits.FIGURES) and all(all(row) for row in listed)
+    assert ["[codebook_use](../paper/figures/codebook_use.png)", "how much of each codebook is in use",
+            "`results/codebooks.csv`"] in listed  # fmt: skip
+    evaluated = results.read_table(made, "summary.csv")["variant"].unique()
+    told = cells(readme.methods_block(tables.methods(results.read_table(made, "summary.csv"))))[2:]
+    assert {row[0] for row in told} == {f"`{name}`" for name in evaluated}
+
+
+def test_the_paper_shows_every_figure_of_the_list_and_no_other():
+    needed = paper.needed((ROOT / "paper" / "paper.typ").read_text(encoding="utf-8"))
+    assert sorted(needed["figures"]) == sorted(f"{name}.pdf" for name in exhibits.FIGURES)
+    assert {Path(name).stem for name in needed["tables"]} <= set(exhibits.TABLES)
+
+
+def swallowed(text: str) -> list[str]:
+    """Where typst reads a semicolon as the end of `#code` and does not print it."""
+    found = []
+    for start in re.finditer(r"#(?!let|set|show|if|import)[a-z]", text):
+        end, depth = start.start() + 1, 0
+        while end < len(text) and (depth or re.match(r"[\w\-(\[]|\.[a-z]", text[end : end + 2])):
+            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(text[end], 0)
+            end += 1
+        if text[end : end + 1] == ";":
+            found.append(text[start.start() : end + 1])
+    return found
+
+
+def test_no_semicolon_after_a_computed_number_is_swallowed():
+    assert swallowed('is #priced("a; b (c)", "d", at: -1); and #x.y; but #f(1)\\; [#g(2)]; #h.') == [
+        '#priced("a; b (c)", "d", at: -1);', "#x.y;",
+    ]  # fmt: skip
+    assert swallowed((ROOT / "paper" / "paper.typ").read_text(encoding="utf-8")) == []
+
+
+def test_a_row_over_several_types_names_them():
+    shown = tables.foundation(synthetic.foundation()).set_index("metric")
+    assert shown.loc["accuracy, existence + place + colour", "LLaVA"] == "0.900 [0.880, 0.920]"
+    assert "accuracy" not in shown.index
+    alone = synthetic.foundation()[lambda rows: ~rows["metric"].str.contains(":")]
+    assert "accuracy" in set(tables.foundation(alone)["metric"]), "of judges that were asked about no types"
+
+
+def test_what_gives_film_its_fair_chance_says_so_itself(made):
+    differences = results.read_table(made, "differences.csv")
+    fair = ["UO-ISC (FiLM)", "UO-ISC, cross-attention", "UO-ISC, query at decoder"]
+    assert tables.fair_chance(differences)["method"].tolist() == fair
+    assert not {*fair[1:]} & set(tables.ablations(differences)["method"])
 
 
 def test_notation_lists_every_equation_and_names_what_exists():

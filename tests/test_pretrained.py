@@ -17,7 +17,8 @@ from uoisc.base.config import ROOT
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import Pretrained
 from uoisc.frozen import clip as clip_module
-from uoisc.frozen.clip import MEAN, STD, build_clip, load_clip, open_clip
+from uoisc.frozen.clip import MEAN, STD, open_clip
+from uoisc.frozen.clip_files import build_clip, load_clip
 from uoisc.frozen.llava import load_llava
 from uoisc.frozen.pretrained import open_pretrained
 from uoisc.frozen.weights import UNPINNED

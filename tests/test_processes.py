@@ -1,4 +1,4 @@
-"""What a process does before models are opened, and how processes side by side end."""
+"""How processes side by side end."""
 
 import os
 import signal
@@ -8,24 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from uoisc.base import processes
 from uoisc.base.errors import ProcessError
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.resuming import stop_requests
 
 HERE = Path(__file__).parent
-
-
-@pytest.mark.parametrize(("kind", "wanted", "expected"), [("cuda", True, 1), ("cuda", False, 0), ("cpu", True, 0)])
-def test_same_bits_are_asked_for_on_a_gpu_alone(monkeypatch, kind, wanted, expected):
-    asked = []
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    monkeypatch.setattr(processes, "device", lambda: torch.device(kind))
-    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, warn_only: asked.append((on, warn_only)))
-    processes.settle(wanted)
-    assert asked == [(True, True)] * expected and torch.get_num_threads() == 1
 
 
 def work(folder: Path, name: str, how: str) -> str:
@@ -61,6 +49,10 @@ def alive(pid: int) -> bool:
 
 def pids(folder: Path) -> list[int]:
     return [int(file.read_text()) for file in folder.iterdir() if file.suffix == ""]
+
+
+def test_no_job_is_no_process():
+    assert run_side_by_side(work, [], 2) == []
 
 
 def test_results_come_in_the_jobs_order(tmp_path):

@@ -17,6 +17,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from uoisc.base.config import PARAMS, active_profile, document, load_params
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -107,8 +109,8 @@ def test_the_pipeline_watches_every_notebook():
 
 
 def test_the_pipeline_trains_what_the_active_profile_evaluates():
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    trained = params["profiles"][params["active"][0]]["variants"]
+    params = document(PARAMS)
+    trained = load_params(active_profile()).variants
     assert sorted(["uoisc", *params["ablations"], *params["dials"].split("+")]) == sorted(trained), (
         "uoisc activate PROFILE mends it"
     )
@@ -120,6 +122,7 @@ def outs() -> list[tuple[str, bool]]:
     for stage in STAGES.values():
         for out in stage["outs"]:
             path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            path = re.sub(r"\$\{(results|paper)\}", lambda key: document(PARAMS)[key[1]], path)
             found.append((re.sub(r"\$\{[^}]*\}", "x", path), options.get("cache", True)))
     return found
 

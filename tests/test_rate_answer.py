@@ -7,14 +7,24 @@ import synthetic_results as synthetic
 from test_figures import a_summary, all_points, drawn
 
 from uoisc.base.errors import ResultsError
-from uoisc.base.results import COLUMNS, JUDGES, read_table
-from uoisc.link import bitstream
+from uoisc.base.results import COLUMNS, read_table
+from uoisc.base.settings import JUDGES
+from uoisc.link import header
 from uoisc.report import tables
-from uoisc.report.rate_answer import ANCHOR, COMPACT_HEADER, TRAINED, bd_rates, front, nearest, points, write_bd_rates
+from uoisc.report.rate_answer import (
+    ANCHOR,
+    COMPACT_HEADER,
+    TRAINED,
+    bd_rates,
+    curve_points,
+    front,
+    nearest,
+    write_bd_rates,
+)
 
 
 def test_a_message_costs_its_payload_and_the_compact_header():
-    assert COMPACT_HEADER == bitstream.COMPACT_BYTES
+    assert COMPACT_HEADER == header.COMPACT_BYTES
     table = all_points()
     own = table[(table["codec"] == "adaptive") & (table["setting"] == 426)]
     payload = 8 * np.ceil((426 - 24) / 8) / 8  # of the cheapest tables
@@ -29,7 +39,7 @@ def test_a_message_costs_its_payload_and_the_compact_header():
 def test_a_codec_without_a_payload_is_named():
     costs = synthetic.entropy()
     with pytest.raises(ResultsError, match="entropy.csv lacks query_aware at 432 bits"):
-        points(a_summary(), costs[costs["variant"] + costs["bits"].astype(str) != "query_aware432.0"],
+        curve_points(a_summary(), costs[costs["variant"] + costs["bits"].astype(str) != "query_aware432.0"],
                synthetic.standard_codecs())  # fmt: skip
 
 
@@ -88,7 +98,7 @@ def test_where_there_is_no_bd_rate_the_row_says_why():
 def test_tables_print_the_points_and_the_rates(tmp_path):
     table = all_points()
     shown = tables.equal_bytes(table)
-    mine = shown[(shown["method"] == "JPEG") & (shown["form"] == "one file an image")].iloc[0]
+    mine = shown[(shown["method"] == "JPEG") & (shown["form"] == "one file per image")].iloc[0]
     point = table[(table["codec"] == "jpeg") & (table["form"] == "file") & (table["setting"] == 0)]
     amr = point[(point["metric"] == "amr") & (point["judge"] == JUDGES[0]) & (point["split"] == "unseen")].iloc[0]
     assert mine["unseen, LLaVA"] == f"{amr['value']:.3f} [{amr['low']:.3f}, {amr['high']:.3f}]"
@@ -100,7 +110,7 @@ def test_tables_print_the_points_and_the_rates(tmp_path):
     cell = written[(written["codec"] == "jpeg") & (written["form"] == "file") & (written["split"] == "unseen")]
     psnr = cell[cell["metric"] == "psnr"].iloc[0]
     expected = f"{psnr['bd_rate']:+.0f} % ({psnr['low']:.1f} to {psnr['high']:.1f})".replace("-", "−")
-    assert rates.loc[("JPEG", "one file an image"), "PSNR, unseen"] == expected
+    assert rates.loc[("JPEG", "one file per image"), "PSNR, unseen"] == expected
     assert rates["AMR unseen, independent"].str.endswith("4 are needed").any()
 
 

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc.data.scenes import Query, regions
+from uoisc.data.questions import Query
 from uoisc.relevance import Cosine, RelevanceHead, relevance_loss
 
 
@@ -59,6 +59,7 @@ def test_the_loss_is_the_cross_entropy_by_hand_and_leaves_out_images_without_an_
     expected = (-math.log(2 / 4) - (math.log(1 / 8) + math.log(6 / 8)) / 2) / 2
     assert relevance_loss(relevance, region).item() == pytest.approx(expected, rel=1e-5)
     assert relevance_loss(relevance, torch.zeros(3, 3, dtype=torch.bool)).item() == 0
+    assert relevance_loss(relevance, None).item() == 0, "a source that does not know where answers lie"
 
 
 def test_regions_are_the_tokens_of_the_answers_tiles():
@@ -67,7 +68,7 @@ def test_regions_are_the_tokens_of_the_answers_tiles():
         Query(1, "count", "", "", "", (4, 8)),
         Query(2, "existence", "", "", "", ()),
     ]
-    found = regions(queries, side=6).view(3, 6, 6)
+    found = tiny.world().regions(queries, side=6).view(3, 6, 6)
     expected = torch.zeros(3, 6, 6, dtype=torch.bool)
     expected[0, :2, :2] = expected[1, 2:4, 2:4] = expected[1, 4:, 4:] = True
     assert torch.equal(found, expected)
@@ -75,7 +76,7 @@ def test_regions_are_the_tokens_of_the_answers_tiles():
 
 def test_training_moves_the_head_and_measures_the_packings():
     """One model through both phases, as the pipeline does it."""
-    from uoisc.models import fit, untrained
+    from uoisc.stages.train_models import fit, untrained
 
     study = tiny.study()
     codec = untrained(study, "dial", "dial")

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_results as synthetic
+import yaml
 from scipy.stats import norm
 
 from uoisc.base import results
+from uoisc.base.config import ROOT
 from uoisc.base.errors import ResultsError
 from uoisc.judge import bootstrap
 
@@ -105,22 +107,10 @@ def test_gap_is_the_difference_on_unseen_less_that_on_seen(table):
     assert width[results.GAP] == pytest.approx(width["seen"] + width["unseen"], rel=0.2)
 
 
-def test_two_seeds_are_pooled_by_query():
-    two = synthetic.answers(queries=60, seeds=(0, 1), kept={"uoisc": 0.6, "no_alignment": 0.5})
-    summary = bootstrap.summarise(two)
-    rows = summary[(summary.metric == "amr") & (summary.variant == "uoisc") & (summary.bits == 144)]
-    rows = rows[(rows.judge == "llava") & (rows.split == "seen")].set_index("seed")
-    assert rows.loc[results.POOLED].value == pytest.approx(rows.loc[["0", "1"]].value.mean())
-    assert set(rows.n) == {60}
-    gaps = bootstrap.differences(two, [("uoisc", "no_alignment")])
-    gaps = gaps[(gaps.bits == 144) & (gaps.judge == "llava") & (gaps.split == "unseen")].set_index("seed")
-    assert gaps.loc[results.POOLED].difference == pytest.approx(gaps.loc[["0", "1"]].difference.mean())
-    assert set(results.headline(gaps.reset_index()).seed) == {results.POOLED}
-
-
 def test_rates_pair_with_the_nearest_and_never_with_a_far_one():
     assert bootstrap.nearest_bits(138.0, [144.0, 432.0]) == 144.0
     assert bootstrap.nearest_bits(864.0, [144.0, 432.0]) is None
+    assert bootstrap.nearest_bits(864.0, []) is None
 
 
 def test_different_queries_are_not_paired(table):
@@ -179,3 +169,35 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text()) == [{"low": None, "n": 3}]
     assert [p.name for p in tmp_path.iterdir()] == ["claims.json"]
+
+
+def test_each_file_is_written_by_the_stage_that_its_error_names():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outs = {name: [out if isinstance(out, str) else next(iter(out)) for out in stages[name]["outs"]] for name in stages}
+    for file, stage in results.STAGES.items():
+        assert f"results/{file}" in outs[stage], file
+    assert set(results.COLUMNS) <= set(results.STAGES)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("smoke", 0, ["uoisc"]), "is of profile small, not smoke"),
+        (("small", 7, ["uoisc"]), "is of another seed than 7"),
+        (("small", 0, ["uoisc", "unicorn"]), "lacks the variant unicorn, which small trains"),
+    ],
+)
+def test_results_of_another_profile_seed_or_variants(given, says):
+    table = pd.DataFrame({"profile": "small", "seed": ["0", "all"], "variant": "uoisc"})
+    results.check_results(table, "small", 0, ["uoisc"])
+    with pytest.raises(ResultsError, match=f"summary.csv {says}.*written by: evaluation"):
+        results.check_results(table, *given)
+
+
+def test_a_results_file_that_is_a_folder_or_deeply_nested(tmp_path):
+    (tmp_path / "summary.csv").mkdir()
+    with pytest.raises(ResultsError, match="summary.csv cannot be read .Is a directory."):
+        results.read_table(tmp_path, "summary.csv")
+    (tmp_path / "claims.json").write_text("[" * 200_000)
+    with pytest.raises(ResultsError, match="claims.json is no JSON"):
+        results.read_json(tmp_path, "claims.json")

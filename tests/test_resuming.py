@@ -12,11 +12,11 @@ import pytest
 import tiny
 import torch
 
-from uoisc import models
 from uoisc.base import storage
 from uoisc.base.config import Paths
 from uoisc.base.errors import CheckpointError, ProcessError
 from uoisc.base.resuming import Keeper, alone, run_label
+from uoisc.stages import train_models
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
@@ -148,14 +148,14 @@ def test_a_folder_that_takes_no_file(tmp_path):
 def test_two_processes_do_not_train_one_model(tmp_path, monkeypatch):
     """Their saves would meet. Other models are free, and so is this one once the first has ended."""
     place = Paths(*(tmp_path / name for name in ("source", "foundation", "codecs", "tables", "results")))
-    monkeypatch.setattr(models, "paths", lambda profile: place)
-    monkeypatch.setattr(models, "open_study", lambda profile, judges: replace(tiny.study(), params=PARAMS))
+    monkeypatch.setattr(train_models, "paths", lambda profile: place)
+    monkeypatch.setattr(train_models, "open_study", lambda profile, judges: replace(tiny.study(), params=PARAMS))
     with alone(place.lock("uoisc", "low")):
         with pytest.raises(ProcessError, match="uoisc at low is being trained by another process: wait for it"):
-            models.train_model("tiny", "uoisc", "low", (1,))
+            train_models.train_model("tiny", "uoisc", "low", (1,))
         assert not place.codecs.exists()
-        assert models.train_model("tiny", "uoisc", "high", (1,)).exists()
-    assert models.train_model("tiny", "uoisc", "low", (1,)).exists()
+        assert train_models.train_model("tiny", "uoisc", "high", (1,)).exists()
+    assert train_models.train_model("tiny", "uoisc", "low", (1,)).exists()
 
 
 def test_a_lock_in_a_folder_that_takes_no_file(tmp_path):

@@ -9,18 +9,17 @@ import torch
 
 from uoisc.base.errors import DataError
 from uoisc.data.objects import plural
-from uoisc.data.scenes import (
+from uoisc.data.question_types import (
     COLOURS,
-    MAX_COUNT,
     MAX_OBJECTS,
     PLACES,
     TILES,
     TYPES,
-    Scenes,
     answer_texts,
-    article,
     query_texts,
+    with_article,
 )
+from uoisc.data.scenes import MAX_COUNT, Scenes
 from uoisc.judge.evaluation import EVALUATION_STREAM
 
 HELD_OUT = "animal"
@@ -171,4 +170,4 @@ def test_bad_categories_are_named():
 
 
 def test_articles():
-    assert [article(name) for name in ("ant", "lion", "owl")] == ["an", "a", "an"]
+    assert [with_article(name) for name in ("ant", "lion", "owl")] == ["an ant", "a lion", "an owl"]

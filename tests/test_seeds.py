@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ import yaml
 
 from uoisc.base import results
 from uoisc.base.config import load_params
-from uoisc.base.errors import ConfigError, ResultsError
-from uoisc.base.results import JUDGES, POOLED
+from uoisc.base.errors import ConfigError, DataError, ResultsError
+from uoisc.base.settings import JUDGES
 from uoisc.report import seeds
+from uoisc.report.seeds import POOLED
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS = ROOT / "paper" / "claims.yaml"
@@ -50,7 +52,7 @@ def test_the_mean_over_seeds_has_students_interval(answers):
     found = seeds.over_seeds([0.1, 0.2, 0.6])
     # by hand: mean .3, s = sqrt((.04 + .01 + .09) / 2) = .264575, t(.975, 2) = 4.302653
     reach = 4.302653 * 0.264575 / 3**0.5
-    assert [found[key] for key in ("value", "low", "high")] == pytest.approx([0.3, 0.3 - reach, 0.3 + reach], abs=1e-5)
+    assert list(found) == pytest.approx([0.3, 0.3 - reach, 0.3 + reach], abs=1e-5)
     table = seeds.compare(answers, [GOAL], 200)
     pooled = table[table["seed"] == POOLED].set_index("judge")
     for judge in JUDGES:
@@ -125,6 +127,23 @@ def test_a_wrong_goal_is_named(tmp_path, change, named):
     path.write_text(yaml.safe_dump({"goals": [entry]}))
     with pytest.raises(ConfigError, match=f"G: .*{named}"):
         seeds.load_goals(path)
+
+
+def test_a_table_that_is_there_is_replaced_with_force_alone(tmp_path, answers, monkeypatch):
+    folders = []
+    for seed in ("0", "10", "20"):
+        folders.append(tmp_path / seed)
+        folders[-1].mkdir()
+        results.write_parquet(answers[answers["seed"] == seed], folders[-1] / "answers.parquet")
+    monkeypatch.setattr(seeds, "paths", lambda profile: SimpleNamespace(results=folders[0]))
+    monkeypatch.setattr(seeds, "load_goals", lambda path: [GOAL])
+    seeds.write_profile_seeds("small", folders[1:], force=False)
+    first = (folders[0] / "seeds.csv").read_bytes()
+    with pytest.raises(DataError, match="seeds.csv: exists; --force replaces it"):
+        seeds.write_profile_seeds("small", folders[1:2], force=False)
+    assert (folders[0] / "seeds.csv").read_bytes() == first
+    seeds.write_profile_seeds("small", folders[1:2], force=True)
+    assert (folders[0] / "seeds.csv").read_bytes() != first
 
 
 def test_the_published_rows_are_those_of_the_published_answers():

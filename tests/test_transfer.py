@@ -1,6 +1,8 @@
 """Images to files and back through the functions behind the commands, on a tiny study."""
 
 import io
+import os
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,11 +14,15 @@ from PIL import Image
 from test_bitstream import model
 
 from uoisc.base.errors import CheckpointError, ConfigError, DataError, QueryError
-from uoisc.link.bitstream import BitstreamError, SharedModel
+from uoisc.link import header
+from uoisc.link.bitstream import BitstreamError, SharedModel, fingerprint
+from uoisc.link.header import describe
 from uoisc.stages import transfer
 from uoisc.stages.entropy_jobs import read_tables, write_tables
+from uoisc.stages.transfer import Existing
 
 QUERY = "where is the hammer"
+FORCE = Existing(force=True)
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +33,9 @@ def study(monkeypatch):
     def shared(study, name: str, rate: str) -> SharedModel:
         return replace(model(name), packing=0)
 
-    monkeypatch.setattr(transfer, "open_study", lambda profile, judges: made)
+    monkeypatch.setattr(transfer, "open_codecs", lambda profile, judges=(): made)
     monkeypatch.setattr(transfer, "shared_model", shared)
-    monkeypatch.setattr(transfer, "_writer", lambda study, data: model("dial"))
+    monkeypatch.setattr(transfer, "writer", lambda profile, fingerprint: model("dial"))
     return made
 
 
@@ -48,8 +54,13 @@ def photo(tmp_path):
 def encode(images, output, **options) -> None:
     transfer.encode(
         images, options.get("query", QUERY), str(output), "small", "dial", options.get("bits"),
-        options.get("compact", False),
+        options.get("compact", False), options.get("files", FORCE),
     )  # fmt: skip
+
+
+def decode(file, output, variant=None, bits=None, query=None, files=None) -> None:
+    sources = [str(one) for one in file] if isinstance(file, list) else [str(file)]
+    transfer.decode(sources, str(output), "small", variant, bits, query, files or FORCE)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK"])
@@ -57,18 +68,18 @@ def test_any_mode_comes_back_at_its_size(photo, tmp_path, mode, capsys):
     name = "photo.tiff" if mode == "CMYK" else "photo.png"
     encode([photo(mode, name=name)], tmp_path / "a.uoi")
     assert "50 x 70 pixels, resized to 96 x 96" in capsys.readouterr().err
-    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", None, None, None)
+    decode(tmp_path / "a.uoi", tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (50, 70) and image.mode == "RGB"
-    assert any("50 x 70 pixels, model 01020304" in line for line in transfer.describe(str(tmp_path / "a.uoi")))
+    assert any("50 x 70 pixels, model 01020304" in line for line in describe(str(tmp_path / "a.uoi")))
 
 
 def test_the_compact_form_comes_back_at_the_codecs_size(photo, tmp_path):
     encode([photo()], tmp_path / "a.uoi", compact=True)
-    transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", "dial", None, None)
+    decode(tmp_path / "a.uoi", tmp_path / "out.png", "dial")
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (96, 96)
-    assert "compact form" in transfer.describe(str(tmp_path / "a.uoi"))[0]
+    assert "compact form" in describe(str(tmp_path / "a.uoi"))[0]
 
 
 def test_streams(photo, tmp_path, monkeypatch):
@@ -77,12 +88,12 @@ def test_streams(photo, tmp_path, monkeypatch):
             self.buffer = io.BytesIO(data)
 
     sent, drawn = Stream(), Stream()
-    monkeypatch.setattr(transfer.sys, "stdin", Stream((tmp_path / photo()).read_bytes()))
-    monkeypatch.setattr(transfer.sys, "stdout", sent)
+    monkeypatch.setattr(sys, "stdin", Stream((tmp_path / photo()).read_bytes()))
+    monkeypatch.setattr(sys, "stdout", sent)
     encode(["-"], "-")
-    monkeypatch.setattr(transfer.sys, "stdin", Stream(sent.buffer.getvalue()))
-    monkeypatch.setattr(transfer.sys, "stdout", drawn)
-    transfer.decode("-", "-", "small", None, None, None)
+    monkeypatch.setattr(sys, "stdin", Stream(sent.buffer.getvalue()))
+    monkeypatch.setattr(sys, "stdout", drawn)
+    decode("-", "-")
     assert Image.open(io.BytesIO(drawn.buffer.getvalue())).size == (50, 70)
 
 
@@ -92,7 +103,7 @@ def test_several_images_want_a_folder_and_names_of_their_own(photo, tmp_path):
     assert {p.name for p in tmp_path.glob("*.uoi")} == {"a.uoi", "b.uoi"}
     with pytest.raises(DataError, match="need a folder"):
         encode(images, tmp_path / "c.uoi")
-    with pytest.raises(DataError, match="a: two of the images have this name"):
+    with pytest.raises(DataError, match="a.uoi: two of the inputs would be written to this file"):
         encode([images[0], photo(name="a.bmp")], tmp_path)
 
 
@@ -102,6 +113,165 @@ def test_of_several_images_a_bad_one_is_left_out_and_counted(photo, tmp_path, ca
         encode([photo(name="a.png"), str(tmp_path / "b.png"), photo(name="c.png")], tmp_path)
     assert {p.name for p in tmp_path.glob("*.uoi")} == {"a.uoi", "c.uoi"}
     assert "left out: " in capsys.readouterr().err
+
+
+def test_where_all_are_left_out_none_is_said_to_be_sent(tmp_path, capsys):
+    names = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    with pytest.raises(DataError, match=r"2 of 2 images were left out \(.*a.png and 1 more\); none is sent"):
+        encode(names, tmp_path)
+
+
+def test_several_files_are_drawn_into_a_folder(photo, tmp_path, capsys):
+    encode([photo(name="a.png"), photo(name="b.png")], tmp_path)
+    (tmp_path / "broken.uoi").write_bytes(b"UOI")
+    (tmp_path / "drawn").mkdir()
+    with pytest.raises(DataError, match=r"1 of 3 files were left out \(.*broken.uoi\); the others are drawn"):
+        decode([tmp_path / name for name in ("a.uoi", "broken.uoi", "b.uoi")], tmp_path / "drawn")
+    assert {p.name for p in (tmp_path / "drawn").iterdir()} == {"a.png", "b.png"}
+    assert f"left out: {tmp_path}/broken.uoi: 3 bytes are less than a header" in capsys.readouterr().err
+    with pytest.raises(DataError, match="2 inputs need a folder"):
+        decode([tmp_path / "a.uoi", tmp_path / "b.uoi"], tmp_path / "one.png")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_no_command_destroys_what_it_reads(photo, tmp_path, force, study):
+    name, before = photo(), (tmp_path / "photo.png").read_bytes()
+    os.link(name, tmp_path / "hard.png")
+    for output in (name, str(tmp_path / "hard.png")):
+        with pytest.raises(DataError, match="photo.png: its own output would take its place"):
+            transfer.ask(name, QUERY, "small", "dial", None, output, force)
+        with pytest.raises(DataError, match="photo.png: its own output would take its place"):
+            encode([name], output, files=Existing(force))
+    encode([name], tmp_path / "a.uoi")
+    (tmp_path / "picture.png").symlink_to("a.uoi")
+    with pytest.raises(DataError, match="a.uoi: its own output would take its place"):
+        decode(tmp_path / "a.uoi", tmp_path / "picture.png", files=Existing(force))
+    assert (tmp_path / "photo.png").read_bytes() == before
+    describe(str(tmp_path / "a.uoi"))
+
+
+def test_files_that_are_there_are_kept_replaced_or_skipped_as_told(photo, tmp_path, monkeypatch, capsys):
+    images = [photo(name="a.png"), photo(name="b.png")]
+    (tmp_path / "b.uoi").write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "open_codecs", None)  # before any work
+        with pytest.raises(DataError, match="b.uoi: exists; --force replaces it"):
+            encode(images, tmp_path, files=Existing())
+    assert not (tmp_path / "a.uoi").exists()
+    encode(images, tmp_path, files=Existing(no_clobber=True))
+    assert (tmp_path / "a.uoi").exists() and (tmp_path / "b.uoi").read_bytes() == b"old"
+    assert "1 of 2 outputs exist and are left as they are" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "open_codecs", None)
+        encode(images, tmp_path, files=Existing(no_clobber=True))
+    encode(images, tmp_path, files=Existing(force=True))
+    assert (tmp_path / "b.uoi").read_bytes() != b"old"
+    with pytest.raises(ConfigError, match="--force replaces files and --no-clobber keeps them"):
+        Existing(force=True, no_clobber=True)
+
+
+def test_a_picture_goes_to_what_is_no_plain_file_as_a_png(photo, tmp_path):
+    encode([photo()], tmp_path / "a.uoi")
+    decode(tmp_path / "a.uoi", "/dev/null", files=Existing())
+    with (tmp_path / "archive").open("ab") as archive:
+        archive.write(b"kept")
+        archive.flush()
+        decode(tmp_path / "a.uoi", f"/dev/fd/{archive.fileno()}", files=Existing())
+    data = (tmp_path / "archive").read_bytes()
+    assert data[:4] == b"kept" and Image.open(io.BytesIO(data[4:])).size == (50, 70)
+
+
+@pytest.mark.parametrize(
+    ("compact", "options", "error", "says"),
+    [
+        (False, dict(variant="dial"), ConfigError, "a.uoi: says itself which model wrote it: leave --variant"),
+        (False, dict(bits=100.0), ConfigError, "--bits: a file says it itself"),
+        (False, dict(query=QUERY), ConfigError, "--query: this variant's receiver does not read it"),
+        (True, dict(), BitstreamError, "a.uoi: the compact form does not say which model wrote it: give --variant"),
+    ],
+)
+def test_an_option_that_would_not_be_read_is_refused_by_name(photo, tmp_path, compact, options, error, says):
+    encode([photo()], tmp_path / "a.uoi", compact=compact)
+    with pytest.raises(error, match=says):
+        decode(tmp_path / "a.uoi", tmp_path / "out.png", **options)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_query_that_changes_nothing_is_told(photo, tmp_path, study, capsys):
+    transfer.encode([photo()], QUERY, str(tmp_path / "a.uoi"), "small", "dial", None, False, FORCE)
+    assert "same for any query" not in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "uses_query", lambda codec: False)
+        transfer.encode([photo()], QUERY, str(tmp_path / "a.uoi"), "small", "dial", None, False, FORCE)
+    assert "dial sends the same for any query" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["./no  image.png", "sub//no.png"])
+def test_a_bad_image_is_named_as_it_was_typed(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(DataError) as caught:
+        encode([name], "a.uoi")
+    assert str(caught.value) == f"{name}: no such file"
+    (tmp_path / name).write_text("no image")
+    with pytest.raises(DataError) as caught:
+        encode([name], "a.uoi")
+    assert str(caught.value).startswith(f"{name}: not an image")
+
+
+class TestWriter:
+    """Whose model a file was written with is found among all profiles."""
+
+    @pytest.fixture
+    def trained(self, tmp_path, monkeypatch):
+        """Two profiles of one variant each; makes the checkpoint, or the tables, of one."""
+        monkeypatch.undo()
+        params = replace(tiny.PARAMS, variants={"uoisc": ("low",)})
+
+        def load(profile: str):
+            if profile == "broken":
+                raise ConfigError("profiles.broken: impossible")
+            return params
+
+        def place(profile: str) -> SimpleNamespace:
+            return SimpleNamespace(codec=lambda phase, name, rate: tmp_path / profile / "codec")
+
+        opened = []
+        monkeypatch.setattr(transfer, "profile_names", lambda: ["broken", "first", "second"])
+        monkeypatch.setattr(transfer, "load_params", load)
+        monkeypatch.setattr(transfer, "paths", place)
+        monkeypatch.setattr(transfer, "table_path", lambda profile, name, rate: tmp_path / profile / "tables")
+        monkeypatch.setattr(transfer, "open_codecs", lambda profile: opened.append(profile))
+        monkeypatch.setattr(transfer, "shared_model", lambda study, name, rate: model())
+
+        def make(profile: str, *files: str) -> None:
+            (tmp_path / profile).mkdir(exist_ok=True)
+            for file in files:
+                (tmp_path / profile / file).write_text(f"{file} of {profile}")
+
+        make.opened = opened
+        make.fingerprint = lambda profile: fingerprint(tmp_path / profile / "codec", tmp_path / profile / "tables")
+        return make
+
+    def test_a_model_of_any_profile_is_found(self, trained, capsys):
+        for profile in ("first", "second"):
+            trained(profile, "codec", "tables")
+        transfer.writer("first", trained.fingerprint("first"))
+        transfer.writer("first", trained.fingerprint("second"))
+        assert trained.opened == ["first", "second"]
+        assert capsys.readouterr().err == "drawn by uoisc of profile second\n"
+
+    def test_missing_tables_are_told_with_the_command_that_makes_them(self, trained):
+        trained("first", "codec", "tables")
+        trained("second", "codec")
+        with pytest.raises(BitstreamError, match="of profile second 1 lack .*run 08_rate --profile second"):
+            transfer.writer("first", b"none")
+
+    def test_where_nothing_is_trained_that_is_said(self, trained):
+        with pytest.raises(BitstreamError, match="model 6e6f6e65, and none is trained here: run `make repro`"):
+            transfer.writer("first", b"none")
+        with pytest.raises(ConfigError, match="impossible"):
+            transfer.writer("broken", b"none")
 
 
 @pytest.mark.parametrize("output", ["", "none/", "photo.png"])
@@ -115,7 +285,7 @@ def test_an_output_that_is_unclear_or_would_destroy_the_image_is_refused(photo, 
 
 
 def test_too_large_an_image_is_named(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer.bitstream, "MAX_PIXELS", 50 * 70 - 1)
+    monkeypatch.setattr(header, "MAX_PIXELS", 50 * 70 - 1)
     with pytest.raises(BitstreamError, match=r"photo.png: an image of 50 x 70 pixels: .* 3,499 in all"):
         encode([photo()], tmp_path / "a.uoi")
 
@@ -134,18 +304,18 @@ def test_an_empty_query_is_none_to_the_receiver_that_reads_it(photo, tmp_path):
     real = transfer.bitstream.read
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer.bitstream, "read", lambda data, given: real(data, model("dial")))
-        patch.setattr(transfer, "_writer", lambda study, data: SimpleNamespace(codec=Reader()))
+        patch.setattr(transfer, "writer", lambda profile, fingerprint: SimpleNamespace(codec=Reader()))
         with pytest.raises(ConfigError, match="give --query"):
-            transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "o.png"), "small", None, None, None)
-        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "o.png"), "small", None, None, "")
+            decode(tmp_path / "a.uoi", tmp_path / "o.png")
+        decode(tmp_path / "a.uoi", tmp_path / "o.png", query="")
     assert asked == [""]
 
 
 def test_closed_streams_are_named(photo, monkeypatch):
-    monkeypatch.setattr(transfer.sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(DataError, match="standard input is closed"):
-        transfer.describe("-")
-    monkeypatch.setattr(transfer.sys, "stdout", None)
+        describe("-")
+    monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(DataError, match="standard output is closed"):
         encode([photo()], "-")
 
@@ -173,17 +343,17 @@ def test_files_that_are_not_what_they_should_be(photo, tmp_path):
         encode([str(tmp_path / "nothing.png")], tmp_path / "a.uoi")
     with pytest.raises(DataError, match="cannot be written"):
         encode([photo()], tmp_path / "nowhere" / "a.uoi")
-    with pytest.raises(BitstreamError, match="cannot be read"):
-        transfer.describe(str(tmp_path / "nothing.uoi"))
+    with pytest.raises(DataError, match="nothing.uoi: no such file"):
+        describe(str(tmp_path / "nothing.uoi"))
     with pytest.raises(BitstreamError, match="no .uoi file"):
-        transfer.describe(photo())
+        describe(photo())
     with (tmp_path / "huge.uoi").open("wb") as file:
         file.truncate(1 << 32)  # sparse: refused before it is read
     with pytest.raises(BitstreamError, match="larger than any .uoi file"):
-        transfer.describe(str(tmp_path / "huge.uoi"))
+        describe(str(tmp_path / "huge.uoi"))
     encode([photo()], tmp_path / "a.uoi")
     with pytest.raises(DataError, match="no kind of image"):
-        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.abc"), "small", None, None, None)
+        decode(tmp_path / "a.uoi", tmp_path / "out.abc")
 
 
 def test_a_rate_is_the_dearest_that_fits(study, monkeypatch):
@@ -204,8 +374,8 @@ def test_any_budget_of_a_rate_dial(photo, tmp_path, capsys):
     for bits in (60.0, 100.0, 200.0):
         encode([photo()], tmp_path / "a.uoi", bits=bits)
         sizes.append((tmp_path / "a.uoi").stat().st_size)
-        transfer.decode(str(tmp_path / "a.uoi"), str(tmp_path / "out.png"), "small", None, None, None)
-        assert any("of its rate dial" in line for line in transfer.describe(str(tmp_path / "a.uoi")))
+        decode(tmp_path / "a.uoi", tmp_path / "out.png")
+        assert any("of its rate dial" in line for line in describe(str(tmp_path / "a.uoi")))
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 

@@ -70,3 +70,23 @@ def test_the_validation_category_is_held_out_of_training_and_the_test_category_i
 def test_data_and_stand_ins_stay(change):
     with pytest.raises(ConfigError, match="data and stand-ins are made already"):
         validation.validate("small", "uoisc", "low", (change,))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "says"),
+    [
+        ("uoics", "low", "unknown variant 'uoics': .*did you mean uoisc"),
+        ("uoisc", "lo", "uoisc has no rate 'lo': .*did you mean low"),
+        ("dial", "low", "dial has no rate 'low': choose of dial"),
+    ],
+)
+def test_an_unknown_variant_or_rate_is_told_before_any_work(assembled, name, rate, says):
+    with pytest.raises(ConfigError, match=says):
+        validation.validate("small", name, rate)
+    assert not assembled
+
+
+def test_a_variant_that_the_profile_does_not_train_is_tried_as_well(assembled):
+    assert "no_llava" not in tiny.PARAMS.variants
+    table = validation.validate("small", "no_llava", "low")
+    assert len(table) == 4 and table["amr"].between(0, 1).all()

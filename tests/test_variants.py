@@ -8,30 +8,35 @@ from uoisc.alignment import CrossAttention, Film, Identity
 from uoisc.base.errors import ConfigError
 from uoisc.baselines import ScratchEncoders, ScratchQuery
 from uoisc.frozen.clip import FrozenCLIP
+from uoisc.losses import intent_loss, source_answer_loss
 from uoisc.rate import FixedRate, Packing
 from uoisc.variants import VARIANTS, variant
 
 # vision, alignment, receiver, segments, rate, intent loss, weighted pixels: DESIGN's table once more, by hand
+STATES, ANSWERS = intent_loss, source_answer_loss
 PARTS = {
-    "uoisc": (FrozenCLIP, Film, Identity, 2, FixedRate, True, False),
-    "no_alignment": (FrozenCLIP, Identity, Identity, 2, FixedRate, True, False),
-    "no_llava": (FrozenCLIP, Film, Identity, 2, FixedRate, False, False),
-    "no_alignment_no_llava": (FrozenCLIP, Identity, Identity, 2, FixedRate, False, False),
-    "plain_vq": (FrozenCLIP, Film, Identity, 1, FixedRate, True, False),
-    "query_aware": (ScratchEncoders, Film, Identity, 2, FixedRate, False, False),
-    "adaptive": (FrozenCLIP, Identity, Identity, 2, Packing, True, True),
-    "uniform": (FrozenCLIP, Identity, Identity, 2, FixedRate, True, True),
-    "dial": (FrozenCLIP, Identity, Identity, 4, Packing, True, True),
-    "dial_uniform": (FrozenCLIP, Identity, Identity, 4, Packing, True, True),
-    "dial_scratch_text": (ScratchQuery, Identity, Identity, 4, Packing, True, True),
-    "dial_query_decoder": (FrozenCLIP, Identity, Film, 4, Packing, True, True),
-    "uoisc_cross_attention": (FrozenCLIP, CrossAttention, Identity, 2, FixedRate, True, False),
-    "uoisc_query_decoder": (FrozenCLIP, Film, Film, 2, FixedRate, True, False),
+    "uoisc": (FrozenCLIP, Film, Identity, 2, FixedRate, STATES, False),
+    "no_alignment": (FrozenCLIP, Identity, Identity, 2, FixedRate, STATES, False),
+    "no_llava": (FrozenCLIP, Film, Identity, 2, FixedRate, None, False),
+    "no_alignment_no_llava": (FrozenCLIP, Identity, Identity, 2, FixedRate, None, False),
+    "plain_vq": (FrozenCLIP, Film, Identity, 1, FixedRate, STATES, False),
+    "query_aware": (ScratchEncoders, Film, Identity, 2, FixedRate, None, False),
+    "answer_loss": (FrozenCLIP, Film, Identity, 2, FixedRate, ANSWERS, False),
+    "query_aware_answer": (ScratchEncoders, Film, Identity, 2, FixedRate, ANSWERS, False),
+    "adaptive": (FrozenCLIP, Identity, Identity, 2, Packing, STATES, True),
+    "uniform": (FrozenCLIP, Identity, Identity, 2, FixedRate, STATES, True),
+    "dial": (FrozenCLIP, Identity, Identity, 4, Packing, STATES, True),
+    "dial_uniform": (FrozenCLIP, Identity, Identity, 4, Packing, STATES, True),
+    "dial_scratch_text": (ScratchQuery, Identity, Identity, 4, Packing, STATES, True),
+    "dial_query_decoder": (FrozenCLIP, Identity, Film, 4, Packing, STATES, True),
+    "uoisc_cross_attention": (FrozenCLIP, CrossAttention, Identity, 2, FixedRate, STATES, False),
+    "uoisc_query_decoder": (FrozenCLIP, Film, Film, 2, FixedRate, STATES, False),
 }
 
 
 @pytest.mark.parametrize("name", [*PARTS, *(VARIANTS.keys() - PARTS.keys())])
 def test_parts_and_losses(name):
+    assert name in PARTS, f"a new variant: add to PARTS what {name} must be made of"
     codec, kind = tiny.codec(name), variant(name)
     parts = tuple(type(part) for part in (codec.vision, codec.alignment, codec.receiver))
     assert (*parts, codec.quantizer.segments, type(codec.rate), kind.intent, kind.weighted) == PARTS[name]
@@ -56,7 +61,7 @@ def test_selection_trains_a_head_that_ranks_tokens():
 
 def test_only_rivals_train_encoders():
     own = {name: codec.own_state() for name in VARIANTS if "vision" in trained(codec := tiny.codec(name))}
-    assert list(own) == ["query_aware", "dial_scratch_text"]
+    assert list(own) == ["query_aware", "query_aware_answer", "dial_scratch_text"]
     assert {key.split(".")[1] for key in own["dial_scratch_text"] if key.startswith("vision.")} == {"text"}
     shared = {id(p) for p in tiny.clip().parameters()} & {id(p) for p in tiny.codec("query_aware").parameters()}
     assert not shared  # nothing of what CLIP has learnt

@@ -13,7 +13,8 @@ from PIL import Image
 
 from uoisc.base.errors import DataError
 from uoisc.data.question_index import LINES, Index
-from uoisc.data.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file, index
+from uoisc.data.vqav2 import index
+from uoisc.data.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2"
 FIRST = 100_000  # the first image of the training part, which asks questions 100000000 to 100000002
@@ -252,53 +253,6 @@ def test_a_report_holds_so_many_lines_of_a_kind(tmp_path):
     report = index(replace(data, unusable=0.9), tmp_path / "source")
     assert report.problems == {"question without annotation": 2 * LINES - 5}
     assert len(report_lines(tmp_path / "source")) == LINES
-
-
-@pytest.mark.parametrize("name", [QUESTIONS_FILE, ANNOTATIONS_FILE, INSTANCES_FILE])
-@pytest.mark.parametrize("keep", [0, 0.6])
-def test_a_file_cut_short_is_one_line(data, tmp_path, name, keep):
-    cut(Path(data.folder) / name.format("val"), keep)
-    with pytest.raises(DataError, match="cut short or not the official file") as raised:
-        index(data, tmp_path / "source")
-    assert "\n" not in str(raised.value) and name.format("val") in str(raised.value)
-    assert not (tmp_path / "source").exists()
-
-
-def test_a_file_of_something_else_is_one_line(data, tmp_path):
-    (Path(data.folder) / INSTANCES_FILE.format("train")).write_text("[1, 2]")
-    with pytest.raises(DataError, match="not the official file"):
-        index(data, tmp_path / "source")
-
-
-@pytest.mark.parametrize("name", [ANNOTATIONS_FILE, INSTANCES_FILE])
-def test_a_missing_file_is_one_line(data, tmp_path, name):
-    (Path(data.folder) / name.format("train")).unlink()
-    with pytest.raises(DataError, match="not there"):
-        index(data, tmp_path / "source")
-
-
-def test_instances_may_lie_where_cocos_archive_unpacks_them(data, tmp_path):
-    flat = index(data, tmp_path / "flat")
-    folder = Path(data.folder)
-    (folder / "annotations").mkdir()
-    for part in ("train", "val"):
-        name = INSTANCES_FILE.format(part)
-        (folder / name).rename(folder / "annotations" / name)
-    assert index(data, tmp_path / "nested") == flat
-
-
-def test_a_folder_in_a_files_place_is_one_line(data, tmp_path):
-    file = Path(data.folder) / ANNOTATIONS_FILE.format("train")
-    file.unlink()
-    file.mkdir()
-    with pytest.raises(DataError, match="cannot be read .Is a directory."):
-        index(data, tmp_path / "source")
-
-
-def test_a_folder_without_questions_is_one_line(tmp_path):
-    data = tiny.vqav2(tmp_path / "vqav2", parts=())
-    with pytest.raises(DataError, match="download VQA v2"):
-        index(data, tmp_path / "source")
 
 
 @pytest.mark.parametrize("key", ["held_out", "validation"])

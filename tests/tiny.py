@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from uoisc.base.config import DIAL, GRID, Params
+from uoisc.base.config import DIAL, Params
 from uoisc.base.settings import (
+    GRID,
+    JUDGES,
     Clip,
     ClipCheckpoint,
     Dial,
@@ -32,11 +34,12 @@ from uoisc.base.settings import Codec as CodecParams
 from uoisc.codec import Codec
 from uoisc.data.objects import ObjectEntry, load_catalogue, rasterise
 from uoisc.data.scenes import World
-from uoisc.frozen.clip import FrozenCLIP, build_clip, open_clip, save_clip
+from uoisc.frozen.clip import FrozenCLIP, open_clip
+from uoisc.frozen.clip_files import build_clip, save_clip
 from uoisc.frozen.foundation import clip_fields
 from uoisc.frozen.foundation_llava import build_llava, build_processor
 from uoisc.frozen.llava import FrozenLlava, save_llava
-from uoisc.models import JUDGES, Study
+from uoisc.study import Study
 from uoisc.variants import variant
 
 CATEGORIES = ("animal", "food", "tool", "vehicle")

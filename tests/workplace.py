@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
 from uoisc.base.config import ROOT, Params
 
@@ -29,9 +29,17 @@ def make(folder: Path, params: Params, profile: str = "tiny") -> Path:
     (folder / "data").mkdir()
     for name in ("objects.csv", "bler.csv"):
         shutil.copy(ROOT / "data" / name, folder / "data")
-    text = yaml.safe_dump({"active": ["none"], "profiles": {profile: document(params)}}, sort_keys=False)
-    (folder / "params.yaml").write_text(text)
+    write_params(folder / "params.yaml", document(params), profile)
     return folder
+
+
+def write_params(path: Path, base: dict, profile: str, published: str = "none", own: dict | None = None) -> None:
+    """A params.yaml of one active profile, its values as `base` and what it changes."""
+    whole = {"active": [profile], "published": published, "base": base, "profiles": {profile: own or {}}}
+    yaml = YAML(typ="safe")
+    yaml.sort_base_mapping_type_on_output = False
+    with path.open("w") as file:
+        yaml.dump(whole, file)
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from uoisc.base.config import ATTENTION_HEADS
+from uoisc.base.settings import ATTENTION_HEADS
 
 
 class ImageProjection(nn.Module):

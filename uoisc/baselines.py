@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from uoisc.base.config import ATTENTION_HEADS
+from uoisc.base.settings import ATTENTION_HEADS
 from uoisc.decoder import Residual
 from uoisc.frozen.clip import FrozenCLIP, Seen
 
@@ -45,7 +45,9 @@ class ScratchQuery(nn.Module):
 
     def __init__(self, clip: FrozenCLIP):
         super().__init__()
-        self.clip, self.width, self.text_width = clip, clip.width, clip.text_width
+        self.clip = clip
+        self.width = clip.width
+        self.text_width = clip.text_width
         self.text = ScratchText(clip.tokenizer, clip.model.vocab_size, clip.text_width)
         self.see = clip.see
 
@@ -67,7 +69,8 @@ class ScratchEncoders(nn.Module):
 
     def __init__(self, tokenizer, vocabulary: int, taps: int, width: int, text_width: int, halvings: int):
         super().__init__()
-        self.width, self.text_width = width, text_width
+        self.width = width
+        self.text_width = text_width
         widths = [3, *(min(width, width // 4 * 2**i) for i in range(halvings))]
         strides = [
             nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.GELU())

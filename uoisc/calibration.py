@@ -12,12 +12,12 @@ from itertools import islice
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from uoisc.base.distributed import device
+from uoisc.base.terminal import bar
 from uoisc.codec import Codec
+from uoisc.data.answers import answers_match
 from uoisc.frozen.llava import FrozenLlava
-from uoisc.judge.metrics import answers_match
 from uoisc.rate import Packing, RateDial
 from uoisc.training import Bench
 
@@ -29,16 +29,17 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     """Fills the dial's `answers` in place, from `codec.dial.queries` training scenes."""
     dial = codec.rate
     p = bench.params
-    size, behind = p.training.batch_size, p.training.phase2_steps  # the scenes behind phase 2's own
+    size = p.training.batch_size
+    behind = p.training.phase2_steps  # the scenes behind phase 2's own
     batches = islice(bench.source.batches([p.seed, 2], size, p.data.held_out, behind), -(-p.codec.dial.queries // size))
     whole = [batch.to(device()) for batch in batches]
-    x, texts = torch.cat([batch.images for batch in whole]), [text for batch in whole for text in batch.texts]
+    x = torch.cat([batch.images for batch in whole])
+    texts = [text for batch in whole for text in batch.texts]
     source = bench.llava.answer(x, texts)
-    seen, text = codec.vision.see(x), codec.vision.text(texts)
-    relevance = codec.ranking(seen.tokens, text)
+    relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))
     measured = {
         packing: _share(codec.packed(packing), bench.llava, x, texts, source, relevance)
-        for packing in tqdm(measured_packings(dial), desc=f"{label} packings measured")
+        for packing in bar(measured_packings(dial), desc=f"{label} packings measured")
     }
     dial.answers.copy_(interpolated(dial, measured))
 
@@ -57,7 +58,8 @@ def interpolated(dial: RateDial, measured: dict[Packing, float]) -> torch.Tensor
     shares = {}
     for group in _groups(dial).values():
         known = [p for p in group if p in measured]
-        levels, values = [p.level for p in known], [measured[p] for p in known]
+        levels = [p.level for p in known]
+        values = [measured[p] for p in known]
         shares |= {p: np.interp(p.level, levels, values) for p in group}
     return torch.tensor([float(shares[p]) for p in dial.packings], device=dial.answers.device)
 

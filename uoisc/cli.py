@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from uoisc.base.entry import (
+    BAD_INPUT,
+    INTERRUPTED,
+    environment,
+    fail,
+    give_up_stdout,
+    hush,
+    in_top_folder,
+    run_this_tree,
+)
 from uoisc.base.errors import ConfigError, UoiscError
-
-BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
+from uoisc.base.terminal import say, show, warn_in_a_line
 
 app = typer.Typer(
     help="User-oriented image semantic coding: the companion's pipeline, a stage at a time.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def active() -> str:
+    """The profile of a command that is given none."""
+    from uoisc.base.config import active_profile
+
+    return active_profile()
+
+
 Name = Annotated[str, typer.Argument(help="Notebook, e.g. 03_phase1.")]
-Profile = Annotated[str, typer.Option(help="Profile of params.yaml.")]
+Profile = Annotated[
+    str, typer.Option(help="Profile of params.yaml.", default_factory=active, show_default="the active one")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors alone.", callback=hush)]
+Query = Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")]
+Variant = Annotated[str, typer.Option(help="Variant of the codec.")]
+Bits = Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there, the input apart.")]
+NoClobber = Annotated[bool, typer.Option("--no-clobber", help="Leave files that are there as they are.")]
 
 
 @app.command()
 def run(
     name: Name,
-    profile: Profile = "smoke",
+    profile: Profile,
     variant: Annotated[str | None, typer.Option(help="Variant of the codec, e.g. no_alignment.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the profile's seed.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Execute one notebook; the executed copy lands in build/executed/."""
     from uoisc.stages.notebooks import run_notebook
 
-    typer.echo(f"executed: {run_notebook(name, profile, variant, seed)}")
+    in_top_folder("notebooks")
+    say(f"executed: {run_notebook(name, profile, variant, seed)}")
 
 
 @app.command()
@@ -42,6 +69,7 @@ def nbsrc() -> None:
     """Write to build/nbsrc/ what each stage's code is, down to the last module: the pipeline watches these files."""
     from uoisc.stages.closures import write_closures
 
+    in_top_folder("notebooks")
     write_closures()
 
 
@@ -50,160 +78,159 @@ def record() -> None:
     """Take the code as it stands into dvc.lock: for a change that leaves the bytes of every output alone."""
     from uoisc.stages.closures import record as record_code
 
-    typer.echo(f"{record_code()} stages recorded in dvc.lock")
+    in_top_folder("dvc.lock")
+    say(f"{record_code()} stages recorded in dvc.lock")
 
 
 @app.command()
 def train(
     variants: Annotated[str, typer.Argument(help="A variant of the codec, or several joined by +.")],
-    profile: Profile = "small",
+    profile: Profile,
     phase: Annotated[list[int] | None, typer.Option(help="1 or 2 alone; both where it is not given.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train variants at all their rates; run again, it resumes. `accelerate launch` gives each model all processes."""
-    from uoisc.models import train_variant
+    from uoisc.stages.train_models import train_variant
 
     for path in train_variant(profile, variants, tuple(phase or (1, 2))):
-        typer.echo(f"trained: {path.relative_to(path.parents[5])}")
+        say(f"trained: {path.relative_to(path.parents[5])}")
 
 
 @app.command()
-def evaluate(profile: Profile = "small") -> None:
+def evaluate(
+    profile: Profile,
+    variants: Annotated[
+        str | None, typer.Option(help="Of these alone, joined by +: printed and kept under build/, not in the results.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
     """Ask both judges about every trained model and write the results; `accelerate launch` shares out the queries."""
-    from uoisc.stages.evaluation_jobs import evaluate
+    from uoisc.stages.evaluation_jobs import evaluate, score
 
-    summary = evaluate(profile)
-    typer.echo(f"{len(summary)} rows of summary.csv")
+    if variants is None:
+        say(f"{len(evaluate(profile))} rows of summary.csv")
+        return
+    table, folder = score(profile, variants)
+    show(table.to_string(index=False, float_format="%.3f"))
+    say(f"written to {folder}; the published results stay as they were", sys.stderr)
 
 
 @app.command()
 def seeds(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results, each of another training seed.")],
-    profile: Profile = "small",
+    profile: Profile,
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Hold a profile's results and those of further training seeds against the goals: writes results/seeds.csv."""
-    from uoisc.base.config import ROOT, load_params, paths
-    from uoisc.report.seeds import verdicts, write_seeds
+    """Hold a profile's results and those of further training seeds against the goals: writes its seeds.csv."""
+    from uoisc.report.seeds import verdicts, write_profile_seeds
 
-    results, resamples = paths(profile).results, load_params(profile).evaluation.resamples
-    table = write_seeds([results, *folders], ROOT / "paper" / "claims.yaml", resamples, ROOT / "results" / "seeds.csv")
-    typer.echo(verdicts(table).to_string(index=False))
+    say(verdicts(write_profile_seeds(profile, folders, force)).to_string(index=False))
 
 
 @app.command()
-def activate(profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")]) -> None:
-    """Make `dvc repro` run another profile: rewrites the lines `active`, `ablations`, `dials` of params.yaml."""
-    import re
+def activate(
+    profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")],
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Let it write results/, paper/ and the README from now on.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make `dvc repro` run another profile, into build/PROFILE/ unless it is the published one: edits params.yaml."""
+    from uoisc.base.config import activate as make_active
 
-    from uoisc.base.config import DIAL, load_params
-
-    path = Path("params.yaml")
-    rates = load_params(profile, path).variants
-    dials = [variant for variant in rates if DIAL in rates[variant]]
-    if not dials:
-        raise ConfigError(
-            f"profile {profile} trains no rate dial, which the pipeline's figures show: run its stages by `uoisc run`, "
-            "`uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
-        )
-    ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
-    text = path.read_text(encoding="utf-8")
-    for key, value in (
-        ("active", f"[{profile}]"), ("ablations", f"[{', '.join(ablations)}]"), ("dials", "+".join(dials)),
-    ):  # fmt: skip
-        text, found = re.subn(rf"(?m)^{key}: *(\[[^\]]*\]|[\w+]*)", f"{key}: {value}", text)
-        if found != 1:
-            raise ConfigError(f"{path}: wants one line `{key}: ...`, has {found}")
-    path.write_text(text, encoding="utf-8")
-    typer.echo(f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials")
+    say(make_active(profile, publish))
 
 
 @app.command()
-def paper() -> None:
-    """Typeset paper/paper.typ into paper/paper.pdf."""
+def paper(quiet: Quiet = False) -> None:
+    """Typeset paper/paper.typ for the active profile: paper/paper.pdf for the published one."""
+    from uoisc.base.config import ROOT, active_profile, check_ready, paths
     from uoisc.report.paper import build
 
-    typer.echo(f"wrote {build(Path('results'), Path('paper/paper.pdf'))}")
+    in_top_folder("paper")
+    check_ready(active_profile())
+    where = paths(active_profile())
+    results, target = (folder.relative_to(ROOT) for folder in (where.results, where.paper))
+    say(f"wrote {build(results, target / 'paper.pdf', target / 'tables', target / 'figures')}")
 
 
 @app.command()
 def ask(
     image: Annotated[str, typer.Argument(help="An image file, resized to the codec's square; - is standard input.")],
-    query: Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")],
-    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "dial",
-    bits: Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")] = None,
-    profile: Profile = "small",
-    output: Annotated[Path | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
+    query: Query,
+    profile: Profile,
+    variant: Variant = "dial",
+    bits: Bits = None,
+    output: Annotated[str | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
+    force: Force = False,
 ) -> None:
     """Send an image through a trained codec for a query: the judge's answers on source and reconstruction."""
-    from uoisc.data.images import check_suffix, image_bytes, read_image, write_file
-    from uoisc.models import JUDGES, open_study
-    from uoisc.stages.transfer import model_within, source
+    from uoisc.stages.transfer import ask as ask_judge
 
-    if output is not None:
-        check_suffix(output.suffix)
-    study = open_study(profile, JUDGES[:1])
-    picture = read_image(source(image), study.params.data.image_size)
-    x, judge = picture.x, study.judges[JUDGES[0]]
-    codec = model_within(study, variant, bits).codec
-    x_hat = codec.decode(codec.encode(x, [query]), [query])
-    answers = [judge.answer(pictured, [query])[0] for pictured in (x, x_hat)]
-    typer.echo(f"bits: {codec.bits:g}")
-    typer.echo(f"answer on the source: {answers[0]}")
-    typer.echo(f"answer on the reconstruction: {answers[1]}")
-    if output is not None:
-        write_file(image_bytes(x_hat, output.suffix, picture.size), output)
+    ask_judge(image, query, profile, variant, bits, output, force)
 
 
 @app.command()
 def encode(
     images: Annotated[list[str], typer.Argument(help="Image files; - reads one from standard input.")],
-    query: Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")],
+    query: Query,
     output: Annotated[str, typer.Option("-o", help="A .uoi file, - for standard output, or a folder.")],
-    bits: Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")] = None,
-    variant: Annotated[str, typer.Option(help="Variant of the codec.")] = "dial",
-    profile: Profile = "small",
+    profile: Profile,
+    bits: Bits = None,
+    variant: Variant = "dial",
     compact: Annotated[bool, typer.Option(help="4 bytes of header, for a receiver that knows the model.")] = False,
+    force: Force = False,
+    no_clobber: NoClobber = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write what the transmitter sends of each image for a query, as .uoi files."""
+    from uoisc.stages.transfer import Existing
     from uoisc.stages.transfer import encode as encode_files
 
-    encode_files(images, query, output, profile, variant, bits, compact)
+    encode_files(images, query, output, profile, variant, bits, compact, Existing(force, no_clobber))
 
 
 @app.command()
 def decode(
-    file: Annotated[str, typer.Argument(help="A .uoi file; - reads standard input.")],
-    output: Annotated[str, typer.Option("-o", help="The image file to write; - writes a PNG to standard output.")],
-    profile: Profile = "small",
+    files: Annotated[list[str], typer.Argument(help=".uoi files; - reads standard input.")],
+    output: Annotated[str, typer.Option("-o", help="An image file, - for a PNG on standard output, or a folder.")],
+    profile: Profile,
     variant: Annotated[str | None, typer.Option(help="Where the file does not say (compact form).")] = None,
     bits: Annotated[float | None, typer.Option(help="As it was encoded, in the compact form.")] = None,
     query: Annotated[str | None, typer.Option(help="As it was encoded, for variants whose receiver reads it.")] = None,
+    force: Force = False,
+    no_clobber: NoClobber = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Draw the image that a .uoi file describes, at the size of the image that it was made of."""
-    from uoisc.stages.transfer import decode as decode_file
+    """Draw the image that each .uoi file describes, at the size of the image that it was made of."""
+    from uoisc.stages.transfer import Existing
+    from uoisc.stages.transfer import decode as decode_files
 
-    decode_file(file, output, profile, variant, bits, query)
+    decode_files(files, output, profile, variant, bits, query, Existing(force, no_clobber))
 
 
 @app.command()
 def validate(
-    variant: Annotated[str, typer.Argument(help="Variant of the codec.")],
-    rate: Annotated[str, typer.Argument(help="A rate of params.yaml.")],
+    variant: Annotated[str, typer.Argument(help="Any variant of uoisc/variants.py, also one that no profile trains.")],
+    rate: Annotated[str, typer.Argument(help="A rate of params.yaml, or dial.")],
+    profile: Profile,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="A changed setting, e.g. training.emphasis=4; may be repeated.")
     ] = None,
-    profile: Profile = "small",
+    quiet: Quiet = False,
 ) -> None:
     """Try settings without the test split: train one variant with data.validation held out, and ask both judges."""
     from uoisc.stages.validation import validate
 
-    typer.echo(validate(profile, variant, rate, tuple(change or ())).to_string(index=False, float_format="%.3f"))
+    show(validate(profile, variant, rate, tuple(change or ())).to_string(index=False, float_format="%.3f"))
 
 
 @app.command()
 def doctor(
-    profile: Profile = "small",
+    profile: Profile,
     pin: Annotated[
-        bool, typer.Option("--pin", help="Write revisions and digests that params.yaml calls unpinned into it.")
+        bool, typer.Option("--pin", help="Print the revisions and digests that params.yaml calls unpinned.")
     ] = False,
 ) -> None:
     """Say what a profile needs and what of it is here, with the commands that mend the rest; exit code 2 if any."""
@@ -211,15 +238,14 @@ def doctor(
     from uoisc.stages.doctor import examine, verdict
 
     if pin:
-        from uoisc.stages.pinning import pin as write_pins
+        from uoisc.stages.pinning import pins
 
-        for line in write_pins(profile, load_params(profile)):
-            typer.echo(f"pinned   {line}")
+        show(pins(profile, load_params(profile)).rstrip("\n"))
     findings = examine(profile, load_params(profile))
     for finding in findings:
-        typer.echo(str(finding))
+        show(finding)
     summary, well = verdict(profile, findings)
-    typer.echo(summary)
+    show(summary)
     if not well:
         raise typer.Exit(BAD_INPUT)
 
@@ -227,45 +253,23 @@ def doctor(
 @app.command()
 def info(
     file: Annotated[str | None, typer.Argument(help="A .uoi file to describe; - reads standard input.")] = None,
-    profile: Profile = "small",
+    profile: Annotated[str | None, typer.Option(help="Profile of params.yaml; not read where a file is given.")] = None,
 ) -> None:
     """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, seed."""
-    if file is not None:
-        from uoisc.stages.transfer import describe
-
-        typer.echo("\n".join(describe(file)))
+    if file is None:
+        show("\n".join(environment(profile or active())))
         return
-    import platform
-    from importlib.metadata import version
+    from uoisc.link.header import describe
 
-    from uoisc.base.config import load_params
-
-    params = load_params(profile)
-    packages = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
-    typer.echo(f"profile {profile}, seed {params.seed}")
-    typer.echo(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
-    typer.echo(", ".join(f"{package} {version(package)}" for package in packages))
-
-
-def run_this_tree() -> None:
-    """In a copy of the project its own package runs, whatever tree is installed, in this process and its kernels.
-
-    DVC runs experiments in such copies: the installed package would read the installed tree's parameters there and
-    overwrite its data and results.
-    """
-    here = Path.cwd()
-    own = here / "uoisc" / "cli.py"
-    if not (own.is_file() and (here / "dvc.yaml").is_file()):
-        return
-    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(here))]
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), *others])
-    if not own.samefile(__file__):
-        os.execv(sys.executable, [sys.executable, "-m", "uoisc.cli", *sys.argv[1:]])
+    if profile is not None:
+        raise ConfigError("--profile: a file is described without one, leave it out")
+    show("\n".join(describe(file)))
 
 
 def main() -> None:
     """Entry point: a `UoiscError` or wrong usage is one line and exit code 2, Ctrl-C one line and 130."""
     run_this_tree()
+    warn_in_a_line()
     try:
         try:
             code = app(prog_name="uoisc", standalone_mode=False)
@@ -284,21 +288,9 @@ def main() -> None:
         give_up_stdout()
         fail(error)
     if code == INTERRUPTED:
-        print("stopped: run the same command again to go on; what was finished is kept", file=sys.stderr)
+        again = "the same command again (encode, decode: with --no-clobber)"
+        print(f"stopped: run {again} to go on; what was finished is kept", file=sys.stderr)
     sys.exit(code)
-
-
-def fail(error: Exception | str | None) -> None:
-    """Says what is wrong, where anything is left to say, in one line, and exits."""
-    if error is not None:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
-
-
-def give_up_stdout() -> None:
-    """Lets what standard output has not taken go nowhere: Python would try once more at its end, and complain."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -13,30 +13,38 @@ Each box is a part that is put in (`variants.py`): an ablation is another part, 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from uoisc.alignment import Identity
+from uoisc.base.boundary import check_images, check_relevance
+from uoisc.base.devices import precision
 from uoisc.base.errors import ConfigError
-from uoisc.base.processes import precision
-from uoisc.rate import FixedRate, Packing, RateDial
+from uoisc.data.queries import check_queries
+from uoisc.rate import FixedRate, Packing, RateDial, check_message
 
 
 @dataclass(frozen=True)
 class Message:
-    """What crosses the channel: indices, and which of them were sent (None: all)."""
+    """What crosses the channel: indices, which of them were sent (None: all), and, where it is known, the setting of
+    the codec that sent them, which both ends share."""
 
     indices: Int[Tensor, "B M N G"]
     sent: Bool[Tensor, "B M N G"] | None
+    setting: str | None = None
+
+    def to(self, device: torch.device | str) -> Message:
+        """The same in a device's memory."""
+        sent = None if self.sent is None else self.sent.to(device)
+        return Message(self.indices.to(device), sent, self.setting)
 
     def cpu(self) -> Message:
         """The same in the CPU's memory."""
-        return Message(self.indices.cpu(), None if self.sent is None else self.sent.cpu())
+        return self.to("cpu")
 
 
 class Output(NamedTuple):
@@ -65,13 +73,19 @@ class Codec(nn.Module):
 
     def __init__(self, vision, projection, alignment, quantizer, ranking, rate, receiver, decoder):
         super().__init__()
-        self.vision, self.projection, self.alignment, self.quantizer = vision, projection, alignment, quantizer
-        self.ranking, self.rate, self.receiver, self.decoder = ranking, rate, receiver, decoder
+        self.vision = vision
+        self.projection = projection
+        self.alignment = alignment
+        self.quantizer = quantizer
+        self.ranking = ranking
+        self.rate = rate
+        self.receiver = receiver
+        self.decoder = decoder
 
-    def at(self, bits: int | float, background: int | None = None) -> Codec:
+    def at(self, bits: float | Any, background: int | Any | None = None) -> Codec:
         """The same codec, weights shared, with its rate dial set to at most so many bits (`RateDial.at`).
 
-        Raises ConfigError where the codec has a fixed rate, or the budget is too small.
+        Raises ConfigError where the codec has a fixed rate, or the budget is no number or too small.
         """
         if not isinstance(self.rate, RateDial):
             raise ConfigError(f"this codec has no rate dial: it always sends {self.bits:g} bits")
@@ -79,9 +93,16 @@ class Codec(nn.Module):
 
     def packed(self, packing: Packing) -> Codec:
         """The same codec, weights shared, that sends by this packing."""
-        other = copy.copy(self)
-        other._modules = self._modules | {"rate": packing}
-        return other
+        return Codec(
+            self.vision,
+            self.projection,
+            self.alignment,
+            self.quantizer,
+            self.ranking,
+            packing,
+            self.receiver,
+            self.decoder,
+        ).train(self.training)
 
     def forward(
         self,
@@ -113,24 +134,48 @@ class Codec(nn.Module):
         return self.alignment(self.projection(seen.taps), text), seen.tokens
 
     @torch.no_grad()
-    def encode(self, x: Float[Tensor, "B 3 H W"], queries: list[str], relevance=None) -> Message:
-        """The transmitter: what is sent for these images and queries. At a fixed rate nothing needs to be ranked."""
-        with precision(x.device):
+    def encode(self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, relevance=None) -> Message:
+        """The transmitter: what is sent for these images and queries. At a fixed rate nothing needs to be ranked.
+
+        Args:
+            x: images in [0, 1] of the codec's own size, on any device. queries: one an image.
+            relevance: as in `forward`.
+
+        Raises InputError or QueryError where they are not.
+        """
+        check_images(x, self.decoder.side)
+        queries = check_queries(queries, len(x))
+        if relevance is not None:
+            check_relevance(relevance, (len(x), self.rate.shape.tokens))
+        with precision(self.device):
             text = self.vision.text(queries)
-            features, tokens = self._align(x, text)
+            features, tokens = self._align(x.to(self.device, torch.float32), text)
             if isinstance(self.rate, FixedRate):
                 sent = None
+            elif relevance is None:
+                sent = self.rate.allocate(self.ranking(tokens, text)).sent
             else:
-                sent = self.rate.allocate(self.ranking(tokens, text) if relevance is None else relevance).sent
-            return Message(self.quantizer.nearest(features), sent)
+                sent = self.rate.allocate(relevance.to(self.device)).sent
+            return Message(self.quantizer.nearest(features), sent, self.rate.setting)
 
     @torch.no_grad()
-    def decode(self, message: Message, queries: list[str]) -> Float[Tensor, "B 3 H W"]:
-        """The receiver: images in [0, 1] from what arrived (the user knows the query; few receivers read it)."""
-        codes = self.quantizer.lookup(message.indices, message.sent)  # (B, M, N, D)
-        with precision(codes.device):
+    def decode(self, message: Message | Any, queries: list[str] | Any) -> Float[Tensor, "B 3 H W"]:
+        """The receiver: images in [0, 1] from what arrived (the user knows the query; few receivers read it).
+
+        Raises InputError for what is no message of this codec at this setting, QueryError as `encode` does. Segments
+        may be missing, which a link has lost. A rate dial that is set to no budget draws messages of all settings.
+        """
+        check_message(message, self.rate)
+        queries, message = check_queries(queries, len(message.indices)), message.to(self.device)
+        codes = self.quantizer.lookup(message.indices.long(), message.sent)  # (B, M, N, D)
+        with precision(self.device):
             text = self.vision.text(queries) if self.receiver_reads else None
             return self.decoder(self.receiver(codes, text))
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.quantizer.codebooks.device
 
     @property
     def receiver_reads(self) -> bool:

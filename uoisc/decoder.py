@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from uoisc.base.config import MIXED_STAGES, NORM_GROUPS
+from uoisc.base.settings import MIXED_STAGES, NORM_GROUPS
 
 
 class Residual(nn.Module):
@@ -22,9 +22,13 @@ class Residual(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.GroupNorm(NORM_GROUPS, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(NORM_GROUPS, channels), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1),
-        )  # fmt: skip
+            nn.GroupNorm(NORM_GROUPS, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(NORM_GROUPS, channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Same shape."""
@@ -42,6 +46,7 @@ class Decoder(nn.Module):
     def __init__(self, taps: int, width: int, grid: int, channels: tuple[int, ...]):
         super().__init__()
         self.grid = grid
+        self.side = grid * 2 ** len(channels)  # pixels
         fused = [width if i < taps else 0 for i in range(len(channels))]  # which stages take in a tap
         before = [0, *channels[:-1]]
         self.inputs = nn.ModuleList(

@@ -66,12 +66,23 @@ def intent_loss(
 def answer_loss(
     llava: FrozenLlava, x_hat: Float[Tensor, "B 3 H W"], queries: list[str], answers: list[str]
 ) -> Float[Tensor, ""]:
-    """The alternative intent loss (ours): cross-entropy of the source's answers given x_hat, in nats a token."""
+    """Cross-entropy of given answers where LLaVA looks at x_hat, in nats per token, the end of an answer among them."""
     ids, mask, labels = llava.tokenize_answered(queries, answers)
     logits = llava.model(
         input_ids=ids, attention_mask=mask.long(), pixel_values=llava.pixels(x_hat), use_cache=False
     ).logits  # (B, L, vocabulary)
-    return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+    targets = labels[:, 1:].flatten()
+    nats = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets, ignore_index=-100, reduction="sum")
+    return mean_over(nats, (targets != -100).sum())
+
+
+def source_answer_loss(
+    llava: FrozenLlava, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"], queries: list[str]
+) -> Float[Tensor, ""]:
+    """The alternative to `intent_loss` (ours): cross-entropy, given x_hat, of what LLaVA answers about x."""
+    with torch.autocast(x.device.type, enabled=False):  # the answers are those that a judge gives
+        answers = llava.answer(x, queries)
+    return answer_loss(llava, x_hat, queries, answers)
 
 
 def critic_loss(real_scores: Float[Tensor, "B 1 h w"], fake_scores: Float[Tensor, "B 1 h w"]) -> Float[Tensor, ""]:

@@ -43,7 +43,8 @@ class SegmentVQ(nn.Module):
 
     def __init__(self, width: int, segments: int, codes: int):
         super().__init__()
-        self.segments, self.codes = segments, codes
+        self.segments = segments
+        self.codes = codes
         self.codebooks = nn.Parameter(F.normalize(torch.randn(segments, codes, width // segments), dim=-1))
         self.register_buffer("usage", torch.ones(segments, codes))
         self._kept: tuple[Tensor, int, Tensor] | None = None  # codes, their version, and the same on the unit sphere

@@ -16,14 +16,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from numbers import Real
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from uoisc.base.boundary import described
 from uoisc.base.distributed import processes, rank
-from uoisc.base.errors import ConfigError
+from uoisc.base.errors import ConfigError, InputError
 
 MAX_PACKINGS = 255  # a file names its packing in a byte (bitstream.py)
 SPREAD_STEPS = 6  # packings of spread tokens between one level of all and the next
@@ -60,7 +62,7 @@ def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B 
     return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, best, True)
 
 
-def spread_tokens(tokens: int, top: int) -> Bool[Tensor, "N"]:
+def spread_tokens(tokens: int, top: int) -> Bool[Tensor, " N"]:
     """Which tokens are `top` evenly spread ones: a fixed choice, that both ends know and no bit describes."""
     chosen = torch.zeros(tokens, dtype=torch.bool)
     chosen[(torch.arange(top) * tokens) // max(top, 1)] = True
@@ -83,7 +85,10 @@ class FixedRate(nn.Module):
 
     def __init__(self, shape: Shape, emphasised: int):
         super().__init__()
-        self.shape, self.emphasised, self.side_bits = shape, emphasised, 0
+        self.shape = shape
+        self.emphasised = emphasised
+        self.side_bits = 0
+        self.setting = "a fixed rate"
         self.bits = shape.units * shape.tokens * math.log2(shape.codes)
 
     def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
@@ -100,10 +105,16 @@ class Packing(nn.Module):
 
     def __init__(self, shape: Shape, top: int, level: int, background: int, ranked: bool = True):
         super().__init__()
-        self.shape, self.top, self.level, self.background, self.ranked = shape, top, level, background, ranked
+        self.shape = shape
+        self.top = top
+        self.level = level
+        self.background = background
+        self.ranked = ranked
         self.side_bits = math.ceil(math.log2(math.comb(shape.tokens, top))) if ranked else 0
         units = top * level + (shape.tokens - top) * background
         self.bits = units * math.log2(shape.codes) + self.side_bits
+        chosen = "ranked" if ranked else "spread"
+        self.setting = f"{self.bits:g} bits ({top} {chosen} tokens of {level} units, the others of {background})"
 
     def first(self, relevance: Float[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
         """Which tokens are the first ones."""
@@ -115,6 +126,14 @@ class Packing(nn.Module):
         """Which segments are sent where these tokens come first."""
         ours, others = (units.to(first.device) for units in self._of_a_token)
         return torch.where(first[:, None, :, None], ours, others)
+
+    def can_send(self, sent: Bool[Tensor, "B M N G"]) -> Bool[Tensor, ""]:
+        """Whether these segments are some of those that it sends: a link may lose segments, and adds none."""
+        ours, others = (units.to(sent.device) for units in self._of_a_token)
+        first = (sent & ~others).any(dim=3).any(dim=1)  # (B, N)
+        spread = spread_tokens(self.shape.tokens, self.top).to(sent.device)
+        allowed = first.sum(1) <= self.top if self.ranked else (first <= spread).all(1)
+        return allowed.all() & ~(sent & ~ours).any()
 
     @cached_property
     def _of_a_token(self) -> tuple[Bool[Tensor, "M 1 G"], Bool[Tensor, "M 1 G"]]:
@@ -152,7 +171,11 @@ class RateDial(nn.Module):
         ranked: bool = True,
     ):
         super().__init__()
-        self.shape, self.tops, self.budgets, self.queries, self.ranked = shape, tops, budgets, queries, ranked
+        self.shape = shape
+        self.tops = tops
+        self.budgets = budgets
+        self.queries = queries
+        self.ranked = ranked
         if ranked:
             choices = [
                 (top, level, low) for top in tops for low in backgrounds for level in range(low + 1, shape.units + 1)
@@ -174,7 +197,7 @@ class RateDial(nn.Module):
         """The most that a packing spends."""
         return max(p.bits for p in self.packings)
 
-    def at(self, bits: int | float, background: int | None = None) -> Packing:
+    def at(self, bits: float | Any, background: int | Any | None = None) -> Packing:
         """The packing of at most `bits` whose answers were measured best.
 
         Of those within one standard error of the best it is the one of most bits: what cannot be told apart by its
@@ -184,12 +207,17 @@ class RateDial(nn.Module):
             background: units that the others send, which keep the rest of the picture recognisable; None: as many as
                 answer best.
 
-        Raises ConfigError where the budget is too small for any.
+        Raises ConfigError where the budget is no number or too small for any, and for a background that none has.
         """
+        if not isinstance(bits, Real) or isinstance(bits, bool) or not bits > 0:  # nan is above nothing
+            raise ConfigError(f"a budget of {bits!r}: wants a number of bits above 0")
+        backgrounds = sorted({p.background for p in self.packings})
+        if background is not None and background not in backgrounds:
+            raise ConfigError(f"a background of {background!r} units: choose of {', '.join(map(str, backgrounds))}")
         offered = [i for i, p in enumerate(self.packings) if background in (None, p.background)]
         fitting = [i for i in offered if self.packings[i].bits <= bits]
         if not fitting:
-            least = min((self.packings[i].bits for i in offered), default=math.inf)
+            least = min(self.packings[i].bits for i in offered)
             raise ConfigError(f"{bits:g} bits are too few: the cheapest packing costs {least:g}")
         if self.ranked and not self.answers.isnan().any():
             best = max(self.answers[i].item() for i in fitting)
@@ -228,3 +256,33 @@ class RateDial(nn.Module):
 def _one_of(choices: Sequence):
     """One of them at random, by torch's generator."""
     return choices[int(torch.randint(len(choices), (1,)))]
+
+
+def check_message(message: Any, rate: FixedRate | Packing | RateDial) -> None:
+    """Raises InputError for anything but one or more images' messages that a codec of this rate sends, or what a link
+    has left of them. A rate dial that is set to no budget sends by any of its packings."""
+    if not hasattr(message, "indices") or not hasattr(message, "sent"):
+        raise InputError(f"message: wants what `encode` returns; given {described(message)}")
+    shape, indices, sent = rate.shape, message.indices, message.sent
+    each = (shape.taps, shape.tokens, shape.segments)
+    if not _holds_integers(indices) or indices.shape[1:] != each or not len(indices):
+        wanted = f"(B, {', '.join(map(str, each))}) with B at least 1"
+        raise InputError(f"message.indices: wants integers, {wanted}; given {described(indices)}")
+    low, high = torch.stack(indices.aminmax()).tolist()
+    if low < 0 or high >= shape.codes:
+        raise InputError(f"message.indices: wants codes from 0 to {shape.codes - 1}; given {low} to {high}")
+    if sent is not None and not (isinstance(sent, Tensor) and sent.dtype is torch.bool and sent.shape == indices.shape):
+        raise InputError(f"message.sent: wants bool {tuple(indices.shape)} or None; given {described(sent)}")
+    if isinstance(rate, RateDial):
+        return
+    if message.setting not in (None, rate.setting):
+        raise InputError(f"message: sent at {message.setting}; this codec is set to {rate.setting}: decode as encoded")
+    if isinstance(rate, Packing) and not rate.can_send(torch.ones_like(indices).bool() if sent is None else sent):
+        raise InputError(
+            f"message.sent: no codec sends these segments that is set to {rate.setting}: decode as encoded"
+        )
+
+
+def _holds_integers(x: Tensor | Any) -> bool:
+    numbers = isinstance(x, Tensor) and x.layout is torch.strided and x.dtype is not torch.bool
+    return numbers and not x.is_floating_point() and not x.is_complex()

@@ -18,20 +18,19 @@ import torch
 from torch import Tensor
 
 from uoisc.base.config import Params
+from uoisc.base.devices import precision
 from uoisc.base.distributed import accelerator, average_gradients, device, processes, share, total
 from uoisc.base.errors import UoiscError
-from uoisc.base.processes import precision
 from uoisc.base.resuming import Keeper, Running
+from uoisc.base.settings import Weights
 from uoisc.codec import Codec, Output
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.data.questions import Batch, Source
-from uoisc.data.scenes import regions
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import (
     adversarial_loss,
     critic_loss,
-    intent_loss,
     perceptual_loss,
     pixel_loss,
     relevance_weight,
@@ -71,7 +70,8 @@ class Log:
         if self.count == self.every:
             means = {k: v / self.count for k, v in self.sums.items()}
             self.rows.append({"phase": phase, "step": step + 1, "lr": lr, **means})
-            self.sums, self.count = {}, 0
+            self.sums = {}
+            self.count = 0
         return values
 
 
@@ -95,8 +95,10 @@ class Bench:
 
 
 def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> dict[str, Tensor]:
-    """The weighted terms of the codec's loss that both phases share."""
-    params, weights, x, x_hat = bench.params, bench.params.training.weights, batch.images, out.x_hat
+    """The weighted terms of the codec's loss that both phases share; `intent`: whether its time has come."""
+    params = bench.params
+    weights = params.training.weights
+    x, x_hat = batch.images, out.x_hat
     weight = None
     if kind.weighted:
         weight = relevance_weight(out.first, params.training.emphasis, params.data.image_size)
@@ -106,10 +108,10 @@ def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: 
         "vq": weights.vq * out.vq_loss,
     }
     if kind.ranked:
-        region = regions(batch.queries, bench.clip.grid).to(x.device)
+        region = bench.source.regions(batch.queries, bench.clip.grid)
         terms["relevance"] = params.codec.dial.relevance * relevance_loss(out.relevance, region)
-    if intent:
-        terms["intent"] = weights.intent * intent_loss(bench.llava, x, x_hat, batch.texts)
+    if intent and kind.intent is not None:
+        terms["intent"] = weights.intent * kind.intent(bench.llava, x, x_hat, batch.texts)
     return terms
 
 
@@ -117,7 +119,8 @@ def train_phase1(
     codec: Codec, kind: Variant, bench: Bench, log: Log, progress: Progress, keeper: Keeper | None = None
 ) -> None:
     """Trains the codec in place without a critic; first without rounding to codes, then without the intent loss."""
-    cfg, keeper = bench.params.training, keeper or Keeper()
+    cfg = bench.params.training
+    keeper = keeper or Keeper()
     own = [p for p in codec.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(own, lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     steps = bench.params.codec.dial.steps if kind.dial else cfg.phase1_steps
@@ -134,13 +137,12 @@ def train_phase1(
             with launched.accumulate(model):
                 out = model(part.images, part.texts, rounded=step >= cfg.rounding_step)
                 with precision(part.images.device):
-                    terms = codec_terms(bench, kind, part, out, intent=kind.intent and step >= cfg.intent_step)
+                    terms = codec_terms(bench, kind, part, out, intent=step >= cfg.intent_step)
                 loss = sum(terms.values())
                 norm = update(launched, optimiser, loss, own)
             parts.append({"loss": loss, **terms})
         schedule.step()
-        values = log.add(1, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm})
-        show(bar, values)
+        show(bar, log.add(1, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm}))
     codec.eval()
     launched.free_memory()
 
@@ -152,7 +154,8 @@ def train_phase2(
 
     The critic takes one a micro-batch, as it must have seen the reconstructions that the codec's gradient is of.
     """
-    cfg, keeper = bench.params.training, keeper or Keeper()
+    cfg = bench.params.training
+    keeper = keeper or Keeper()
     own = [p for p in codec.parameters() if p.requires_grad]
     critic = PatchCritic(cfg.critic_channels).to(device())
     optimiser = torch.optim.AdamW(own, lr=cfg.phase2_learning_rate, betas=(0.5, 0.99), weight_decay=0.01, fused=True)
@@ -169,26 +172,29 @@ def train_phase2(
         parts = []
         for part in batch.parts(cfg.accumulation):
             with launched.accumulate(model):
-                x = part.images
-                out = model(x, part.texts)
-                fake = out.x_hat.detach()
-                penalty = cfg.weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
-                distance = critic_loss(critic(x), critic(fake))
-                update_critic(critic_optimiser, distance + penalty, critic)
-
-                with precision(x.device):
-                    terms = codec_terms(bench, kind, part, out, intent=kind.intent)
+                out = model(part.images, part.texts)
+                judged = critic_terms(critic, part.images, out.x_hat.detach(), cfg.weights, generator)
+                update_critic(critic_optimiser, judged["critic"] + judged["gradient_penalty"], critic)
+                with precision(part.images.device):
+                    terms = codec_terms(bench, kind, part, out, intent=True)
                 critic.requires_grad_(False)
                 terms["adversarial"] = cfg.weights.adversarial * adversarial_loss(critic(out.x_hat))
                 critic.requires_grad_(True)
                 loss = sum(terms.values())
                 norm = update(launched, optimiser, loss, own)
-            parts.append({"loss": loss, **terms, "critic": distance, "gradient_penalty": penalty})
+            parts.append({"loss": loss, **terms, **judged})
         schedule.step()
-        values = log.add(2, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm})
-        show(bar, values)
+        show(bar, log.add(2, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm}))
     codec.eval()
     launched.free_memory()
+
+
+def critic_terms(
+    critic: PatchCritic, x: Tensor, fake: Tensor, weights: Weights, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The weighted terms of the critic's loss, for images and their reconstructions (B, 3, H, W) without a gradient."""
+    penalty = weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
+    return {"critic": critic_loss(critic(x), critic(fake)), "gradient_penalty": penalty}
 
 
 def update(launched, optimiser, loss: Tensor, parameters: list[Tensor]) -> Tensor:

@@ -1,21 +1,26 @@
 """The one store of values, params.yaml, read strictly into frozen dataclasses.
 
-An unknown, missing or impossible value is one line that names the key and its range, before any work.
+An unknown, missing or impossible value is one line that names the key and its range, before any work. A profile is
+`base` with what `profiles.NAME` changes: see `merged`.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from uoisc.base.errors import ConfigError
+from uoisc.base.documents import edit_yaml, parse_yaml, read_text
+from uoisc.base.errors import ConfigError, choices
 from uoisc.base.folders import ROOT
-from uoisc.base.schema import number, read
+from uoisc.base.rules import broken
+from uoisc.base.schema import Misfit, number, read, shown
 from uoisc.base.settings import (
-    MAX_CODES,
+    DIAL,
     Codec,
     Drawings,
     Evaluation,
@@ -27,13 +32,7 @@ from uoisc.base.settings import (
 )
 
 PARAMS = ROOT / "params.yaml"
-
-GRID = 3  # a scene's tiles a side
-HEAD_WIDTH = 32  # channels of one attention head of the stand-ins' transformers
-ATTENTION_HEADS = 4  # of cross-attention and of the rival's text encoder
-NORM_GROUPS = 8  # groups of the decoder's norms
-MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
-DIAL = "dial"  # the rate of every variant that has a rate dial
+PROFILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # also a folder's name
 
 
 @dataclass(frozen=True)
@@ -42,153 +41,17 @@ class Params:
 
     seed: int = number(0, 2**31 - 1)
     workers: int = number(1, 1024)
-    deterministic: bool = field()  # on a GPU: the same bytes every time
-    data: Drawings | Vqav2 | Manifest = field()
-    foundation: StandIns | Pretrained = field()
-    codec: Codec = field()
-    training: Training = field()
-    variants: dict[str, tuple[str, ...]] = field()
-    evaluation: Evaluation = field()
+    deterministic: bool  # on a GPU: the same bytes every time
+    data: Drawings | Vqav2 | Manifest
+    foundation: StandIns | Pretrained
+    codec: Codec
+    training: Training
+    variants: dict[str, tuple[str, ...]]
+    evaluation: Evaluation
 
     def __post_init__(self):
-        for holds, message in _rules(self):
-            if not holds:
-                raise ConfigError(message)
-
-
-def _rules(p: Params) -> Iterator[tuple[bool, str]]:
-    """What values must keep to together: whether each rule holds, and the line that says what to change."""
-    size, codec, models = p.data.image_size, p.codec, p.foundation
-    yield p.data.validation != p.data.held_out, f"data.validation = {p.data.validation!r}: must not be data.held_out"
-    yield (
-        isinstance(models, StandIns) == isinstance(p.data, Drawings),
-        f"data.kind = {p.data.KIND}, foundation.kind = {models.KIND}: stand_ins are trained on drawings and know "
-        "nothing else, so drawings go with stand_ins, anything else with pretrained",
-    )
-    if isinstance(models, StandIns):
-        yield from _stand_in_rules(models, size)
-    yield (
-        size % models.clip.patch_size == 0,
-        f"data.image_size = {size}: must be a multiple of foundation.clip.patch_size = {models.clip.patch_size}",
-    )
-    grid = size // models.clip.patch_size
-    yield (
-        codec.width % ATTENTION_HEADS == 0,
-        f"codec.width = {codec.width}: must be a multiple of {ATTENTION_HEADS}, the heads of cross-attention",
-    )
-    stages = len(codec.decoder_channels)
-    yield (
-        grid * 2**stages == size,
-        f"codec.decoder_channels: {stages} stages turn {grid} tokens a side into {grid * 2**stages} pixels, "
-        f"not data.image_size = {size}: give one entry a doubling",
-    )
-    yield (
-        all(c % NORM_GROUPS == 0 for c in codec.decoder_channels[:MIXED_STAGES]),
-        f"codec.decoder_channels = {list(codec.decoder_channels)}: the first {MIXED_STAGES} must be multiples of "
-        f"{NORM_GROUPS}, the groups of their norms",
-    )
-    blocks = models.clip.layers
-    yield (
-        max(codec.taps) < blocks and sorted(set(codec.taps)) == list(codec.taps),
-        f"codec.taps = {list(codec.taps)}: ascending block numbers from 0 to {blocks - 1}",
-    )
-    yield (
-        len(codec.taps) <= stages,
-        f"codec.taps = {list(codec.taps)}: at most {stages}, one a stage of codec.decoder_channels",
-    )
-    for name, rate in codec.rates.items():
-        at = f"codec.rates.{name}"
-        for key in ("segments", "ranked_segments"):
-            value = getattr(rate, key)
-            yield codec.width % value == 0, f"{at}.{key} = {value}: must divide codec.width = {codec.width}"
-        yield (
-            rate.ranked_tokens < grid**2,
-            f"{at}.ranked_tokens = {rate.ranked_tokens}: must be 1 to {grid**2 - 1}",
-        )
-        yield (
-            rate.ranked_background <= rate.ranked_segments,
-            f"{at}.ranked_background = {rate.ranked_background}: must be 0 to ranked_segments = {rate.ranked_segments}",
-        )
-    yield from _dial_rules(codec, grid**2)
-    dials = [name for name, rates in p.variants.items() if DIAL in rates]
-    yield (
-        not dials or isinstance(p.data, Drawings),
-        f"variants.{', '.join(dials)}: a rate dial learns where answers lie, which data.kind = "
-        f"{p.data.KIND} does not say",
-    )
-    for variant, rates in p.variants.items():
-        for name in rates:
-            yield (
-                name in (*codec.rates, DIAL),
-                f"variants.{variant}: no rate {name!r}, choose of {', '.join((*codec.rates, DIAL))}",
-            )
-    for name in p.variants.get("plain_vq", ()):
-        codes = codec.rates[name].codes ** codec.rates[name].segments
-        yield (
-            codes <= MAX_CODES,
-            f"variants.plain_vq: at rate {name!r} its one codebook would hold {codes} codes: at most {MAX_CODES}",
-        )
-    batch, parts = p.training.batch_size, p.training.accumulation
-    yield batch % parts == 0, f"training.accumulation = {parts}: must divide training.batch_size = {batch}"
-    for key in ("rounding_step", "intent_step"):
-        step, steps = getattr(p.training, key), p.training.phase1_steps
-        yield step <= steps, f"training.{key} = {step}: must be 0 to training.phase1_steps = {steps}"
-        steps = codec.dial.steps
-        yield step <= steps, f"codec.dial.steps = {steps}: must be training.{key} = {step} or more"
-
-
-def _stand_in_rules(models: StandIns, size: int) -> Iterator[tuple[bool, str]]:
-    for key, model in (("clip", models.clip), ("tower", models.tower)):
-        for width in ("width", "text_width"):
-            yield (
-                getattr(model, width) % HEAD_WIDTH == 0,
-                f"foundation.{key}.{width} = {getattr(model, width)}: must be a multiple of {HEAD_WIDTH}, "
-                "the width of an attention head",
-            )
-        yield (
-            size % (GRID * model.patch_size) == 0,
-            f"data.image_size = {size}: must be a multiple of {GRID} * foundation.{key}.patch_size = "
-            f"{GRID * model.patch_size}, so that each of the scene's {GRID} x {GRID} tiles holds whole tokens",
-        )
-    yield (
-        models.tower.patch_size * GRID == size,
-        f"foundation.tower.patch_size = {models.tower.patch_size}: must be data.image_size / {GRID} = {size / GRID:g}, "
-        "as a judge's word starts from the one token of a tile",
-    )
-    llava = models.llava
-    yield (
-        llava.width % (2 * llava.heads) == 0,
-        f"foundation.llava.heads = {llava.heads}: heads of an even width must make up foundation.llava.width = "
-        f"{llava.width}",
-    )
-    yield (
-        llava.width > models.tower.embed_dim,
-        f"foundation.llava.width = {llava.width}: must exceed foundation.tower.embed_dim = {models.tower.embed_dim}",
-    )
-    yield (
-        models.clip.embed_dim % ATTENTION_HEADS == 0,
-        f"foundation.clip.embed_dim = {models.clip.embed_dim}: must be a multiple of {ATTENTION_HEADS}, the heads of "
-        "the rival's text encoder",
-    )
-
-
-def _dial_rules(codec: Codec, tokens: int) -> Iterator[tuple[bool, str]]:
-    dial, units = codec.dial, len(codec.taps) * codec.dial.segments
-    yield (
-        codec.width % dial.segments == 0,
-        f"codec.dial.segments = {dial.segments}: must divide codec.width = {codec.width}",
-    )
-    for key, values, most in (
-        ("tokens", dial.tokens, tokens - 1),
-        ("background", dial.background, units - 1),
-    ):
-        yield max(values) <= most, f"codec.dial.{key} = {max(values)}: must be at most {most}"
-    for key in ("tokens", "background", "budgets"):
-        values = list(getattr(dial, key))
-        yield sorted(set(values)) == values, f"codec.dial.{key} = {values}: must ascend"
-    # what the cheapest packing costs: one unit of each of the fewest first tokens, and which these are
-    least = min(dial.tokens) * math.log2(dial.codes) + math.ceil(math.log2(math.comb(tokens, min(dial.tokens))))
-    yield min(dial.budgets) >= least, f"codec.dial.budgets = {list(dial.budgets)}: must be {least:g} bits or more"
+        if message := broken(self):
+            raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -208,63 +71,187 @@ class Paths:
 
     def unfinished(self, phase: int, variant: str, rate: str) -> Path:
         """What an interrupted run of training goes on from. Not under `codecs`: DVC empties that before a stage."""
-        return self._kept / f"phase{phase}" / variant / f"{rate}.safetensors"
+        return self.kept / f"phase{phase}" / variant / f"{rate}.safetensors"
 
     def lock(self, variant: str, rate: str) -> Path:
         """Held by the process that trains this model."""
-        return self._kept / "locks" / variant / f"{rate}.lock"
+        return self.kept / "locks" / variant / f"{rate}.lock"
 
     @property
-    def _kept(self) -> Path:
+    def paper(self) -> Path:
+        """The folder of figures, tables and paper.pdf."""
+        return self.results.with_name("paper")
+
+    @property
+    def kept(self) -> Path:
+        """What interrupted runs go on from, and locks."""
         return self.codecs.with_name("unfinished")
 
 
 def paths(profile: str) -> Paths:
-    """The profile's files. The first active profile publishes to results/; others stay under build/."""
-    data = ROOT / "data" / profile
-    published = profile == (_document(PARAMS).get("active") or [None])[0]
-    results = ROOT / "results" if published else ROOT / "build" / profile / "results"
-    return Paths(data / "source", data / "foundation", data / "codecs", data / "tables", results)
+    """The profile's files. The published profile writes to results/ and paper/; others stay under build/.
+
+    Raises ConfigError for a name that would lead elsewhere.
+    """
+    data = ROOT / "data" / _named(profile)
+    top = ROOT if profile == published_profile() else ROOT / "build" / profile
+    return Paths(data / "source", data / "foundation", data / "codecs", data / "tables", top / "results")
+
+
+def check_ready(profile: str) -> Params:
+    """A profile's parameters, once everything that its work needs of params.yaml and of folders is sure to hold.
+
+    Raises ConfigError, one line, before any work: a wrong value, a folder of results that takes no file, or stages of
+    DVC's that would look for the results elsewhere.
+    """
+    params, where = load_params(profile), paths(profile)
+    whole = document(PARAMS)
+    for key, folder in (("results", where.results), ("paper", where.paper)):
+        expected = folder.relative_to(ROOT).as_posix()
+        if profile == whole["active"][0] and whole.get(key, expected) != expected:
+            raise ConfigError(
+                f"params.yaml: {key} = {shown(whole[key])}, but profile {profile} writes to {expected}: run `uoisc "
+                f"activate {profile}`"
+            )
+        standing = next(place for place in (folder, *folder.parents) if place.exists())
+        if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+            raise ConfigError(f"{expected}: cannot be written (no folder, or without the right to write)")
+    return params
+
+
+def activate(profile: str, publish: bool = False, folder: Path = Path()) -> str:
+    """Makes `dvc repro` run a profile and, if told so, publish it; says what it runs.
+
+    Raises ConfigError, one line, and changes nothing, where it is no project's top folder or the pipeline cannot run
+    the profile.
+    """
+    path = folder / "params.yaml"
+    if not (path.is_file() and (folder / "dvc.yaml").is_file()):
+        raise ConfigError("no params.yaml and dvc.yaml here: run this in the project's top folder")
+    rates = load_params(profile, path).variants
+    dials = [variant for variant in rates if DIAL in rates[variant]]
+    if not dials:
+        raise ConfigError(
+            f"profile {profile} trains no rate dial, which the pipeline's figures show: run its stages by `uoisc run`, "
+            "`uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
+        )
+    ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
+    if unwatched := [variant for variant in rates if variant not in document(path)["base"].get("variants", {})]:
+        raise ConfigError(f"variants.{unwatched[0]}: name it in base.variants as well, which the pipeline watches")
+    published = profile if publish else document(path)["published"]
+    top = "" if profile == published else f"build/{profile}/"
+    changes = {"active": [profile], "ablations": ablations, "dials": "+".join(dials), "published": published}
+    edit_yaml(path, changes | {"results": f"{top}results", "paper": f"{top}paper"})
+    return f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials, writes {top}results, {top}paper"
+
+
+def active_profile() -> str:
+    """The profile that commands take where none is named: the first active one. Raises ConfigError."""
+    return document(PARAMS)["active"][0]
+
+
+def published_profile() -> str:
+    """The profile whose numbers stand in results/, paper/ and the README. Raises ConfigError."""
+    return document(PARAMS)["published"]
+
+
+def profile_names() -> list[str]:
+    """Every profile of params.yaml."""
+    return list(document(PARAMS)["profiles"])
 
 
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
     """Reads one profile, with `key=value` changes made to it (`training.emphasis=4`).
 
-    Raises ConfigError, one line, where a key is unknown, missing or out of range.
+    Raises ConfigError, one line, where a key is unknown, missing or out of range; it says whether it stands in `base`
+    or in the profile.
     """
-    profiles = _document(path).get("profiles", {})
-    if profile not in profiles:
-        raise ConfigError(f"no profile {profile!r} in {path.name}: choose of {', '.join(profiles)}")
-    values = copy.deepcopy(profiles[profile])  # aliases of the YAML text part ways: a change is made once
+    whole = document(path)
+    own = whole["profiles"].get(_named(profile))
+    if own is None:
+        raise ConfigError(f"no profile {profile!r} in {path.name}: {choices(profile, whole['profiles'])}")
+    keys = [change.partition("=")[0] for change in changes]
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise ConfigError(f"{repeated[0]} is changed {len(repeated)} times: give each key once")
+    values = merged(whole["base"], own)
     for change in changes:
         _change(values, change)
-    return read(Params, values, f"profiles.{profile}")
+    try:
+        return read(Params, values)
+    except Misfit as error:
+        stated = _leads(own, error.keys) or (not _leads(values, error.keys) and _leads(own, error.keys[:-1] or ("",)))
+        place = f"profiles.{profile}" if stated else "base"
+        changed = ".".join(error.keys).partition("[")[0] in [change.partition("=")[0] for change in changes]
+        raise ConfigError(f"--set {error}" if changed else f"{place}.{error}") from None
+
+
+def merged(base: dict, own: dict) -> dict:
+    """`base` with what a profile changes, key by key, its own copy.
+
+    Lists are replaced as a whole, and so are `variants` and a section of another `kind`: what remained of the other
+    would be unknown to it.
+    """
+    values = copy.deepcopy(base)
+    for key, value in own.items():
+        standing = values.get(key)
+        mergeable = isinstance(standing, dict) and isinstance(value, dict) and key != "variants"
+        if mergeable and value.get("kind", standing.get("kind")) == standing.get("kind"):
+            values[key] = merged(standing, value)
+        else:
+            values[key] = copy.deepcopy(value)
+    return values
+
+
+def _leads(tree: object, keys: Sequence[str]) -> bool:
+    """Whether keys lead to something in a tree of mappings; `taps[0]` is of `taps`."""
+    for key in keys:
+        tree = tree.get(key.partition("[")[0]) if isinstance(tree, dict) else None
+    return tree is not None
 
 
 def _change(values: dict, change: str) -> None:
-    import yaml
-
     key, _, text = change.partition("=")
     *parents, last = key.split(".")
     for name in parents:
         values = values.get(name) if isinstance(values, dict) else None
     if not text or not isinstance(values, dict) or last not in values:
         raise ConfigError(
-            f"{change!r}: give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
+            f"{shown(change)}: give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
         )
-    values[last] = yaml.safe_load(text)
+    values[last] = parse_yaml(text, shown(change))
 
 
-def _document(path: Path) -> dict:
-    import yaml
+def _named(profile: object) -> str:
+    if not isinstance(profile, str) or not PROFILE_NAME.fullmatch(profile):
+        raise ConfigError(f"{shown(profile)} is no profile's name: those are text of letters, digits, _ and -")
+    return profile
 
+
+def document(path: Path) -> dict:
+    """The document of params.yaml, whose outline is checked: what it says of profiles, not yet their values.
+
+    It is read once as long as the file does not change. Raises ConfigError, one line.
+    """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path.name}: not found; restore it with `git checkout -- params.yaml`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
-    for key, kind, what in (("profiles", dict, "a mapping"), ("active", list, "a list")):
-        if not isinstance(document, dict) or not isinstance(document.get(key, kind()), kind):
-            raise ConfigError(f"{path.name}: `{key}` must be {what}; restore it with `git checkout -- params.yaml`")
-    return document
+        state = path.stat()
+    except OSError:
+        state = None  # `read_text` says why
+    return _document(path, state and (state.st_mtime_ns, state.st_size, state.st_ino))
+
+
+@lru_cache(maxsize=8)
+def _document(path: Path, state: tuple | None) -> dict:
+    whole = parse_yaml(read_text(path), path.name)
+    outline = {"base": dict, "profiles": dict, "active": list, "published": str}
+    for key, kind in outline.items():
+        if not isinstance(whole, dict) or not isinstance(whole.get(key), kind):
+            what = {dict: "a mapping", list: "a list", str: "the name of a profile"}[kind]
+            raise ConfigError(f"{path.name}: `{key}` must be {what}; restore it with `git checkout -- {path.name}`")
+    known, active = ([_named(profile) for profile in whole[key]] for key in ("profiles", "active"))
+    for profile, own in whole["profiles"].items():
+        if not isinstance(own, dict):
+            raise ConfigError(f"{path.name}: profiles.{profile} must be a mapping, be it {{}}")
+    _named(whole["published"])
+    if not active or len({*active}) < len(active) or not {*active} <= {*known}:
+        raise ConfigError(f"{path.name}: active = {shown(active)}: must be some of {', '.join(known)}, each once")
+    return whole

@@ -9,38 +9,13 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import tqdm
-
-from uoisc.base.distributed import device, processes
+from uoisc.base.distributed import processes
 from uoisc.base.errors import ProcessError
+from uoisc.base.terminal import bar
 
 _stopped: list[bool] = []  # in a worker: that it was told to
-
-
-def fast_attention():
-    """Plain attention on a CPU: at these head sizes fused attention's backward pass is several times slower there."""
-    return nullcontext() if device().type == "cuda" else sdpa_kernel(SDPBackend.MATH)
-
-
-def settle(deterministic: bool) -> None:
-    """One thread in this process; on a GPU, where `deterministic`, kernels that give the same bits every time.
-
-    Of an operation that has no such kernel torch warns by name. On a CPU all are.
-    """
-    torch.set_num_threads(1)
-    if device().type == "cuda" and deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def precision(where: torch.device) -> torch.autocast:
-    """bfloat16 where it is safe (convolutions, attention); quantisation and losses ask for float32 themselves."""
-    return torch.autocast(where.type, torch.bfloat16)
 
 
 def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | None = None) -> list:
@@ -54,9 +29,11 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
 
     Raises ProcessError where a worker was killed from outside.
     """
-    bar = tqdm(total=len(jobs), desc=progress, disable=progress is None)
+    if not jobs:
+        return []
+    counter = bar(total=len(jobs), desc=progress, disable=progress is None)
     if min(workers, len(jobs)) == 1 or processes() > 1:
-        return [_counted(function(*job), bar) for job in jobs]
+        return [_counted(function(*job), counter) for job in jobs]
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
     context = multiprocessing.get_context("spawn")
     with (
@@ -65,7 +42,7 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
     ):
         futures = [pool.submit(_run, function, job) for job in jobs]
         try:
-            return [_counted(future.result(), bar) for future in futures]
+            return [_counted(future.result(), counter) for future in futures]
         except BaseException as error:
             started = list(pool._processes.values())  # which a shutdown forgets
             pool.shutdown(wait=False, cancel_futures=True)
@@ -120,6 +97,6 @@ def _sigterm_as_interrupt():
         signal.signal(signal.SIGTERM, before)
 
 
-def _counted(result, bar: tqdm):
-    bar.update()
+def _counted(result, counter):
+    counter.update()
     return result

@@ -8,49 +8,50 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from uoisc.base.errors import ResultsError, first_line
+from uoisc.base.documents import parse_json
+from uoisc.base.errors import ResultsError, reason
+from uoisc.base.folders import unreadable, written_aside
 
-POOLED = "all"  # in the column `seed`: the mean over every seed that was trained
 BLANK = "blank"  # as a reference: the same questions asked of a blank image, at 0 bits
-SEEN, UNSEEN, GAP = "seen", "unseen", "unseen-seen"
-JUDGES = ("llava", "llava_independent")  # the first one's loss trained the codecs; the second never did
+SEEN = "seen"
+UNSEEN = "unseen"
+GAP = "unseen-seen"
 
-KEYS = ["profile", "variant", "seed", "judge", "split", "bits"]
-STAGES = {"answers.parquet": "evaluation", "quality.csv": "evaluation", "summary.csv": "evaluation",
-          "differences.csv": "evaluation", "claims.json": "evaluation", "training.csv": "training",
-          "codebooks.csv": "training", "foundation.csv": "foundation", "data_card.csv": "data",
-          "examples.npz": "evaluation", "examples.json": "evaluation", "entropy.csv": "rate",
-          "channel.csv": "channel", "standard_codecs.csv": "standard_codecs", "bd_rate.csv": "figures"}  # fmt: skip
-COLUMNS = {
-    "answers.parquet": ["profile", "variant", "seed", "bits", "split", "judge", "query_id", "query", "type",
-                        "object", "truth", "answer_source", "answer_hat", "match", "match_blank",
-                        "match_wrong_query", "source_right", "correct"],
-    "quality.csv": ["profile", "variant", "seed", "bits", "split", "metric", "value", "low", "high", "n"],
-    "summary.csv": [*KEYS, "metric", "value", "low", "high", "n"],
-    "differences.csv": ["profile", "variant", "reference", "seed", "judge", "split", "bits", "reference_bits",
-                        "difference", "difference_low", "difference_high", "relative", "relative_low",
-                        "relative_high", "n"],
-    "training.csv": ["profile", "variant", "bits", "seed", "phase", "step", "lr", "loss"],
-    "codebooks.csv": ["profile", "variant", "bits", "seed", "tap", "segment", "perplexity", "dead", "codes"],
-    "foundation.csv": ["profile", "model", "metric", "value", "low", "high", "n"],
-    "data_card.csv": ["split", "type", "answer", "count"],
-    "entropy.csv": ["profile", "variant", "seed", "bits", "n", "tables", "entropy_bits", "chosen", "payload_bits"],
-    "standard_codecs.csv": ["profile", "seed", "codec", "setting", "form", "split", "judge", "bytes",
-                            "bytes_less_flat", "metric", "value", "low", "high", "n"],
-    "bd_rate.csv": ["profile", "seed", "codec", "form", "anchor", "anchor_form", "split", "judge", "metric",
-                    "low", "high", "bd_rate", "undefined"],
-    "channel.csv": ["profile", "seed", "variant", "bits", "link", "fading", "es_n0_db", "eb_n0_db", "split", "judge",
-                    "metric", "value", "low", "high", "n"],
-}  # fmt: skip
+EVALUATED = (
+    *("answers.parquet", "quality.csv", "summary.csv", "differences.csv", "training.csv", "codebooks.csv"),
+    *("foundation.csv", "data_card.csv", "examples.npz", "examples.json"),
+)
+STAGES = dict.fromkeys(EVALUATED, "evaluation") | {
+    "claims.json": "figures",
+    "bd_rate.csv": "figures",
+    "entropy.csv": "rate",
+    "channel.csv": "channel",
+    "standard_codecs.csv": "standard_codecs",
+}
+COLUMNS = {  # of each table, by name
+    "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
+    "answer_hat match match_blank match_wrong_query source_right correct",
+    "quality.csv": "profile variant seed bits split metric value low high n",
+    "summary.csv": "profile variant seed judge split bits metric value low high n",
+    "differences.csv": "profile variant reference seed judge split bits reference_bits difference difference_low "
+    "difference_high relative relative_low relative_high n",
+    "training.csv": "profile variant bits seed phase step lr loss",
+    "codebooks.csv": "profile variant bits seed tap segment perplexity dead codes",
+    "foundation.csv": "profile model metric value low high n",
+    "data_card.csv": "split type answer count",
+    "entropy.csv": "profile variant seed bits n tables entropy_bits chosen payload_bits",
+    "standard_codecs.csv": "profile seed codec setting form split judge bytes bytes_less_flat metric value low high n",
+    "bd_rate.csv": "profile seed codec form anchor anchor_form split judge metric low high bd_rate undefined",
+    "channel.csv": "profile seed variant bits link fading es_n0_db eb_n0_db split judge metric value low high n",
+}
+COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
 
 
 def missing(path: Path, what: str = "is missing") -> ResultsError:
@@ -59,19 +60,41 @@ def missing(path: Path, what: str = "is missing") -> ResultsError:
     return ResultsError(f"{path} {what}; run `make repro` again (it is written by: {stage})")
 
 
+def found(path: Path) -> Path:
+    """`path`, a results file that is there. Raises: ResultsError where it is not, or may not be read."""
+    try:
+        with open(path, "rb"):
+            return path
+    except PermissionError as error:
+        raise ResultsError(unreadable(path, error, "")) from error
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except OSError as error:
+        raise missing(path, f"cannot be read ({reason(error)})") from error
+
+
+def check_results(table: pd.DataFrame, profile: str, seed: int, variants: Iterable[str]) -> None:
+    """Raises: ResultsError where a summary is of another profile, seed or choice of variants than params.yaml has."""
+    path = Path("summary.csv")
+    if set(table["profile"]) != {profile}:
+        raise missing(path, f"is of profile {', '.join(sorted(set(table['profile'])))}, not {profile}")
+    if str(seed) not in set(table["seed"]):
+        raise missing(path, f"is of another seed than {seed}, which params.yaml gives {profile}")
+    if absent := [name for name in variants if name not in set(table["variant"])]:
+        raise missing(path, f"lacks the variant {absent[0]}, which {profile} trains")
+
+
 def read_table(folder: Path, name: str) -> pd.DataFrame:
     """One results table, checked: every column of `COLUMNS` is there, and at least one row.
 
-    Seeds are read as text (`POOLED` stands beside "0", "1", ...), bits as float.
+    Seeds are read as text, bits as float.
     Raises: ResultsError when the file, a column or all rows are missing.
     """
-    path = Path(folder) / name
-    if not path.exists():
-        raise missing(path)
+    path = found(Path(folder) / name)
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
     except (ValueError, OSError) as error:  # pandas and pyarrow raise their own kinds of both
-        raise missing(path, f"cannot be read ({first_line(error)})") from error
+        raise missing(path, f"cannot be read ({reason(error)})") from error
     lacking = [column for column in COLUMNS[name] if column not in table.columns]
     if lacking:
         raise missing(path, f"lacks the column {', '.join(lacking)}")
@@ -83,13 +106,11 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
 
 def read_json(folder: Path, name: str) -> Any:
     """A JSON results file. Raises: ResultsError when it is missing or no JSON."""
-    path = Path(folder) / name
-    if not path.exists():
-        raise missing(path)
+    path = found(Path(folder) / name)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise missing(path, f"is no JSON ({error.msg}, line {error.lineno})") from error
+        return parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise missing(path, f"is no JSON ({reason(error)})") from error
 
 
 def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float | int, str, str]]) -> None:
@@ -108,21 +129,8 @@ def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float | 
         sizes = part.groupby(["variant", "bits", "seed", "judge"])["query_id"].nunique()
         if sizes.min() < sizes.max():
             variant, bits, _, judge = sizes.idxmin()
-            raise missing(path, f"has {sizes.min()} of {sizes.max()} queries of {variant} at {bits:g} bits, "
-                                f"{split}, judge {judge}")  # fmt: skip
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes `path`'s place when the block ends well, else it goes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+            where = f"of {variant} at {bits:g} bits, {split}, judge {judge}"
+            raise missing(path, f"has {sizes.min()} of {sizes.max()} queries {where}")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -151,11 +159,3 @@ def _rounded(content: Any) -> Any:
     if isinstance(content, (float, np.floating)):
         return float(f"{content:.6g}") if math.isfinite(content) else None
     return content.item() if isinstance(content, np.generic) else content
-
-
-def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one seed a group: the mean over seeds (`POOLED`) where there is one, else the lowest seed."""
-    keys = [c for c in ("variant", "reference", "bits", "split", "judge", "metric") if c in table.columns]
-    order = table["seed"].where(table["seed"] != POOLED, "")  # sorts before every number
-    chosen = table.assign(_order=order).sort_values("_order", kind="stable").drop_duplicates(keys).sort_index()
-    return chosen.drop(columns="_order")

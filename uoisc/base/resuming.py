@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from uoisc.base.config import Params
 from uoisc.base.distributed import device, rank, total
 from uoisc.base.errors import CheckpointError, ProcessError, first_line
-from uoisc.base.storage import read_tensors, save_tensors, short, unwritable
+from uoisc.base.folders import is_there, short, unwritable
+from uoisc.base.storage import read_tensors, save_tensors
 
 
 @dataclass
@@ -95,14 +96,14 @@ class Keeper:
 
         Raises CheckpointError where the file is damaged or of another run.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None or not is_there(self.path, CheckpointError):
             return 0
         remedy = "delete it to begin this model anew"
         tensors, label = read_tensors(self.path, remedy)
         if label.get("run") != self.label:
             raise CheckpointError(
-                f"{short(self.path)}: an interrupted run of other parameters (params.yaml has changed since); restore "
-                f"them to go on with it, or {remedy}"
+                f"{short(self.path)}: an interrupted run of other parameters or another foundation than are here; "
+                f"restore them to go on with it, or {remedy}"
             )
         try:
             running.restore({key: value.to(_place(key)) for key, value in tensors.items()}, label["values"])
@@ -145,7 +146,7 @@ def alone(lock: Path):
             f"{lock.parent.name} at {lock.stem} is being trained by another process: wait for it, or stop it"
         ) from None
     except OSError as error:
-        raise unwritable(lock, error) from error
+        raise unwritable(lock, error, CheckpointError) from error
     try:
         yield
     finally:

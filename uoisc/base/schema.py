@@ -4,72 +4,99 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import field, fields
 
 from uoisc.base.errors import ConfigError
 
-
-def number(low: int | float, high: int | float):
-    """A field whose value, or each of whose values, lies in [low, high]."""
-    return field(metadata={"range": (low, high)})
+SHOWN = 80  # characters of a wrong value
+NOTHING = types.MappingProxyType({})
 
 
-def read(kind, value, key: str, metadata=types.MappingProxyType({})):
-    """`value` checked against the annotation `kind`; `key` names it in errors.
+class Misfit(ConfigError):
+    """A value that is not what its place wants: `keys` lead to it, `says` follows their names."""
 
-    Of a union of dataclasses, the value's own `kind` says which one it is (their `KIND`).
-    Raises ConfigError, one line.
+    def __init__(self, keys: tuple[str, ...], says: str) -> None:
+        super().__init__(".".join(keys) + says)
+        self.keys = keys
+        self.says = says
+
+
+def number(low: int | float, high: int | float, multiple: int = 1, ascending: bool = False):
+    """A field whose value, or each value of whose list, lies in [low, high] and is a `multiple`."""
+    return field(metadata={"range": (low, high), "multiple": multiple, "ascending": ascending})
+
+
+def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = NOTHING):
+    """`value` checked against the annotation `kind` and what a field's metadata `wants`; `keys` lead to it.
+
+    Of a union of dataclasses, the value's own `kind` says which one it is (their `KIND`). Raises Misfit, one line.
     """
-    origin = typing.get_origin(kind)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
-        kind, value = _chosen(typing.get_args(kind), value, key)
-    if origin is dict:
-        if not isinstance(value, dict) or not value:
-            raise ConfigError(f"{key}: must be a mapping with at least one entry, not {value!r}")
-        return {str(k): read(typing.get_args(kind)[1], v, f"{key}.{k}", metadata) for k, v in value.items()}
+        kind, value = _chosen(inner, value, keys)
     if origin is tuple:
-        if not isinstance(value, list) or not value:
-            raise ConfigError(f"{key}: must be a list with at least one entry, not {value!r}")
-        return tuple(read(typing.get_args(kind)[0], v, f"{key}[{i}]", metadata) for i, v in enumerate(value))
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise ConfigError(f"{key} = {value!r}: must be true or false")
-        return value
-    if kind in (int, float, str):
-        return _read_scalar(kind, value, key, metadata)
+        return _read_list(inner[0], value, keys, wants)
+    if kind in (bool, int, float, str):
+        return _read_scalar(kind, value, keys, wants)
     if not isinstance(value, dict):
-        raise ConfigError(f"{key}: must be a mapping, not {value!r}")
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}
+        raise Misfit(keys, f": must be a mapping, not {shown(value)}")
+    for key in value:
+        if not isinstance(key, str):
+            raise Misfit(keys, f": its key {shown(key)} must be text; put it into quotes")
+    if origin is dict:
+        if not value:
+            raise Misfit(keys, ": must be a mapping with at least one entry")
+        return {key: read(inner[1], part, (*keys, key), wants) for key, part in value.items()}
+    known = {f.name: f.metadata for f in fields(kind)}
     for name in value:
-        if str(name) not in known:
-            raise ConfigError(f"{key}.{name}: unknown key, choose of {', '.join(known)}")
-    for name, entry in known.items():
+        if name not in known:
+            raise Misfit((*keys, name), f": unknown key, choose of {', '.join(known)}")
+    for name in known:
         if name not in value:
-            raise ConfigError(f"{key}.{name}: missing{_range(entry.metadata)}")
-    return kind(**{n: read(hints[n], value[n], f"{key}.{n}", known[n].metadata) for n in known})
+            raise Misfit((*keys, name), f": missing{_range(known[name])}")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: read(hints[name], value[name], (*keys, name), known[name]) for name in known})
 
 
-def _chosen(kinds: tuple, value, key: str) -> tuple[type, dict]:
+def shown(value: object) -> str:
+    """A wrong value as an error shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _chosen(kinds: tuple, value, keys: tuple[str, ...]) -> tuple[type, dict]:
     """The dataclass that `value` names by its `kind`, and what else it holds."""
     by_name = {kind.KIND: kind for kind in kinds}
     name = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(name, str) or name not in by_name:
-        raise ConfigError(f"{key}.kind = {name!r}: choose of {', '.join(by_name)}")
-    return by_name[name], {k: v for k, v in value.items() if k != "kind"}
+        raise Misfit((*keys, "kind"), f" = {shown(name)}: choose of {', '.join(by_name)}")
+    return by_name[name], {key: part for key, part in value.items() if key != "kind"}
 
 
-def _read_scalar(kind, value, key: str, metadata):
-    wrong_type = isinstance(value, bool) or not isinstance(
-        value, (int, float) if kind is float else (str, int) if kind is str else int
-    )
-    if wrong_type:
-        raise ConfigError(f"{key} = {value!r}: must be {kind.__name__}{_range(metadata)}")
-    low, high = metadata.get("range", (None, None))
-    if low is not None and not low <= value <= high:
-        raise ConfigError(f"{key} = {value!r}: out of range{_range(metadata)}")
+def _read_list(kind, value, keys: tuple[str, ...], wants: Mapping) -> tuple:
+    if not isinstance(value, list) or not value:
+        raise Misfit(keys, f": must be a list with at least one entry, not {shown(value)}")
+    found = [read(kind, part, (*keys[:-1], f"{keys[-1]}[{i}]"), wants) for i, part in enumerate(value)]
+    if wants.get("ascending") and found != sorted(set(found)):
+        raise Misfit(keys, f" = {shown(found)}: must ascend")
+    return tuple(found)
+
+
+def _read_scalar(kind, value, keys: tuple[str, ...], wants: Mapping):
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or isinstance(value, bool) != (kind is bool):
+        name = {bool: "true or false", str: "str, in quotes"}.get(kind, kind.__name__)
+        raise Misfit(keys, f" = {shown(value)}: must be {name}{_range(wants)}")
+    if "range" not in wants:
+        return value
+    low, high = wants["range"]
+    if not low <= value <= high:
+        raise Misfit(keys, f" = {shown(value)}: out of range{_range(wants)}")
+    if wants["multiple"] > 1 and value % wants["multiple"]:
+        raise Misfit(keys, f" = {value}: must be a multiple of {wants['multiple']}")
     return kind(value)
 
 
-def _range(metadata: types.MappingProxyType) -> str:
-    return " (allowed: {} to {})".format(*metadata["range"]) if "range" in metadata else ""
+def _range(wants: Mapping) -> str:
+    return " (allowed: {} to {})".format(*wants["range"]) if "range" in wants else ""

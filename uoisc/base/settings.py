@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from uoisc.base.schema import number
 
+GRID = 3  # a scene's tiles a side
+HEAD_WIDTH = 32  # channels of one attention head of the stand-ins' transformers
+ATTENTION_HEADS = 4  # of cross-attention and of the rival's text encoder
 MAX_CODES = 65_536  # a codebook
+NORM_GROUPS = 8  # groups of the decoder's norms
+MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
+DIAL = "dial"  # the rate of every variant that has a rate dial
+
+# What variants.py builds: each at fixed rates, and one model for any budget of bits. Named here as well, so that a
+# wrong name is one line before torch is imported.
+FIXED_RATE = (
+    *("uoisc", "no_alignment", "no_llava", "no_alignment_no_llava", "plain_vq", "query_aware", "adaptive", "uniform"),
+    *("uoisc_cross_attention", "uoisc_query_decoder"),
+)
+RATE_DIALS = ("dial", "dial_uniform", "dial_scratch_text", "dial_query_decoder")
 
 
 @dataclass(frozen=True)
@@ -18,8 +32,8 @@ class Drawings:
     image_size: int = number(32, 4096)
     objects: int = number(30, 10_000)
     sprite_variants: int = number(1, 64)
-    held_out: str = field()
-    validation: str = field()  # held out in its place while settings are chosen
+    held_out: str
+    validation: str  # held out in its place while settings are chosen
 
 
 @dataclass(frozen=True)
@@ -27,8 +41,8 @@ class Photographed:
     """What all sources of photographs share (photographs.py)."""
 
     image_size: int = number(32, 4096)
-    held_out: str = field()
-    validation: str = field()
+    held_out: str
+    validation: str
     unusable: float = number(0, 1)  # a larger share of broken entries stops
     loaders: int = number(0, 256)  # processes that read images
 
@@ -38,7 +52,7 @@ class Vqav2(Photographed):
     """VQA v2 on COCO 2014, as downloaded (vqav2.py)."""
 
     KIND: ClassVar[str] = "vqav2"
-    folder: str = field()  # of the official files
+    folder: str  # of the official files
     questions: int = number(1, 1_000_000)  # at most, in training
 
 
@@ -47,16 +61,16 @@ class Manifest(Photographed):
     """Anyone's images, a line each of a JSONL file (manifest.py)."""
 
     KIND: ClassVar[str] = "manifest"
-    file: str = field()
+    file: str
 
 
 @dataclass(frozen=True)
 class Clip:
     patch_size: int = number(4, 64)
-    width: int = number(32, 4096)
+    width: int = number(32, 4096, HEAD_WIDTH)
     layers: int = number(1, 64)
-    embed_dim: int = number(16, 4096)
-    text_width: int = number(32, 4096)
+    embed_dim: int = number(16, 4096, ATTENTION_HEADS)
+    text_width: int = number(32, 4096, HEAD_WIDTH)
     text_layers: int = number(1, 64)
     context_length: int = number(12, 77)
     steps: int = number(1, 1_000_000)
@@ -90,9 +104,9 @@ class StandIns:
 class ClipCheckpoint:
     """A trained CLIP: an open_clip name with a tag or weights file, or a local folder. `sha256` is of its weights."""
 
-    name: str = field()
-    weights: str = field()  # open_clip's tag, or a file; "" where `name` is a folder
-    sha256: str = field()
+    name: str
+    weights: str  # open_clip's tag, or a file; "" where `name` is a folder
+    sha256: str
     patch_size: int = number(4, 64)
     layers: int = number(1, 64)
 
@@ -101,9 +115,12 @@ class ClipCheckpoint:
 class LlavaCheckpoint:
     """A trained LLaVA in transformers' own format: a hub name at a revision, or a local folder ("" as revision)."""
 
-    name: str = field()
-    revision: str = field()
-    sha256: dict[str, str] = field()  # of each weights file
+    name: str
+    revision: str
+    sha256: dict[str, str]  # of each weights file
+
+
+JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
 
 
 @dataclass(frozen=True)
@@ -134,9 +151,9 @@ class Dial:
 
     segments: int = number(1, 256)
     codes: int = number(2, MAX_CODES)
-    tokens: tuple[int, ...] = number(1, 65_536)  # how many tokens may come first
-    background: tuple[int, ...] = number(0, 4096)  # how many units the others may send
-    budgets: tuple[int, ...] = number(1, 1_000_000)  # bits at which it is evaluated; trained from least to most
+    tokens: tuple[int, ...] = number(1, 65_536, ascending=True)  # how many tokens may come first
+    background: tuple[int, ...] = number(0, 4096, ascending=True)  # how many units the others may send
+    budgets: tuple[int, ...] = number(1, 1_000_000, ascending=True)  # bits it is evaluated at; trained from least up
     queries: int = number(5, 1_000_000)  # training scenes that each packing is measured on
     steps: int = number(1, 10_000_000)  # of phase 1, in the place of training.phase1_steps
     relevance: float = number(0, 1000)  # weight of the loss of the head that ranks the tokens
@@ -144,12 +161,12 @@ class Dial:
 
 @dataclass(frozen=True)
 class Codec:
-    taps: tuple[int, ...] = number(0, 128)
-    width: int = number(8, 8192)
+    taps: tuple[int, ...] = number(0, 128, ascending=True)
+    width: int = number(8, 8192, ATTENTION_HEADS)
     text_width: int = number(8, 8192)
     decoder_channels: tuple[int, ...] = number(8, 4096)
-    rates: dict[str, Rate] = field()
-    dial: Dial = field()
+    rates: dict[str, Rate]
+    dial: Dial
 
 
 @dataclass(frozen=True)
@@ -179,7 +196,7 @@ class Training:
     emphasis: float = number(1, 1000)
     log_every: int = number(1, 100_000)
     save_every: int = number(1, 1_000_000)  # steps between the saves that an interrupted run goes on from
-    weights: Weights = field()
+    weights: Weights
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 
 write:  aside --> flushed to the disk --> renamed        what was there before stays until the new file is whole
 read:   a truncated file, a flipped bit, a foreign file: CheckpointError
+
+A label's `made_from` names the digests of what a file rests on: tables name their codec's, a codec its CLIP's and its
+judge's. As a file's own digest covers its label, it stands for the whole chain. `check_made_from` holds it against
+what is here.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.documents import parse_json
+from uoisc.base.errors import CheckpointError, reason
+from uoisc.base.folders import readable, share, short, unwritable
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
@@ -28,21 +34,14 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, aside, metadata)
+        share(aside)
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except (OSError, SafetensorError) as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, CheckpointError) from error
     finally:
         _remove(aside)
-
-
-def unwritable(path: Path, error: Exception) -> CheckpointError:
-    """What to say where the disk takes no more."""
-    return CheckpointError(
-        f"{short(path)}: cannot be written ({_reason(error)}); make room or give the right to write, and run the "
-        "same command again: what was saved before is kept"
-    )
 
 
 def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:
@@ -53,22 +52,46 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:
 
     Raises CheckpointError where it is truncated, changed, or no such file.
     """
+    label = read_label(path, remedy)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        label = json.loads(metadata.get("label", "{}"))
-    except PermissionError as error:
-        raise CheckpointError(f"{short(path)}: cannot be read ({_reason(error)}); ask its owner for it") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{short(path)}: truncated or no safetensors file ({_reason(error)}); {remedy}"
-        ) from error
-    if not isinstance(label, dict) or "sha256" not in label:
-        raise CheckpointError(f"{short(path)}: not written by this program (it has no label); {remedy}")
+    except (SafetensorError, OSError) as error:
+        raise _broken(path, error, remedy) from error
     if label.pop("sha256") != digest(tensors, label):
         raise CheckpointError(f"{short(path)}: damaged (its digest does not fit what it holds); {remedy}")
     return tensors, label
+
+
+def read_label(path: Path, remedy: str) -> dict:
+    """The label alone, its digest `sha256` included: no tensor is read. Raises CheckpointError as `read_tensors`."""
+    readable(path, remedy, CheckpointError)
+    try:
+        with safe_open(path, framework="pt") as file:
+            label = parse_json((file.metadata() or {}).get("label", "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise _broken(path, error, remedy) from error
+    if not isinstance(label, dict) or not isinstance(label.get("sha256"), str):
+        raise CheckpointError(f"{short(path)}: not written by this program (it has no label); {remedy}")
+    return label
+
+
+def check_made_from(path: Path, label: dict, here: dict[str, str], remedy: str) -> None:
+    """Holds what a file was made from against the digests of what is here.
+
+    Args:
+        here: digests by name ("CLIP"); a model that is not here, as no receiver has a judge, is left out.
+
+    Raises CheckpointError, one line that names the first one that is another and ends with `remedy`.
+    """
+    made_from = label.get("made_from", {})
+    for name, expected in here.items():
+        if not isinstance(made_from, dict) or made_from.get(name) != expected:
+            raise CheckpointError(f"{short(path)}: made from another {name} than the one here; {remedy}")
+
+
+def _broken(path: Path, error: Exception, remedy: str) -> CheckpointError:
+    return CheckpointError(f"{short(path)}: truncated or no safetensors file ({reason(error)}); {remedy}")
 
 
 def digest(tensors: dict[str, Tensor], label: dict) -> str:
@@ -79,15 +102,6 @@ def digest(tensors: dict[str, Tensor], label: dict) -> str:
         found.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         found.update(value.contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()
-
-
-def short(path: Path) -> str:
-    """The end of a path: enough to find the file, nothing of the machine."""
-    return "/".join(path.parts[-4:])
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
 
 
 def _remove(path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
+import logging
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,32 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uoisc.base.errors import DataError
+from uoisc.data.image_colour import to_rgb
+
+MAX_PIXELS = 150_000_000  # ours: nearly all cameras' and phones' images, which take 600 MB while they are read
+MISSING, UNREADABLE, TRUNCATED = "image missing", "image unreadable", "image truncated"
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or Python prints what Pillow logs
+
+
+class ImageError(DataError):
+    """An image that cannot be read; `kind` is the sort of fault, by which an importer counts it."""
+
+    def __init__(self, message: str, kind: str = UNREADABLE):
+        super().__init__(message)
+        self.kind = kind
+
+
+BLANK_GREY = 0.5  # of an image that shows nothing, and of a file that is no picture any more
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A user's image, resized to the codec's square, and the (width, height) that it had."""
+    """A user's image, resized to the codec's square, the (width, height) that it had, and notes on how it was read."""
 
     x: Float[Tensor, "1 3 H W"]
     size: tuple[int, int]
+    notes: tuple[str, ...] = ()
 
 
 def to_bytes(x: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
@@ -39,48 +58,66 @@ def from_bytes(images: UInt8[np.ndarray, "B H W 3"]) -> Float[Tensor, "B 3 H W"]
 def read_image(source: Path | io.BytesIO, size: int) -> Picture:
     """An image file of any mode and shape in [0, 1], resized (bicubic) to a square of `size` pixels.
 
-    Raises DataError where there is no such file or it is no image.
+    Raises ImageError where there is no such file, it is no image, or nobody knows what its pixels mean.
     """
-    pixels, had = read_pixels(source, size)
-    return Picture(from_bytes(pixels[None]), had)
+    pixels, had, notes = _read(source, size)
+    return Picture(from_bytes(pixels[None]), had, notes)
 
 
 def read_pixels(source: Path | io.BytesIO, size: int) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int]]:
     """`read_image` in 8 bits a channel, and the (width, height) that the image had, upright as its EXIF data say."""
-    from PIL import Image, UnidentifiedImageError
+    return _read(source, size)[:2]
+
+
+def _read(source: Path | io.BytesIO, size: int) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
+    from PIL import Image
+
+    with quiet(), opened(source) as file:
+        image, notes = to_rgb(file)
+        return np.array(image.resize((size, size), Image.Resampling.BICUBIC)), image.size, notes
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings, of large images and odd files: what matters of them is an error or a note here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def opened(source: Path | io.BytesIO) -> Iterator:
+    """A Pillow image of a file, its header read. Whatever goes wrong inside comes out as one ImageError."""
+    from PIL import Image
 
     name = source if isinstance(source, Path) else "standard input"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of large images and odd palettes: both are read
-            with Image.open(source) as file:
-                image = _in_colour(file)
-        had = image.size
-        return np.array(image.resize((size, size), Image.Resampling.BICUBIC)), had
-    except FileNotFoundError:
-        raise DataError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{name}: a folder; name the images in it") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name}: not an image of a kind that is known here") from None
+        with Image.open(source) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield file
     except Exception as error:  # each format's decoder has its own way to fail
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name}: not an image that can be read ({reason})") from None
+        kind, reason = _fault(error)
+        raise ImageError(f"{name}: {reason}", kind) from None
 
 
-def _in_colour(file):
-    """A Pillow image upright, in 8 bits of red, green and blue; what it lets through shows white."""
-    from PIL import Image, ImageOps
+def _fault(error: Exception) -> tuple[str, str]:
+    """The sort of fault, and what to say of it."""
+    from PIL import Image, UnidentifiedImageError
 
-    image = ImageOps.exif_transpose(file)
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would cut all above 255 off
-        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its floating-point pixels have no known range: save it with 8 or 16 bits a channel")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    if isinstance(error, FileNotFoundError):
+        return MISSING, "no such file"
+    if isinstance(error, IsADirectoryError):
+        return UNREADABLE, "a folder; name the images in it"
+    if isinstance(error, UnidentifiedImageError):
+        return UNREADABLE, "not an image of a kind that is known here: no image at all, or one to save as .png first"
+    if isinstance(error, Image.DecompressionBombError):
+        return UNREADABLE, f"more than {MAX_PIXELS // 10**6} million pixels, which are too many: make it smaller"
+    if isinstance(error, OSError) and error.strerror:
+        return UNREADABLE, f"cannot be read ({error.strerror})"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    kind = TRUNCATED if "truncated" in reason else UNREADABLE
+    return kind, f"not an image that can be read ({reason})"
 
 
 def check_suffix(suffix: str) -> str:
@@ -119,25 +156,3 @@ def image_bytes(x: Float[Tensor, "1 3 H W"], suffix: str, size: tuple[int, int] 
             f"an image of {image.width} x {image.height} pixels cannot be written as {suffix} ({reason}), name a .png"
         ) from None
     return buffer.getvalue()
-
-
-def write_file(data: bytes, path: Path) -> None:
-    """Writes aside, then renames: no half of a file is left behind. Raises DataError where it cannot be written.
-
-    Where `path` is a link, its target is written.
-    """
-    path, aside = Path(os.path.realpath(path)), None
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise DataError(f"{path.name}: there is something that is no file; name another one, or - for a pipe")
-        aside = path.with_name(f".{os.getpid()}.partial")
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    except OSError as error:
-        raise DataError(
-            f"{path.name}: cannot be written ({error.strerror}); name a file in a folder that is there and takes it"
-        ) from None
-    finally:
-        if aside is not None:
-            with suppress(OSError):
-                aside.unlink()

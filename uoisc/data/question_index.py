@@ -3,7 +3,9 @@
 images.arrow     file (below the images' root), part, draw (uniform, of its name), categories (numbers of names)
 questions.arrow  image (row of images.arrow), type, text, truth, answers
 index.json       the categories' names, their opposites, the category held out, what was left out
-report.csv       what was left out, line by line
+report.csv       what was left out, and what is worth knowing, line by line
+
+Both importers read questions by `check_questions` and names of categories by `check_spellings`.
 """
 
 from __future__ import annotations
@@ -11,17 +13,21 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int
 
-from uoisc.base.errors import DataError
-from uoisc.base.folders import written_folder
+from uoisc.base.documents import parse_json
+from uoisc.base.errors import DataError, QueryError
+from uoisc.base.folders import readable, short, written_folder
+from uoisc.data.image_check import Checked
+from uoisc.data.queries import Reader, check_query, misfits
 
 PARTS = ("train", "test", "seen", "unseen", "")  # "": nobody has said, the image's draw decides
 LINES = 1000  # of one kind in a report
@@ -42,15 +48,32 @@ QUESTIONS = pa.schema(
 
 
 class Problems:
-    """What is broken, counted by kind."""
+    """What is broken, and what is worth knowing of the rest, each counted by kind."""
 
     def __init__(self):
         self.counts = Counter()
+        self.notes = Counter()
         self.lines = defaultdict(list)
 
     def add(self, kind: str, identity: int | str, detail: str = "") -> None:
         """One more of a kind; its first `LINES` are kept for the report."""
         self.counts[kind] += 1
+        self._list(kind, identity, detail)
+
+    def note(self, kind: str) -> None:
+        """Something worth knowing of all that was read."""
+        self.notes[kind] += 1
+
+    def image(self, checked: Checked, identity: int | str, where: str = "") -> bool:
+        """Takes down what there is to say of an image file, found at `where`; returns whether it can be used."""
+        for detail in checked.notes:
+            self.note("image read with a note")
+            self._list("image read with a note", identity, where + detail)
+        if checked.problem is not None:
+            self.add(checked.problem[0], identity, where + checked.problem[1])
+        return checked.problem is None
+
+    def _list(self, kind: str, identity: int | str, detail: str) -> None:
         if len(self.lines[kind]) < LINES:
             self.lines[kind].append((kind, identity, detail))
 
@@ -68,21 +91,74 @@ class Problems:
 
 @dataclass(frozen=True)
 class Report:
-    """What importing came to: entries read, those that can be used, images, and how many of each kind were broken."""
+    """What importing came to: entries read, those that can be used, images, how many of each kind were broken, and how
+    often each thing came up that is worth knowing."""
 
     entries: int
     usable: int
     images: int
     problems: dict[str, int]
+    notes: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         broken = ", ".join(f"{kind}: {n:,}" for kind, n in self.problems.items()) or "nothing broken"
-        return f"{self.usable:,} of {self.entries:,} questions about {self.images:,} images can be used ({broken})"
+        said = f"{self.usable:,} of {self.entries:,} questions about {self.images:,} images can be used ({broken})"
+        return "\n".join([said, *(f"note: {kind}" + (f": {n:,}" if n > 1 else "") for kind, n in self.notes.items())])
 
 
 def draws(files: Iterable[str]) -> pa.Array:
     """A number in [0, 65536) for every image, of its name alone (SHA-256): what others there are changes nothing."""
     return pa.array((int.from_bytes(hashlib.sha256(f.encode()).digest()[:2], "big") for f in files), pa.int32())
+
+
+def check_questions(texts: Sequence[str], readers: Sequence[Reader]) -> tuple[list[str], dict[int, str]]:
+    """Questions as they are read, and why some of them (place -> why) cannot be: for no query, or not whole by all.
+
+    Args:
+        readers: the tokenizers of the models that will read them.
+    """
+    read, why = list(texts), {}
+    for i, text in enumerate(texts):
+        try:
+            read[i] = check_query(text)
+        except QueryError as error:
+            why[i] = str(error)
+    for reader in readers:
+        places = [i for i in range(len(read)) if i not in why]
+        why |= {places[i]: reason for i, reason in misfits([read[i] for i in places], reader).items()}
+    return read, why
+
+
+def spelling(category: str) -> str:
+    """What is left of a name without case, width, white space, hyphens and whatever else tells spellings apart."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", category).casefold())
+    return "".join(c for c in folded if unicodedata.category(c)[0] not in "ZPC")
+
+
+def check_spellings(named: dict[str, str], held_out: str, validation: str) -> None:
+    """Raises DataError where two names are one in two spellings: images under the other would be trained on.
+
+    A plural is refused beside the held-out name alone: glasses are not always more than one glass.
+
+    Args:
+        named: category -> where it stands first.
+    """
+    told = {validation: "data.validation", held_out: "data.held_out"}
+    named = named | {name: where for name, where in told.items() if name not in named}
+    keys, first = {name: spelling(name) for name in named}, {}
+    alike = [(first.setdefault(key, name), name) for name, key in keys.items()]
+    for name, key in keys.items():
+        alike += [(t, name) for t in told if key in _plurals(keys[t]) or keys[t] in _plurals(key)]
+    for one, other in alike:
+        if one != other:
+            raise DataError(
+                f"the categories {one!r} ({named[one]}) and {other!r} ({named[other]}) differ in spelling alone, and "
+                "images of one would be trained on while the other is held out: write them alike"
+            )
+
+
+def _plurals(key: str) -> tuple[str, ...]:
+    return f"{key}s", f"{key}es", f"{key.removesuffix('y')}ies"
 
 
 def write_index(
@@ -111,7 +187,8 @@ def write_index(
     if not entries:
         raise DataError("no question stands in the files that `data` names: name others in params.yaml")
     usable, beside = sum(len(batch) for batch in questions), folder.with_name(f"{folder.name}_report.csv")
-    report = Report(entries, usable, sum(len(batch) for batch in images), dict(sorted(problems.counts.items())))
+    used = sum(len(batch) for batch in images)
+    report = Report(entries, usable, used, dict(sorted(problems.counts.items())), dict(sorted(problems.notes.items())))
     if not usable or 1 - usable / entries > unusable:
         folder.parent.mkdir(parents=True, exist_ok=True)
         problems.write(beside)
@@ -119,9 +196,6 @@ def write_index(
             f"{entries - usable:,} of {entries:,} questions cannot be used, more than data.unusable = {unusable:g} "
             f"allows ({problems}): mend what {beside} lists, or raise data.unusable"
         )
-    for key, name in zip(("held_out", "validation"), held_out, strict=True):
-        if name not in categories:
-            raise DataError(f"data.{key} = {name!r}: choose of {', '.join(categories)}")
     with written_folder(folder) as aside:
         for name, schema, batches in (("images", IMAGES, images), ("questions", QUESTIONS, questions)):
             with pa.OSFile(str(aside / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -138,13 +212,14 @@ class Index:
     """An index as written by `write_index`. Opening maps it; only the pages that are asked for are read."""
 
     def __init__(self, folder: Path):
+        remedy = "run the data stage (dvc repro), or notebook 01_data"
+        for name in ("index.json", "images.arrow", "questions.arrow"):
+            readable(folder / name, f"no index of photographs, {remedy}")
         try:
-            about = json.loads((folder / "index.json").read_text())
+            about = parse_json((folder / "index.json").read_text())
             self.images, self.questions = (_mapped(folder / f"{name}.arrow") for name in ("images", "questions"))
-        except (FileNotFoundError, pa.ArrowInvalid, ValueError):
-            raise DataError(
-                f"{folder}: no index of photographs; run the data stage (dvc repro), or notebook 01_data"
-            ) from None
+        except (pa.ArrowInvalid, ValueError):
+            raise DataError(f"{short(folder)}: no index of photographs; {remedy}") from None
         self.folder = folder
         self.categories, self.opposites, self.held_out = about["categories"], about["opposites"], about["held_out"]
         self.report = Report(**about["report"])
@@ -152,7 +227,7 @@ class Index:
     def __reduce__(self):
         return Index, (self.folder,)  # another process maps the same files
 
-    def has(self, category: str) -> Bool[np.ndarray, "images"]:
+    def has(self, category: str) -> Bool[np.ndarray, " images"]:
         """Which images show a category. Raises DataError where there is no such category."""
         if category not in self.categories:
             raise DataError(f"category {category!r} is not in the data: choose of {', '.join(self.categories)}")
@@ -164,21 +239,21 @@ class Index:
             first += len(chunk)
         return shown
 
-    def is_of(self, part: str) -> Bool[np.ndarray, "images"]:
+    def is_of(self, part: str) -> Bool[np.ndarray, " images"]:
         """Which images are of one of `PARTS`."""
         return self.images["part"].to_numpy() == PARTS.index(part)
 
     @property
-    def draw(self) -> Int[np.ndarray, "images"]:
+    def draw(self) -> Int[np.ndarray, " images"]:
         """`draws` of the images."""
         return self.images["draw"].to_numpy()
 
     @property
-    def image_of(self) -> Int[np.ndarray, "questions"]:
+    def image_of(self) -> Int[np.ndarray, " questions"]:
         """The image that each question is about."""
         return self.questions["image"].to_numpy()
 
-    def entries(self, rows: Int[np.ndarray, "n"]) -> list[dict]:
+    def entries(self, rows: Int[np.ndarray, " n"]) -> list[dict]:
         """Questions, each with the file of its image."""
         columns, files = (
             self.questions.columns,

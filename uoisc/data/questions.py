@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 SPLITS = ("seen", "unseen")  # images without, and with, the held-out category
@@ -19,7 +19,7 @@ SPLITS = ("seen", "unseen")  # images without, and with, the held-out category
 
 @dataclass(frozen=True)
 class Query:
-    """One question about one image; `tiles` holds what an oracle would look at, where that is known."""
+    """One question about one image; `tiles` of a scene are those that show its answer (`QuestionType.tiles`)."""
 
     image: int
     type: str
@@ -99,9 +99,15 @@ class Source(Protocol):
         """Training batches without end: the same `stream` gives the same ones.
 
         Args:
-            stream: seeds the order. size: images a step. start: the step to begin at.
+            stream: seeds the order. size: images per step. start: the step to begin at.
             share: which rows of every batch this process needs; the others are not loaded.
         """
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
-        """At most n questions of a split, one an image. The same `stream` gives the same ones."""
+        """At most n questions of a split, one per image. The same `stream` gives the same ones."""
+
+    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"] | None:
+        """Which of an image's side x side tokens show each query's answer; None where the source does not know.
+
+        It is what the head of a rate dial learns (`relevance_loss`), and what the oracle sends first.
+        """

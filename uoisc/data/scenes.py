@@ -1,7 +1,7 @@
 """The embedded benchmark: scenes of real drawings, and questions with exact answers.
 
 A scene is a 3 x 3 grid of coloured tiles, up to five of which carry an object (OpenMoji). Five types of
-question are asked; each is balanced so that a constant answer scores at chance:
+question are asked (question_types.py); each is balanced so that a constant answer scores at chance:
 
 | type      | query                               | answer               | chance |
 |-----------|-------------------------------------|----------------------|--------|
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle, islice
 
 import numpy as np
 import torch
@@ -26,27 +26,14 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from uoisc.base.config import GRID
 from uoisc.base.errors import DataError
-from uoisc.data.objects import ObjectEntry, plural
+from uoisc.base.settings import GRID
+from uoisc.data.objects import ObjectEntry
+from uoisc.data.question_types import COLOURS, MAX_OBJECTS, PLACES, TILES, TYPES, Sight, fill
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
 
-TILES = GRID * GRID
-MAX_OBJECTS = 5
-MAX_COUNT = 4
-# No place's name holds another's: the answer rules accept a part of a name for "where".
-PLACES = tuple(f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "centre", "right"))
-COLOURS = {
-    "red": (214, 69, 65),
-    "orange": (240, 150, 60),
-    "yellow": (245, 220, 90),
-    "green": (90, 170, 90),
-    "blue": (80, 130, 220),
-    "purple": (150, 95, 190),
-    "pink": (245, 165, 200),
-    "grey": (165, 165, 165),
-}
-TYPES = ("existence", "place", "colour", "what", "count")
+COLOUR_NAMES = tuple(COLOURS)
+MAX_COUNT = 4  # members of the category that a counting question asks about
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ class Scenes:
     objects: Int[np.ndarray, "B 9"]
     variants: Int[np.ndarray, "B 9"]
     colours: Int[np.ndarray, "B 9"]
-    focus: Int[np.ndarray, "B"]
+    focus: Int[np.ndarray, " B"]
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -92,7 +79,7 @@ class World:
 
     Args:
         entries: the catalogue's objects.
-        sprites: (objects, variants, T, T, 4) RGBA drawings, T pixels a tile.
+        sprites: (objects, variants, T, T, 4) RGBA drawings, T pixels per tile.
     """
 
     splits = SPLITS
@@ -106,7 +93,7 @@ class World:
         self.tile = sprites.shape[2]
         self.palette = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
 
-    def pool(self, exclude: str | None = None, only: str | None = None) -> Bool[np.ndarray, "O"]:
+    def pool(self, exclude: str | None = None, only: str | None = None) -> Bool[np.ndarray, " O"]:
         """Which objects may appear: all, all but a category, or one category alone. Raises DataError if unknown."""
         for category in (exclude, only):
             if category is not None and category not in self.categories:
@@ -122,7 +109,7 @@ class World:
         return mask
 
     def sample(
-        self, rng: np.random.Generator, n: int, allowed: Bool[np.ndarray, "O"], focus: str | None = None
+        self, rng: np.random.Generator, n: int, allowed: Bool[np.ndarray, " O"], focus: str | None = None
     ) -> Scenes:
         """n scenes of `allowed` objects, 1 to 4 of which belong to the focus category (drawn a scene if None)."""
         candidates = [c for c in range(len(self.categories)) if (allowed & (self.category_of == c)).sum() >= MAX_COUNT]
@@ -153,7 +140,8 @@ class World:
         self, stream: list[int], size: int, held_out: str, start: int = 0, share: slice = slice(None)
     ) -> Iterator[Batch]:
         """Training batches of scenes without held-out objects, the types of question in turn (`Source.batches`)."""
-        rng, allowed = np.random.default_rng(stream), self.pool(exclude=held_out)
+        rng = np.random.default_rng(stream)
+        allowed = self.pool(exclude=held_out)
         for step in count():
             scenes = self.sample(rng, size, allowed)
             queries = self.ask_each(rng, scenes, 1, allowed)
@@ -170,7 +158,8 @@ class World:
             allowed = subjects = self.pool(exclude=held_out)
             scenes = self.sample(rng, n, allowed)
         else:
-            allowed, subjects = self.pool(), self.pool(only=held_out)
+            allowed = self.pool()
+            subjects = self.pool(only=held_out)
             scenes = self.sample(rng, n, allowed, focus=held_out)
         queries = self.ask_each(rng, scenes, 1, subjects)
         others = [self.another(rng, scenes, query, subjects) for query in queries]
@@ -179,7 +168,7 @@ class World:
     def another(self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: np.ndarray) -> Query:
         """Another query of the same scene that, where the scene allows, looks at other tiles."""
         for attempt in count():
-            kind = TYPES[int(rng.integers(len(TYPES)))]
+            kind = list(TYPES)[int(rng.integers(len(TYPES)))]
             other = self.ask(rng, scenes, query.image, kind, subjects)
             if other.text != query.text and (attempt >= 8 or not set(other.tiles) & set(query.tiles)):
                 return other
@@ -199,75 +188,59 @@ class World:
         scenes: Scenes,
         row: int,
         kind: str,
-        subjects: Bool[np.ndarray, "O"] | None = None,
+        subjects: Bool[np.ndarray, " O"] | None = None,
     ) -> Query:
         """A question of type `kind` about scene `row`, whose object is one of `subjects` (all if None)."""
         subjects = np.ones(len(self.names), dtype=bool) if subjects is None else subjects
         tiles = scenes.objects[row]
         tile = int(rng.choice(np.flatnonzero((tiles >= 0) & subjects[tiles])))
-        if kind == "existence" and rng.random() < 0.5:
+        sight, contrary = self.sight(scenes, row, tile), TYPES[kind].contrary
+        if contrary is not None and rng.random() < 0.5:
             absent = subjects.copy()
             absent[tiles[tiles >= 0]] = False
-            name = self.names[int(rng.choice(np.flatnonzero(absent)))]
-            return Query(row, kind, f"is there {article(name)} {name}", "no", name, ())
-        return self.ask_about(scenes, row, kind, tile)
+            sight = contrary(rng, sight, [self.names[index] for index in np.flatnonzero(absent)])
+        return _query(row, kind, sight)
 
     def ask_about(self, scenes: Scenes, row: int, kind: str, tile: int) -> Query:
         """A question of type `kind` about what stands in an occupied tile of scene `row`."""
-        tiles = scenes.objects[row]
-        if kind == "count":
-            members = np.flatnonzero((tiles >= 0) & (self.category_of[tiles] == scenes.focus[row]))
-            category = self.categories[scenes.focus[row]]
-            text = f"how many {plural(category)} are there"
-            return Query(row, kind, text, str(len(members)), category, tuple(members.tolist()))
-        name, colour = self.names[tiles[tile]], tuple(COLOURS)[scenes.colours[row, tile]]
-        text, truth = {
-            "existence": (f"is there {article(name)} {name}", "yes"),
-            "place": (f"where is the {name}", PLACES[tile]),
-            "colour": (f"what colour is behind the {name}", colour),
-            "what": (f"what is at the {PLACES[tile]}", name),
-        }[kind]
-        return Query(row, kind, text, truth, name, (tile,))
+        return _query(row, kind, self.sight(scenes, row, tile))
+
+    def sight(self, scenes: Scenes, row: int, tile: int) -> Sight:
+        """Scene `row` in words, as a question about an occupied tile sees it."""
+        there = scenes.objects[row].tolist()
+        names = tuple(self.names[index] if index >= 0 else None for index in there)
+        kinds = tuple(self.categories[self.category_of[index]] if index >= 0 else None for index in there)
+        colours = tuple(COLOUR_NAMES[index] for index in scenes.colours[row].tolist())
+        focus = self.categories[scenes.focus[row]]
+        return Sight(names, kinds, colours, names[tile], PLACES[tile], colours[tile], focus)
 
     def ask_each(
         self,
         rng: np.random.Generator,
         scenes: Scenes,
         per_scene: int = 1,
-        subjects: Bool[np.ndarray, "O"] | None = None,
+        subjects: Bool[np.ndarray, " O"] | None = None,
     ) -> list[Query]:
-        """`per_scene` questions a scene, the types in turn, so that every type is asked equally often."""
+        """`per_scene` questions per scene, the types in turn, so that every type is asked equally often."""
         start = int(rng.integers(len(TYPES)))
-        kinds = (TYPES[(start + i) % len(TYPES)] for i in range(len(scenes) * per_scene))
-        return [
-            self.ask(rng, scenes, row, next(kinds), subjects) for row in range(len(scenes)) for _ in range(per_scene)
-        ]
+        rows = np.repeat(np.arange(len(scenes)), per_scene).tolist()
+        kinds = islice(cycle(TYPES), start, None)
+        return [self.ask(rng, scenes, row, kind, subjects) for row, kind in zip(rows, kinds, strict=False)]
+
+    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
+        """Which of side x side tokens lie in the tiles that show each query's answer; none for an absent object."""
+        tiles = torch.zeros(len(queries), TILES, dtype=torch.bool)
+        for row, query in enumerate(queries):
+            tiles[row, list(query.tiles)] = True
+        return tiles[:, token_tiles(side)]
 
 
-def regions(queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
-    """Which of side x side tokens lie where each query's answer is; none for an absent object."""
-    tiles = torch.zeros(len(queries), TILES, dtype=torch.bool)
-    for row, query in enumerate(queries):
-        tiles[row, list(query.tiles)] = True
-    step = side // GRID
-    return tiles.view(-1, GRID, GRID).repeat_interleave(step, 1).repeat_interleave(step, 2).flatten(1)
+def token_tiles(side: int) -> Int[Tensor, " N"]:
+    """The tile, 0 to 8, in which the centre of each of side x side tokens lies."""
+    lines = (2 * torch.arange(side) + 1) * GRID // (2 * side)  # of tiles, by the centre of a line of tokens
+    return (lines[:, None] * GRID + lines).flatten()
 
 
-def article(name: str) -> str:
-    """The indefinite article: "an" before a vowel."""
-    return "an" if name[0] in "aeiou" else "a"
-
-
-def query_texts(world: World) -> list[str]:
-    """Every query that the benchmark can ask, sorted: the corpus of the stand-ins' tokenizers."""
-    texts = [f"is there {article(name)} {name}" for name in world.names]
-    texts += [t.format(name) for t in ("where is the {}", "what colour is behind the {}") for name in world.names]
-    texts += [f"what is at the {place}" for place in PLACES]
-    texts += [f"how many {plural(category)} are there" for category in world.categories]
-    return sorted(texts)
-
-
-def answer_texts(world: World) -> list[str]:
-    """Every answer that the benchmark can expect, sorted."""
-    counts = [str(i) for i in range(MAX_OBJECTS + 1)]
-    return sorted({"yes", "no", *PLACES, *COLOURS, *counts, *world.names})
+def _query(row: int, kind: str, sight: Sight) -> Query:
+    asked = TYPES[kind]
+    return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), asked.tiles(sight))

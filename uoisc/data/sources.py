@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from zipfile import BadZipFile
+
 import numpy as np
 
 from uoisc.base.config import ROOT, Params, paths
-from uoisc.base.errors import DataError
-from uoisc.base.settings import Drawings, Vqav2
+from uoisc.base.errors import DataError, reason
+from uoisc.base.folders import readable, short
+from uoisc.base.settings import GRID, Drawings, Vqav2
 from uoisc.data.objects import load_catalogue
 from uoisc.data.questions import Source
 from uoisc.data.scenes import World
@@ -34,6 +37,14 @@ def open_source(profile: str, params: Params) -> Source:
 def open_world(profile: str, params: Params) -> World:
     """The objects that the data stage has rasterised. Raises DataError where it has not run."""
     file = paths(profile).source / "sprites.npz"
-    if not file.is_file():
-        raise DataError(f"data/{profile}/source: not there; run the data stage (dvc repro), or notebook 01_data")
-    return World(load_catalogue(params.data.objects), np.load(file)["sprites"])
+    remedy = f"run the data stage again: uoisc run 01_data --profile {profile}"
+    readable(file, remedy)
+    try:
+        sprites = np.load(file)["sprites"]
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
+        raise DataError(f"{short(file)}: cannot be read ({reason(error)}); {remedy}") from error
+    catalogue, side = load_catalogue(params.data.objects), params.data.image_size // GRID
+    expected = (len(catalogue), params.data.sprite_variants, side, side, 4)
+    if sprites.shape != expected:
+        raise DataError(f"{short(file)}: drawings of {sprites.shape}, params.yaml asks for {expected}; {remedy}")
+    return World(catalogue, sprites)

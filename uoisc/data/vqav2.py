@@ -4,118 +4,58 @@ questions.json ──┐                             ┌─► question_index
 annotations.json ┼─► entries that fit together ┤
 instances.json ──┤                             └─► report.csv: what does not
 images ──────────┘
-
-Files are mapped and cut into entries, which are then read one by one (msgspec skips what is not asked for, such as the
-outlines of instances): what stays in memory is the questions' texts and numbers.
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
 import numpy as np
-import pyarrow as pa
-from jaxtyping import Bool, Int
-from tqdm import tqdm
+from jaxtyping import Bool
 
 from uoisc.base.config import ROOT
 from uoisc.base.errors import DataError
+from uoisc.base.folders import is_there
 from uoisc.base.settings import Vqav2
 from uoisc.data.image_check import check_images
-from uoisc.data.question_index import IMAGES, PARTS, QUESTIONS, Problems, Report, draws, write_index
-
-QUESTIONS_FILE = "v2_OpenEnded_mscoco_{}2014_questions.json"
-ANNOTATIONS_FILE = "v2_mscoco_{}2014_annotations.json"
-INSTANCES_FILE = "instances_{}2014.json"
-ANSWERS = 10  # people who answered each question
-
-# What may be held out beside any single category of COCO: images that show one of these (authors' code; its "table" is
-# COCO's dining table, its sofa COCO's couch; desk, computer and shower are no categories of COCO).
-GROUPS = {
-    "animal": ("dog", "cat", "bird", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
-    "human": ("person",),
-    "indoor": (
-        *("couch", "bed", "toilet", "tv", "mouse", "keyboard", "remote", "cell phone", "microwave", "oven"),
-        *("refrigerator", "sink", "toaster", "laptop", "chair", "dining table"),
-    ),
-    "outdoor": (
-        *("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
-        *("fire hydrant", "stop sign", "parking meter"),
-    ),
-}
-OPPOSITES = {"indoor": "outdoor", "outdoor": "indoor"}  # held out the one, the other is trained on
+from uoisc.data.queries import Reader
+from uoisc.data.question_index import PARTS, Problems, Report, check_spellings, write_index
+from uoisc.data.vqav2_files import (
+    GROUPS,
+    INSTANCES_FILE,
+    OPPOSITES,
+    QUESTIONS_FILE,
+    Asked,
+    Photos,
+    image_file,
+    read_photos,
+    read_questions,
+)
 
 
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
-class _Question(msgspec.Struct, gc=False):
-    question_id: Id
-    image_id: Id
-    question: str
-
-
-class _Answer(msgspec.Struct, gc=False):
-    answer: str
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    question_id: Id
-    image_id: Id
-    answer_type: str
-    multiple_choice_answer: str
-    answers: list[_Answer]
-
-
-class _Image(msgspec.Struct, gc=False):
-    id: Id
-    file_name: str
-    width: int
-    height: int
-
-
-class _Instance(msgspec.Struct, gc=False):
-    image_id: Id
-    category_id: int
-
-
-class _Category(msgspec.Struct, gc=False):
-    id: int
-    name: str
-
-
-def index(config: Vqav2, folder: Path) -> Report:
+def index(config: Vqav2, folder: Path, readers: Sequence[Reader] = ()) -> Report:
     """Indexes the official files into `folder`.
 
     With the training and the validation part there, the second is the test part; one alone is split by
-    `photographs.Photographs`. What does not fit together, and images that are missing, cut short, of other size or no
-    images, are left out and reported.
+    `photographs.Photographs`. What does not fit together, questions that are none or too long for one of `readers`, and
+    images that are missing, cut short, of other size or cannot be read, are left out and reported.
 
-    Raises DataError where a file is missing or cut short, or where more than `config.unusable` is broken.
+    Raises DataError where a file is missing or cut short, where the instances of a part show nothing to hold out, or
+    where more than `config.unusable` is broken.
     """
     root, problems = ROOT / config.folder, Problems()
-    parts = [part for part in ("train", "val") if (root / QUESTIONS_FILE.format(part)).is_file()]
-    if not parts:
-        raise DataError(
-            f"{root / QUESTIONS_FILE.format('train')}: not there; download VQA v2 (visualqa.org), unpack it and name "
-            "its folder in data.folder"
-        )
-    numbers = {name: i for i, name in enumerate(GROUPS)}
+    parts, numbers = _parts(root, problems), {name: i for i, name in enumerate(GROUPS)}
+    photos = {part: read_photos(root, part, numbers, problems) for part in parts}
+    _check_held_out(config, photos, numbers, problems)
     images, questions, entries, first = [], [], 0, 0
     for part in parts:
         role = PARTS.index("" if len(parts) == 1 else {"train": "train", "val": "test"}[part])
-        photos = _photos(root, part, numbers, problems)
-        asked = _questions(root, part, problems)
+        asked = read_questions(root, part, readers, problems)
         entries += asked.read
-        used = _usable(root, part, photos, asked, problems)
+        used = _usable(root, part, photos[part], asked, problems)
         kept = asked.annotated & used[asked.photo] & (asked.photo >= 0)
-        images.append(photos.batch(used, role, part))
+        images.append(photos[part].batch(used, role, part))
         questions.append(asked.batch(kept, first + np.cumsum(used) - 1))
         first += int(used.sum())
     return write_index(
@@ -131,131 +71,51 @@ def index(config: Vqav2, folder: Path) -> Report:
     )
 
 
-@dataclass
-class _Photos:
-    """The images of a part, by ascending id, and what they show."""
-
-    ids: Int[np.ndarray, "images"]
-    sizes: Int[np.ndarray, "images 2"]  # width, height in pixels
-    shown: Int[np.ndarray, "shown 2"]  # (image's row, category's number), sorted, each once
-
-    def batch(self, used: Bool[np.ndarray, "images"], role: int, part: str) -> pa.RecordBatch:
-        """Those that are used, as rows of the index."""
-        files = [image_file(part, i) for i in self.ids[used].tolist()]
-        shown = self.shown[used[self.shown[:, 0]]]
-        ends = np.cumsum(np.bincount(shown[:, 0], minlength=self.ids.size)[used])
-        offsets = np.r_[0, ends].astype(np.int32)
-        categories = pa.ListArray.from_arrays(pa.array(offsets), pa.array(shown[:, 1].astype(np.int32)))
-        parts = pa.array(np.full(len(files), role, dtype=np.int8))
-        return pa.record_batch([pa.array(files, pa.string()), parts, draws(files), categories], schema=IMAGES)
-
-
-@dataclass
-class _Asked:
-    """The questions of a part, in the file's order, with what people answered. Words are numbers in `words`."""
-
-    read: int  # entries, broken ones included
-    ids: Int[np.ndarray, "questions"]
-    image_ids: Int[np.ndarray, "questions"]
-    texts: list[str]
-    words: list[str]
-    said: Int[np.ndarray, "questions k"]  # type, truth, ten answers; -1 where there is no annotation
-    photo: Int[np.ndarray, "questions"] | None = None  # row of the part's images, -1 where there is none
-
-    @property
-    def annotated(self) -> Bool[np.ndarray, "questions"]:
-        return self.said[:, 0] >= 0
-
-    def batch(self, kept: Bool[np.ndarray, "questions"], image_rows: Int[np.ndarray, "images"]) -> pa.RecordBatch:
-        """Those that are kept, as rows of the index; `image_rows` are their images' rows there."""
-        words, said = pa.array(self.words, pa.string()), self.said[kept]
-        answers = words.take(pa.array(said[:, 2:].ravel()))
-        offsets = pa.array(np.arange(0, len(answers) + 1, ANSWERS, dtype=np.int32))
-        columns = [
-            pa.array(image_rows[self.photo[kept]].astype(np.int32)),
-            words.take(pa.array(said[:, 0])),
-            pa.array([text for text, keep in zip(self.texts, kept, strict=True) if keep], pa.string()),
-            words.take(pa.array(said[:, 1])),
-            pa.ListArray.from_arrays(offsets, answers),
-        ]
-        return pa.record_batch(columns, schema=QUESTIONS)
+def _parts(root: Path, problems: Problems) -> list[str]:
+    """Which parts are there, by their questions. Raises DataError where there is none, or other files of one that lacks
+    them: a part must not go missing in silence."""
+    parts = [part for part in ("train", "val") if is_there(root / QUESTIONS_FILE.format(part))]
+    for part in {"train", "val"}.difference(parts):
+        beside = {INSTANCES_FILE.format(part)}  # one archive holds those of both parts
+        others = sorted(entry.name for entry in root.glob(f"*{part}2014*") if entry.name not in beside)
+        if others:
+            raise DataError(
+                f"{root / QUESTIONS_FILE.format(part)}: not there, though {others[0]} is; give the file that name, or "
+                f"take the {part} part away"
+            )
+    if not parts:
+        raise DataError(
+            f"{root / QUESTIONS_FILE.format('train')}: not there; download VQA v2 (visualqa.org), unpack it and name "
+            "its folder in data.folder"
+        )
+    alone = f"the {parts[0]} part alone: one in five of its images without the held-out category is a test image"
+    problems.note(alone if len(parts) == 1 else "the train part is trained on, the val part is the test part")
+    return parts
 
 
-def image_file(part: str, image_id: int) -> str:
-    """An image's file below the folder of the official files."""
-    return f"{part}2014/COCO_{part}2014_{image_id:012d}.jpg"
+def _check_held_out(config: Vqav2, photos: dict[str, Photos], numbers: dict[str, int], problems: Problems) -> None:
+    """Raises DataError where there is no such category, or a part shows none of it: it would be trained on."""
+    check_spellings(dict.fromkeys(numbers, "the instances"), config.held_out, config.validation)
+    for key in ("held_out", "validation"):
+        name = getattr(config, key)
+        if name not in numbers:
+            raise DataError(f"data.{key} = {name!r}: choose of {', '.join(numbers)}")
+        members = GROUPS.get(name, (name,))
+        for part, found in photos.items():
+            if numbers[name] in found.shown[:, 1]:
+                continue
+            if key == "held_out":
+                raise DataError(
+                    f"{INSTANCES_FILE.format(part)}: no instance of {name!r} ({', '.join(members)}), its images would "
+                    "be trained on; unpack the official file again, or hold something else out"
+                )
+            problems.note(f"the {part} part shows no {name!r} (data.validation)")
+    lacking = [name for name in GROUPS.get(config.held_out, ()) if name not in numbers]
+    if lacking:
+        problems.note(f"the instances have no category {', '.join(lacking)}: images that show it are not held out")
 
 
-def instances_file(root: Path, part: str) -> Path:
-    """The instances of a part: in the folder that COCO's archive unpacks to, or beside the questions."""
-    beside, unpacked = root / INSTANCES_FILE.format(part), root / "annotations" / INSTANCES_FILE.format(part)
-    return beside if beside.is_file() else unpacked
-
-
-def _photos(root: Path, part: str, numbers: dict[str, int], problems: Problems) -> _Photos:
-    """Reads the instances; categories that `numbers` lacks are added to it."""
-    document = _document(instances_file(root, part), "images", "annotations", "categories")
-    sizes: dict[int, tuple[int, int]] = {}
-    for image in _decoded(document.images, _Image, "image", problems):
-        if image.file_name != Path(image_file(part, image.id)).name:
-            problems.add("image of other name", image.id, f"{image.file_name} in {INSTANCES_FILE.format(part)}")
-        elif image.id in sizes:
-            problems.add("image twice", image.id)
-        else:
-            sizes[image.id] = (image.width, image.height)
-    ids = np.array(sorted(sizes), dtype=np.int64)
-    named = {category.id: category.name for category in _decoded(document.categories, _Category, "category", problems)}
-    meant = {
-        i: [numbers.setdefault(name, len(numbers)), *(numbers[g] for g, members in GROUPS.items() if name in members)]
-        for i, name in named.items()
-    }
-    row_of, shown = {i: row for row, i in enumerate(ids.tolist())}, set()
-    for instance in _decoded(document.annotations, _Instance, "instance", problems):
-        row, categories = row_of.get(instance.image_id), meant.get(instance.category_id)
-        if row is None or categories is None:
-            problems.add("instance of no image or category", instance.image_id, f"category {instance.category_id}")
-        else:
-            shown.update((row, number) for number in categories)
-    pairs = np.array(sorted(shown), dtype=np.int64).reshape(-1, 2)
-    return _Photos(ids, np.array([sizes[i] for i in ids.tolist()]).reshape(-1, 2), pairs)
-
-
-def _questions(root: Path, part: str, problems: Problems) -> _Asked:
-    """Reads the questions, and to each its annotation."""
-    row_of, image_ids, texts = {}, [], []
-    entries = _document(root / QUESTIONS_FILE.format(part), "questions").questions
-    read = len(entries)
-    for question in _decoded(entries, _Question, "question", problems):
-        if question.question_id in row_of:
-            problems.add("question twice", question.question_id, question.question)
-        elif not question.question.strip():
-            problems.add("question incomplete", question.question_id, "no text")
-        else:
-            row_of[question.question_id] = len(texts)
-            image_ids.append(question.image_id)
-            texts.append(question.question)
-    said, words = np.full((len(texts), 2 + ANSWERS), -1, dtype=np.int32), {}
-    entries = _document(root / ANNOTATIONS_FILE.format(part), "annotations").annotations
-    for annotation in _decoded(entries, _Annotation, "annotation", problems):
-        identity, row = annotation.question_id, row_of.get(annotation.question_id)
-        if row is None:
-            problems.add("annotation without question", identity)
-        elif said[row, 0] >= 0:
-            problems.add("annotation twice", identity)
-        elif annotation.image_id != image_ids[row]:
-            problems.add("annotation of other image", identity, f"{annotation.image_id}, not {image_ids[row]}")
-        elif len(annotation.answers) != ANSWERS or not annotation.multiple_choice_answer.strip():
-            problems.add("annotation incomplete", identity, f"{len(annotation.answers)} answers, or no majority's")
-        else:
-            heard = (annotation.answer_type, annotation.multiple_choice_answer, *(a.answer for a in annotation.answers))
-            said[row] = [words.setdefault(word, len(words)) for word in heard]
-    ids = np.fromiter(row_of, dtype=np.int64, count=len(row_of))
-    for identity in ids[said[:, 0] < 0].tolist():
-        problems.add("question without annotation", identity)
-    return _Asked(read, ids, np.array(image_ids, dtype=np.int64), texts, list(words), said)
-
-
-def _usable(root: Path, part: str, photos: _Photos, asked: _Asked, problems: Problems) -> Bool[np.ndarray, "images"]:
+def _usable(root: Path, part: str, photos: Photos, asked: Asked, problems: Problems) -> Bool[np.ndarray, " images"]:
     """Which images are asked about and whole; fills `asked.photo`."""
     place = np.searchsorted(photos.ids, asked.image_ids).clip(max=max(photos.ids.size - 1, 0))
     known = photos.ids[place] == asked.image_ids if photos.ids.size else np.zeros(place.size, dtype=bool)
@@ -266,43 +126,6 @@ def _usable(root: Path, part: str, photos: _Photos, asked: _Asked, problems: Pro
     used[asked.photo[known & asked.annotated]] = True
     rows = np.flatnonzero(used)
     files = [root / image_file(part, i) for i in photos.ids[rows].tolist()]
-    found = check_images(files, [tuple(size) for size in photos.sizes[rows].tolist()])
-    for row, problem in zip(rows, found, strict=True):
-        if problem is not None:
-            problems.add(problem[0], int(photos.ids[row]), problem[1])
-            used[row] = False
+    found = check_images(files, [tuple(size) for size in photos.sizes[rows].tolist()], by_header=True)
+    used[rows] = [problems.image(checked, int(photos.ids[row])) for row, checked in zip(rows, found, strict=True)]
     return used
-
-
-def _document(file: Path, *keys: str):
-    """A JSON document's lists under `keys`, cut into entries that are not yet read; they keep the file mapped."""
-    kind = msgspec.defstruct("Document", [(key, list[msgspec.Raw]) for key in keys])
-    try:
-        with file.open("rb") as stream:
-            return msgspec.json.decode(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), type=kind)
-    except FileNotFoundError:
-        raise DataError(f"{file}: not there; unpack the official download into {file.parent}") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); unpack the official download again") from None
-    except (msgspec.DecodeError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise DataError(f"{file}: cut short or not the official file ({error}); download it again") from None
-
-
-def _decoded(entries: list[msgspec.Raw], kind: type, name: str, problems: Problems) -> Iterator:
-    """Entries as `kind`; those that lack a field or hold another type are reported."""
-    decode = msgspec.json.Decoder(kind).decode
-    for i, entry in enumerate(tqdm(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
-        try:
-            yield decode(entry)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            problems.add(f"{name} incomplete", _identity(entry, i), str(error))
-
-
-def _identity(entry: msgspec.Raw, position: int) -> str:
-    """The id of an entry that lacks something else, or where it stands."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
-        fields = msgspec.json.decode(entry)
-        for key in ("question_id", "image_id", "id"):
-            if isinstance(fields, dict) and key in fields:
-                return str(fields[key])
-    return f"entry {position + 1}"

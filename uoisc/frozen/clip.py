@@ -6,34 +6,25 @@ stand-in is a folder in open_clip's own `local-dir:` format, a real one a name a
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from zipfile import ZipFile, is_zipfile
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uoisc.base.compat import import_torchvision
-from uoisc.base.errors import CheckpointError, QueryError, first_line
-from uoisc.frozen.weights import UNPINNED, hub_file, verify
+from uoisc.base.errors import CheckpointError
+from uoisc.data.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
 
 import_torchvision()
 warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in notebooks; it would print a path
 import open_clip  # noqa: E402 - needs a torchvision that imports
-from open_clip.model import resize_pos_embed  # noqa: E402
-from open_clip.transformer import VisionTransformer  # noqa: E402
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-QUICK = "-quickgelu"  # open_clip's models with OpenAI's activation, x sigmoid(1.702 x)
-HUB_FILE = "open_clip_model.safetensors"  # what open_clip's tags stand for on the hub
-FOLDER_FILES = (HUB_FILE, "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.bin")
-OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")  # beside the weights in OpenAI's own files
 
 
 @dataclass(frozen=True)
@@ -50,6 +41,14 @@ class PatchConv(nn.Conv2d):
     On a CPU its gradient to the image is several times faster than the convolution's.
     """
 
+    @classmethod
+    def like(cls, other: nn.Conv2d) -> PatchConv:
+        """With the other's parameters."""
+        sizes = (other.in_channels, other.out_channels, other.kernel_size, other.stride)
+        new = cls(*sizes, bias=other.bias is not None, device="meta")
+        new.weight, new.bias = other.weight, other.bias
+        return new.train(other.training)
+
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Patches (B, h w, C p p) times the kernel (C p p, D); what is left over at the edges is cut off."""
         p, q = self.kernel_size
@@ -65,6 +64,15 @@ class SelfAttention(nn.MultiheadAttention):
     torch turns the batch to the second place first; on a CPU its projections then copy their weights a token.
     """
 
+    @classmethod
+    def like(cls, other: nn.MultiheadAttention) -> SelfAttention:
+        """With the other's parameters."""
+        new = cls(
+            other.embed_dim, other.num_heads, bias=other.in_proj_bias is not None, batch_first=True, device="meta"
+        )
+        new.in_proj_weight, new.in_proj_bias, new.out_proj = other.in_proj_weight, other.in_proj_bias, other.out_proj
+        return new.train(other.training)
+
     def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None, **_):
         """(attended, None) for (B, L, d); `key` and `value` are `query`."""
         projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
@@ -75,12 +83,17 @@ class SelfAttention(nn.MultiheadAttention):
 
 
 def speed_up(model: nn.Module) -> None:
-    """Swaps in the faster equivalents above for the modules that they equal; parameters and names stay."""
-    for module in model.modules():
-        if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
-            module.__class__ = SelfAttention
-        elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in ("valid", (0, 0)):
-            module.__class__ = PatchConv
+    """Puts the faster equivalents above in the place of the modules that they equal; parameters and names stay."""
+    for parent in list(model.modules()):
+        for name, module in parent.named_children():
+            if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
+                setattr(parent, name, SelfAttention.like(module))
+            elif type(module) is nn.Conv2d and module.stride == module.kernel_size and not _padded(module):
+                setattr(parent, name, PatchConv.like(module))
+
+
+def _padded(convolution: nn.Conv2d) -> bool:
+    return convolution.padding not in ("valid", (0, 0))
 
 
 class FrozenCLIP(nn.Module):
@@ -127,7 +140,8 @@ class FrozenCLIP(nn.Module):
         return super().train(False)
 
     def see(self, x: Float[Tensor, "B 3 H W"]) -> Seen:
-        """Taps and token embeddings of images in [0, 1], in one pass through the vision transformer."""
+        """Taps and token embeddings of images in [0, 1], on whatever device, in one pass through the transformer."""
+        x = x.to(self.mean.device)
         visual = self.model.visual
         last = len(visual.transformer.resblocks) - 1
         indices = sorted({*self.taps, last})
@@ -144,21 +158,16 @@ class FrozenCLIP(nn.Module):
         )["image_intermediates"]
         return F.layer_norm(torch.stack(hidden, dim=1), hidden[0].shape[-1:])
 
-    def tokenize(self, queries: list[str]) -> Int[Tensor, "B L"]:
-        """Token ids of the queries. Raises QueryError for an empty query or one that would be cut."""
-        for query in queries:
-            if not query.strip():
-                raise QueryError("the query is empty: ask something, for example 'where is the horse'")
+    def tokenize(self, queries: list[str] | Any) -> Int[Tensor, "B L"]:
+        """Token ids of the queries. Raises QueryError for one that is no query, or would not be read whole as text."""
+        queries = check_queries(queries)
         ids = self.tokenizer(queries)
         # The last id is padding (0) unless the query fills the context; then it may have been cut.
-        for query, row in zip(queries, ids, strict=True):
-            if row[-1] != 0 and len(self.tokenizer.encode(query)) + 2 > ids.shape[1]:
-                raise QueryError(
-                    f"the query {query[:40]!r}... is too long: CLIP reads {ids.shape[1] - 2} tokens at most, shorten it"
-                )
+        doubtful = [q for q, last in zip(queries, ids[:, -1].tolist(), strict=True) if last or not PLAIN.fullmatch(q)]
+        check_fits(doubtful, clip_reader(self.tokenizer))
         return ids
 
-    def text(self, queries: list[str]) -> Float[Tensor, "B e"]:
+    def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
         return self.model.encode_text(self.tokenize(queries).to(self.mean.device), normalize=True)
 
@@ -169,179 +178,9 @@ class FrozenCLIP(nn.Module):
             return torch.einsum("bne,be->bn", F.normalize(tokens.float(), dim=-1), F.normalize(text.float(), dim=-1))
 
 
-def build_clip(vision: dict, text: dict, embed_dim: int) -> open_clip.CLIP:
-    """A randomly initialised open_clip model from its own configuration fields."""
-    return open_clip.CLIP(
-        embed_dim=embed_dim,
-        vision_cfg=open_clip.CLIPVisionCfg(**vision),
-        text_cfg=open_clip.CLIPTextCfg(**text),
-    )
-
-
-def save_clip(model: open_clip.CLIP, folder: Path, vision: dict, text: dict, embed_dim: int) -> None:
-    """Writes a folder that open_clip itself opens by `local-dir:`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "model_cfg": {"embed_dim": embed_dim, "vision_cfg": vision, "text_cfg": text},
-        "preprocess_cfg": {"mean": list(MEAN), "std": list(STD)},
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
-    state = {k: v.contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
-
-
-def load_clip(
-    name: str, pretrained: str | None, taps: tuple[int, ...], image_size: int | None = None, sha256: str = UNPINNED
-) -> FrozenCLIP:
-    """A frozen CLIP by name: a local folder, or an open_clip model name with a tag or weights file.
-
-    Args:
-        name: `ViT-B-16-quickgelu`, or the path of a folder in open_clip's format (as `save_clip` writes it).
-        pretrained: open_clip's tag or a weights file; None or "" for a folder, which holds its own weights.
-        taps: block numbers to tap.
-        image_size: pixels a side; other than the checkpoint's own, positions are interpolated (bicubic, open_clip's).
-        sha256: of the weights file.
-
-    Raises CheckpointError when there is no such folder, name or weights, when they were trained with another
-    activation than the named model has (open_clip only warns), or are another file than `sha256` says.
-    """
-    source = f"local-dir:{name}" if Path(name).is_dir() else name
-    try:
-        found = published_clip(name, pretrained)
-        verify([found.file], {found.file.name: sha256})
-        state = _read_state(found)
-        if image_size is not None:
-            found.config["vision_cfg"]["image_size"] = image_size
-        model = open_clip.CLIP(**found.config)
-        if not isinstance(model.visual, VisionTransformer):
-            raise ValueError("its image encoder is no vision transformer")
-        resize_pos_embed(state, model)
-        model.load_state_dict(state)
-        tokenizer = open_clip.get_tokenizer(source)
-    except CheckpointError:
-        raise
-    except Exception as error:  # of a damaged folder open_clip, torch and their parsers raise whatever they meet
-        raise CheckpointError(
-            f"CLIP {name!r} cannot be loaded ({first_line(error)}): "
-            "run the foundation stage (dvc repro), or name a checkpoint that is here"
-        ) from error
-    return FrozenCLIP(model, tokenizer, taps, found.mean, found.std)
-
-
-@dataclass(frozen=True)
-class PublishedClip:
-    """A CLIP that others have trained: open_clip's configuration, how images are normalised, the weights file."""
-
-    config: dict
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    file: Path
-    quick_gelu: bool | None  # whether its weights were trained with it, where that is known
-    name: str
-
-
-def published_clip(name: str, pretrained: str | None) -> PublishedClip:
-    """Finds a CLIP and its weights file, which is fetched where it has to be and may be.
-
-    Raises CheckpointError for another activation or a missing file, ValueError or OSError for anything else.
-    """
-    folder = Path(name)
-    if folder.is_dir():
-        document = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-        shown = document.get("preprocess_cfg", {})
-        return _published(name, document["model_cfg"], shown, weights_in(folder), None)
-    config = open_clip.get_model_config(name)
-    if config is None:
-        raise ValueError(f"open_clip has no model {name!r} and there is no such folder")
-    if not pretrained:
-        raise ValueError("it has no weights: give open_clip's tag or a file")
-    tags = _tags(name)
-    tag = tags.get(_cleaned(pretrained))
-    if tag is None and not Path(pretrained).is_file():
-        raise ValueError(f"{pretrained!r} is neither a file nor one of its tags {', '.join(tags)}")
-    file = Path(pretrained) if tag is None else None
-    if tag is None:  # the hub's cache tells a file's origin by its path
-        tag = next((t for t in tags.values() if _cache_name(t) and _cache_name(t) in file.parts), None)
-    quick = None if tag is None else tag.get("quick_gelu", False)
-    _check_activation(name, config, quick)  # before anything is fetched
-    return _published(name, config, tag or {}, file or hub_file(*tag_source(tag)), quick)
-
-
-def _published(name: str, config: dict, shown: dict, file: Path, quick: bool | None) -> PublishedClip:
-    mean, std = shown.get("mean") or MEAN, shown.get("std") or STD
-    if len(mean) != 3 or len(std) != 3:
-        raise ValueError("its preprocess_cfg does not give a mean and a deviation for each of three channels")
-    return PublishedClip(config, tuple(mean), tuple(std), file, quick, name)
-
-
-def _check_activation(name: str, config: dict, quick: bool | None) -> None:
-    has = config.get("quick_gelu", False)
-    if quick is not None and quick != has:
-        trained, right = ("with", name + QUICK) if quick else ("without", name.removesuffix(QUICK))
-        raise CheckpointError(
-            f"foundation.clip.name = {name}: its weights were trained {trained} OpenAI's quick GELU, which this model "
-            f"{'has' if has else 'lacks'}; use {right}"
-        )
-
-
-def _cache_name(tag: dict) -> str:
-    """The folder of a tag's repository in the hub's cache; "" where it has none."""
-    repo = tag.get("hf_hub", "").rstrip("/")
-    return f"models--{repo.replace('/', '--')}" if repo.count("/") == 1 else ""
-
-
-def tag_source(tag: dict) -> tuple[str, str]:
-    """The hub repository and file of one of open_clip's tags, its safetensors. Raises ValueError where it has none."""
-    repo, file = tag.get("hf_hub", "").rsplit("/", 1) if tag.get("hf_hub") else ("", "")
-    if not repo:
-        raise ValueError("open_clip knows no safetensors of this tag: give a weights file")
-    return repo, file or HUB_FILE
-
-
-def hub_source(name: str, pretrained: str) -> tuple[str, str]:
-    """The hub repository and file of a model's tag.
-
-    Raises ValueError for an unknown one, CheckpointError for the wrong activation.
-    """
-    config, tag = open_clip.get_model_config(name), _tags(name).get(_cleaned(pretrained))
-    if config is None or tag is None:
-        raise ValueError(f"open_clip has no model {name!r} with weights {pretrained!r}")
-    _check_activation(name, config, tag.get("quick_gelu", False))
-    return tag_source(tag)
-
-
-def _tags(name: str) -> dict[str, dict]:
-    """What open_clip knows of the published weights of a model and of its twin with the other activation."""
-    base = name.removesuffix(QUICK)
-    return {tag: open_clip.get_pretrained_cfg(base, tag) for tag in open_clip.list_pretrained_tags_by_model(base)}
-
-
-def _cleaned(tag: str) -> str:
-    return tag.lower().replace("-", "_")  # as open_clip writes them
-
-
-def weights_in(folder: Path) -> Path:
-    """The weights file of a folder in open_clip's format, safetensors before state dicts; OSError where it has none."""
-    files = [file for end in (".safetensors", ".bin", ".pt", ".pth") for file in sorted(folder.glob(f"*{end}"))]
-    if not files:
-        raise FileNotFoundError("the folder has no weights, .safetensors or .bin")
-    return next((file for file in files if file.name in FOLDER_FILES), files[0])
-
-
-def _read_state(found: PublishedClip) -> dict[str, Tensor]:
-    """The state dict of a weights file; no code in it ever runs. Raises CheckpointError for a TorchScript archive."""
-    file = found.file
-    if file.suffix == ".safetensors":
-        state = load_file(file)
-    else:
-        if is_zipfile(file) and any(entry.endswith("/constants.pkl") for entry in ZipFile(file).namelist()):
-            raise CheckpointError(
-                f"{file.name} is a TorchScript archive, which holds code: take the safetensors of the same weights, "
-                "for OpenAI's with foundation.clip.weights: openai"
-            )
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-        state = loaded.get("state_dict", loaded)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    if [state.pop(key) for key in OPENAI_KEYS if key in state]:
-        _check_activation(found.name, found.config, True)
-    return state
+def clip_reader(tokenizer) -> Reader:
+    """What open_clip's tokenizer makes of queries; two of its context's tokens begin and end each."""
+    room = tokenizer.context_length - 2
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return Reader("CLIP", room, lambda texts: [*map(tokenizer.encode, texts)], frozenset(tokenizer.all_special_ids))
+    return hub_reader("CLIP", tokenizer.tokenizer, room)

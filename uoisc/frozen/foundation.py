@@ -6,7 +6,8 @@ the held-out ones too. Codecs never do. Source: ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,17 +16,14 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from uoisc.base.config import GRID, HEAD_WIDTH
-from uoisc.base.settings import Clip
-from uoisc.data.objects import plural
-from uoisc.data.scenes import COLOURS, PLACES, TILES, Scenes, World, article
-from uoisc.frozen.clip import FrozenCLIP, build_clip, open_clip
+from uoisc.base.settings import GRID, HEAD_WIDTH, Clip
+from uoisc.data.question_types import COLOURS, PLACES, TILES, fill, templates_of, templates_with
+from uoisc.data.scenes import Scenes, World, token_tiles
+from uoisc.frozen.clip import FrozenCLIP, open_clip
+from uoisc.frozen.clip_files import build_clip
 
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
 
-NAME_TEMPLATES = ("{name}", "is there {article} {name}", "where is the {name}", "what colour is behind the {name}")
-PLACE_TEXTS = tuple(f"what is at the {place}" for place in PLACES)
-COLOUR_TEXTS = tuple(f"the colour {colour}" for colour in COLOURS)
 # Fixed and small: at CLIP's own scale (up to 100) place and colour hide in directions too faint for a judge to read.
 ATTRIBUTE_SCALE = 10.0
 
@@ -49,21 +47,31 @@ def region_embeddings(tokens: Float[Tensor, "B N e"]) -> Float[Tensor, "B 9 e"]:
 def region_texts(world: World, scenes: Scenes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Region-text pairs of a batch (rows, tiles, texts): each object and each category at most once.
 
-    A second region of the same object would be a false negative of the contrastive loss.
+    A text is a question that names the object or its category, or the object's bare name. A second region of the same
+    object would be a false negative of the contrastive loss.
     """
     rows, tiles = np.nonzero(scenes.objects >= 0)
     order = rng.permutation(len(rows))
     rows, tiles = rows[order], tiles[order]
     objects = scenes.objects[rows, tiles]
-    names, first_object = np.unique(objects, return_index=True)
+    _, first_object = np.unique(objects, return_index=True)
     kinds, first_kind = np.unique(world.category_of[objects], return_index=True)
     texts = []
-    for index, template in zip(names, rng.integers(len(NAME_TEMPLATES), size=len(names)), strict=True):
-        name = world.names[index]
-        texts.append(NAME_TEMPLATES[template].format(name=name, article=article(name)))
-    texts += [f"how many {plural(world.categories[kind])} are there" for kind in kinds]
+    for chosen, slots, bare in ((first_object, ("name", "a_name"), ["{name}"]), (first_kind, ("plural",), [])):
+        wordings = [*bare, *templates_with(*slots)]
+        for index, wording in zip(chosen, rng.integers(len(wordings), size=len(chosen)), strict=True):
+            kind = world.categories[world.category_of[objects[index]]]
+            sight = replace(world.sight(scenes, int(rows[index]), int(tiles[index])), category=kind)
+            texts.append(fill(wordings[wording], sight))
     chosen = np.concatenate([first_object, first_kind])
     return rows[chosen], tiles[chosen], texts
+
+
+def attribute_texts() -> tuple[list[str], list[str]]:
+    """Texts about each of the nine places, and about each of the eight colours, once per wording."""
+    places = [text.format(place=place) for text in templates_of("place") or ["{place}"] for place in PLACES]
+    colours = ["the colour {colour}", *templates_of("colour")]
+    return places, [text.format(colour=colour) for text in colours for colour in COLOURS]
 
 
 def clip_loss(
@@ -71,21 +79,34 @@ def clip_loss(
 ) -> Float[Tensor, ""]:
     """open_clip's ClipLoss on region-text pairs, and which place and which colour each tile has."""
     rows, tiles, texts = region_texts(world, scenes, rng)
+    place_texts, colour_texts = attribute_texts()
     with torch.autocast("cpu", torch.bfloat16):
         tokens = frozen.see(world.render(scenes)).tokens
-        embedded = model.encode_text(
-            frozen.tokenize(texts + list(PLACE_TEXTS) + list(COLOUR_TEXTS)), normalize=True
-        ).float()
+        embedded = model.encode_text(frozen.tokenize(texts + place_texts + colour_texts), normalize=True).float()
     regions = region_embeddings(tokens)  # (B, 9, e)
-    names, places, colours = embedded.split([len(texts), len(PLACE_TEXTS), len(COLOUR_TEXTS)])
+    names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
     scale = model.logit_scale.exp()
     contrastive = open_clip.ClipLoss()(regions[torch.from_numpy(rows), torch.from_numpy(tiles)], names, scale)
+    place = _mean(_place_loss(regions, wording) for wording in places.split(TILES))
+    colour = _mean(_colour_loss(regions, wording, scenes) for wording in colours.split(len(COLOURS)))
+    return contrastive + place + 0.5 * colour
+
+
+def _mean(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).mean()
+
+
+def _place_loss(regions: Float[Tensor, "B 9 e"], places: Float[Tensor, "9 e"]) -> Float[Tensor, ""]:
+    """Cross-entropy of which place each tile has, and of which tile each place is."""
     where = ATTRIBUTE_SCALE * regions @ places.T  # (B, 9, 9)
     target = torch.arange(TILES).expand(len(where), TILES)
-    place = (F.cross_entropy(where, target) + F.cross_entropy(where.transpose(1, 2), target)) / 2
+    return (F.cross_entropy(where, target) + F.cross_entropy(where.transpose(1, 2), target)) / 2
+
+
+def _colour_loss(regions: Float[Tensor, "B 9 e"], colours: Float[Tensor, "8 e"], scenes: Scenes) -> Float[Tensor, ""]:
+    """Cross-entropy of which colour each tile has."""
     which = ATTRIBUTE_SCALE * regions @ colours.T  # (B, 9, 8)
-    colour = F.cross_entropy(which.flatten(0, 1), torch.from_numpy(scenes.colours).flatten())
-    return contrastive + place + 0.5 * colour
+    return F.cross_entropy(which.flatten(0, 1), torch.from_numpy(scenes.colours).flatten())
 
 
 def train_clip(
@@ -140,6 +161,5 @@ def localisation(frozen: FrozenCLIP, world: World, seed: int, n: int, category: 
     scenes = world.sample(rng, n, world.pool(), focus=category)
     queries = [world.ask(rng, scenes, row, "place", world.pool(only=category)) for row in range(n)]
     relevance = frozen.relevance(frozen.see(world.render(scenes)).tokens, frozen.text([q.text for q in queries]))
-    row, column = np.divmod(relevance.argmax(1).numpy(), frozen.grid)
-    tile = row // (frozen.grid // GRID) * GRID + column // (frozen.grid // GRID)
+    tile = token_tiles(frozen.grid)[relevance.argmax(1)].numpy()
     return tile == np.array([q.tiles[0] for q in queries])

@@ -10,12 +10,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from uoisc.base.config import HEAD_WIDTH
-from uoisc.base.settings import Clip, Llava
-from uoisc.data.scenes import COLOURS, PLACES, TILES, TYPES, Query, Scenes, World, answer_texts, query_texts
+from uoisc.base.errors import DataError
+from uoisc.base.settings import HEAD_WIDTH, Clip, Llava
+from uoisc.data.question_types import COLOURS, PLACES, TILES, TYPES, answer_texts, query_texts
+from uoisc.data.questions import Query
+from uoisc.data.scenes import Scenes, World
 from uoisc.frozen.clip import MEAN, STD, FrozenCLIP
 from uoisc.frozen.foundation import Progress, optimiser_for, take_step
 from uoisc.frozen.llava import FrozenLlava
@@ -41,45 +43,70 @@ def build_processor(world: World, cfg: Clip, image_size: int):
     model = models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *words))}, unk_token="<unk>")
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>",
-        extra_special_tokens={"image_token": "<image>"},
-    )  # fmt: skip
+    named = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    extra = {"image_token": "<image>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=extra, **named)
     fast.add_tokens([AddedToken(answer, single_word=True) for answer in answers])
+    sides = {"height": image_size, "width": image_size}
     return LlavaProcessor(
         image_processor=CLIPImageProcessor(
-            size={"shortest_edge": image_size}, crop_size={"height": image_size, "width": image_size},
-            image_mean=MEAN, image_std=STD,
+            size={"shortest_edge": image_size}, crop_size=sides, image_mean=MEAN, image_std=STD
         ),
-        tokenizer=fast, patch_size=cfg.patch_size, vision_feature_select_strategy="default", image_token="<image>",
-        num_additional_image_tokens=1, chat_template=TEMPLATE,
-    )  # fmt: skip
+        tokenizer=fast,
+        patch_size=cfg.patch_size,
+        vision_feature_select_strategy="default",
+        image_token="<image>",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE,
+    )
 
 
 def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
     """A randomly initialised `LlavaForConditionalGeneration` with a CLIP tower and a Llama."""
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    vision = CLIPVisionConfig(
-        hidden_size=tower.width, intermediate_size=4 * tower.width, num_hidden_layers=tower.layers,
-        num_attention_heads=tower.width // HEAD_WIDTH, image_size=image_size, patch_size=tower.patch_size,
-        hidden_act="gelu", projection_dim=tower.embed_dim,
-    )  # fmt: skip
+    ends = {"pad_token_id": PAD, "eos_token_id": END}
     text = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=cfg.width, intermediate_size=cfg.mlp_width, num_hidden_layers=cfg.layers,
-        num_attention_heads=cfg.heads, num_key_value_heads=cfg.heads, max_position_embeddings=256,
-        initializer_range=0.03, rope_parameters={"rope_type": "default", "rope_theta": 1e5},
-        pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END,
-    )  # fmt: skip
-    model = LlavaForConditionalGeneration(
-        LlavaConfig(
-            vision_config=vision, text_config=text, image_token_index=IMAGE, projector_hidden_act="linear",
-            vision_feature_layer=-1, vision_feature_select_strategy="default",
-            image_seq_length=(image_size // tower.patch_size) ** 2, pad_token_id=PAD, eos_token_id=END,
-        )
-    )  # fmt: skip
-    model.generation_config.update(pad_token_id=PAD, eos_token_id=END, bos_token_id=BEGIN)
+        vocab_size=vocabulary,
+        hidden_size=cfg.width,
+        intermediate_size=cfg.mlp_width,
+        num_hidden_layers=cfg.layers,
+        num_attention_heads=cfg.heads,
+        num_key_value_heads=cfg.heads,
+        max_position_embeddings=256,
+        initializer_range=0.03,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e5},
+        bos_token_id=BEGIN,
+        **ends,
+    )
+    config = LlavaConfig(
+        vision_config=_tower_config(tower, image_size),
+        text_config=text,
+        image_token_index=IMAGE,
+        projector_hidden_act="linear",
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=(image_size // tower.patch_size) ** 2,
+        **ends,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.generation_config.update(bos_token_id=BEGIN, **ends)
     return model
+
+
+def _tower_config(tower: Clip, image_size: int):
+    from transformers import CLIPVisionConfig
+
+    return CLIPVisionConfig(
+        hidden_size=tower.width,
+        intermediate_size=4 * tower.width,
+        num_hidden_layers=tower.layers,
+        num_attention_heads=tower.width // HEAD_WIDTH,
+        image_size=image_size,
+        patch_size=tower.patch_size,
+        hidden_act="gelu",
+        projection_dim=tower.embed_dim,
+    )
 
 
 @torch.no_grad()
@@ -91,17 +118,20 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     tile that shows it.
     """
     copy_tower(frozen.model.visual, model.model.vision_tower)
-    visual, projector = frozen.model.visual, model.model.multi_modal_projector
+    visual = frozen.model.visual
+    projector = model.model.multi_modal_projector
     scenes = world.sample(np.random.default_rng(0), PROTOTYPE_SCENES, world.pool())
     images = world.render(scenes).split(100)
     hidden = torch.cat([frozen.see(x).taps[:, -1] for x in images])  # (B, 9, d), of the last block
     linear = visual.proj.T * visual.ln_post.weight / hidden.std(-1).mean()  # CLIP's last norm and projection
     tokens = hidden @ linear.T
-    bias, scale = -tokens.mean((0, 1)), 1 / (tokens - tokens.mean((0, 1))).norm(dim=-1).mean()
+    bias = -tokens.mean((0, 1))
+    scale = 1 / (tokens - tokens.mean((0, 1))).norm(dim=-1).mean()
     width = len(bias)
     for parameter in projector.parameters():
         parameter.zero_()
-    projector.linear_1.weight[:width], projector.linear_1.bias[:width] = linear * scale, bias * scale
+    projector.linear_1.weight[:width] = linear * scale
+    projector.linear_1.bias[:width] = bias * scale
     projector.linear_1.bias[width] = -1.0
     projector.linear_2.weight.copy_(torch.eye(len(projector.linear_2.weight)))
     words = prototypes((tokens + bias).flatten(0, 1), scenes, world)
@@ -116,7 +146,7 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     first.k_proj.weight[:, width] *= -1
 
 
-def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, "e"]]:
+def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, " e"]]:
     """Each object's, place's and colour's word: the unit-norm mean of the image tokens of the tiles that show it."""
     places = np.tile(np.arange(TILES), len(scenes))
     labels = [(world.names, scenes.objects.ravel()), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]
@@ -137,12 +167,13 @@ def copy_tower(visual, tower) -> None:
         "embeddings.patch_embedding.weight": theirs["conv1.weight"],
         "embeddings.position_embedding.weight": theirs["positional_embedding"],
     }
+    parts = {"attn.out_proj": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2"}
+    parts |= {"mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
     pairs = [("ln_pre", "pre_layrnorm"), ("ln_post", "post_layernorm")]
     for i in range(len(visual.transformer.resblocks)):
-        block, layer = f"transformer.resblocks.{i}", f"encoder.layers.{i}"
-        parts = (("attn.out_proj", "self_attn.out_proj"), ("ln_1", "layer_norm1"), ("ln_2", "layer_norm2"),
-                 ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2"))  # fmt: skip
-        pairs += [(f"{block}.{a}", f"{layer}.{b}") for a, b in parts]
+        block = f"transformer.resblocks.{i}"
+        layer = f"encoder.layers.{i}"
+        pairs += [(f"{block}.{a}", f"{layer}.{b}") for a, b in parts.items()]
         for kind in ("weight", "bias"):
             chunks = theirs[f"{block}.attn.in_proj_{kind}"].chunk(3)
             ours |= {f"{layer}.self_attn.{n}_proj.{kind}": c for n, c in zip("qkv", chunks, strict=True)}
@@ -160,10 +191,18 @@ class Packer:
         self.prefix = ids[0][: int((ids[0] == IMAGE).nonzero().max()) + 1].tolist()
 
     def ids(self, query: Query) -> tuple[list[int], list[int]]:
-        """Token ids of what follows the image in the chat template, and of the answer with its end."""
+        """Token ids of what follows the image in the chat template, and of the answer with its end.
+
+        Raises DataError for a word that the tokenizer does not know.
+        """
         for text in (query.text, query.truth):
             if text not in self.cache:
                 self.cache[text] = self.llava.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+                if UNKNOWN in self.cache[text]:
+                    raise DataError(
+                        f"{text!r} of question type {query.type!r} holds a word that the judges do not know: its query "
+                        "must be of the type's template and its truth one of its answers (uoisc/data/question_types.py)"
+                    )
         return [*self.cache[query.text], ASSISTANT], [*self.cache[query.truth], END]
 
     def __call__(
@@ -174,13 +213,18 @@ class Packer:
         start = len(self.prefix)
         length = start + max(sum(len(q) + len(a) for q, a in row) for row in rows)
         ids = np.full((len(rows), length), PAD)
-        segment, position, labels = np.full_like(ids, -1), np.zeros_like(ids), np.full_like(ids, -100)
-        ids[:, :start], segment[:, :start], position[:, :start] = self.prefix, 0, np.arange(start)
+        segment = np.full_like(ids, -1)
+        position = np.zeros_like(ids)
+        labels = np.full_like(ids, -100)
+        ids[:, :start] = self.prefix
+        segment[:, :start] = 0
+        position[:, :start] = np.arange(start)
         for i, row in enumerate(rows):
             at = start
             for k, (question, answer) in enumerate(row, start=1):
                 end = at + len(question) + len(answer)
-                ids[i, at:end], segment[i, at:end] = question + answer, k
+                ids[i, at:end] = question + answer
+                segment[i, at:end] = k
                 position[i, at:end] = np.arange(start, start + end - at)
                 labels[i, at + len(question) : end] = answer
                 at = end
@@ -209,10 +253,9 @@ def train_llava(
         scenes = world.sample(rng, cfg.batch_size, everything)
         ids, positions, mask, labels = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(
-                input_ids=ids, pixel_values=llava.pixels(world.render(scenes)), attention_mask=mask,
-                position_ids=positions, use_cache=False,
-            ).logits  # fmt: skip
+            pixels = llava.pixels(world.render(scenes))
+            seen = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "pixel_values": pixels}
+            logits = model(**seen, use_cache=False).logits
         loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
         take_step(loss, model, optimiser, schedule)
         if hasattr(steps, "set_postfix"):
@@ -222,7 +265,7 @@ def train_llava(
 
 
 def judge_accuracy(llava: FrozenLlava, world: World, seed: int, n: int, category: str | None) -> dict[str, np.ndarray]:
-    """Whether each answer on a source image is right, a type: n questions in all, the types in turn."""
+    """Whether each answer on a source image is right, by type: n questions in all, the types in turn."""
     rng = np.random.default_rng(seed)
     scenes = world.sample(rng, n, world.pool(), focus=category)
     queries = world.ask_each(rng, scenes, 1, world.pool(only=category))

@@ -6,9 +6,10 @@ processor's chat template and normalisation, from a local folder or a hub name.
 
 from __future__ import annotations
 
-import json
 import re
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from uoisc.base.errors import CheckpointError, QueryError, first_line
+from uoisc.base.boundary import check_images
+from uoisc.base.documents import parse_json
+from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.folders import is_there, readable_folder, share
+from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
 from uoisc.frozen.weights import hub_folder, verify, weights_files
 
@@ -77,23 +82,21 @@ class FrozenLlava(nn.Module):
         """Stays in evaluation mode: it is frozen."""
         return super().train(False)
 
-    def prompts(self, queries: list[str]) -> list[str]:
+    def prompts(self, queries: list[str] | Any) -> list[str]:
         """The processor's chat template around each query and one image, ending where the answer begins.
 
-        Raises QueryError for a query that holds the placeholder of an image.
+        Raises QueryError for one that is no query, or would not be read whole as text.
         """
-        placeholder = self.processor.image_token
-        if any(placeholder in query for query in queries):
-            raise QueryError(f"a query holds {placeholder!r}, which stands for the image: ask without it")
-        return [
-            self.processor.apply_chat_template(
-                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": query}]}],
-                add_generation_prompt=True,
-            )
-            for query in queries
-        ]
+        queries = check_queries(queries)
+        check_fits(queries, self.reader)
+        return [_prompt(self.processor, query) for query in queries]
 
-    def tokenize(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+    @cached_property
+    def reader(self) -> Reader:
+        """What its tokenizer makes of queries."""
+        return llava_reader(self.processor, self.model.config, self.image_tokens)
+
+    def tokenize(self, queries: list[str] | Any) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
         placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
         prompts = self.prompts(queries)
@@ -142,9 +145,13 @@ class FrozenLlava(nn.Module):
         return (long, short) if width <= height else (short, long)
 
     @torch.no_grad()
-    def answer(self, x: Float[Tensor, "B 3 H W"], queries: list[str], batch_size: int = 256) -> list[str]:
-        """Greedy answers, at most 20 tokens (authors' code)."""
-        answers = []
+    def answer(self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, batch_size: int = 256) -> list[str]:
+        """Greedy answers, at most 20 tokens (authors' code), to one query an image; x of any size, on any device.
+
+        Raises InputError or QueryError where they are not.
+        """
+        check_images(x)
+        queries, answers = check_queries(queries, len(x)), []
         for start in range(0, len(queries), batch_size):
             rows = slice(start, start + batch_size)
             ids, mask = self.tokenize(queries[rows])
@@ -179,6 +186,19 @@ class FrozenLlava(nn.Module):
         return mask & (seen_after == 0)
 
 
+def llava_reader(processor, config, image_tokens: int) -> Reader:
+    """What a LLaVA's tokenizer makes of queries; the prompt around them and the answer take of its context too."""
+    tokenizer = processor.tokenizer
+    around = len(tokenizer(_prompt(processor, ""))["input_ids"]) - 1 + image_tokens + MAX_ANSWER_TOKENS
+    room = config.get_text_config().max_position_embeddings - around
+    return hub_reader("the judge", tokenizer, room, config.image_token_id)
+
+
+def _prompt(processor, query: str) -> str:
+    content = [{"type": "image"}, {"type": "text", "text": query}]
+    return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+
 def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu") -> FrozenLlava:
     """A frozen LLaVA from a local folder or a hub name; no remote code, safetensors alone.
 
@@ -200,22 +220,39 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
     try:
         _check_config(folder)
         model, loaded = LlavaForConditionalGeneration.from_pretrained(
-            folder, use_safetensors=True, attn_implementation="sdpa", local_files_only=True, output_loading_info=True,
+            folder,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
             dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
-        )  # fmt: skip
+        )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet
         raise CheckpointError(
             f"LLaVA {name!r} cannot be loaded ({first_line(error)}): "
             "run the foundation stage (dvc repro), or name a checkpoint that is here"
         ) from error
+    _check_weights(model, loaded["missing_keys"], name)
+    llava = FrozenLlava(model.to(device), processor).to(device)
+    _check_prompt(llava, name)
+    return llava
+
+
+def _check_weights(model, missing: set[str], name: str) -> None:
+    """Raises CheckpointError for another kind of model, or where its files lack weights."""
+    from transformers import LlavaForConditionalGeneration
+
     if not isinstance(model, LlavaForConditionalGeneration):
         raise CheckpointError(f"{name!r} is a {type(model).__name__}, not a LLaVA: name another checkpoint")
     # hidden states before the tower's last norm are taken: nothing reads what it lacks there
-    missing = sorted(key for key in loaded["missing_keys"] if ".post_layernorm." not in key)
+    missing = sorted(key for key in missing if ".post_layernorm." not in key)
     if missing:  # transformers fills them with random numbers and only warns
         raise CheckpointError(f"LLaVA {name!r} lacks weights ({', '.join(missing[:3])}, ...): fetch it again")
-    llava = FrozenLlava(model.to(device), processor).to(device)
+
+
+def _check_prompt(llava: FrozenLlava, name: str) -> None:
+    """Raises CheckpointError where its chat template or tokenizer writes no prompt with an image."""
     try:
         ids, _ = llava.tokenize(["what is it"])
     except Exception as error:  # of a damaged chat template or tokenizer
@@ -223,14 +260,13 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
             f"LLaVA {name!r} cannot write a prompt ({first_line(error)}): its chat template or tokenizer is "
             "incomplete, fetch it again"
         ) from error
-    if (ids == model.config.image_token_id).sum() != llava.image_tokens:
+    if (ids == llava.model.config.image_token_id).sum() != llava.image_tokens:
         raise CheckpointError(f"LLaVA {name!r}: its chat template leaves the image out, fetch it again")
-    return llava
 
 
 def _check_config(folder: Path) -> None:
     """Raises ValueError where config.json is not a LLaVA's own: transformers would make up one of 7 billion weights."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     parts = [config.get(key) for key in ("vision_config", "text_config")] if isinstance(config, dict) else []
     if not parts or not all(isinstance(part, dict) and part for part in parts) or config.get("model_type") != "llava":
         raise ValueError("its config.json is not that of a LLaVA")
@@ -242,12 +278,12 @@ def _check_config(folder: Path) -> None:
 
 def llava_folder(name: str, revision: str = "") -> Path:
     """Where a LLaVA lies: a local folder, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
-    if Path(name).is_dir():
-        return Path(name)
+    remedy = "run the foundation stage (dvc repro), or name a checkpoint that is here"
+    if is_there(Path(name), CheckpointError) and Path(name).is_dir():
+        return readable_folder(Path(name), remedy, CheckpointError)
     if not HUB_NAME.fullmatch(name) or not revision:
         raise CheckpointError(
-            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): "
-            "run the foundation stage (dvc repro), or name a checkpoint that is here"
+            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): {remedy}"
         )
     return hub_folder(name, revision)
 
@@ -255,5 +291,9 @@ def llava_folder(name: str, revision: str = "") -> Path:
 def save_llava(model, processor, folder: Path) -> None:
     """Writes the model and its processor in transformers' own format."""
     folder.mkdir(parents=True, exist_ok=True)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # its bar is drawn off a terminal as well
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
+    share(*folder.glob("*.safetensors"))

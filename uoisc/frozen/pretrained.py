@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from uoisc.base.errors import CheckpointError
-from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
-from uoisc.frozen.clip import FrozenCLIP, load_clip
-from uoisc.frozen.llava import FrozenLlava, load_llava
+import hashlib
+import json
+from pathlib import Path
 
-LLAVAS = ("llava", "llava_independent")  # the judges by their keys in params.yaml
+from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.settings import JUDGES, ClipCheckpoint, LlavaCheckpoint, Pretrained
+from uoisc.data.queries import Reader
+from uoisc.frozen.clip import FrozenCLIP, clip_reader
+from uoisc.frozen.clip_files import load_clip
+from uoisc.frozen.llava import FrozenLlava, llava_reader, load_llava
+from uoisc.frozen.weights import UNPINNED, cached_folder
 
 
 def open_pretrained(
     settings: Pretrained,
     taps: tuple[int, ...],
     image_size: int,
-    judges: tuple[str, ...] = LLAVAS,
+    judges: tuple[str, ...] = JUDGES,
     device: str = "cpu",
 ) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
     """CLIP, its positions interpolated to `image_size` pixels a side, and those judges that are asked for.
 
     Args:
         taps: CLIP's block numbers to tap.
-        judges: of `LLAVAS`; training asks for the first alone.
+        judges: of `JUDGES`; training asks for the first alone.
         device: where they compute; LLaVA in bfloat16 on a GPU, in float32 on a CPU, CLIP in float32.
 
     Raises CheckpointError, one line, where something is missing or another one than params.yaml says.
@@ -42,6 +47,49 @@ def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_
     return clip
 
 
+def identity(settings: ClipCheckpoint | LlavaCheckpoint) -> str:
+    """Which checkpoint that is, without a look at it: the digest that `verify` holds its weights against.
+
+    What is not pinned is known by its name alone.
+    """
+    pinned = settings.sha256 if isinstance(settings.sha256, dict) else {"weights": settings.sha256}
+    known = pinned if UNPINNED not in pinned.values() else [settings.name, pinned]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
 def open_llava_checkpoint(settings: LlavaCheckpoint, device: str = "cpu") -> FrozenLlava:
     """That LLaVA."""
     return load_llava(settings.name, settings.revision, settings.sha256, device)
+
+
+def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
+    """The tokenizers of CLIP and both judges, without their weights, and a line for each that is not here."""
+    readers, absent = [], []
+    for key in ("clip", *JUDGES):
+        checkpoint = getattr(settings, key)
+        try:
+            readers.append(_clip_reader(checkpoint.name) if key == "clip" else _llava_reader(checkpoint))
+        except Exception as error:  # whatever a missing or damaged folder makes parsers raise: training says it again
+            absent.append(f"foundation.{key} cannot be asked whether it reads every question ({first_line(error)})")
+    return readers, absent
+
+
+def _clip_reader(name: str) -> Reader:
+    import open_clip
+
+    folder = Path(name).is_dir() and bool(name)
+    if not folder and open_clip.get_model_config(name) is None:
+        raise CheckpointError(f"no model {name!r}")
+    return clip_reader(open_clip.get_tokenizer(f"local-dir:{name}" if folder else name))
+
+
+def _llava_reader(settings: LlavaCheckpoint) -> Reader:
+    from transformers import AutoConfig, AutoProcessor
+
+    named = bool(settings.name) and Path(settings.name).is_dir()
+    folder = Path(settings.name) if named else cached_folder(settings.name, settings.revision)
+    if folder is None:
+        raise CheckpointError(f"{settings.name} is not in the local cache")
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return llava_reader(processor, config, config.vision_config.image_size**2 // config.vision_config.patch_size**2)

@@ -7,13 +7,14 @@ safetensors and text files are ever fetched.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shlex
 from functools import lru_cache
 from pathlib import Path
 
+from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.folders import is_there, readable, unreadable
 
 UNPINNED = "unpinned"  # in params.yaml: a revision or digest that nobody has verified; `uoisc doctor --pin` fills it in
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -43,11 +44,19 @@ def cached_folder(repo: str, revision: str) -> Path | None:
     """The folder of a repository in the local cache, complete; None where it, or a part of it, is missing."""
     from huggingface_hub import snapshot_download
 
+    _check_cache(repo)
     try:
         folder = Path(snapshot_download(repo, revision=hub_revision(revision), local_files_only=True))
         return folder if all(file.is_file() for file in [folder / "config.json", *weights_files(folder)]) else None
-    except (OSError, ValueError, CheckpointError):
+    except (OSError, ValueError, RuntimeError, CheckpointError):  # RuntimeError: there is no home folder
         return None
+
+
+def _check_cache(repo: str) -> None:
+    """Raises CheckpointError where the repository may lie in the local cache, but this user may not look."""
+    from huggingface_hub import constants
+
+    is_there(Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots", CheckpointError)
 
 
 def hub_folder(repo: str, revision: str) -> Path:
@@ -75,6 +84,7 @@ def cached_file(repo: str, file: str) -> Path | None:
     """A file of a repository's default branch in the local cache; None where it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
+    _check_cache(repo)
     found = try_to_load_from_cache(repo, file)
     return Path(found) if isinstance(found, str) else None
 
@@ -103,10 +113,12 @@ def weights_files(folder: Path) -> list[Path]:
     Raises CheckpointError where its index is broken.
     """
     index = folder / INDEX
-    if not index.is_file():
+    if not is_there(index, CheckpointError):
         return [folder / SINGLE]
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except OSError as error:
+        raise CheckpointError(unreadable(index, error, "fetch the checkpoint again")) from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{INDEX} of {folder.name} is broken: fetch the checkpoint again") from error
     return [folder / name for name in names]
@@ -118,8 +130,9 @@ def verify(files: list[Path], expected: dict[str, str]) -> None:
     Raises CheckpointError, one line, for another digest, a file that params.yaml does not name, and a missing one.
     """
     for file in files:
-        if not file.is_file():
+        if not is_there(file, CheckpointError):
             raise CheckpointError(f"{file.name} is missing in {file.parent.name}: fetch the checkpoint again")
+        readable(file, "fetch the checkpoint again", CheckpointError)
         if file.name not in expected:
             raise CheckpointError(
                 f"{file.name}: params.yaml gives no sha256 for it, only for {', '.join(expected)}; add it, or "
@@ -142,6 +155,14 @@ def digest(file: Path) -> str:
     return _digest(str(file), stat.st_size, stat.st_mtime_ns)
 
 
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and digests of a folder's files, as small as the stand-ins' are."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256(
+        "".join(f"{file.relative_to(folder)} {digest(file)}\n" for file in files).encode()
+    ).hexdigest()
+
+
 @lru_cache(maxsize=64)
 def _digest(path: str, size: int, changed: int) -> str:
     with open(path, "rb") as file:
@@ -158,7 +179,7 @@ def parameters(file: Path) -> tuple[int, int]:
             length = int.from_bytes(opened.read(8), "little")
             if not 0 < length <= file.stat().st_size:
                 raise ValueError("header")
-            header = json.loads(opened.read(length))
+            header = parse_json(opened.read(length))
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         counts = [_product(entry["shape"]) for entry in tensors]
         return sum(counts), sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in tensors)

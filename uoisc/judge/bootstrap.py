@@ -1,11 +1,10 @@
 """From answers to numbers: metrics and paired differences, each with a 95 % bootstrap interval.
 
-    answers.parquet ──► summarise ──► summary.csv      a metric with its interval
-          │                                            (variant, seed, judge, split, bits)
+    answers.parquet ──► summarise ──► summary.csv      a metric with its interval (variant, judge, split, bits)
           └───────────► differences ► differences.csv  two variants on the same queries
 
-Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are
-compared on the same draws and the splits are independent of each other.
+Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are compared on the
+same draws and the splits are independent of each other. The answers are of one training seed (`seeds.py`: of several).
 """
 
 from __future__ import annotations
@@ -19,12 +18,14 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 
 from uoisc.base.errors import ResultsError
-from uoisc.base.results import BLANK, COLUMNS, GAP, POOLED, SEEN, UNSEEN
+from uoisc.base.results import BLANK, COLUMNS, GAP, SEEN, UNSEEN
 
 RESAMPLES = 2000
 LEVEL = 0.95
 RATE_FACTOR = 1.25  # rates nearer than this stand for one rate point; the points lie a factor of 2 apart
 
+FIXED = ("no_alignment", "query_aware", "uoisc", "no_llava", "uniform", "adaptive")
+REFERENCES = (*FIXED, "dial", "dial_uniform", "dial_scratch_text", "dial_oracle")  # what every variant is held against
 METRICS: dict[str, tuple[str, str | None]] = {  # name: (what is averaged, over which queries)
     "amr": ("match", None),
     "amr_floor": ("match_blank", None),
@@ -56,7 +57,7 @@ def percentiles(samples: Float[np.ndarray, " resamples *rest"]) -> Float[np.ndar
 def bootstrap_interval(
     values: Shaped[np.ndarray, " n"], seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
-    """(mean, low, high) of any values, (n,), one a query: theta_b = sum_i w_bi v_i / n, w_b multinomial.
+    """(mean, low, high) of any values, (n,), one per query: theta_b = sum_i w_bi v_i / n, w_b multinomial.
 
     Source: B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics, 1979.
     """
@@ -67,24 +68,15 @@ def bootstrap_interval(
 
 
 def split_seed(split: str, seed: int = 0) -> int:
-    """The resampling seed of a split: one a split, so that its rows are paired and splits are independent."""
+    """The resampling seed of a split: each has its own, so that its rows are paired and splits are independent."""
     return zlib.crc32(f"{split}/{seed}".encode())
-
-
-def _with_pooled(groups: Iterable[tuple[tuple, np.ndarray]]) -> Iterator[tuple[tuple, str, np.ndarray]]:
-    """(key without seed, seed, row indices), and for two seeds or more once again with all of them."""
-    by_key: dict[tuple, dict[str, np.ndarray]] = {}
-    for (*key, seed), rows in groups:
-        by_key.setdefault(tuple(key), {})[str(seed)] = rows
-    for key, seeds in by_key.items():
-        yield from ((key, seed, rows) for seed, rows in seeds.items())
-        if len(seeds) > 1:
-            yield key, POOLED, np.concatenate(list(seeds.values()))
 
 
 def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names (M), and per answer the numerator, in [0, 1], and denominator, 0 or 1, of each metric, (rows, M)."""
-    names, numerators, denominators = [], [], []
+    names = []
+    numerators = []
+    denominators = []
     everything = np.ones(len(answers), dtype=bool)
     types = {"": everything} | {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
     for suffix, of_type in types.items():
@@ -96,41 +88,30 @@ def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.nd
             names.append(name + suffix)
             denominators.append(counted)
             numerators.append(np.where(counted, answers[column].astype("Float32").fillna(0).to_numpy(np.float32), 0))
-    return names, np.stack(numerators, axis=1), np.stack(denominators, axis=1)
+    return names, np.stack(numerators, axis=1), np.stack(denominators, axis=1).astype(np.float32)
 
 
-def per_query(
-    query_id: Shaped[np.ndarray, " rows"], columns: Shaped[np.ndarray, "rows M"]
-) -> Float[np.ndarray, "queries M"]:
-    """Rows summed over the seeds of one query, (rows, M) -> (queries, M), in the order of the query's id."""
-    _, place = np.unique(query_id, return_inverse=True)
-    sums = np.zeros((place.max() + 1, columns.shape[1]), dtype=np.float32)
-    np.add.at(sums, place, columns)
-    return sums
-
-
-def summarise(answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: int = 0,
-              resamples: int = RESAMPLES) -> pd.DataFrame:  # fmt: skip
+def summarise(
+    answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> pd.DataFrame:
     """summary.csv: every metric of `METRICS`, over all queries and per question type, with its interval.
 
-    With several training seeds a row `POOLED` follows: the mean over seeds, resampled over queries (so its
-    interval is about queries, not about seeds). `quality` rows are appended with the judge `none`.
+    `quality` rows are appended with the judge `none`.
     """
+    answers = answers.sort_values("query_id", kind="stable")  # so that the rows of a split share their resamples
     names, numerators, denominators = _metric_columns(answers)
-    query_id, rows = answers["query_id"].to_numpy(), []
+    rows = []
     keys = ["profile", "variant", "judge", "split", "bits", "seed"]
-    groups = answers.groupby(keys, sort=True).indices.items()
-    for (profile, variant, judge, split, bits), label, index in _with_pooled(groups):
-        seeds = answers["seed"].iloc[index].nunique()
-        top, bottom = (per_query(query_id[index], c[index]) for c in (numerators, denominators))
+    for (profile, variant, judge, split, bits, trained), index in answers.groupby(keys, sort=True).indices.items():
+        top = numerators[index]
+        bottom = denominators[index]
         weights = resampling_weights(len(top), split_seed(split, seed), resamples)
         with np.errstate(invalid="ignore"):
             samples = (weights @ top).astype(np.float64) / (weights @ bottom)
             values = top.sum(0, dtype=np.float64) / bottom.sum(0)
         for m in np.flatnonzero(bottom.sum(0)):
-            low, high = percentiles(samples[:, m])
-            n = round(float(bottom[:, m].sum()) / seeds)
-            rows.append((profile, variant, label, judge, split, float(bits), names[m], values[m], low, high, n))
+            group = (profile, variant, str(trained), judge, split, float(bits), names[m])
+            rows.append((*group, values[m], *percentiles(samples[:, m]), int(bottom[:, m].sum())))
     summary = pd.DataFrame(rows, columns=COLUMNS["summary.csv"])
     if quality is not None:
         quality = quality.assign(judge="none", seed=quality["seed"].astype(str))
@@ -140,102 +121,47 @@ def summarise(answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: 
 
 def nearest_bits(bits: float, candidates: Iterable[float]) -> float | None:
     """The candidate rate nearest to `bits` (as a ratio), None when all are off by `RATE_FACTOR` or more."""
-    return min((c for c in candidates if max(bits / c, c / bits) < RATE_FACTOR),
-               key=lambda c: max(bits / c, c / bits), default=None)  # fmt: skip
+    apart = {candidate: max(bits / candidate, candidate / bits) for candidate in candidates}
+    nearest = min(apart, key=apart.get, default=None)
+    return nearest if nearest is not None and apart[nearest] < RATE_FACTOR else None
 
 
 def default_pairs(answers: pd.DataFrame) -> list[tuple[str, str]]:
-    """Every variant against the blank image and against each of the studied references that was evaluated."""
+    """Every variant against the blank image and against each of `REFERENCES` that was evaluated."""
     variants = sorted(answers["variant"].unique())
-    studied = ("no_alignment", "query_aware", "uoisc", "no_llava", "uniform", "adaptive", "dial", "dial_uniform",
-               "dial_scratch_text", "dial_oracle")  # fmt: skip
-    references = [r for r in studied if r in variants]
-    return [(v, r) for v in variants for r in (BLANK, *references) if v != r]
+    references = [reference for reference in REFERENCES if reference in variants]
+    return [(variant, other) for variant in variants for other in (BLANK, *references) if variant != other]
 
 
-class _Matches:
-    """The matches of every (variant, bits, seed, split, judge) by query, and how to pair two of them."""
-
-    def __init__(self, answers: pd.DataFrame, seed: int, resamples: int) -> None:
-        self.seed, self.resamples, self.cells = seed, resamples, {}
-        for key, rows in answers.groupby(["variant", "bits", "seed", "split", "judge"]):
-            variant, bits, train_seed, split, judge = key
-            columns = rows.set_index("query_id")[["match", "match_blank"]].sort_index().astype(np.float32)
-            self.cells[(variant, float(bits), split, judge, str(train_seed))] = columns
-
-    def rates(self, variant: str) -> list[float]:
-        return sorted({key[1] for key in self.cells if key[0] == variant})
-
-    def seeds(self, variant: str, bits: float, split: str, judge: str) -> list[str]:
-        return sorted(key[-1] for key in self.cells if key[:4] == (variant, bits, split, judge))
-
-    def paired(self, left: tuple, right: tuple, seeds: list[str]) -> np.ndarray:
-        """(queries, 2): in how many of `seeds` each of two (variant, bits, split, judge) matched."""
-        total = 0
-        for seed in seeds:
-            ours = self.cells[(*left, seed)]
-            blank = right[0] == BLANK
-            theirs = ours["match_blank"] if blank else self.cells[(*right, seed)]["match"]
-            if not ours.index.equals(theirs.index):
-                who = f"{left[0]} and {right[0]} at {left[1]:g} bits ({left[2]}, judge {left[3]})"
-                raise ResultsError(f"answers.parquet: {who} did not answer the same queries; evaluate both again")
-            total = total + np.stack([ours["match"].to_numpy(), theirs.to_numpy()], axis=1)
-        return total
-
-    def resampled(self, pairs: np.ndarray, split: str, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-        """The two AMR (1, 2) and their resamples (resamples, 2), of counts over so many seeds."""
-        weights = resampling_weights(len(pairs), split_seed(split, self.seed), self.resamples)
-        trials = len(pairs) * seeds
-        return pairs.sum(0, keepdims=True, dtype=np.float64) / trials, (weights @ pairs).astype(np.float64) / trials
+def paired_means(
+    pairs: Float[np.ndarray, "n 2"], seed: int, resamples: int = RESAMPLES
+) -> Float[np.ndarray, "draws 2"]:
+    """Two means over the same n queries: of the data in the first row, of a resample in each further one."""
+    weights = resampling_weights(len(pairs), seed, resamples)
+    return np.concatenate([pairs.sum(0, keepdims=True), weights @ pairs]).astype(np.float64) / len(pairs)
 
 
-def _difference(means: np.ndarray) -> np.ndarray:
+def difference(means: Float[np.ndarray, "draws 2"]) -> Float[np.ndarray, " draws"]:
+    """The first mean less the second."""
     return means[:, 0] - means[:, 1]
 
 
-def _relative(means: np.ndarray) -> np.ndarray:
+def relative(means: Float[np.ndarray, "draws 2"]) -> Float[np.ndarray, " draws"]:
+    """The ratio of the first mean to the second, less one; NaN where the second is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = means[:, 0] / means[:, 1] - 1
-    return np.where(means[:, 1] > 0, ratio, np.nan)
+        return np.where(means[:, 1] > 0, means[:, 0] / means[:, 1] - 1, np.nan)
 
 
-def _estimate(values: np.ndarray, samples: np.ndarray) -> tuple[float, float, float]:
-    if np.isnan(values).any() or np.isnan(samples).all():
+def estimate(draws: Float[np.ndarray, " draws"]) -> tuple[float, float, float]:
+    """(value, low, high) of the data's value, which comes first, and of those of resamples; NaN where it is none."""
+    if np.isnan(draws[0]) or np.isnan(draws[1:]).all():
         return (np.nan,) * 3
-    return (float(values[0]), *map(float, percentiles(samples)))
+    return (float(draws[0]), *map(float, percentiles(draws[1:])))
 
 
-def _pair_rows(matches: _Matches, variant: str, reference: str, bits: float, reference_bits: float,
-               judge: str, splits: Iterable[str]) -> Iterator[tuple]:  # fmt: skip
-    """Rows (seed, split, six estimates, n) of one pair at one rate: by seed, pooled, and unseen less seen."""
-    spread: dict[str, dict[str, tuple]] = {}
-    for split in splits:
-        left, right = (variant, bits, split, judge), (reference, reference_bits, split, judge)
-        seeds = matches.seeds(*left)
-        if reference != BLANK:
-            seeds = [s for s in seeds if s in matches.seeds(*right)]
-        choices = [(s, [s]) for s in seeds] + ([(POOLED, seeds)] if len(seeds) > 1 else [])
-        for label, chosen in choices:
-            pairs = matches.paired(left, right, chosen)
-            values, samples = matches.resampled(pairs, split, len(chosen))
-            differences = _difference(values), _difference(samples)
-            yield (label, split, *_estimate(*differences),
-                   *_estimate(_relative(values), _relative(samples)), len(pairs))  # fmt: skip
-            spread.setdefault(label, {})[split] = (*differences, len(pairs))
-    for label, by_split in spread.items():
-        if SEEN in by_split and UNSEEN in by_split:
-            (unseen, unseen_samples, m), (seen, seen_samples, n) = by_split[UNSEEN], by_split[SEEN]
-            yield (
-                label,
-                GAP,
-                *_estimate(unseen - seen, unseen_samples - seen_samples),
-                *(np.nan,) * 3,
-                m + n,
-            )
-
-
-def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0,
-                resamples: int = RESAMPLES) -> pd.DataFrame:  # fmt: skip
+def differences(
+    answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0, resamples: int = RESAMPLES
+) -> pd.DataFrame:
     """differences.csv: AMR(variant) - AMR(reference) and AMR(variant) / AMR(reference) - 1, paired by query.
 
     The reference's rate is the one nearest to the variant's; a rate without a near one gives no row. The
@@ -243,13 +169,46 @@ def differences(answers: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: i
     on seen ones: above zero, the variant loses less than its reference when objects are new.
     Raises: ResultsError when the two did not answer the same queries.
     """
-    matches, rows = _Matches(answers, seed, resamples), []
-    profile = answers["profile"].iloc[0]
-    judges, splits = (sorted(answers[column].unique()) for column in ("judge", "split"))
+    cells = {
+        (variant, float(bits), split, judge): rows.set_index("query_id")[["match", "match_blank"]].sort_index()
+        for (variant, bits, split, judge), rows in answers.groupby(["variant", "bits", "split", "judge"])
+    }
+    rates = {variant: sorted(own["bits"].astype(float).unique()) for variant, own in answers.groupby("variant")}
+    profile, trained = answers[["profile", "seed"]].iloc[0]
+    judges = sorted(answers["judge"].unique())
+
+    def means(left: tuple, right: tuple, split: str, judge: str) -> Float[np.ndarray, "draws 2"]:
+        return paired_means(
+            _paired(cells, (*left, split, judge), (*right, split, judge)), split_seed(split, seed), resamples
+        )
+
+    rows = []
     for variant, reference in pairs:
-        for bits in matches.rates(variant):
-            near = 0.0 if reference == BLANK else nearest_bits(bits, matches.rates(reference))
+        for bits in rates[variant]:
+            near = 0.0 if reference == BLANK else nearest_bits(bits, rates[reference])
             for judge in judges if near is not None else []:
-                for label, split, *numbers in _pair_rows(matches, variant, reference, bits, near, judge, splits):
-                    rows.append((profile, variant, reference, label, judge, split, bits, near, *numbers))
+                splits = sorted(key[2] for key in cells if (key[:2], key[3]) == ((variant, bits), judge))
+                by_split = {split: means((variant, bits), (reference, near), split, judge) for split in splits}
+                counts = {split: len(cells[variant, bits, split, judge]) for split in splits}
+                for split, *numbers in _pair_rows(by_split, counts):
+                    rows.append((profile, variant, reference, str(trained), judge, split, bits, near, *numbers))
     return pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
+
+
+def _paired(cells: dict[tuple, pd.DataFrame], left: tuple, right: tuple) -> Float[np.ndarray, "n 2"]:
+    """Whether each of two (variant, bits, split, judge) matched, 0 or 1, by query."""
+    ours = cells[left]
+    theirs = ours["match_blank"] if right[0] == BLANK else cells[right]["match"]
+    if not ours.index.equals(theirs.index):
+        who = f"{left[0]} and {right[0]} at {left[1]:g} bits ({left[2]}, judge {left[3]})"
+        raise ResultsError(f"answers.parquet: {who} did not answer the same queries; evaluate both again")
+    return np.stack([ours["match"], theirs], axis=1).astype(np.float32)
+
+
+def _pair_rows(means: dict[str, np.ndarray], counts: dict[str, int]) -> Iterator[tuple]:
+    """Rows (split, six estimates, n) of one pair: each split's means, and unseen less seen."""
+    for split, own in means.items():
+        yield split, *estimate(difference(own)), *estimate(relative(own)), counts[split]
+    if SEEN in means and UNSEEN in means:
+        gap = difference(means[UNSEEN]) - difference(means[SEEN])
+        yield GAP, *estimate(gap), *(np.nan,) * 3, counts[UNSEEN] + counts[SEEN]

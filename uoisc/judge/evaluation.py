@@ -1,8 +1,8 @@
 """Asks both judges about source images, reconstructions and blank images, and measures the pictures.
 
 evaluation set (scenes without held-out objects: seen; queries about held-out ones: unseen)
-    --> source answers, blank answers                      once a judge
-    --> codec(x, query), codec(x, another query) --> answers, PSNR ...   once a model
+    --> source answers, blank answers                      once per judge
+    --> sent for the query, sent for another query --> answers, PSNR ...   once per model
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch import Tensor
 from uoisc.alignment import Identity
 from uoisc.base.distributed import device, spread
 from uoisc.codec import Codec, Message
+from uoisc.data.answers import answers_match, normalise, vqa_accuracy
+from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
-from uoisc.data.scenes import regions
 from uoisc.judge.bootstrap import bootstrap_interval
-from uoisc.judge.metrics import answers_match, clip_score, normalise, perceptual_distance, psnr, ssim, vqa_accuracy
-from uoisc.models import Point, Study, open_study
+from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
 from uoisc.quantization import SegmentVQ
 from uoisc.rate import Packing
+from uoisc.study import Point, Study, open_study
 
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
-BLANK_GREY = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ def at_random(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
 
 
 def from_oracle(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
-    """Control: the tiles that hold the answer first; CLIP orders what is equal."""
-    return 10.0 * regions(asked.queries[rows], study.clip.grid).to(device()) + from_clip(study, asked, rows)
+    """Control: the tokens that show the answer first, where the source knows them; CLIP orders what is equal."""
+    region = study.source.regions(asked.queries[rows], study.clip.grid)
+    cosine = from_clip(study, asked, rows)
+    return cosine if region is None else 10.0 * region.to(device()) + cosine
 
 
 def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
@@ -71,11 +73,36 @@ def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N
     return -study.clip.relevance(tokens, tokens.mean(dim=1))
 
 
-CONTROLS: dict[str, dict[str, Ranking]] = {  # a variant's model under other rankings of the tokens
-    "adaptive": {"random": at_random, "oracle": from_oracle},
-    "dial": {"clip": from_clip, "oracle": from_oracle, "random": at_random, "no_query": without_query},
-}
-FLOOR = "floor"  # the control "floor4": a dial whose every token sends four units, and the first ones more
+@dataclass(frozen=True)
+class Control:
+    """A variant's own model, sent otherwise: under another ranking of its tokens, or with a floor.
+
+    name: in the results its rows are those of "variant_name".
+    title, says: what figures call it behind the variant's title, and one line for a glossary.
+    floor: of a rate dial: so many units for every token that does not come first; None: as its packing has it.
+    """
+
+    name: str
+    title: str
+    says: str
+    ranking: Ranking = from_codec
+    floor: int | None = None
+
+
+def floor(units: int) -> Control:
+    """The control of a rate dial with so many units for every token that does not come first."""
+    shown = {0: "no unit for the rest", 1: "1 unit for all"}.get(units, f"{units} units for all")
+    says = f"units of each token that does not come first: {units}"
+    return Control(f"floor{units}", shown, says, floor=units)
+
+
+RANDOM = Control("random", "random tokens", "which tokens come first is drawn at random", at_random)
+ORACLE = Control("oracle", "oracle tokens", "the tokens that hold the answer come first", from_oracle)
+CLIP = Control("clip", "CLIP's cosine alone", "without the head that refines CLIP's cosine", from_clip)
+NO_QUERY = Control(
+    "no_query", "tokens without query", "the image's odd tokens come first, whatever is asked", without_query
+)
+CONTROLS = {"adaptive": (RANDOM, ORACLE), "dial": (CLIP, ORACLE, RANDOM, NO_QUERY)}
 
 
 def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
@@ -84,7 +111,7 @@ def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
 
 @torch.no_grad()
 def reference_answers(profile: str, split: str, first: int | None = None) -> pd.DataFrame:
-    """Both judges' answers on the source and on a blank image: one row a judge and query, of the `first` or of all."""
+    """Both judges' answers on the source and on a blank image: one row per judge and query (`first`: so many)."""
     study = open_study(profile)
     asked = evaluation_questions(study, split, first)
 
@@ -102,17 +129,19 @@ def reference_answers(profile: str, split: str, first: int | None = None) -> pd.
 
 
 @torch.no_grad()
-def evaluate_model(profile: str, point: Point, control: str | None, split: str, references: pd.DataFrame) -> Evaluated:
+def evaluate_model(
+    profile: str, point: Point, control: Control | None, split: str, references: pd.DataFrame
+) -> Evaluated:
     """One model at one rate on one split, or a control of it, which is called "variant_control"."""
-    study, name = open_study(profile), point.variant
+    study = open_study(profile)
     asked = evaluation_questions(study, split)
-    codec, ranking = study.codec(*point), from_codec
-    if control is not None and control.startswith(FLOOR):
-        codec = study.codec(name, point.rate).at(point.bits, int(control.removeprefix(FLOOR)))
-    elif control is not None:
-        ranking = CONTROLS[name][control]
+    if control is None or control.floor is None:
+        codec = study.codec(*point)
+    else:
+        codec = study.codec(point.variant, point.rate).at(point.bits, control.floor)
+    ranking = from_codec if control is None else control.ranking
     asks = control is None and uses_query(codec)
-    name = name if control is None else f"{name}_{control}"
+    name = point.variant if control is None else f"{point.variant}_{control.name}"
 
     def received(rows: slice) -> Received:
         return receive(study, codec, asked, rows, ranking, asks)
@@ -141,12 +170,15 @@ class Received:
 
 
 def receive(study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking, asks: bool) -> Received:
-    """Sends a batch, and shows the judges what arrives; `asks`: also what another query's message gives."""
+    """Sends a batch, and shows the judges what arrives.
+
+    Where `asks`, they also see, for the same questions, what both ends make of another query: it goes the same way.
+    """
     x, texts = source_images(asked, rows), asked.texts[rows]
     message = codec.encode(x, texts, ranking(study, asked, rows))
     x_hat = codec.decode(message, texts)
-    x_wrong = codec(x, [query.text for query in asked.others[rows]]).x_hat if asks else None
-    nothing = [None] * len(texts)
+    others, nothing = [query.text for query in asked.others[rows]], [None] * len(texts)
+    x_wrong = codec.decode(codec.encode(x, others), others) if asks else None
     return Received(
         {name: judge.answer(x_hat, texts) for name, judge in study.judges.items()},
         {name: judge.answer(x_wrong, texts) if asks else nothing for name, judge in study.judges.items()},
@@ -162,7 +194,7 @@ def uses_query(codec: Codec) -> bool:
 
 
 def codebook_rows(codec: Codec, indices: Tensor, sent: list, keys: dict) -> pd.DataFrame:
-    """Perplexity and never-chosen codes a tap and segment, over what was sent."""
+    """Perplexity and never-chosen codes of each tap and segment, over what was sent."""
     mask = torch.ones_like(indices, dtype=torch.bool) if sent[0] is None else torch.cat(sent)
     rows = []
     for tap in range(indices.shape[1]):
@@ -205,7 +237,7 @@ def _query_columns(asked: Asked, judge: str) -> pd.DataFrame:
 
 
 def _matched(rows: pd.DataFrame, asked: Asked, judges: int) -> pd.DataFrame:
-    """Which answers match; `rows` are the questions of `asked`, once a judge."""
+    """Which answers match; `rows` are the questions of `asked`, once per judge."""
 
     def match(column: str) -> list:
         pairs = zip(rows["query"], rows["answer_source"], rows[column], strict=True)
@@ -227,7 +259,7 @@ def _matched(rows: pd.DataFrame, asked: Asked, judges: int) -> pd.DataFrame:
 
 
 def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:
-    """Every measure of picture quality, a column each, of images (B, 3, H, W) in [0, 1]: a row an image."""
+    """Every measure of picture quality, a column each, of images (B, 3, H, W) in [0, 1]: a row per image."""
     return pd.DataFrame({
         "psnr": psnr(x, x_hat), "ssim": ssim(x, x_hat),
         "perceptual": perceptual_distance(study.clip, x, x_hat), "clip_score": clip_score(study.clip, x_hat, texts),
@@ -235,7 +267,7 @@ def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) ->
 
 
 def mean_rows(measures: pd.DataFrame, keys: dict, resamples: int) -> pd.DataFrame:
-    """A row a column of `measures`: `keys`, and its mean over rows with the 95 % interval."""
+    """A row per column of `measures`: `keys`, and its mean over rows with the 95 % interval."""
     rows = []
     for metric in measures:
         values = measures[metric].to_numpy(dtype=np.float64)

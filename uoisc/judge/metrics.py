@@ -1,8 +1,6 @@
-"""Answer match rate, and the measures of picture quality that stand beside it."""
+"""Measures of picture quality, each for every image of a batch; the answer match rate is `bootstrap.summarise`'s."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 import torch
@@ -11,124 +9,14 @@ from torch import Tensor
 
 from uoisc.frozen.clip import FrozenCLIP
 
-ARTICLES = {"a", "an", "the"}
-NUMBERS = {
-    w: str(i)
-    for i, w in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
-}
-SIMILAR, SIMILAR_PLACE = 0.85, 0.8  # authors' code
 
-# The normalisation of VQA's own evaluation: what stands between words becomes nothing or a blank, never an apostrophe.
-VQA_MARKS = r";/[]\"{}()=+\\_-><@`,?!"
-VQA_NUMBERS = {"none": "0", **NUMBERS}
-VQA_SHORT = {  # what follows the apostrophe that an answer has left out -> the words before it
-    "t": "ain aren can couldn didn doesn don hadn hasn haven isn mightn mustn needn oughtn shan shouldn wasn weren won "
-    "wouldn",
-    "ve": "could might must not should they we what where who would you",
-    "ll": "how it somebody someone something they what who why you",
-    "re": "there they what who why you",
-    "s": "he how somebody someone that there what when where who why",
-    "d": "he how it someone something there they where who you",
-}
-VQA_CONTRACTIONS = {
-    **{f"{word}{end}": f"{word}'{end}" for end, words in VQA_SHORT.items() for word in words.split()},
-    **{"maam": "ma'am", "oclock": "o'clock", "twas": "'twas", "yall": "y'all"},
-}
-
-
-def normalise(answer: str) -> str:
-    """Lower case, no punctuation, no articles."""
-    words = re.sub(r"[^\w\s]", " ", answer.lower()).split()
-    return " ".join(word for word in words if word not in ARTICLES)
-
-
-def first_integer(answer: str) -> str | None:
-    """The first integer, in digits or in words up to ten."""
-    for word in normalise(answer).split():
-        digits = re.match(r"\d+", word)
-        if digits or word in NUMBERS:
-            return digits.group() if digits else NUMBERS[word]
-    return None
-
-
-def similarity(a: str, b: str) -> float:
-    """Ratio of matching characters in [0, 1] (difflib)."""
-    from difflib import SequenceMatcher
-
-    return SequenceMatcher(None, a, b).ratio()
-
-
-def answers_match(query: str, answer: str, other: str) -> bool:
-    """Whether two answers to a query agree (rules: authors' code).
-
-    "how many": the first integer; yes/no questions: the first word; "where": one holds the other or they are
-    .8 similar; otherwise equal or .85 similar, after `normalise`. Two empty answers never match (ours).
-    """
-    a, b = normalise(answer), normalise(other)
-    if not a or not b:
-        return False
-    question = normalise(query)
-    if question.startswith("how many"):
-        first, second = first_integer(answer), first_integer(other)
-        return a == b if first is None or second is None else first == second
-    if question.split()[:1] and question.split()[0] in {
-        "is",
-        "are",
-        "does",
-        "do",
-        "can",
-        "has",
-        "have",
-        "was",
-        "were",
-        "did",
-        "will",
-        "could",
-    }:
-        return a.split()[0] == b.split()[0]
-    if question.startswith("where"):
-        return a in b or b in a or similarity(a, b) >= SIMILAR_PLACE
-    return a == b or similarity(a, b) >= SIMILAR
-
-
-def normalise_vqa(answer: str) -> str:
-    """An answer as VQA's evaluation compares it: lower case, digits for number words to ten, no articles.
-
-    Punctuation goes: without a trace where a blank is beside it anywhere in the answer or a comma parts digits
-    (1,000), and for a blank otherwise; a full stop stays before a digit. Left-out apostrophes come back (dont).
-    """
-    text = answer.replace("\n", " ").replace("\t", " ").strip()
-    grouped = re.search(r"\d,\d", text) is not None
-    cleaned = text
-    for mark in VQA_MARKS:
-        beside_blank = f"{mark} " in text or f" {mark}" in text
-        cleaned = cleaned.replace(mark, "" if beside_blank or grouped else " ")
-    cleaned = re.sub(r"\.(?!\d)", "", cleaned)
-    words = (VQA_NUMBERS.get(word, word) for word in cleaned.lower().split())
-    return " ".join(VQA_CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
-
-
-def vqa_accuracy(answer: str, answers: tuple[str, ...]) -> float:
-    """VQA accuracy in [0, 1]: min(people of nine who said it / 3, 1), over all ways to leave one of ten out.
-
-    Source: VQA's evaluation (Antol et al., 2015). Deviation: both sides are always normalised, theirs only where
-    people disagree; contractions of three words (couldn't've) stay as they are.
-
-    Args:
-        answers: what people said, two or more (VQA: ten).
-    """
-    said = normalise_vqa(answer)
-    agree = [normalise_vqa(other) == said for other in answers]
-    return float(np.mean([min((sum(agree) - left_out) / 3, 1) for left_out in agree]))
-
-
-def psnr(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, "B"]:
+def psnr(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, " B"]:
     """Peak signal-to-noise ratio of images in [0, 1], dB each."""
     error = (x - x_hat).square().mean(dim=(1, 2, 3)).clamp(min=1e-10)
     return (-10 * error.log10()).cpu().numpy()
 
 
-def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, "B"]:
+def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, " B"]:
     """Structural similarity (scikit-image, Gaussian windows as in Wang et al., 2004), each."""
     from skimage.metrics import structural_similarity
 
@@ -140,13 +28,13 @@ def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[
 @torch.no_grad()
 def perceptual_distance(
     clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]
-) -> Float[np.ndarray, "B"]:
+) -> Float[np.ndarray, " B"]:
     """Mean absolute difference of CLIP's early, layer-normalised features; the perceptual loss, each."""
     return (clip.early(x) - clip.early(x_hat)).abs().mean(dim=(1, 2, 3)).cpu().numpy()
 
 
 @torch.no_grad()
-def clip_score(clip: FrozenCLIP, x_hat: Float[Tensor, "B 3 H W"], queries: list[str]) -> Float[np.ndarray, "B"]:
+def clip_score(clip: FrozenCLIP, x_hat: Float[Tensor, "B 3 H W"], queries: list[str]) -> Float[np.ndarray, " B"]:
     """Cosine of the query and the token that is most like it, each, in [-1, 1].
 
     Deviation: CLIP score takes the pooled image; the stand-in was trained on regions.

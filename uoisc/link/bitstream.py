@@ -1,14 +1,6 @@
 """`.uoi` files: one image's message in real bytes.
 
-| bytes | self-describing form (16)       | | bytes | compact form (4), for two ends that share the model |
-|-------|---------------------------------|-|-------|------------------------------------------------------|
-| 0-2   | "UOI"                           | | 0     | 0xC0 + version                                       |
-| 3     | version                         | | 1-3   | low 24 bits of CRC-32 over fingerprint, packing and  |
-| 4-7   | fingerprint of the model        | |       | payload                                              |
-| 8-11  | width, height in pixels         | |       |                                                      |
-| 12    | packing of a rate dial, or 0    | |       |                                                      |
-| 13-15 | low 24 bits of CRC-32 of all    | |       |                                                      |
-|       | other bytes                     | |       |                                                      |
+    header (header.py) + payload
 
 What follows is one range-coded payload: which tokens the query ranks first, where the codec chooses (the number of
 that choice among all of its size), then the sent indices: a tap after the other, in it a token after the other, in
@@ -20,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import zlib
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,22 +19,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uoisc.base.errors import CheckpointError, UoiscError
-from uoisc.base.storage import short
+from uoisc.base.storage import read_label
 from uoisc.codec import Codec, Message
 from uoisc.link.entropy import Tables
+from uoisc.link.header import (
+    COMPACT_MARK,
+    MAGIC,
+    VERSION,
+    BitstreamError,
+    check_size,
+    crc24,
+    parse,
+)
 from uoisc.rate import Packing, RateDial
 
-MAGIC, VERSION, COMPACT_MARK = b"UOI", 2, 0xC0
-HEADER_BYTES, COMPACT_BYTES = 16, 4
-MAX_SIDE = 16_384  # pixels a side of the restored image
-MAX_PIXELS = 178_956_970  # of it: as many as Pillow opens
 DIGIT = 1 << 12  # the choice of tokens is coded in digits of this base
 SYMBOL_BYTES = 2  # an index costs 16 bits at most, as its table's smallest frequency is 1 of 2^16
-
-
-class BitstreamError(UoiscError):
-    """A .uoi file is truncated, altered, foreign, of a newer version or of another model."""
 
 
 @dataclass(frozen=True)
@@ -98,28 +89,14 @@ class SharedModel:
         return rate.sent(torch.from_numpy(ranked[None]))[0].numpy()
 
 
-@dataclass(frozen=True)
-class File:
-    """A parsed file: what its header says, and the payload. Fingerprint, size and packing: None in the compact form."""
-
-    version: int
-    compact: bool
-    fingerprint: bytes | None
-    size: tuple[int, int] | None
-    packing: int | None
-    payload: bytes
-    checksum: bytes
-
-
 def fingerprint(*files: Path) -> bytes:
-    """The first four bytes of the SHA-256 of a model's files, in order. Raises CheckpointError for one unreadable."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            digest.update(file.read_bytes())
-        except OSError as error:
-            raise CheckpointError(f"{short(file)}: cannot be read ({error.strerror}); ask its owner for it") from None
-    return digest.digest()[:4]
+    """The first four bytes of the SHA-256 of the digests that a model's files, in order, carry in their labels.
+
+    Each digest covers its file's tensors and label, and the label the digests of what the file was made from: CLIP and
+    the training judge, the parameters, the seed. Raises CheckpointError for a file that cannot be read.
+    """
+    digests = [read_label(file, "make it again (dvc repro)")["sha256"] for file in files]
+    return hashlib.sha256("".join(digests).encode()).digest()[:4]
 
 
 def ranked_of(message: Message) -> np.ndarray:
@@ -143,11 +120,11 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None) ->
     """
     payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], sent_of(message)[0], model)
     if size is None:
-        return bytes([COMPACT_MARK | VERSION]) + _crc24(*_shared(model), payload) + payload
-    _check_size(size)
+        return bytes([COMPACT_MARK | VERSION]) + crc24(*_shared(model), payload) + payload
+    check_size(size)
     sides = b"".join(side.to_bytes(2, "big") for side in size)
     head = MAGIC + bytes([VERSION]) + model.fingerprint + sides + bytes([model.packing])
-    return head + _crc24(head, payload) + payload
+    return head + crc24(head, payload) + payload
 
 
 def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | None]:
@@ -157,7 +134,7 @@ def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | No
     """
     file = parse(data)
     if file.compact:
-        if file.checksum != _crc24(*_shared(model), file.payload):
+        if file.checksum != crc24(*_shared(model), file.payload):
             raise BitstreamError(
                 "the checksum does not fit: the file was altered, or written with another model or budget of bits"
             )
@@ -171,31 +148,6 @@ def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | No
     indices, _, sent = decode_payload(file.payload, model)
     some = torch.from_numpy(sent[None]) if isinstance(model.codec.rate, Packing) else None
     return Message(torch.from_numpy(indices[None]), some), file.size
-
-
-def parse(data: bytes) -> File:
-    """What a file says of itself, checked as far as that goes without a model.
-
-    Raises BitstreamError for an empty, truncated, altered or foreign file, a newer version, an absurd size.
-    """
-    if not data:
-        raise BitstreamError("the file is empty: write it again")
-    if data[0] & 0xF0 == COMPACT_MARK:
-        _check_version(data[0] & 0x0F)
-        if len(data) < COMPACT_BYTES:
-            raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
-        return File(data[0] & 0x0F, True, None, None, None, data[COMPACT_BYTES:], data[1:COMPACT_BYTES])
-    if data[:3] != MAGIC[: len(data)]:
-        raise BitstreamError("no .uoi file: its first bytes are not 'UOI'")
-    if len(data) < HEADER_BYTES:
-        raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
-    _check_version(data[3])
-    payload, checksum = data[HEADER_BYTES:], data[13:HEADER_BYTES]
-    if _crc24(data[:13], payload) != checksum:
-        raise BitstreamError("the checksum does not fit: the file was altered or truncated, fetch it again")
-    size = (int.from_bytes(data[8:10], "big"), int.from_bytes(data[10:12], "big"))
-    _check_size(size)
-    return File(data[3], False, data[4:8], size, data[12], payload, checksum)
 
 
 def encode_payload(indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, model: SharedModel) -> bytes:
@@ -311,20 +263,3 @@ def _choice(number: int, tokens: int, size: int) -> np.ndarray:
 def _shared(model: SharedModel) -> tuple[bytes, bytes]:
     """What the compact form does not say, and its checksum covers."""
     return model.fingerprint, bytes([model.packing])
-
-
-def _crc24(*parts: bytes) -> bytes:
-    return (zlib.crc32(b"".join(parts)) & 0xFFFFFF).to_bytes(3, "big")
-
-
-def _check_version(version: int) -> None:
-    if version != VERSION:
-        remedy = "use a newer program" if version > VERSION else "encode the image again"
-        raise BitstreamError(f"version {version} of the format, this program reads {VERSION}: {remedy}")
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    if not all(1 <= side <= MAX_SIDE for side in size) or size[0] * size[1] > MAX_PIXELS:
-        raise BitstreamError(
-            f"an image of {size[0]} x {size[1]} pixels: 1 to {MAX_SIDE} a side can be sent, {MAX_PIXELS:,} in all"
-        )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uoisc.base.errors import UoiscError
-from uoisc.base.folders import ROOT
+from uoisc.base.folders import ROOT, readable
 
 BLER_TABLE = ROOT / "data" / "bler.csv"
 COLUMNS = ("k", "bits_per_symbol", "code_rate", "fading", "es_n0_db", "blocks", "errors", "bler")
@@ -53,8 +53,7 @@ class BlerTable:
 
     def __init__(self, path: Path = BLER_TABLE):
         restore = "restore it with `git checkout -- data/bler.csv`"
-        if not path.is_file():
-            raise BlerError(f"{path}: not found; {restore}")
+        readable(path, restore, BlerError)
         curves = defaultdict(list)
         with path.open(newline="", encoding="utf-8") as file:
             try:
@@ -118,7 +117,7 @@ class BlerTable:
             schemes[m, rate].append(str(k))
         measured = "; ".join(f"k = {', '.join(ks)} at {m} bits, rate {rate}" for (m, rate), ks in schemes.items())
         return BlerError(
-            f"no block error rate for {what} at {bits_per_symbol} bits a symbol, rate {code_rate}; "
+            f"no block error rate for {what} at {bits_per_symbol} bits per symbol, rate {code_rate}; "
             f"measured: {measured}; choose one, split the payload, or measure more: "
             "`python -m benchmarks.bler K BITS_PER_SYMBOL CODE_RATE`"
         )

@@ -1,15 +1,18 @@
 """The air between transmitter and receiver: the authors' uncoded 8-PSK link, and 5G LDPC blocks that fail whole.
 
     indices --> bits --> 8-PSK --> h x + n --> y / h --> nearest point --> bits --> indices     UncodedLink
-                (B, L)   (B, S)    one h an image        hard decisions    (B, L)
+                (B, L)   (B, S)    one h per image       hard decisions    (B, L)
 
     bits of block 1 ... P --> LDPC + QAM, measured in data/bler.csv --> arrived --> prefix kept  CodedLink
     (first segments first)    failures drawn at the image's own SNR     (B, P)      (B, M, N, G)
 
 Noise convention, per complex symbol: symbols have unit mean energy, noise is circular complex Gaussian of variance
-N0 = 10^(-EsN0/10), N0/2 a real dimension. Rayleigh fading is block fading: one h ~ CN(0, 1) an image, which the
-receiver knows; Es/N0 is then the mean over h. Eb is the energy of a payload bit: Eb/N0 = Es/N0 / (m R) for m bits a
+N0 = 10^(-EsN0/10), N0/2 per real dimension. Rayleigh fading is block fading: one h ~ CN(0, 1) per image, which the
+receiver knows; Es/N0 is then the mean over h. Eb is the energy of a payload bit: Eb/N0 = Es/N0 / (m R) for m bits per
 symbol at code rate R.
+
+`LINKS` is the one list of links: the channel stage, the generator of block error rates, figures and tables follow it.
+The constellations are in constellations.py.
 """
 
 from __future__ import annotations
@@ -24,23 +27,11 @@ import torch
 from jaxtyping import Bool, Complex, Int
 from torch import Tensor
 
-from uoisc.base.errors import UoiscError
 from uoisc.codec import Message
 from uoisc.link.block_errors import BlerTable, BlockCode
+from uoisc.link.constellations import ChannelError, Modulation, noise_variance, psk, square_qam
 
 FADINGS = ("awgn", "rayleigh")
-ORDER, PSK_BITS = 8, 3
-
-
-class ChannelError(UoiscError):
-    """A channel's parameter is impossible."""
-
-
-def noise_variance(es_n0_db: float) -> float:
-    """N0 = 10^(-EsN0/10) of a complex symbol of unit energy. Raises ChannelError where `es_n0_db` is not finite."""
-    if not math.isfinite(es_n0_db):
-        raise ChannelError(f"es_n0_db is {es_n0_db}; give a finite number of dB")
-    return 10 ** (-es_n0_db / 10)
 
 
 def eb_n0_db(es_n0_db: float, bits_per_symbol: int, code_rate: str = "1") -> float:
@@ -53,22 +44,13 @@ def es_n0_db(eb_n0_db: float, bits_per_symbol: int, code_rate: str = "1") -> flo
     return eb_n0_db + 10 * math.log10(bits_per_symbol * Fraction(code_rate))
 
 
-def fading_coefficients(fading: str, images: int, generator: torch.Generator) -> Complex[Tensor, "B"]:
-    """One coefficient h an image: 1 for "awgn", CN(0, 1) for "rayleigh". Raises ChannelError for another name."""
+def fading_coefficients(fading: str, images: int, generator: torch.Generator) -> Complex[Tensor, " B"]:
+    """One coefficient h per image: 1 for "awgn", CN(0, 1) for "rayleigh". Raises ChannelError for another name."""
     if fading not in FADINGS:
         raise ChannelError(f"fading is '{fading}'; choose one of {', '.join(FADINGS)}")
     if fading == "awgn":
         return torch.ones(images, dtype=torch.complex64, device=generator.device)
     return torch.randn(images, dtype=torch.complex64, generator=generator, device=generator.device)
-
-
-def psk_points() -> Complex[Tensor, "8"]:
-    """The 8-PSK point of each label 0..7: label p ^ (p >> 1) lies at angle p pi/4, so neighbours differ in one bit."""
-    position = torch.arange(ORDER)
-    label = position ^ (position >> 1)
-    points = torch.empty(ORDER, dtype=torch.complex64)
-    points[label] = torch.polar(torch.ones(ORDER), position * (2 * math.pi / ORDER))
-    return points
 
 
 def to_bits(values: Int[Tensor, "*n"], width: int) -> Int[Tensor, "*n width"]:
@@ -82,37 +64,72 @@ def from_bits(bits: Int[Tensor, "*n width"]) -> Int[Tensor, "*n"]:
     return (bits << torch.arange(width - 1, -1, -1, device=bits.device)).sum(-1)
 
 
-def transmit_bits(
-    bits: Int[Tensor, "B L"], es_n0_db: float, fading: str, generator: torch.Generator
-) -> Int[Tensor, "B L"]:
-    """Hard-decided bits after uncoded Gray 8-PSK (authors' code: 8-PSK, one antenna, known channel).
+@dataclass(frozen=True)
+class Link:
+    """A way through the air: a modulation, and the 5G LDPC code that protects it.
 
-    y = h x + n, one h a row. All points have one energy, so the maximum-likelihood symbol is the one whose phase is
-    nearest to that of conj(h) y. The last symbol is padded with zeros.
+    code_rate: a fraction such as "1/2", of which data/bler.csv holds measurements; None: uncoded.
+    es_n0_db: the Es/N0 in dB at which the channel stage measures, by fading: around each cliff.
+    """
+
+    modulation: Modulation
+    code_rate: str | None
+    es_n0_db: dict[str, tuple[int | float, ...]]
+
+    @property
+    def title(self) -> str:
+        """Its name in figures and tables."""
+        return f"LDPC {self.code_rate}, {self.modulation.name}" if self.code_rate else f"uncoded {self.modulation.name}"
+
+    @property
+    def scheme(self) -> tuple[int, str]:
+        """Bits per symbol and code rate, as `BlerTable` and `eb_n0_db` take them."""
+        return self.modulation.bits, self.code_rate or "1"
+
+
+PSK8 = psk(3)  # authors' code
+FADED_DB = (0, 5, 10, 15, 20, 25, 30)
+UNCODED = Link(PSK8, None, {"awgn": (0, 5, 8, 10, 12, 15, 17, 20), "rayleigh": FADED_DB})
+QPSK = Link(square_qam(2), "1/2", {"awgn": (0, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20), "rayleigh": FADED_DB})
+QAM16 = Link(square_qam(4), "1/2", {"awgn": (5, 5.5, 6, 6.5, 7, 7.5, 8, 10, 15, 20), "rayleigh": FADED_DB})
+LINKS = {"uncoded": UNCODED, "coded": QPSK, "coded_16qam": QAM16}  # by the name in channel.csv; the coded ones are ours
+
+
+def transmit_bits(
+    bits: Int[Tensor, "B L"],
+    es_n0_db: float,
+    fading: str,
+    generator: torch.Generator,
+    modulation: Modulation = PSK8,
+) -> Int[Tensor, "B L"]:
+    """Hard-decided bits after an uncoded link (authors' code: 8-PSK, one antenna, known channel).
+
+    y = h x + n, one h per row; the receiver takes the symbol nearest to y / h. The last symbol is padded with zeros.
 
     Args:
-        bits: 0 or 1, a row an image. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
+        bits: 0 or 1, one row per image. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
         generator: draws h and n, on its own device, so that a seed gives the same errors wherever `bits` lie.
 
     Raises:
         ChannelError: the fading is unknown or `es_n0_db` not finite.
     """
     images, length = bits.shape
-    padded = torch.nn.functional.pad(bits, (0, -length % PSK_BITS)).unflatten(1, (-1, PSK_BITS))  # (B, S, 3)
-    x = psk_points().to(bits.device)[from_bits(padded)]  # (B, S)
+    width = modulation.bits
+    padded = torch.nn.functional.pad(bits, (0, -length % width)).unflatten(1, (-1, width))  # (B, S, m)
+    x = modulation.points.to(bits.device)[from_bits(padded)]  # (B, S)
     h = fading_coefficients(fading, images, generator)[:, None].to(bits.device)  # (B, 1)
     noise = torch.randn(x.shape, dtype=x.dtype, generator=generator, device=generator.device).to(bits.device)
     y = h * x + math.sqrt(noise_variance(es_n0_db)) * noise  # (B, S)
-    position = (torch.angle(h.conj() * y) * (ORDER / (2 * math.pi))).round().long() % ORDER
-    return to_bits(position ^ (position >> 1), PSK_BITS).flatten(1)[:, :length].to(bits.dtype)
+    label = modulation.decide(h.conj() * y, h.abs().square())
+    return to_bits(label, width).flatten(1)[:, :length].to(bits.dtype)
 
 
 @dataclass(frozen=True)
 class UncodedLink:
-    """The authors' link: ceil(log2 K) bits an index, uncoded 8-PSK, errors reach the decoder as wrong indices.
+    """The authors' link: ceil(log2 K) bits per index, uncoded, errors reach the decoder as wrong indices.
 
-    At K = 64 an index is two symbols. The bits of an image's sent segments form one stream in the order tap, token,
-    segment; what was not sent costs no symbol. Side information (which segments were sent) is taken to arrive.
+    At K = 64 an index is two symbols of 8-PSK. The bits of an image's sent segments form one stream in the order tap,
+    token, segment; what was not sent costs no symbol. Side information (which segments were sent) is taken to arrive.
     A pattern beyond K - 1, possible where K is no power of two, is read as K - 1 (ours).
 
     Args:
@@ -122,6 +139,7 @@ class UncodedLink:
     codes: int
     es_n0_db: float
     fading: str = "rayleigh"
+    modulation: Modulation = PSK8
 
     def __call__(self, message: Message, generator: torch.Generator) -> Message:
         """The received message: indices in [0, K), `sent` as it was; indices that were not sent are unchanged.
@@ -137,38 +155,13 @@ class UncodedLink:
         order = (~sent).to(torch.uint8).argsort(dim=1, stable=True)  # sent segments first
         packed = (stream * sent).gather(1, order)
         bits = to_bits(packed, math.ceil(math.log2(self.codes)))  # (B, M N G, width)
-        received = transmit_bits(bits.flatten(1), self.es_n0_db, self.fading, generator)
+        received = transmit_bits(bits.flatten(1), self.es_n0_db, self.fading, generator, self.modulation)
         values = from_bits(received.view_as(bits)).clamp(max=self.codes - 1)
         arrived = torch.empty_like(stream).scatter_(1, order, values)
         return Message(torch.where(sent, arrived, stream).view_as(indices), message.sent)
 
 
-def psk_error_awgn(es_n0_db: float) -> float:
-    """Symbol error probability of 8-PSK on AWGN, exact.
-
-    P = 1/pi integral over theta from 0 to 7 pi/8 of exp(-Es/N0 sin^2(pi/8) / sin^2 theta): Craig's form, Simon and
-    Alouini, Digital Communication over Fading Channels (2000), chapter 8, coherent M-PSK.
-    """
-    from scipy.integrate import quad
-
-    decay = math.sin(math.pi / ORDER) ** 2 / noise_variance(es_n0_db)
-    value, _ = quad(lambda theta: math.exp(-decay / math.sin(theta) ** 2), 0, (ORDER - 1) * math.pi / ORDER)
-    return value / math.pi
-
-
-def psk_error_rayleigh(es_n0_db: float) -> float:
-    """Mean symbol error probability of 8-PSK on flat Rayleigh fading with a known channel, closed form.
-
-    With c = mean Es/N0 sin^2(pi/8), a = sqrt(c / (1 + c)):
-    P = 7/8 - a/pi (pi/2 + atan(a cot(pi/8))): the integral of `psk_error_awgn` with the exponential replaced by the
-    moment generating function 1 / (1 + c / sin^2 theta); Simon and Alouini, as above, M-PSK on Rayleigh channels.
-    """
-    c = math.sin(math.pi / ORDER) ** 2 / noise_variance(es_n0_db)
-    a = math.sqrt(c / (1 + c))
-    return (ORDER - 1) / ORDER - a / math.pi * (math.pi / 2 + math.atan(a / math.tan(math.pi / ORDER)))
-
-
-def split_segments(segments: int, blocks: int) -> Int[Tensor, "G"]:
+def split_segments(segments: int, blocks: int) -> Int[Tensor, " G"]:
     """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most.
 
     Raises:
@@ -208,7 +201,7 @@ class CodedLink:
     independent, with the rate that was measured on AWGN at |h|^2 Es/N0.
 
     Args:
-        table: measured block error rates. bits_per_symbol: 2 (QPSK) or 4 (16-QAM). code_rate: such as "1/2".
+        table: measured block error rates. bits_per_symbol: 2 is QPSK, 4 is 16-QAM. code_rate: such as "1/2".
         es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
     """
 
@@ -227,7 +220,7 @@ class CodedLink:
         noise = noise_variance(self.es_n0_db)
         gain = fading_coefficients(self.fading, images, generator).abs().square().double().cpu().numpy()
         snr = 10 * np.log10(gain.clip(min=1e-30) / noise)  # (B,)
-        scheme = self.bits_per_symbol, self.code_rate
+        scheme = (self.bits_per_symbol, self.code_rate)
         codes = [BlockCode(self.table.block_size(bits, *scheme), *scheme) for bits in block_bits]
         rates = torch.from_numpy(np.stack([self.table.bler(code, snr) for code in codes], axis=1))  # (B, P)
         draws = torch.rand(rates.shape, generator=generator, dtype=rates.dtype, device=generator.device)
@@ -238,6 +231,6 @@ class CodedLink:
     ) -> Message:
         """The message as far as it arrived: `groups` and errors as in `keep_prefix`, `block_bits` as in `arrived`.
 
-        One block an image is `groups = torch.zeros(1, dtype=torch.long)` with one entry in `block_bits`.
+        One block per image is `groups = torch.zeros(1, dtype=torch.long)` with one entry in `block_bits`.
         """
         return keep_prefix(message, groups, self.arrived(block_bits, len(message.indices), generator))

@@ -75,7 +75,7 @@ class Tables:
             family = constriction.stream.model.Categorical(perfect=False)
             encoder.encode(symbols, family, self.probabilities[table[sent]])
 
-    def decode(self, decoder, sent: Bool[np.ndarray, "M N G"], ranked: Bool[np.ndarray, "N"]) -> np.ndarray:
+    def decode(self, decoder, sent: Bool[np.ndarray, "M N G"], ranked: Bool[np.ndarray, " N"]) -> np.ndarray:
         """Reads one message's indices (M, N, G) from a range decoder; 0 where nothing was sent."""
         shape, side, none = self.shape, self.shape.side, self.shape.codes
         row, chosen, models = side * shape.segments, ranked.tolist(), self.models

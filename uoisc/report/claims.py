@@ -4,23 +4,28 @@
     results/differences.csv (ours, with intervals, two judges) ──────────┴─► results/claims.json
 
 Rule (`decide`): *reproduced* when, for both judges, the interval lies above zero and reaches the paper's
-figure or passes it; *partly* when both differences are above zero and at least one judge's interval lies
-above zero; *not* otherwise; *not testable* where a number lacks, the method
-spends more bits, or the reference is no better than a blank image.
+figure or passes it; *partly* when both differences are above zero and at least one judge's interval lies above zero;
+*not* otherwise; *not testable* where a number lacks, the method spends more bits, or the reference is no better than a
+blank image.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from uoisc.base.errors import ConfigError
-from uoisc.base.results import BLANK, GAP, JUDGES, SEEN, UNSEEN, headline, read_table, write_json
+from uoisc.base.results import BLANK, GAP, SEEN, UNSEEN, read_table, write_json
+from uoisc.base.settings import JUDGES
 
-REPRODUCED, PARTLY, NOT, NOT_TESTABLE = "reproduced", "partly", "not", "not testable"
+REPRODUCED = "reproduced"
+PARTLY = "partly"
+NOT = "not"
+NOT_TESTABLE = "not testable"
+TYPES = {"str": str, "int": int, "float": (int, float)}  # of the fields of claims.yaml's entries
 CHOICES = {
     "rate": ("tightest", "middle", "loosest"),
     "reading": ("absolute", "relative"),
@@ -55,7 +60,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one judge measured: value and 95 % interval, n queries, and the two rates in bits an image.
+    """What one judge measured: value and 95 % interval, n queries, and the two rates in bits per image.
 
     reference_alive: the reference's own AMR lies above its floor. A rival that sends nothing proves nothing.
     """
@@ -69,53 +74,65 @@ class Evidence:
     reference_alive: bool = True
 
 
+def read_entries(path: Path, section: str, kind: type, choices: dict[str, tuple]) -> list:
+    """One list of claims.yaml as dataclasses of a `kind`; `choices`: what some of its fields may be.
+
+    Raises: ConfigError that names the entry and the key that is wrong.
+    """
+    try:
+        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))[section]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: no list of {section} can be read ({type(error).__name__})") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(f"{path}: {section} must be a list of mappings")
+    known = {field.name: field for field in fields(kind)}
+    for entry in entries:
+        name = f"{path}: {entry.get('id', f'an entry of {section} without id')}"
+        lacking = [key for key, field in known.items() if field.default is MISSING and entry.get(key) is None]
+        for key in [*sorted(set(entry) - set(known), key=str), *lacking]:
+            raise ConfigError(f"{name}: unknown or missing key {key}")
+        for key, value in entry.items():
+            wanted = TYPES[known[key].type.removesuffix(" | None")]
+            if value is not None and not isinstance(value, wanted):
+                raise ConfigError(f"{name}: {key} must be {'text' if wanted is str else 'a number'}, not {value!r}")
+        for key in choices:
+            if key in entry and entry[key] not in choices[key]:
+                raise ConfigError(f"{name}: {key} must be one of {', '.join(choices[key])}")
+    return [kind(**entry) for entry in entries]
+
+
 def load_claims(path: Path) -> list[Claim]:
     """The claims of `claims.yaml`. Raises: ConfigError that names the claim and the key that is wrong."""
-    try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["claims"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: no list of claims can be read ({type(error).__name__})") from error
-    known, claims = {field.name for field in fields(Claim)}, []
-    for entry in entries:
-        name = entry.get("id", "a claim without id")
-        wrong = sorted(set(entry) - known) or [key for key in ("id", "statement") if not entry.get(key)]
-        if not entry.get("untestable"):
-            wrong = wrong or [key for key in ("variant", "reference") if not entry.get(key)]
-        if wrong:
-            raise ConfigError(f"{path}: {name}: unknown or missing key {', '.join(wrong)}")
-        claim = Claim(**entry)
-        for key, allowed in CHOICES.items():
-            if getattr(claim, key) not in allowed:
-                raise ConfigError(f"{path}: {name}: {key} must be one of {', '.join(allowed)}")
+    claims = read_entries(path, "claims", Claim, CHOICES)
+    for claim in claims:
+        if not claim.untestable and not (claim.variant and claim.reference):
+            lacking = "reference" if claim.variant else "variant"
+            raise ConfigError(f"{path}: {claim.id}: unknown or missing key {lacking}")
         if claim.split == GAP and claim.reading == "relative":
-            raise ConfigError(f"{path}: {name}: the split {GAP} has an absolute reading only")
-        claims.append(claim)
+            raise ConfigError(f"{path}: {claim.id}: the split {GAP} has an absolute reading only")
     return claims
 
 
 def gather(claim: Claim, differences: pd.DataFrame) -> dict[str, Evidence]:
     """What each judge measured for a claim; empty when the claim's rate point or pair was not evaluated."""
-    ours = headline(differences[differences["variant"] == claim.variant])
-    if claim.untestable or ours.empty:
-        return {}
-    ours = ours[ours["reference"] == claim.reference]  # rates at which the reference has a near one
-    rates = sorted(ours["bits"].unique())
-    if not rates:
+    ours = differences[(differences["variant"] == claim.variant) & (differences["reference"] == claim.reference)]
+    rates = sorted(ours["bits"].unique())  # at which the reference has a near one
+    if claim.untestable or not rates:
         return {}
     bits = rates[{"tightest": 0, "middle": len(rates) // 2, "loosest": -1}[claim.rate]]
     rows = ours[(ours["bits"] == bits) & (ours["split"] == claim.split)]
     prefix = "difference" if claim.reading == "absolute" else "relative"
-    return {
-        row["judge"]: Evidence(float(row[prefix]), float(row[f"{prefix}_low"]), float(row[f"{prefix}_high"]),
-                               int(row["n"]), float(row["bits"]), float(row["reference_bits"]),
-                               _above_floor(row, differences))
-        for _, row in rows.dropna(subset=[prefix]).iterrows()
-    }  # fmt: skip
+    found = {}
+    for _, row in rows.dropna(subset=[prefix]).iterrows():
+        numbers = (float(row[name]) for name in (prefix, f"{prefix}_low", f"{prefix}_high"))
+        rate = (float(row["bits"]), float(row["reference_bits"]))
+        found[row["judge"]] = Evidence(*numbers, int(row["n"]), *rate, _above_floor(row, differences))
+    return found
 
 
 def _above_floor(row: pd.Series, differences: pd.DataFrame) -> bool:
     """Whether a pair's reference matches more answers than a blank image does; true where that was not measured."""
-    floor = headline(differences[(differences["variant"] == row["reference"]) & (differences["reference"] == BLANK)])
+    floor = differences[(differences["variant"] == row["reference"]) & (differences["reference"] == BLANK)]
     own = floor[(floor["bits"] == row["reference_bits"]) & (floor["judge"] == row["judge"])]
     own = own[own["split"] == (UNSEEN if row["split"] == GAP else row["split"])]
     return own.empty or bool(own["difference_low"].iloc[0] > 0)
@@ -126,9 +143,8 @@ def decide(evidence: dict[str, Evidence], paper: float | None) -> str:
     found = [evidence[judge] for judge in JUDGES if judge in evidence]
     if len(found) < len(JUDGES):
         return NOT_TESTABLE
-    if any(e.reference_bits > 0 and e.bits > MORE_BITS * e.reference_bits for e in found):
-        return NOT_TESTABLE
-    if not all(e.reference_alive for e in found):
+    paid = any(e.reference_bits > 0 and e.bits > MORE_BITS * e.reference_bits for e in found)
+    if paid or not all(e.reference_alive for e in found):
         return NOT_TESTABLE
     if all(e.low > 0 for e in found) and (paper is None or all(e.high >= paper for e in found)):
         return REPRODUCED
@@ -151,33 +167,22 @@ def describe(claim: Claim, evidence: dict[str, Evidence]) -> str:
     return f"{text}, {rates} bits"
 
 
-def evaluate(claims: list[Claim], differences: pd.DataFrame) -> list[dict]:
+def claim_rows(claims: list[Claim], differences: pd.DataFrame) -> list[dict]:
     """The rows of claims.json. `ours`, `low`, `high`, `n` are of the judge that no codec was trained with."""
     rows = []
     for claim in claims:
         evidence = gather(claim, differences)
         shown = evidence.get(JUDGES[-1])
         judge = f", judge {JUDGES[-1]} (verdict: both)" if shown else ""
-        numbers = {k: v for k, v in asdict(shown).items() if k in ("ours", "low", "high", "n")} if shown else {}
-        rows.append(
-            {
-                "id": claim.id,
-                "statement": claim.statement,
-                "metric": describe(claim, evidence) + judge,
-                "paper": claim.paper,
-                "ours": None,
-                "low": None,
-                "high": None,
-                "n": None,
-                **numbers,
-                "verdict": decide(evidence, claim.paper),
-            }
-        )
+        row = {"id": claim.id, "statement": claim.statement, "metric": describe(claim, evidence) + judge}
+        row["paper"] = claim.paper
+        row |= {name: getattr(shown, name, None) for name in ("ours", "low", "high", "n")}
+        rows.append(row | {"verdict": decide(evidence, claim.paper)})
     return rows
 
 
-def write_claims(results_dir: Path, claims_path: Path) -> list[dict]:
+def write_claims(results_dir: Path, claims: list[Claim]) -> list[dict]:
     """Reads differences.csv, writes claims.json beside it, and returns its rows."""
-    rows = evaluate(load_claims(claims_path), read_table(Path(results_dir), "differences.csv"))
+    rows = claim_rows(claims, read_table(Path(results_dir), "differences.csv"))
     write_json(rows, Path(results_dir) / "claims.json")
     return rows

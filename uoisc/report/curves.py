@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from uoisc.base.errors import ResultsError
-from uoisc.report.figures import GREY, LOOKS, PAGE, in_order, label, styled
+from uoisc.report.figures import GREY, LOOKS, PAGE, styled
+from uoisc.report.names import in_order, label
 
 TERMS = {
     "loss": "total",
@@ -23,9 +24,9 @@ TERMS = {
     "gradient_norm": "gradient norm",
 }
 SHOWN = ("uoisc", "no_alignment", "query_aware", "adaptive", "no_llava", "plain_vq")
-DASHES = ("", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (2, 2))  # one a variant of `SHOWN`
+DASHES = ("", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (2, 2))  # one per variant of `SHOWN`
 SHADE = "#EEEEEE"
-BINS = 60  # points a curve; steps that fall into one bin are averaged
+BINS = 60  # points per curve; steps that fall into one bin are averaged
 
 
 def _tightest(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -72,13 +73,7 @@ def training_curves(training: pd.DataFrame) -> Figure:
     figure, grid = _panels(len(terms), across=4, row_height=1.05, rest=0.5, sharex=True)
     palette = {v: LOOKS.get(v, (GREY, "."))[0] for v in variants}
     dashes = dict(zip(variants, DASHES, strict=False))
-    by_variant = {
-        "hue": "variant",
-        "hue_order": variants,
-        "palette": palette,
-        "style": "variant",
-        "dashes": dashes,
-    }
+    by_variant = dict(hue="variant", hue_order=variants, palette=palette, style="variant", dashes=dashes)
     for axes, term in zip(grid, terms, strict=True):
         logged = rows.dropna(subset=[term])
         sns.lineplot(logged, x="step", y=term, **by_variant, errorbar=None, legend=False, ax=axes)
@@ -102,26 +97,19 @@ def _use(row: pd.Series) -> str:
 def codebook_use(codebooks: pd.DataFrame) -> Figure:
     """Perplexity of every codebook as a share of its codes, per tap and segment, dead codes in brackets.
 
-    One panel a variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in
+    One panel per variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in
     effective use; a dead code is one that was never sent.
     """
     rows = _tightest(codebooks, "codebooks.csv")
     variants = in_order(rows["variant"])
     tallest = rows.groupby("variant")["tap"].nunique().max()
     figure, grid = _panels(len(variants), across=3, row_height=0.72 + 0.17 * tallest, rest=0.0)
-    look = {
-        "vmin": 0,
-        "vmax": 1,
-        "cmap": "Blues",
-        "fmt": "",
-        "annot_kws": {"size": 7},
-        "cbar": False,
-        "linewidths": 0.5,
-    }
+    look = dict(vmin=0, vmax=1, cmap="Blues", fmt="", annot_kws={"size": 7}, cbar=False, linewidths=0.5)
     for axes, variant in zip(grid, variants, strict=True):
         mine = rows[rows["variant"] == variant]
-        codes, bits = mine["codes"].iloc[0], mine["bits"].iloc[0]
-        mine = mine.groupby(["tap", "segment"], sort=False).mean(numeric_only=True)  # over seeds
+        codes = mine["codes"].iloc[0]
+        bits = mine["bits"].iloc[0]
+        mine = mine.groupby(["tap", "segment"], sort=False).mean(numeric_only=True)
         share = (mine["perplexity"] / mine["codes"]).unstack("segment")
         words = mine.apply(_use, axis=1).unstack("segment")
         sns.heatmap(share, annot=words, **look, ax=axes)

@@ -9,30 +9,19 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from uoisc.report.figures import BLUE, GREEN, GREY, PAGE, styled
 
 HEIGHT = 3.0  # inches; the axes' unit is the inch, so that sizes below are print sizes
-LANES = {
-    "1": 2.02,
-    "2": 1.62,
-    "M_S": 1.02,
-}  # vertical place of the shallowest, the second and the deepest tap
-FROZEN, TRAINED, PLAIN = ("#DCEAF5", BLUE), ("#FBEBD0", "#B36B00"), ("white", "#555555")
+LANES = {"1": 2.02, "2": 1.62, "M_S": 1.02}  # vertical place of the shallowest, the second and the deepest tap
+FROZEN = ("#DCEAF5", BLUE)  # face and edge of a box
+TRAINED = ("#FBEBD0", "#B36B00")
+PLAIN = ("white", "#555555")
 TEXT = {"ha": "center", "va": "center", "fontsize": 7, "linespacing": 1.15}
 
 
-def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, look: tuple = PLAIN,
-         rotation: int = 0) -> None:  # fmt: skip
+def _box(
+    axes: Axes, x: float, y: float, width: float, height: float, text: str, look: tuple = PLAIN, rotation: int = 0
+) -> None:
     """A box around (x, y), its left edge and its vertical middle."""
-    axes.add_patch(
-        FancyBboxPatch(
-            (x, y - height / 2),
-            width,
-            height,
-            boxstyle="round,pad=0,rounding_size=0.04",
-            facecolor=look[0],
-            edgecolor=look[1],
-            linewidth=0.8,
-            zorder=3,
-        )
-    )
+    style = dict(boxstyle="round,pad=0,rounding_size=0.04", facecolor=look[0], edgecolor=look[1], linewidth=0.8)
+    axes.add_patch(FancyBboxPatch((x, y - height / 2), width, height, **style, zorder=3))
     axes.text(x + width / 2, y, text, rotation=rotation, zorder=4, **TEXT)
 
 
@@ -40,8 +29,8 @@ def _arrow(axes: Axes, *points: tuple[float, float], colour: str = "black") -> N
     """A line through points with a head at the last one."""
     if len(points) > 2:
         axes.plot(*zip(*points[:-1], strict=True), color=colour, linewidth=0.8, zorder=2, solid_capstyle="butt")
-    axes.add_patch(FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>", mutation_scale=6, linewidth=0.8,
-                                   shrinkA=0, shrinkB=0, color=colour, zorder=2.5))  # fmt: skip
+    head = dict(arrowstyle="-|>", mutation_scale=6, linewidth=0.8, shrinkA=0, shrinkB=0, color=colour, zorder=2.5)
+    axes.add_patch(FancyArrowPatch(points[-2], points[-1], **head))
 
 
 def _frame(axes: Axes, x: float, width: float, title: str) -> None:
@@ -73,15 +62,8 @@ def _transmitter(axes: Axes) -> None:
         axes.text(2.90, y + 0.09, f"$f_{{{name}}}$", **TEXT)
     axes.text(1.79, 1.32, "$\\vdots$", **TEXT)
     axes.text(2.50, 1.32, "$\\vdots$", **TEXT)
-    _box(
-        axes,
-        3.06,
-        middle,
-        0.62,
-        1.36,
-        "segments\n$1 \\ldots G$\n\nnearest of\n$K$ codes\nin each\ncodebook",
-        TRAINED,
-    )
+    text = "segments\n$1 \\ldots G$\n\nnearest of\n$K$ codes\nin each\ncodebook"
+    _box(axes, 3.06, middle, 0.62, 1.36, text, TRAINED)
 
 
 def _link_and_receiver(axes: Axes) -> None:
@@ -112,8 +94,9 @@ def _link_and_receiver(axes: Axes) -> None:
 
 
 def _judge(axes: Axes) -> None:
-    _box(axes, 1.60, 0.28, 4.02, 0.42, "LLaVA with the query, once on $x$ and once on $\\hat{x}$\n"
-         "hidden states: user-intent relevance loss;  answers: answer match rate", FROZEN)  # fmt: skip
+    asked = "LLaVA with the query, once on $x$ and once on $\\hat{x}$"
+    used = "hidden states: user-intent relevance loss;  answers: answer match rate"
+    _box(axes, 1.60, 0.28, 4.02, 0.42, f"{asked}\n{used}", FROZEN)
     middle = (LANES["1"] + LANES["M_S"]) / 2
     _arrow(axes, (0.29, middle - 0.23), (0.29, 0.28), (1.60, 0.28))
     _arrow(axes, (7.02, 1.44), (7.02, 0.28), (5.62, 0.28))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from uoisc.base.results import JUDGES, UNSEEN, headline
+from uoisc.base.results import UNSEEN
+from uoisc.base.settings import JUDGES
 from uoisc.report.figures import (
-    BLACK,
-    GREY,
     PAGE,
+    SHADES,
     in_order,
     label,
     legend_below,
@@ -19,20 +19,21 @@ from uoisc.report.figures import (
     variant_key,
     with_interval,
 )
+from uoisc.report.names import FLOORS
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
-FLOORS, OWN = "dial_floor", "own"
+OWN = "own"  # the packing that the dial picks by itself
 
 
 @styled
 def rate_dial(summary: pd.DataFrame) -> Figure:
-    """AMR against bits an image on unseen objects, one panel a judge: the dial, its controls, and fixed-rate UO-ISC."""
+    """AMR against bits on unseen objects, one panel per judge: the dial, its controls, and fixed-rate UO-ISC."""
     variants = [v for v in in_order(summary["variant"]) if v in LINES]
     figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, judge in zip(panels, JUDGES, strict=True):
         rate_panel(axes, summary, variants, judge, UNSEEN, rate_points(summary, "dial"))
-        axes.set_xlabel("bits an image (nominal)")
+        axes.set_xlabel("bits per image (nominal)")
     panels[0].set_ylabel("AMR (95 % interval)")
     legend_below(figure, [variant_key(v) for v in variants])
     return figure
@@ -40,22 +41,20 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 
 @styled
 def floor_dial(summary: pd.DataFrame) -> Figure:
-    """AMR against whole-image PSNR of the dial as the floor changes, a line a budget; the floor's units at each point.
+    """AMR against whole-image PSNR of the dial as the floor changes, a line per budget, the floor's units beside it.
 
     The larger point without a number is the packing that the dial picks by itself.
     """
-    rows = headline(summary)
-    rows = rows[(rows["split"] == UNSEEN) & rows["variant"].str.match(rf"dial$|{FLOORS}\d+$")]
-    table = rows.assign(floor=rows["variant"].str.removeprefix(FLOORS).replace("dial", OWN))
-    table = table.assign(budget=_budgets(table))
+    floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
+    rows = summary[(summary["split"] == UNSEEN) & summary["variant"].isin(floors)]
+    table = rows.assign(floor=rows["variant"].map(floors), budget=_budgets(rows))
     figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    shades = [BLACK, "#0072B2", "#D55E00", "#009E73", GREY]
     for axes, judge in zip(panels, JUDGES, strict=True):
         keys = ["budget", "floor"]
         amr = table[(table["judge"] == judge) & (table["metric"] == "amr")].set_index(keys)
         psnr = table[table["metric"] == "psnr"].set_index(keys)["value"]
-        for shade, (bits, line) in zip(shades, amr.groupby(level=0), strict=False):
+        for shade, (bits, line) in zip(SHADES, amr.groupby(level=0), strict=False):
             line = line.droplevel(0)
             line = line.assign(across=psnr[bits].reindex(line.index)).sort_values("across")
             axes.plot(line["across"], line["value"], color=shade, marker="o", label=f"up to {bits:g} bits")

@@ -1,9 +1,8 @@
 """Figures about the answer match rate (AMR), the house's plotting style, and how a figure is saved.
 
-Every figure is a pure function of tables: no state, no date, no random number, so the bytes of its PDF and
-PNG depend on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 pt, colours are
-Okabe and Ito's (colour-blind safe) and never the only mark of a series.
-Other rooms: `diagram.py` (the system), `pictures.py` (images, maps), `curves.py` (training, codebooks).
+Every figure is a pure function of tables: no state, no date, no random number, so the bytes of its PDF and PNG depend
+on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 pt, colours are Okabe and Ito's
+(colour-blind safe) and never the only mark of a series. `exhibits.py` lists all figures and says how to add one.
 """
 
 from __future__ import annotations
@@ -22,64 +21,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from uoisc.base.errors import ResultsError
-from uoisc.base.results import JUDGES, SEEN, UNSEEN, headline, written_aside
+from uoisc.base.folders import written_aside
+from uoisc.base.results import SEEN, UNSEEN
+from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import nearest_bits
+from uoisc.report.names import in_order, label
 
 PAGE = 7.16  # inches, the width of an IEEE page's text
-LABELS = {  # the one place where a name in the tables becomes a name in a figure; its order is the row order
-    "uoisc": "UO-ISC (FiLM)",
-    "no_alignment": "without alignment",
-    "no_llava": "without LLaVA loss",
-    "no_alignment_no_llava": "without both",
-    "plain_vq": "plain VQ",
-    "query_aware": "query-aware",
-    "adaptive": "adaptive (selection)",
-    "uniform": "uniform rate, its losses",
-    "adaptive_random": "adaptive, random tokens",
-    "adaptive_oracle": "adaptive, oracle tokens",
-    "dial": "rate dial",
-    "dial_clip": "dial, CLIP's cosine alone",
-    "dial_oracle": "dial, oracle tokens",
-    "dial_random": "dial, random tokens",
-    "dial_no_query": "dial, tokens without query",
-    "dial_scratch_text": "dial, text from scratch",
-    "dial_uniform": "dial, all tokens alike",
-    "dial_query_decoder": "dial, query at decoder",
-    "dial_floor0": "dial, no unit for the rest",
-    "dial_floor1": "dial, 1 unit for all",
-    "dial_floor2": "dial, 2 units for all",
-    "dial_floor4": "dial, 4 units for all",
-    "dial_floor6": "dial, 6 units for all",
-    "uoisc_cross_attention": "UO-ISC, cross-attention",
-    "uoisc_query_decoder": "UO-ISC, query at decoder",
-    "jpeg": "JPEG",
-    "jpeg2000": "JPEG 2000",
-    "jpeg2000_protected": "JPEG 2000, start protected",
-    "webp": "WebP",
-    "jpeg_xl": "JPEG XL",
-    "avif": "AVIF",
-    "avif_down2": "AVIF at 1/2 size",
-    "avif_down3": "AVIF at 1/3 size",
-    "avif_down4": "AVIF at 1/4 size",
-    "avif_crop": "AVIF, relevant crop",
-    "message": "one message",
-    "file": "one file an image",
-    "mosaic": "tiles of one mosaic",
-    "source": "input image",
-    "llava": "judge LLaVA",
-    "llava_independent": "independent judge",
-    "seen": "seen objects",
-    "unseen": "unseen objects",
-    "existence": "existence",
-    "place": "place",
-    "colour": "colour",
-    "what": "what is there",
-    "count": "count",
-}
-BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")  # fmt: skip
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+RED = "#D55E00"
+PINK = "#CC79A7"
+SKY = "#56B4E9"
+BLACK = "#000000"
+BROWN = "#8C6D31"
 GREY = "#777777"
-LOOKS = {
+SHADES = (BLACK, BLUE, RED, GREEN, GREY)  # of lines that are no methods
+LOOKS = {  # one colour and marker per method, in every figure
     "uoisc": (BLUE, "o"),
     "no_alignment": (RED, "s"),
     "query_aware": (GREEN, "^"),
@@ -87,37 +46,48 @@ LOOKS = {
     "uniform": (ORANGE, "v"),
     "no_llava": (SKY, "P"),
     "no_alignment_no_llava": (PINK, "X"),
-    "plain_vq": ("#8C6D31", "h"),
+    "plain_vq": (BROWN, "h"),
     "dial": ("#5B2A86", "D"),
     "dial_oracle": (GREY, "*"),
     "dial_uniform": (ORANGE, "v"),
     "dial_scratch_text": (GREEN, "<"),
     "dial_no_query": (PINK, "X"),
     "dial_random": (SKY, "P"),
+    "jpeg": (GREY, "v"),
+    "jpeg2000": (BROWN, "h"),
+    "jpeg2000_protected": (PINK, "*"),
+    "webp": (SKY, "P"),
+    "jpeg_xl": (PINK, "d"),
+    "avif": (ORANGE, "X"),
+    "avif_down2": (ORANGE, "<"),
+    "avif_down3": (ORANGE, ">"),
+    "avif_down4": (ORANGE, "p"),
+    "avif_crop": (ORANGE, "*"),
 }
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
 SHIFT = 1.015  # series stand this factor of the rate apart, so that their intervals do not cover each other
 MAIN = ("uoisc", "no_alignment", "query_aware", "adaptive", "uniform")
-STYLE = sns.axes_style("ticks") | {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 7.5, "axes.titlesize": 8,
-    "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
-    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5, "lines.linewidth": 1.1, "lines.markersize": 4, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.titleweight": "normal", "grid.linewidth": 0.4,
-    "grid.color": "#DDDDDD", "pdf.fonttype": 42, "svg.hashsalt": "uoisc", "savefig.dpi": 300,
+SIZES = {  # points
+    8: ["axes.titlesize"],
+    7.5: ["font.size", "axes.labelsize"],
+    7: ["xtick.labelsize", "ytick.labelsize", "legend.fontsize"],
+    4: ["lines.markersize"],
+    2.5: ["xtick.major.size", "ytick.major.size"],
+    1.1: ["lines.linewidth"],
+    0.6: ["axes.linewidth", "xtick.major.width", "ytick.major.width"],
+    0.4: ["grid.linewidth"],
+}
+LOOK = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "grid.color": "#DDDDDD",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "uoisc",
+    "savefig.dpi": 300,
     "figure.facecolor": "white",
-}  # fmt: skip
-
-
-def label(name: str) -> str:
-    """The display name of a variant, judge, split or question type; an unknown name is its own label."""
-    return LABELS.get(name, name)
-
-
-def in_order(names: pd.Series | list[str]) -> list[str]:
-    """Names in the order of `LABELS`, unknown ones behind them by the alphabet."""
-    known = list(LABELS)
-    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+}
+OFF = dict.fromkeys(["legend.frameon", "axes.spines.top", "axes.spines.right"], False)
+STYLE = sns.axes_style("ticks") | LOOK | OFF | {key: size for size, keys in SIZES.items() for key in keys}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -134,7 +104,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
     """Writes `name.pdf` and `name.png` (300 dpi), atomically and without dates; returns the paths."""
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
-    paths = Path(folder) / f"{name}.pdf", Path(folder) / f"{name}.png"
+    paths = tuple(Path(folder) / f"{name}.{kind}" for kind in metadata)
     with mpl.rc_context(STYLE):
         for path, (kind, fixed) in zip(paths, metadata.items(), strict=True):
             with written_aside(path) as aside:
@@ -154,7 +124,7 @@ def rows_of(summary: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def rate_points(summary: pd.DataFrame, variant: str = "uoisc") -> list[float]:
-    """The rates of a variant in bits an image, tightest first."""
+    """The rates of a variant in bits per image, tightest first."""
     return sorted(rows_of(summary, variant=variant, metric="amr")["bits"].unique())
 
 
@@ -168,24 +138,15 @@ def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, st
     """A value with its 95 % interval; `sideways` puts the value on the horizontal axis."""
     spread = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
     colour, marker = look
-    style = {
-        "color": colour,
-        "marker": marker,
-        "markersize": 3.6,
-        "elinewidth": 1,
-        "capsize": 1.6,
-        "linestyle": "",
-    }
-    if sideways:
-        axes.errorbar([row["value"]], [across], xerr=spread, **style)
-    else:
-        axes.errorbar([across], [row["value"]], yerr=spread, **style)
+    place = ([row["value"]], [across]) if sideways else ([across], [row["value"]])
+    style = dict(color=colour, marker=marker, markersize=3.6, elinewidth=1, capsize=1.6, linestyle="")
+    axes.errorbar(*place, **{"xerr" if sideways else "yerr": spread}, **style)
 
 
 def count_of(rows: pd.DataFrame) -> str:
     """The number of queries behind some rows: `n = 1000`, or a range where it differs."""
-    low, high = int(rows["n"].min()), int(rows["n"].max())
-    return f"n = {low}" if low == high else f"n = {low} to {high}"
+    counts = [int(n) for n in sorted(rows["n"].unique())]
+    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
 
 
 def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
@@ -194,8 +155,13 @@ def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
     return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label(variant) + more)
 
 
+def judge_keys() -> list[Line2D]:
+    """A legend's entries for the judges."""
+    return [Line2D([], [], color=c, marker=m, label=label(judge)) for judge, (c, m) in JUDGE_LOOKS.items()]
+
+
 def legend_below(figure: Figure, handles: list[Artist], floor: str = ":", columns: int = 3) -> None:
-    """A legend under the panels, so many entries a row, the floor last; `floor`: its line style or marker."""
+    """A legend under the panels, so many entries per row, the floor last; `floor`: its line style or marker."""
     mark = {"linestyle": floor} if floor == ":" else {"marker": floor, "linestyle": "", "markeredgewidth": 1}
     handles = [*handles, Line2D([], [], color=BLACK, label="floor: blank image", **mark)]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
@@ -209,7 +175,6 @@ def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
         summary: summary.csv.
         rate: which of UO-ISC's rate points, 0 is the tightest.
     """
-    summary = headline(summary)
     table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[rate])
     variants = in_order(table["variant"])
     figure = Figure(figsize=(PAGE, 0.62 + 0.195 * len(variants)), layout="constrained")
@@ -230,15 +195,14 @@ def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
     bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
     panels[0].set_yticks(range(len(variants)), [f"{label(v)}, {bits[v]:g} bits" for v in variants])
     panels[0].set_ylim(len(variants) - 0.5, -0.5)
-    keys = [Line2D([], [], color=c, marker=m, label=label(j)) for j, (c, m) in JUDGE_LOOKS.items()]
-    legend_below(figure, keys, floor="|")
+    legend_below(figure, judge_keys(), floor="|")
     return figure
 
 
 @styled
 def amr_against_rate(summary: pd.DataFrame) -> Figure:
-    """AMR against bits an image for the main variants with two rates or more; one panel a split and judge."""
-    rows = rows_of(headline(summary), metric="amr")
+    """AMR against bits per image for the main variants with two rates or more; one panel per split and judge."""
+    rows = rows_of(summary, metric="amr")
     several = rows.groupby("variant")["bits"].nunique()
     variants = [v for v in MAIN if several.get(v, 0) > 1]
     figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
@@ -246,7 +210,7 @@ def amr_against_rate(summary: pd.DataFrame) -> Figure:
     for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in (UNSEEN, SEEN)], strict=True):
         rate_panel(axes, summary, variants, judge, split, rate_points(summary))
     for bottom, left in zip(grid[1], grid[:, 0], strict=True):
-        bottom.set_xlabel("bits an image (nominal)")
+        bottom.set_xlabel("bits per image (nominal)")
         left.set_ylabel("AMR (95 % interval)")
     legend_below(figure, [variant_key(v) for v in variants])
     return figure
@@ -256,15 +220,14 @@ def rate_panel(
     axes: Axes, summary: pd.DataFrame, variants: list[str], judge: str, split: str, ticks: list[float]
 ) -> None:
     """AMR of variants against bits, with intervals and the blank image's floor; `ticks` are bits."""
-    rows = headline(summary)
-    panel = rows_of(rows, metric="amr", judge=judge, split=split)
+    panel = rows_of(summary, metric="amr", judge=judge, split=split)
     for place, variant in enumerate(variants):
         shift = SHIFT ** (place - (len(variants) - 1) / 2)
         line = panel[panel["variant"] == variant].sort_values("bits")
         axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
         for _, row in line.iterrows():
             with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
-    floor = rows_of(rows, metric="amr_floor", judge=judge, split=split)["value"].mean()
+    floor = rows_of(summary, metric="amr_floor", judge=judge, split=split)["value"].mean()
     axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
     axes.set_title(f"{label(split)}, {label(judge)} ({count_of(panel)})")
     axes.set_xscale("log")
@@ -276,7 +239,6 @@ def rate_panel(
 @styled
 def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -> Figure:
     """AMR by question type at one rate point, unseen and seen, with the floor of each type."""
-    summary = headline(summary)
     table = at_rate(rows_of(summary, judge=judge), rate_points(summary)[rate])
     types = in_order([m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")])
     variants = [v for v in MAIN if v in set(table["variant"])]

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from uoisc.base.errors import ResultsError
-from uoisc.base.results import JUDGES, UNSEEN
+from uoisc.base.picture_data import Strip
+from uoisc.base.results import UNSEEN
+from uoisc.base.settings import JUDGES
+from uoisc.link import channel
 from uoisc.report.figures import (
     BLACK,
     GREEN,
     LOOKS,
-    ORANGE,
     PAGE,
-    PINK,
     RED,
-    SKY,
     count_of,
-    in_order,
-    label,
     legend_below,
     styled,
+    variant_key,
     with_interval,
 )
+from uoisc.report.names import in_order, label
 from uoisc.report.pictures import ATTRIBUTION
 
-LINKS = {"uncoded": "uncoded 8-PSK", "coded": "LDPC 1/2, QPSK", "coded_16qam": "LDPC 1/2, 16-QAM"}
+LINKS = {name: link.title for name, link in channel.LINKS.items()}
 AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
-LINK_LOOKS = LOOKS | {"jpeg2000": (ORANGE, "v"), "jpeg2000_protected": (PINK, "X"), "avif": (SKY, "P")}
 APART = 0.006  # series stand this share of the axis apart, so that their intervals do not cover each other
 
 
@@ -51,12 +46,13 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
     """The Es/N0 in dB at which half of what a perfect link gives above the floor is left, interpolated.
 
     Args:
-        line: one method's AMR on one link and fading, a row an Es/N0.
+        line: one method's AMR on one link and fading, a row per Es/N0.
 
     Returns -inf where more is left at every point, inf where less is.
     """
     line = line.sort_values("es_n0_db")
-    snr, kept = line["es_n0_db"].to_numpy(), (line["value"].to_numpy() - floor) / (perfect - floor)
+    snr = line["es_n0_db"].to_numpy()
+    kept = (line["value"].to_numpy() - floor) / (perfect - floor)
     below = np.flatnonzero(kept < 0.5)
     if not len(below):
         return -np.inf
@@ -67,12 +63,13 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
 
 
 def half_points(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
-    """`half_kept` in dB, a row a method, rate and link, a column a fading; NaN where nothing lies above the floor."""
+    """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN: nothing lies above the floor."""
     rows = channel[(channel["judge"] == judge) & (channel["split"] == split)]
     found = {}
     for key, own in rows.groupby(["variant", "bits"]):
         perfect = own[own["link"] == "perfect"].set_index("metric")
-        floor, (value, low) = perfect.at["amr_floor", "value"], perfect.loc["amr", ["value", "low"]]
+        floor = perfect.at["amr_floor", "value"]
+        value, low = perfect.loc["amr", ["value", "low"]]
         for (link, fading), line in own[own["link"].isin(LINKS)].groupby(["link", "fading"]):
             found[*key, link, fading] = half_kept(line, floor, value) if low > floor else np.nan
     return pd.Series(found).rename_axis(["variant", "bits", "link", "fading"]).unstack("fading")
@@ -86,7 +83,7 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> Figure:
-    """AMR against Es/N0 of every method at its loosest rate; one panel a fading and link, floor dotted.
+    """AMR against Es/N0 of every method at its loosest rate; one panel per fading and link, floor dotted.
 
     A panel ends where nothing changes any more.
 
@@ -99,15 +96,16 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
     variants = in_order(rows["variant"])
     shifts = APART * (np.arange(len(variants)) - (len(variants) - 1) / 2)
     figure = Figure(figsize=(PAGE, 3.9), layout="constrained")
-    grid = figure.subplots(len(AIRS), len(LINKS), sharey=True)
-    for axes, (fading, link) in zip(grid.flat, [(f, k) for f in AIRS for k in LINKS], strict=True):
+    links = [link for link in LINKS if link in set(rows["link"])]
+    grid = figure.subplots(len(AIRS), len(links), sharey=True, squeeze=False)
+    for axes, (fading, link) in zip(grid.flat, [(f, k) for f in AIRS for k in links], strict=True):
         panel = until_flat(rows[(rows["fading"] == fading) & (rows["link"] == link)])
         span = np.ptp(panel["es_n0_db"])
         for variant, shift in zip(variants, shifts, strict=True):
             line = panel[panel["variant"] == variant].sort_values("es_n0_db")
-            axes.plot(line["es_n0_db"] + shift * span, line["value"], color=LINK_LOOKS[variant][0])
+            axes.plot(line["es_n0_db"] + shift * span, line["value"], color=LOOKS[variant][0])
             for _, row in line.iterrows():
-                with_interval(axes, row["es_n0_db"] + shift * span, row, LINK_LOOKS[variant])
+                with_interval(axes, row["es_n0_db"] + shift * span, row, LOOKS[variant])
         axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
         axes.set_title(f"{AIRS[fading]}, {LINKS[link]} ({count_of(panel)})")
         axes.grid()
@@ -116,36 +114,16 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
     for left in grid[:, 0]:
         left.set_ylabel("AMR (95 % interval)")
     bits = rows.groupby("variant")["bits"].first()
-    keys = [
-        Line2D([], [], color=LINK_LOOKS[v][0], marker=LINK_LOOKS[v][1], label=f"{label(v)}, {bits[v]:.0f} bits")
-        for v in variants
-    ]
-    legend_below(figure, keys)
+    legend_below(figure, [variant_key(v, more=f", {bits[v]:.0f} bits") for v in variants])
     return figure
-
-
-@dataclass(frozen=True)
-class Strip:
-    """One scene over the uncoded AWGN link: what each method's receiver shows at each Es/N0, and a judge's answers.
-
-    answer: on the source. pictures, answers: method -> one entry an Es/N0 of `es_n0_db`; an answer, and whether it
-        matches that on the source.
-    """
-
-    query: str
-    answer: str
-    source: UInt8[np.ndarray, "H W 3"]
-    es_n0_db: tuple[float, ...]
-    pictures: dict[str, list[UInt8[np.ndarray, "H W 3"]]]
-    answers: dict[str, list[tuple[str, bool]]]
 
 
 @styled
 def picture_strip(strip: Strip) -> Figure:
-    """A row a method, a column an Es/N0, the judge's answer under each picture."""
-    rows, columns = len(strip.pictures), len(strip.es_n0_db)
+    """A row per method, a column per Es/N0, the judge's answer under each picture."""
+    rows = len(strip.pictures)
     figure = Figure(figsize=(PAGE, 0.6 + 1.35 * rows), layout="constrained")
-    grid = np.atleast_2d(figure.subplots(rows, columns + 1))
+    grid = np.atleast_2d(figure.subplots(rows, len(strip.es_n0_db) + 1))
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)

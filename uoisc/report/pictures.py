@@ -1,85 +1,18 @@
-"""Figures made of images: the six-panel visual comparison, and relevance maps of one scene.
-
-`Examples` is what they are drawn from; the evaluation writes it (`write_examples`) as examples.npz, which
-holds the arrays, and examples.json, which holds queries and answers.
-"""
+"""Figures made of images: the six-panel visual comparison, and relevance maps of one scene."""
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from uoisc.base.results import missing, read_json, write_json, written_aside
+from uoisc.base.picture_data import Examples
 from uoisc.report.figures import GREEN, PAGE, RED, label, styled
 
-PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
-MAPS = ("scene", "relevance", "token_bits", "reconstruction")
 VEIL = 0.85  # opacity over a token that sends nothing
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Pictures and answers behind the two figures.
-
-    judge: whose answers are shown.
-    link: {es_n0_db, protected} of the uncoded link that all panels but the source crossed: the mean over the fading,
-        and how many first bytes of the JPEG 2000 files are free of errors.
-    rows: one a query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits, bytes}}}; the
-        panels are those of `PANELS` that were trained; match is null for the source; es_n0_db is that of the row's
-        own fading coefficient.
-    images: panel, in the order of `PANELS` -> one image a row of `rows`.
-    maps: {queries, answers, matches, bits} of the rate dial on one scene, a list entry a query.
-    scene, relevance, token_bits, reconstruction: that scene, and per query the relevance of each token (any
-        scale), the bits that it gets, and the decoded image.
-    """
-
-    judge: str
-    link: dict
-    rows: list[dict]
-    images: dict[str, UInt8[np.ndarray, "R H W 3"]]
-    maps: dict
-    scene: UInt8[np.ndarray, "H W 3"]
-    relevance: Float[np.ndarray, "Q h w"]
-    token_bits: Float[np.ndarray, "Q h w"]
-    reconstruction: UInt8[np.ndarray, "Q H W 3"]
-
-
-def write_examples(examples: Examples, folder: Path) -> None:
-    """Writes examples.npz and examples.json, each atomically."""
-    arrays = examples.images | {name: getattr(examples, name) for name in MAPS}
-    with written_aside(Path(folder) / "examples.npz") as aside, aside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    content = {name: getattr(examples, name) for name in ("judge", "link", "rows", "maps")}
-    write_json(content, Path(folder) / "examples.json")
-
-
-def read_examples(folder: Path) -> Examples:
-    """Reads what `write_examples` wrote. Raises: ResultsError when a file, an array or an answer lacks."""
-    path, content = Path(folder) / "examples.npz", read_json(folder, "examples.json")
-    if not path.exists():
-        raise missing(path)
-    try:
-        with np.load(path) as stored:
-            arrays = dict(stored)
-    except (BadZipFile, ValueError, OSError) as error:
-        raise missing(path, f"cannot be read ({error})") from error
-    lacking = [name for name in ("judge", "link", "rows", "maps") if name not in content]
-    shown = [panel for panel in PANELS if any(panel in row["panels"] for row in content.get("rows", []))]
-    lacking += [name for name in (*shown, *MAPS) if name not in arrays]
-    lacking += [f"{panel} of row {r}" for r, row in enumerate(content.get("rows", [])) for panel in shown
-                if panel not in row["panels"]]  # fmt: skip
-    if lacking:
-        raise missing(path, f"lacks {', '.join(lacking)}")
-    return Examples(content["judge"], content["link"], content["rows"], {panel: arrays[panel] for panel in shown},
-                    content["maps"], **{name: arrays[name] for name in MAPS})  # fmt: skip
 
 
 def _frame(figure: Figure, left: float, bottom: float, size: float) -> Axes:
@@ -106,17 +39,17 @@ def _answer(axes: Axes, answer: str, match: bool | None) -> None:
 @styled
 def visual_comparison(examples: Examples) -> Figure:
     """Input and reconstructions of each query over a noisy link, with the judge's answer and the bits of each."""
-    size, gap, margin, row_height, head, foot = 0.9, 0.13, 1.03, 1.22, 0.18, 0.55
+    size = 0.9  # of a panel, like all that follows in inches
+    gap = 0.13
+    margin = 1.03
+    row_height = 1.22
+    head = 0.18
+    foot = 0.55
     count = len(examples.rows)
     figure = Figure(figsize=(PAGE, head + count * row_height + foot))
     for c, panel in enumerate(examples.images):
-        _write(
-            figure,
-            margin + c * (size + gap) + size / 2,
-            foot + count * row_height + 0.05,
-            label(panel),
-            ha="center",
-        )
+        middle = margin + c * (size + gap) + size / 2
+        _write(figure, middle, foot + count * row_height + 0.05, label(panel), ha="center")
     for r, row in enumerate(examples.rows):
         bottom = foot + (count - 1 - r) * row_height + 0.18
         query = "\n".join(textwrap.wrap(f"“{row['query']}?”", 15))
@@ -126,29 +59,33 @@ def visual_comparison(examples: Examples) -> Figure:
         _write(figure, 0.02, bottom + size, query, va="top", style="italic", linespacing=1.15)
         _write(figure, 0.02, bottom, about, fontsize=7, linespacing=1.15)
         for c, panel in enumerate(examples.images):
-            axes, seen = _frame(figure, margin + c * (size + gap), bottom, size), row["panels"][panel]
+            axes = _frame(figure, margin + c * (size + gap), bottom, size)
+            seen = row["panels"][panel]
             axes.imshow(examples.images[panel][r], interpolation="nearest", aspect="auto")
             is_source = panel == "source"
             axes.set_title("" if is_source else f"{seen['bits']:g} bits", fontsize=7, pad=2)
             _answer(axes, seen["answer"], None if is_source else seen["match"])
-    link, note = (
-        examples.link,
+    link = examples.link
+    notes = [
         f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not.",
-    )
-    over = (
         "All but the input crossed uncoded 8-PSK under Rayleigh fading "
-        f"at a mean Es/N0 of {link['es_n0_db']:g} dB (left: a row's own).\n"
-        f"JPEG 2000's first {link['protected']} bytes are free of errors; a file that no longer decodes is grey."
-    )
-    _write(figure, 0.02, 0.04, f"{note}\n{over}\n{ATTRIBUTION}", fontsize=7, linespacing=1.1)
+        f"at a mean Es/N0 of {link['es_n0_db']:g} dB (left: a row's own).",
+        f"JPEG 2000's first {link['protected']} bytes are free of errors; a file that no longer decodes is grey.",
+        ATTRIBUTION,
+    ]
+    _write(figure, 0.02, 0.04, "\n".join(notes), fontsize=7, linespacing=1.1)
     return figure
 
 
 @styled
 def relevance_maps(examples: Examples) -> Figure:
     """One scene under several queries: relevance by the rate dial's head, each token's bits, what the receiver sees."""
-    maps, height = examples.maps, examples.scene.shape[0]
-    count, gap, between, bottom = len(maps["queries"]), 0.04, 0.12, 0.34
+    maps = examples.maps
+    height = examples.scene.shape[0]
+    count = len(maps["queries"])
+    gap = 0.04  # inches: within a query's three panels, between queries, and below all
+    between = 0.12
+    bottom = 0.34
     size = (PAGE - count * (2 * gap + between)) / (1 + 3 * count)
     figure = Figure(figsize=(PAGE, bottom + size + 0.2))
     extent = (0, height, height, 0)  # token maps lie over the scene, whatever their grid
@@ -169,11 +106,6 @@ def relevance_maps(examples: Examples) -> Figure:
         sent.set_xlabel(" or ".join(f"{b:g}" for b in np.unique(bits)[::-1]) + " bits", labelpad=2)
         received.imshow(examples.reconstruction[q], interpolation="nearest", extent=extent)
         _answer(received, maps["answers"][q], maps["matches"][q])
-    _write(
-        figure,
-        0.02,
-        0.04,
-        f"Yellow: most relevant. Third: bits a token, bright: most; {maps['bits']:g} in all. {ATTRIBUTION}",
-        fontsize=7,
-    )
+    note = f"Yellow: most relevant. Third: bits per token, bright: most; {maps['bits']:g} in all."
+    _write(figure, 0.02, 0.04, f"{note} {ATTRIBUTION}", fontsize=7)
     return figure

@@ -1,6 +1,6 @@
 """Trained and standard codecs on one axis: what an answer costs in bytes.
 
-summary.csv, entropy.csv, standard_codecs.csv --> points --> rate_answer, nearest, bd_rates --> bd_rate.csv
+summary.csv, entropy.csv, standard_codecs.csv --> curve_points --> rate_answer, nearest, bd_rates --> bd_rate.csv
 
 A trained codec's bytes are its mean range-coded payload on training scenes and the compact header; both ends share the
 model, as both ends of a standard codec share its standard.
@@ -18,15 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uoisc.base.results import COLUMNS, JUDGES, SEEN, UNSEEN, headline, missing, read_table, write_csv
+from uoisc.base.results import COLUMNS, SEEN, UNSEEN, missing, read_table, write_csv
+from uoisc.base.settings import JUDGES
 from uoisc.report.figures import (
     BLACK,
-    GREY,
     LOOKS,
-    ORANGE,
     PAGE,
-    PINK,
-    SKY,
     count_of,
     in_order,
     label,
@@ -34,36 +31,26 @@ from uoisc.report.figures import (
     rows_of,
     styled,
 )
-from uoisc.rivals.standard_codecs import LEAST_POINTS, bd_rate
+from uoisc.rivals.bd_rate import LEAST_POINTS, bd_rate
 
 TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
 COMPACT_HEADER = 4  # bytes, of `bitstream`
-MESSAGE, FORMS = "message", ("file", "mosaic")  # the form of a trained codec's points; those of standard codecs
+MESSAGE = "message"  # the form of a trained codec's points
+FORMS = ("file", "mosaic")  # those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
 MEASURES = [("psnr", "none"), *(("amr", judge) for judge in JUDGES)]
-STANDARD_LOOKS = {  # colour, marker, line; AVIF's kin share its colour
-    "jpeg": (GREY, "v", "-"),
-    "jpeg2000": ("#8C6D31", "h", "-"),
-    "webp": (SKY, "P", "-"),
-    "jpeg_xl": (PINK, "d", "-"),
-    "avif": (ORANGE, "X", "-"),
-    "avif_down2": (ORANGE, "<", "--"),
-    "avif_down3": (ORANGE, ">", "-."),
-    "avif_down4": (ORANGE, "p", ":"),
-    "avif_crop": (ORANGE, "*", (0, (6, 1.5))),
-}
+LINES = {"avif_down2": "--", "avif_down3": "-.", "avif_down4": ":", "avif_crop": (0, (6, 1.5))}  # they share a colour
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
-def points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.DataFrame) -> pd.DataFrame:
-    """Every point of every curve, a row a metric: standard_codecs.csv, and the trained codecs in its columns.
+def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.DataFrame) -> pd.DataFrame:
+    """Every point of every curve, a row per metric: standard_codecs.csv, and the trained codecs in its columns.
 
     Their `setting` is the nominal bits, their bytes less a flat image's are the payload. Raises: ResultsError where
     entropy.csv lacks a codec that summary.csv has.
     """
-    rows = headline(summary)
-    rows = rows[rows["variant"].isin(TRAINED) & ~rows["metric"].str.contains(":")]
-    payloads = headline(entropy[entropy["chosen"]])[["variant", "bits", "payload_bits"]]
+    rows = summary[summary["variant"].isin(TRAINED) & ~summary["metric"].str.contains(":")]
+    payloads = entropy[entropy["chosen"]][["variant", "bits", "payload_bits"]]
     rows = rows.merge(payloads, "left", on=["variant", "bits"], validate="many_to_one")
     if rows["payload_bits"].isna().any():
         lacking = rows[rows["payload_bits"].isna()].iloc[0]
@@ -77,7 +64,7 @@ def points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.DataFrame)
 def nearest(table: pd.DataFrame) -> pd.DataFrame:
     """The trained codecs' points and, of every other curve, those nearest in bytes to UO-ISC's.
 
-    One row a point, the cheapest first: its AMR on unseen objects by the independent judge.
+    One row per point, the cheapest first: its AMR on unseen objects by the independent judge.
     """
     amr = rows_of(table, metric="amr", judge=JUDGES[-1], split=UNSEEN)
     chosen = [amr[amr["form"] == MESSAGE]]
@@ -115,7 +102,8 @@ def bd_rates(table: pd.DataFrame) -> pd.DataFrame:
 
 def _bd_rate(anchor: np.ndarray, curve: np.ndarray) -> tuple[float, float, float, str]:
     """The ends of the shared range, BD-rate in percent (NaN where there is none), and why there is none."""
-    low, high = max(anchor[0, 1], curve[0, 1]), min(anchor[-1, 1], curve[-1, 1])
+    low = max(anchor[0, 1], curve[0, 1])
+    high = min(anchor[-1, 1], curve[-1, 1])
     if low >= high:
         return np.nan, np.nan, np.nan, "no shared range"
     if (fewest := min(len(anchor), len(curve))) < LEAST_POINTS:
@@ -132,15 +120,15 @@ def write_bd_rates(results: Path) -> pd.DataFrame:
 
 
 def read_points(results: Path) -> pd.DataFrame:
-    """`points` of a folder's tables. Raises: ResultsError where one lacks."""
-    return points(*(read_table(results, f"{name}.csv") for name in ("summary", "entropy", "standard_codecs")))
+    """`curve_points` of a folder's tables. Raises: ResultsError where one lacks."""
+    return curve_points(*(read_table(results, f"{name}.csv") for name in ("summary", "entropy", "standard_codecs")))
 
 
 def _look(codec: str) -> dict:
     """Colour, marker and line of a curve; a trained codec's is thick."""
-    colour, marker, line = STANDARD_LOOKS.get(codec) or (*LOOKS[codec], "-")
-    thin = codec in STANDARD_LOOKS
-    return dict(color=colour, marker=marker, linestyle=line, linewidth=0.8 if thin else 1.6, zorder=2 if thin else 3)
+    colour, marker = LOOKS[codec]
+    width, above = (1.6, 3) if codec in TRAINED else (0.8, 2)
+    return dict(color=colour, marker=marker, linestyle=LINES.get(codec, "-"), linewidth=width, zorder=above)
 
 
 def _draw(axes: Axes, codec: str, curve: pd.DataFrame) -> None:
@@ -150,10 +138,10 @@ def _draw(axes: Axes, codec: str, curve: pd.DataFrame) -> None:
 
 @styled
 def rate_answer(table: pd.DataFrame, judge: str = JUDGES[-1]) -> Figure:
-    """AMR against bytes an image on both splits, standard codecs as files and as a mosaic, trained ones in each panel.
+    """AMR against bytes per image on both splits, standard codecs as files and as a mosaic, trained ones in each panel.
 
     Args:
-        table: `points`; the floor is that of the trained codecs' queries.
+        table: `curve_points`; the floor is that of the trained codecs' queries.
     """
     rows, floors = (rows_of(table, judge=judge, metric=metric) for metric in ("amr", "amr_floor"))
     figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
@@ -174,9 +162,8 @@ def rate_answer(table: pd.DataFrame, judge: str = JUDGES[-1]) -> Figure:
         axes.minorticks_off()
     standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
     for bottom, left in zip(grid[1], grid[:, 0], strict=True):
-        bottom.set_xlabel(f"bytes an image ({standard}, trained codecs {trained})")
+        bottom.set_xlabel(f"bytes per image ({standard}, trained codecs {trained})")
         left.set_ylabel("AMR (95 % interval)")
-    legend_below(
-        figure, [Line2D([], [], label=label(codec), **_look(codec)) for codec in in_order(table["codec"])], columns=5
-    )
+    keys = [Line2D([], [], label=label(codec), **_look(codec)) for codec in in_order(table["codec"])]
+    legend_below(figure, keys, columns=5)
     return figure

@@ -1,56 +1,76 @@
-"""The README's table: which command makes a figure, and what came out of the claims that it bears on."""
+"""The generated tables of README.md and docs/results.md: outcomes of claims, figures, methods."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import yaml
+import pandas as pd
 
 from uoisc.base.errors import ConfigError, ResultsError
-from uoisc.base.results import written_aside
-from uoisc.report.tables import NONE, interval, paper_figure
+from uoisc.base.folders import written_aside
+from uoisc.report.exhibits import FIGURES, TABLES
+from uoisc.report.tables import NONE
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+FILES = {"examples": "examples.npz", "points": "standard_codecs.csv"}  # behind a source that is not called as its file
+UNSIZED = "no number"  # what stands for the paper's number where a claim has none
 
 
-def readme_block(claim_rows: list[dict], claims_path: Path) -> str:
-    """The README's table: figure, command, minutes, the paper's number, ours, verdict; a line a claim.
+def _table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def claims_block(claims: pd.DataFrame) -> str:
+    """The outcome of each claim that a figure bears on, by the independent judge.
 
     Args:
-        claim_rows: claims.json.
-        claims_path: claims.yaml, whose list `figures` says which command makes a figure, in how many minutes, and
-            what it shows.
+        claims: the table `tables.claims`.
+    Raises: ConfigError where a figure names a claim that there is not.
     """
-    by_id = {row["id"]: row for row in claim_rows}
-    lines = [
-        "| figure | command | minutes | claim | paper | ours (95 % interval) | verdict |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for entry in yaml.safe_load(Path(claims_path).read_text(encoding="utf-8")).get("figures", []):
-        start = [f"[{entry['shows']}]({entry['file']})", f"`{entry['command']}`", str(entry["minutes"])]
-        unknown = [name for name in entry["claims"] if name not in by_id]
-        if unknown:
-            raise ConfigError(f"{claims_path}: figure {entry['file']}: no claim {', '.join(unknown)}")
-        for name in entry["claims"] or [None]:
-            lines.append("| " + " | ".join(start + _claim_cells(by_id.get(name))) + " |")
-            start = ["", "", ""]
-    return "\n".join(lines)
+    figure_of = {claim: name for name, figure in FIGURES.items() for claim in figure.claims}
+    unknown = sorted(set(figure_of) - set(claims["id"]))
+    if unknown:
+        raise ConfigError(f"figure {figure_of[unknown[0]]} bears on {unknown[0]}, which claims.yaml does not have")
+    rows = []
+    for row in claims[claims["id"].isin(figure_of)].itertuples():
+        paper = UNSIZED if row.paper == NONE else row.paper
+        rows.append([row.statement.removesuffix("."), paper, row.independent, row.verdict])
+    return _table(["claim, on unseen objects", "paper", "ours (95 % interval)", "verdict"], rows)
 
 
-def _claim_cells(row: dict | None) -> list[str]:
-    if row is None:
-        return [NONE] * 4
-    percent = " / " in row["metric"]
-    shown = ([float("nan")] * 3) if row["ours"] is None else [row["ours"], row["low"], row["high"]]
-    return [row["id"], paper_figure(row["paper"], percent), interval(*shown, percent=percent, signed=True),
-            f"**{row['verdict']}**"]  # fmt: skip
+def figures_block() -> str:
+    """Every figure, what it shows, and what it is drawn from, for a page in docs/."""
+    rows = []
+    for name, figure in FIGURES.items():
+        files = [f"`results/{FILES.get(source, f'{source}.csv')}`" for source in figure.sources]
+        rows.append([f"[{name}](../paper/figures/{name}.png)", figure.shows, ", ".join(files) or "code alone"])
+    return _table(["figure", "what it shows", "drawn from"], rows)
 
 
-def write_readme(readme: Path, block: str) -> None:
-    """Puts a block between the README's markers, atomically. Raises: ResultsError when a marker lacks."""
-    text = Path(readme).read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ResultsError(f"{readme} must hold the lines {BEGIN} and {END} once each, in this order")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    with written_aside(Path(readme)) as aside:
-        aside.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", encoding="utf-8")
+def methods_block(methods: pd.DataFrame) -> str:
+    """The glossary of `tables.methods`."""
+    rows = [[f"`{name}`", *about] for name, *about in methods.to_numpy()]
+    return _table(["in `results/`", "in tables", "what it is"], rows)
+
+
+def write_pages(root: Path, sources: Mapping[str, Any]) -> None:
+    """Rewrites the generated tables of the project's README.md and docs/results.md from an exhibit's `sources`."""
+    root = Path(root)
+    write_block(root / "README.md", "results", claims_block(TABLES["claims"].made(sources)))
+    write_block(root / "docs" / "results.md", "figures", figures_block())
+    write_block(root / "docs" / "results.md", "methods", methods_block(TABLES["methods"].made(sources)))
+
+
+def write_block(page: Path, name: str, block: str) -> None:
+    """Puts a block between a page's markers of that name, atomically. Raises: ResultsError when a marker lacks."""
+    begin = f"<!-- {name}:begin -->"
+    end = f"<!-- {name}:end -->"
+    text = Path(page).read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ResultsError(f"{page} must hold the lines {begin} and {end} once each, in this order")
+    before = text.split(begin)[0]
+    after = text.split(end)[1]
+    with written_aside(Path(page)) as aside:
+        aside.write_text(f"{before}{begin}\n{block}\n{end}{after}", encoding="utf-8")

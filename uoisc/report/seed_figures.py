@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uoisc.base.results import JUDGES, POOLED
-from uoisc.report.figures import BLACK, JUDGE_LOOKS, PAGE, label, styled, with_interval
+from uoisc.base.settings import JUDGES
+from uoisc.report.figures import BLACK, JUDGE_LOOKS, PAGE, judge_keys, label, styled, with_interval
+from uoisc.report.seeds import POOLED
 
 SHIFT = 0.17  # the judges' rows stand this far above and below a goal's line
 TITLES = {"absolute": "difference of AMR", "relative": "ratio of AMR less one"}
@@ -16,7 +17,7 @@ TITLES = {"absolute": "difference of AMR", "relative": "ratio of AMR less one"}
 
 @styled
 def goals_over_seeds(table: pd.DataFrame) -> Figure:
-    """A row a goal: each seed's value (small), the mean with its interval over seeds, and the goal itself (a tick).
+    """A row per goal: each seed's value (small), the mean with its interval over seeds, and the goal itself (a tick).
 
     Args:
         table: seeds.csv.
@@ -28,8 +29,7 @@ def goals_over_seeds(table: pd.DataFrame) -> Figure:
     for axes, reading in zip(panels, readings, strict=True):
         goal_panel(axes, table[table["reading"] == reading])
         axes.set_xlabel(f"{TITLES[reading]}, unseen objects (95 % interval over seeds)")
-    keys = [Line2D([], [], color=c, marker=m, label=label(judge)) for judge, (c, m) in JUDGE_LOOKS.items()]
-    keys += [Line2D([], [], color=BLACK, marker="|", linestyle="", markeredgewidth=1.2, label="goal")]
+    keys = [*judge_keys(), Line2D([], [], color=BLACK, marker="|", linestyle="", markeredgewidth=1.2, label="goal")]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return figure
 
@@ -48,10 +48,11 @@ def goal_panel(axes: Axes, table: pd.DataFrame) -> None:
     first = table.drop_duplicates("id")
     axes.plot(first["goal"], range(len(names)), "|", color=BLACK, markersize=9, markeredgewidth=1.2)
     sign = {"absolute": "−", "relative": "/"}
-    axes.set_yticks(range(len(names)), [
+    compared = [
         f"{label(row.variant)} {row.bits:g} {sign[row.reading]} {label(row.reference)} {row.reference_bits:g}"
         for row in first.itertuples()
-    ])  # fmt: skip
+    ]
+    axes.set_yticks(range(len(names)), compared)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.axvline(0, color=BLACK, linewidth=0.6)
     axes.grid(axis="x")

@@ -10,19 +10,31 @@ over them speaks of training as well as of queries. One seed's intervals are boo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from uoisc.base.errors import ConfigError, ResultsError
-from uoisc.base.results import JUDGES, POOLED, UNSEEN, read_table, write_csv
-from uoisc.judge.bootstrap import LEVEL, percentiles, resampling_weights, split_seed
+from uoisc.base.config import ROOT, load_params, paths
+from uoisc.base.errors import ResultsError
+from uoisc.base.folders import readable
+from uoisc.base.outputs import check_outputs
+from uoisc.base.results import UNSEEN, read_table, write_csv
+from uoisc.base.settings import JUDGES
+from uoisc.judge.bootstrap import (
+    LEVEL,
+    difference,
+    estimate,
+    paired_means,
+    relative,
+    split_seed,
+)
+from uoisc.report.claims import read_entries
 
-READINGS = ("absolute", "relative")
+POOLED = "all"  # in the column `seed`: the mean over every seed
+READINGS = {"absolute": difference, "relative": relative}
 
 
 @dataclass(frozen=True)
@@ -48,24 +60,12 @@ class Goal:
 
 def load_goals(path: Path) -> list[Goal]:
     """The goals of `claims.yaml`. Raises: ConfigError that names the goal and the key that is wrong."""
-    try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["goals"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: no list of goals can be read ({type(error).__name__})") from error
-    names = [field.name for field in fields(Goal)]
-    for entry in entries:
-        wrong = sorted({*entry} ^ {*names})
-        if wrong:
-            raise ConfigError(f"{path}: {entry.get('id', 'a goal without id')}: unknown or missing key {wrong[0]}")
-        if entry["reading"] not in READINGS:
-            raise ConfigError(f"{path}: {entry['id']}: reading must be one of {', '.join(READINGS)}")
-    return [Goal(**entry) for entry in entries]
+    return read_entries(path, "goals", Goal, {"reading": tuple(READINGS)})
 
 
 def read_seeds(path: Path) -> pd.DataFrame:
     """The rows that `write_seeds` wrote. Raises: ResultsError where the file or a column is missing."""
-    if not Path(path).is_file():
-        raise ResultsError(f"{path} is missing; restore it with git, or run `make seeds` (an hour or two)")
+    readable(path, "restore it with git, or run `make seeds` (an hour or two)", ResultsError)
     table = pd.read_csv(path, dtype={"seed": str})
     lacking = [name for name in ("id", "judge", "seed", "goal", "value", "low", "high", "n") if name not in table]
     if lacking:
@@ -74,7 +74,7 @@ def read_seeds(path: Path) -> pd.DataFrame:
 
 
 def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.DataFrame:
-    """seeds.csv: a row a goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds.
+    """seeds.csv: a row per goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds.
 
     Args:
         answers: rows of answers.parquet, of one seed or several.
@@ -82,30 +82,39 @@ def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.
 
     Raises: ResultsError where a variant was not evaluated within its bits, or on other queries than its reference.
     """
-    unseen, rows = answers[answers["split"] == UNSEEN], []
+    unseen = answers[answers["split"] == UNSEEN]
+    rows = []
     for goal in goals:
         for judge in JUDGES:
-            keys, found = asdict(goal) | {"judge": judge}, []
+            keys = asdict(goal) | {"judge": judge}
+            found = []
             for seed, own in unseen[unseen["judge"] == judge].groupby("seed"):
                 sent, matches = _paired(own, goal, seed)
-                found.append(_estimate(matches, goal.reading, split_seed(UNSEEN, int(seed)), resamples))
-                rows.append(keys | {"seed": seed, **sent, **found[-1], "n": len(matches)})
+                draws = READINGS[goal.reading](paired_means(matches, split_seed(UNSEEN, int(seed)), resamples))
+                own_row = keys | {"seed": seed, **sent, **_named(*estimate(draws)), "n": len(matches)}
+                found.append(own_row["value"])
+                rows.append(own_row)
             if len(found) > 1:
-                rows.append(keys | {"seed": POOLED, **over_seeds([one["value"] for one in found]), "n": len(found)})
+                rows.append(keys | {"seed": POOLED, **_named(*over_seeds(found)), "n": len(found)})
     return pd.DataFrame(rows)
 
 
-def over_seeds(values: list[float]) -> dict[str, float]:
-    """Value, low and high of independent seeds: mean -+ t s / sqrt(n), Student's t with n - 1 degrees of freedom."""
+def _named(value: float, low: float, high: float) -> dict[str, float]:
+    return {"value": value, "low": low, "high": high}
+
+
+def over_seeds(values: list[float]) -> tuple[float, float, float]:
+    """(value, low, high) of independent seeds: mean -+ t s / sqrt(n), Student's t with n - 1 degrees of freedom."""
     from scipy import stats
 
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
     reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
-    return {"value": mean, "low": mean - reach, "high": mean + reach}
+    return mean, mean - reach, mean + reach
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a goal: how many seeds meet it by both judges, and `met`, for the mean over seeds.
+    """A row per goal: how many seeds meet it by both judges, and `met`, for the mean over seeds.
 
     Met: for both judges the mean reaches the goal, and for a goal above zero its interval lies above zero.
     """
@@ -134,29 +143,31 @@ def write_seeds(folders: Iterable[Path], claims_path: Path, resamples: int, path
     return table
 
 
+def write_profile_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFrame:
+    """As `write_seeds`, of a profile's results and those in `folders`: among the profile's results.
+
+    Raises also DataError where that table is there already and is not to be replaced.
+    """
+    results = paths(profile).results
+    target, sources = results / "seeds.csv", [results, *folders]
+    check_outputs([str(target)], [str(folder / "answers.parquet") for folder in sources], force)
+    resamples = load_params(profile).evaluation.resamples
+    return write_seeds(sources, ROOT / "paper" / "claims.yaml", resamples, target)
+
+
 def _paired(own: pd.DataFrame, goal: Goal, seed: str) -> tuple[dict[str, float], np.ndarray]:
-    """The bits that both send, and whether each matched, (queries, 2), in the order of the queries' ids."""
-    sent, matches = {}, []
-    for key, name, budget in (
-        ("sent_bits", goal.variant, goal.bits), ("sent_reference_bits", goal.reference, goal.reference_bits),
-    ):  # fmt: skip
+    """The bits that both send, and whether each matched, 0 or 1, (queries, 2), in the order of the queries' ids."""
+    sent = {}
+    matches = []
+    asked = {"sent_bits": (goal.variant, goal.bits), "sent_reference_bits": (goal.reference, goal.reference_bits)}
+    for key, (name, budget) in asked.items():
         rows = own[(own["variant"] == name) & (own["bits"] <= budget)]
         if rows.empty:
-            raise ResultsError(f"answers.parquet lacks {name} within {budget:g} bits, seed {seed}, which goal "
-                               f"{goal.id} is about; run `make seeds` again")  # fmt: skip
+            lacking = f"{name} within {budget:g} bits, seed {seed}, which goal {goal.id} is about"
+            raise ResultsError(f"answers.parquet lacks {lacking}; run `make seeds` again")
         sent[key] = rows["bits"].max()
         matches.append(rows[rows["bits"] == sent[key]].set_index("query_id")["match"].sort_index())
     if not matches[0].index.equals(matches[1].index):
-        raise ResultsError(f"answers.parquet: {goal.variant} and {goal.reference} did not answer the same queries "
-                           f"(seed {seed}); run `make seeds` again")  # fmt: skip
+        who = f"{goal.variant} and {goal.reference} did not answer the same queries (seed {seed})"
+        raise ResultsError(f"answers.parquet: {who}; run `make seeds` again")
     return sent, np.stack(matches, axis=1).astype(np.float32)
-
-
-def _estimate(matches: np.ndarray, reading: str, seed: int, resamples: int) -> dict[str, float]:
-    """Value, low and high of a paired difference or ratio, by a bootstrap over queries."""
-    weights = resampling_weights(len(matches), seed, resamples)
-    means = np.concatenate([matches.sum(0, keepdims=True), weights @ matches]).astype(np.float64) / len(matches)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = means[:, 0] - means[:, 1] if reading == "absolute" else means[:, 0] / means[:, 1] - 1
-    low, high = percentiles(values[1:])
-    return {"value": float(values[0]), "low": float(low), "high": float(high)}

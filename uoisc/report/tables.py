@@ -1,29 +1,34 @@
-"""Tables for the paper, each a pure function of the results (and of params.yaml).
+"""Tables for the paper, each a pure function of the results.
 
 Numbers come out as the text that is printed, so that the paper and the README cannot round differently:
-`0.735 [0.700, 0.768]` is a value with its 95 % interval. `write_tables` writes each as a CSV that
-paper.typ reads.
+`0.735 [0.700, 0.768]` is a value with its 95 % interval. `exhibits.py` lists all tables and says how to add one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from uoisc.base.errors import ResultsError
-from uoisc.base.results import JUDGES, POOLED, SEEN, UNSEEN, headline, read_table, write_csv
+from uoisc.base.results import SEEN, UNSEEN, missing
+from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import nearest_bits
-from uoisc.report.claims import Claim, decide, describe, gather, load_claims
-from uoisc.report.figures import MAIN, at_rate, in_order, label, rate_points, rows_of
+from uoisc.report.claims import Claim, decide, describe, gather
+from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
-from uoisc.report.provenance import settings
-from uoisc.report.rate_answer import bd_rates, nearest, read_points
-from uoisc.report.seeds import verdicts
+from uoisc.report.names import METHODS, glossary, in_order, label
+from uoisc.report.rate_answer import nearest
+from uoisc.report.seeds import POOLED, verdicts
+from uoisc.stages.foundation_jobs import POOLED_TYPES
 
 NONE = "–"
-FAIR_CHANCE = "uoisc_"  # variants that give FiLM its fair chance are named so
+INDEPENDENT = JUDGES[1]
+JUDGED = dict(zip(("LLaVA", "independent"), JUDGES, strict=True))  # a column's title -> the judge
+DIALS = {name for name, method in METHODS.items() if method.variant.dial}
+FAIR_CHANCE = {name for name, method in METHODS.items() if method.variant.fair_chance}
+SHOWN_DB = (10, 20)  # Es/N0 of the Rayleigh points in the table of links
 
 
 def interval(value: float, low: float, high: float, percent: bool = False, signed: bool = False) -> str:
@@ -40,84 +45,70 @@ def paper_figure(value: float | None, percent: bool) -> str:
     return NONE if value is None else (f"{100 * value:+.1f} %" if percent else f"{value:+.3f}").replace("-", "−")
 
 
-class _Lookup:
-    """Formatted numbers of one table by their keys; a dash where a row lacks."""
+def cell(row: dict | pd.Series | None, prefix: str = "", digits: int | None = None, **style: bool) -> str:
+    """A row's value with its interval (columns `prefix`, `prefix_low`, `prefix_high`), or with so many digits alone."""
+    names = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
+    if row is None or pd.isna(row[names[0]]):
+        return NONE
+    return interval(*(row[name] for name in names), **style) if digits is None else f"{row[names[0]]:.{digits}f}"
 
-    def __init__(self, table: pd.DataFrame, keys: list[str]) -> None:
-        self.rows = headline(table).set_index(keys).sort_index()
 
-    def __call__(self, *key: object, prefix: str = "", digits: int | None = None, **style: bool) -> str:
-        """A value with its interval, or with so many digits alone."""
-        if key not in self.rows.index:
-            return NONE
-        row = self.rows.loc[[key]].iloc[0]
-        names = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
-        if digits is None:
-            return interval(*(row[name] for name in names), **style)
-        return NONE if pd.isna(row[names[0]]) else f"{row[names[0]]:.{digits}f}"
+def _lookup(table: pd.DataFrame, keys: list[str]) -> Callable[..., str]:
+    """Gives formatted numbers of one table by their keys; a dash where a row lacks."""
+    rows = table.set_index(keys).sort_index()
+    return lambda *key, **style: cell(rows.loc[[key]].iloc[0] if key in rows.index else None, **style)
 
 
 def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
     """C1's table: the main variants at each rate, AMR with intervals, and all that AMR needs beside it."""
-    of = _Lookup(summary, ["variant", "bits", "split", "judge", "metric"])
-    llava, independent = JUDGES
+    of = _lookup(summary, ["variant", "bits", "split", "judge", "metric"])
     rows = []
-    amr = rows_of(headline(summary), metric="amr", judge=independent, split=UNSEEN)
+    amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=UNSEEN)
     for bits in rate_points(summary):
         near = at_rate(amr, bits)
         for variant in [v for v in in_order(near["variant"]) if v in (*MAIN, "jpeg2000")]:
             own = near[near["variant"] == variant].iloc[0]
-            unseen, seen = (variant, own["bits"], UNSEEN), (variant, own["bits"], SEEN)
-            rows.append({
-                "method": label(variant), "bits": f"{own['bits']:g}", "n": f"{own['n']:g}",
-                "unseen, LLaVA": of(*unseen, llava, "amr"),
-                "unseen, independent": of(*unseen, independent, "amr"),
-                "floor": of(*unseen, independent, "amr_floor", digits=3),
-                "accuracy": of(*unseen, independent, "accuracy", digits=3),
-                "source right": of(*unseen, independent, "amr_source_right", digits=3),
-                "wrong query": of(*unseen, independent, "amr_wrong_query", digits=3),
-                "seen, independent": of(*seen, independent, "amr"),
-                "PSNR": of(*unseen, "none", "psnr", digits=1),
-            })  # fmt: skip
+            point = (variant, own["bits"])
+            row = {"method": label(variant), "bits": f"{own['bits']:g}", "n": f"{own['n']:g}"}
+            row |= {f"unseen, {title}": of(*point, UNSEEN, judge, "amr") for title, judge in JUDGED.items()}
+            beside = {"floor": "amr_floor", "accuracy": "accuracy"}
+            beside |= {"source right": "amr_source_right", "wrong query": "amr_wrong_query"}
+            row |= {title: of(*point, UNSEEN, INDEPENDENT, metric, digits=3) for title, metric in beside.items()}
+            row["seen, independent"] = of(*point, SEEN, INDEPENDENT, "amr")
+            rows.append(row | {"PSNR": of(*point, UNSEEN, "none", "psnr", digits=1)})
     return pd.DataFrame(rows)
 
 
 def against(differences: pd.DataFrame, variants: list[str], reference: str) -> pd.DataFrame:
     """Variants less one reference at the tightest rate: both judges on unseen, one on seen objects."""
-    ours = headline(differences[differences["reference"] == reference])
-    of = _Lookup(ours, ["variant", "bits", "split", "judge"])
+    ours = differences[differences["reference"] == reference]
+    of = _lookup(ours, ["variant", "bits", "split", "judge"])
     rows = []
     for variant in variants:
         bits = ours[ours["variant"] == variant]["bits"].min()
         if pd.isna(bits):
             continue
-        llava, independent, seen = (
-            (variant, bits, split, judge)
-            for split, judge in ((UNSEEN, JUDGES[0]), (UNSEEN, JUDGES[1]), (SEEN, JUDGES[1]))
-        )
-        rows.append({
-            "method": label(variant), "bits": f"{bits:g}",
-            "unseen, LLaVA": of(*llava, prefix="difference", signed=True),
-            "unseen, independent": of(*independent, prefix="difference", signed=True),
-            "relative, independent": of(*independent, prefix="relative", signed=True, percent=True),
-            "seen, independent": of(*seen, prefix="difference", signed=True),
-        })  # fmt: skip
+        row = {"method": label(variant), "bits": f"{bits:g}"}
+        for title, judge in JUDGED.items():
+            row[f"unseen, {title}"] = of(variant, bits, UNSEEN, judge, prefix="difference", signed=True)
+        independent = (variant, bits, UNSEEN, INDEPENDENT)
+        row["relative, independent"] = of(*independent, prefix="relative", signed=True, percent=True)
+        row["seen, independent"] = of(variant, bits, SEEN, INDEPENDENT, prefix="difference", signed=True)
+        rows.append(row)
     if not rows:
-        raise ResultsError(
-            f"differences.csv has no rows against {reference}; run `make repro` again (stage evaluation)"
-        )
+        raise missing(Path("differences.csv"), f"has no rows against {reference}")
     return pd.DataFrame(rows)
 
 
 def ablations(differences: pd.DataFrame) -> pd.DataFrame:
     """C2's table: the method, each ablation and both readings of alignment, less `no_alignment`."""
-    names = in_order(differences["variant"])
-    return against(differences, [v for v in names if not v.startswith(FAIR_CHANCE)], "no_alignment")
+    names = [name for name in in_order(differences["variant"]) if name not in FAIR_CHANCE]
+    return against(differences, names, "no_alignment")
 
 
 def fair_chance(differences: pd.DataFrame) -> pd.DataFrame:
     """FiLM's fair chance: every other way in which the query was let into the codec, less `no_alignment`."""
-    names = [v for v in in_order(differences["variant"]) if v == "uoisc" or v.startswith(FAIR_CHANCE)]
+    names = [name for name in in_order(differences["variant"]) if name in ("uoisc", *FAIR_CHANCE)]
     return against(differences, names, "no_alignment")
 
 
@@ -131,56 +122,52 @@ def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
 
 def numbers(summary: pd.DataFrame) -> pd.DataFrame:
     """Every metric over all question types, as text for the prose; `rate` counts from the tightest of `uoisc`."""
-    table = headline(summary)
-    table = _with_rate(table[~table["metric"].str.contains(":")])
-    shown = [interval(*row) for row in table[["value", "low", "high"]].to_numpy()]
-    return table[["variant", "rate", "bits", "split", "judge", "metric", "n"]].assign(text=shown)
+    table = _with_rate(summary[~summary["metric"].str.contains(":")])
+    return table[["variant", "rate", "bits", "split", "judge", "metric", "n"]].assign(text=table.apply(cell, axis=1))
 
 
 def pairs(differences: pd.DataFrame) -> pd.DataFrame:
     """Every paired difference as text for the prose; `sign`: on which side of zero its interval lies."""
-    table = _with_rate(headline(differences))
-    absolute, relative = (
-        [interval(*row, percent=percent, signed=True) for row in table[columns].to_numpy()]
-        for percent, columns in (
-            (False, ["difference", "difference_low", "difference_high"]),
-            (True, ["relative", "relative_low", "relative_high"]),
-        )
-    )
+    table = _with_rate(differences)
+    rows = table.to_dict("records")
     sign = np.where(table["difference_low"] > 0, "above", np.where(table["difference_high"] < 0, "below", "unclear"))
     keys = ["variant", "reference", "rate", "bits", "reference_bits", "split", "judge", "n"]
-    return table[keys].assign(difference=absolute, relative=relative, sign=sign)
+    return table[keys].assign(
+        difference=[cell(row, "difference", signed=True) for row in rows],
+        relative=[cell(row, "relative", signed=True, percent=True) for row in rows],
+        sign=sign,
+    )
 
 
 def dial(summary: pd.DataFrame) -> pd.DataFrame:
     """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget.
 
-    A column a budget: the point of each method nearest to the dial's own bits, which stand first.
+    A column per budget: the point of each method nearest to the dial's own bits, which stand first.
     """
-    rows = rows_of(headline(summary), metric="amr", split=UNSEEN)
+    rows = rows_of(summary, metric="amr", split=UNSEEN)
     budgets = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
-    methods = [v for v in in_order(rows["variant"]) if v.startswith("dial") or v in MAIN]
     table = []
-    for variant in methods:
+    for variant in [v for v in in_order(rows["variant"]) if v in DIALS or v in MAIN]:
         for judge in JUDGES:
             own = rows[(rows["variant"] == variant) & (rows["judge"] == judge)].set_index("bits")
-            cells = {}
-            for budget in budgets:
-                bits = nearest_bits(budget, own.index)
-                row = None if bits is None else own.loc[bits]
-                cells[f"{budget:g}"] = NONE if row is None else interval(*row[["value", "low", "high"]])
+            near = {budget: nearest_bits(budget, own.index) for budget in budgets}
+            cells = {f"{budget:g}": cell(None if bits is None else own.loc[bits]) for budget, bits in near.items()}
             table.append({"method": label(variant), "judge": label(judge), **cells})
     return pd.DataFrame(table)
 
 
 def foundation(table: pd.DataFrame) -> pd.DataFrame:
-    """How good the stand-ins for the foundation models are, a row a metric, a column a model."""
-    shown = table.assign(text=[interval(*row) for row in table[["value", "low", "high"]].to_numpy()])
+    """How good the stand-ins for the foundation models are, a row per metric, a column per model.
+
+    Where a metric is given by question type as well, the row over several types names those that it pools.
+    """
+    shown = table.assign(text=table.apply(cell, axis=1))
     order = list(dict.fromkeys(table["metric"]))
     wide = shown.pivot_table(index="metric", columns="model", values="text", aggfunc="first").reindex(order)
     models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(set(wide.columns) - {"clip", *JUDGES})
     names = {"clip": "CLIP", "llava": "LLaVA", "llava_independent": "independent judge"}
-    wide.index = [metric.replace("_", " ").replace(":", ", ") for metric in wide.index]
+    pooled = {m: f"{m}:{' + '.join(POOLED_TYPES)}" for m in order if f"{m}:{POOLED_TYPES[0]}" in order}
+    wide.index = [pooled.get(metric, metric).replace("_", " ").replace(":", ", ") for metric in order]
     return wide[models].fillna(NONE).rename(columns=names).rename_axis("metric").reset_index()
 
 
@@ -197,58 +184,51 @@ def data_card(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def entropy(table: pd.DataFrame) -> pd.DataFrame:
-    """What the kinds of probability tables cost a message in bits, and the payload's real bytes, a row a codec."""
+    """What the kinds of probability tables cost a message in bits, and the payload's real bytes, a row per codec."""
     wide = table.pivot_table(index=["variant", "bits"], columns="tables", values="entropy_bits")
     wide["bytes"] = table[table["chosen"]].groupby(["variant", "bits"])["payload_bits"].mean() / 8
-    wide = wide.reindex(columns=["static", "conditioned", "causal", "bytes"]).reset_index()
-    order = {name: place for place, name in enumerate(in_order(wide["variant"]))}
-    wide = wide.sort_values(["variant", "bits"], key=lambda c: c.map(order) if c.name == "variant" else c)
-    shown = wide[["static", "conditioned", "causal", "bytes"]].map(lambda v: NONE if pd.isna(v) else f"{v:.1f}")
-    names = wide.assign(method=wide["variant"].map(label), bits=wide["bits"].map("{:g}".format))[["method", "bits"]]
-    return pd.concat([names, shown], axis=1)
+    shown = wide.reindex(columns=["static", "conditioned", "causal", "bytes"])
+    shown = shown.map(lambda value: NONE if pd.isna(value) else f"{value:.1f}").reset_index()
+    order = {name: place for place, name in enumerate(in_order(shown["variant"]))}
+    shown = shown.sort_values(["variant", "bits"], key=lambda c: c.map(order) if c.name == "variant" else c)
+    shown = shown.assign(variant=shown["variant"].map(label), bits=shown["bits"].map("{:g}".format))
+    return shown.rename(columns={"variant": "method"})
 
 
 def equal_bytes(points: pd.DataFrame) -> pd.DataFrame:
     """The trained codecs' points and, of the standard ones, those nearest to UO-ISC's in bytes; the cheapest first."""
-    of = _Lookup(points.assign(variant=points["codec"] + points["form"], bits=points["setting"]),
-                 ["variant", "bits", "split", "judge", "metric"])  # fmt: skip
-    llava, independent = JUDGES
+    of = _lookup(points, ["codec", "form", "setting", "split", "judge", "metric"])
     rows = []
     for _, point in nearest(points).iterrows():
-        unseen, seen = ((point["codec"] + point["form"], point["setting"], split) for split in (UNSEEN, SEEN))
-        rows.append({
-            "method": label(point["codec"]), "form": label(point["form"]), "n": f"{point['n']:g}",
-            "bytes": f"{point['bytes']:.1f}", "less flat": f"{point['bytes_less_flat']:.1f}",
-            "unseen, LLaVA": of(*unseen, llava, "amr"),
-            "unseen, independent": of(*unseen, independent, "amr"),
-            "floor": of(*unseen, independent, "amr_floor", digits=3),
-            "seen, independent": of(*seen, independent, "amr"),
-            "PSNR": of(*unseen, "none", "psnr", digits=1),
-        })  # fmt: skip
+        key = (point["codec"], point["form"], point["setting"])
+        row = {"method": label(point["codec"]), "form": label(point["form"]), "n": f"{point['n']:g}"}
+        row |= {"bytes": f"{point['bytes']:.1f}", "less flat": f"{point['bytes_less_flat']:.1f}"}
+        row |= {f"unseen, {title}": of(*key, UNSEEN, judge, "amr") for title, judge in JUDGED.items()}
+        row["floor"] = of(*key, UNSEEN, INDEPENDENT, "amr_floor", digits=3)
+        row["seen, independent"] = of(*key, SEEN, INDEPENDENT, "amr")
+        rows.append(row | {"PSNR": of(*key, UNSEEN, "none", "psnr", digits=1)})
     return pd.DataFrame(rows)
 
 
 def bd_rate(table: pd.DataFrame) -> pd.DataFrame:
     """BD-rate against the anchor in the same form, with the range that both reach; or why there is none."""
-    shown = {"PSNR, unseen": (UNSEEN, "none"), "AMR unseen, LLaVA": (UNSEEN, JUDGES[0]),
-             "AMR unseen, independent": (UNSEEN, JUDGES[1]), "AMR seen, independent": (SEEN, JUDGES[1])}  # fmt: skip
+    shown = {"PSNR, unseen": (UNSEEN, "none")}
+    shown |= {f"AMR unseen, {title}": (UNSEEN, judge) for title, judge in JUDGED.items()}
+    shown["AMR seen, independent"] = (SEEN, INDEPENDENT)
     rows = []
     for keys, cells in table.groupby(["codec", "form", "anchor", "anchor_form"], sort=False):
         row = dict(zip(("method", "form", "anchor", "its form"), map(label, keys), strict=True))
         for title, (split, judge) in shown.items():
-            cell = rows_of(cells, split=split, judge=judge).iloc[0]
+            own = rows_of(cells, split=split, judge=judge).iloc[0]
             digits = 1 if judge == "none" else 2
-            over = f"{cell['low']:.{digits}f} to {cell['high']:.{digits}f}"
-            row[title] = cell["undefined"] or f"{cell['bd_rate']:+.0f} % ({over})".replace("-", "−")
+            over = f"{own['low']:.{digits}f} to {own['high']:.{digits}f}"
+            row[title] = own["undefined"] or f"{own['bd_rate']:+.0f} % ({over})".replace("-", "−")
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-SHOWN_DB = (10, 20)  # of the Rayleigh points
-
-
 def channel(table: pd.DataFrame) -> pd.DataFrame:
-    """AMR over noisy links, unseen objects, independent judge: a row a method, rate and link, the floor last.
+    """AMR over noisy links, unseen objects, independent judge: a row per method, rate and link, the floor last.
 
     Nothing: AMR where nothing arrives. The last columns: the Es/N0 in dB at which half of what a perfect link gives
     above the floor is left.
@@ -256,28 +236,25 @@ def channel(table: pd.DataFrame) -> pd.DataFrame:
     unseen = table[table["split"] == UNSEEN]
     halves = half_points(table)
     at = ["variant", "bits", "link", "fading", "es_n0_db"]
-    amr = unseen[(unseen["judge"] == JUDGES[-1]) & (unseen["metric"] == "amr")].set_index(at)
+    judged = unseen[unseen["judge"] == INDEPENDENT]
+    amr = judged[judged["metric"] == "amr"].set_index(at)
     symbols = unseen[unseen["metric"] == "symbols"].groupby(at[:3])["value"].first()
     perfect, silent = (amr.xs(name, level="link").reset_index().set_index(at[:2]) for name in ("perfect", "silent"))
-    rows, order = [], {key: place for place, key in enumerate([*in_order(halves.reset_index()["variant"]), *LINKS])}
+    order = {key: place for place, key in enumerate([*in_order(halves.reset_index()["variant"]), *LINKS])}
+    rows = []
     for variant, bits, link in sorted(halves.index, key=lambda key: (order[key[0]], key[1], order[key[2]])):
-        shown = {"method": label(variant), "bits": f"{bits:.0f}", "link": LINKS[link],
-                 "symbols": f"{symbols[variant, bits, link]:.0f}",
-                 "no errors": _with_interval(perfect.loc[(variant, bits)])}  # fmt: skip
-        nothing = silent["value"].get((variant, bits))
-        shown["nothing"] = NONE if nothing is None else f"{nothing:.3f}"
+        point = (variant, bits)
+        row = {"method": label(variant), "bits": f"{bits:.0f}", "link": LINKS[link]}
+        row |= {"symbols": f"{symbols[variant, bits, link]:.0f}", "no errors": cell(perfect.loc[point])}
+        row["nothing"] = cell(silent.loc[point] if point in silent.index else None, digits=3)
         for snr in SHOWN_DB:
-            shown[f"Rayleigh {snr} dB"] = _with_interval(amr.loc[(variant, bits, link, "rayleigh", snr)])
+            row[f"Rayleigh {snr} dB"] = cell(amr.loc[(variant, bits, link, "rayleigh", snr)])
         for fading, name in AIRS.items():
             half = halves.at[(variant, bits, link), fading]
-            shown[f"half at, {name}"] = f"{half:.1f}" if np.isfinite(half) else NONE
-        rows.append(shown)
-    floor = unseen[(unseen["judge"] == JUDGES[-1]) & (unseen["metric"] == "amr_floor")].iloc[0]
-    return pd.DataFrame([*rows, {"method": "blank image", "no errors": _with_interval(floor)}]).fillna(NONE)
-
-
-def _with_interval(row: pd.Series) -> str:
-    return interval(row["value"], row["low"], row["high"])
+            row[f"half at, {name}"] = f"{half:.1f}" if np.isfinite(half) else NONE
+        rows.append(row)
+    floor = judged[judged["metric"] == "amr_floor"].iloc[0]
+    return pd.DataFrame([*rows, {"method": "blank image", "no errors": cell(floor)}]).fillna(NONE)
 
 
 def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
@@ -285,64 +262,33 @@ def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for claim in entries:
         evidence = gather(claim, differences)
-        style = {"percent": claim.reading == "relative", "signed": True}
-        shown = [interval(e.ours, e.low, e.high, **style) if e else NONE for e in map(evidence.get, JUDGES)]
-        n = next((str(e.n) for e in evidence.values()), NONE)
-        rows.append({"id": claim.id, "statement": claim.statement, "metric": describe(claim, evidence),
-                     "paper": paper_figure(claim.paper, style["percent"]),
-                     "LLaVA": shown[0], "independent": shown[1], "n": n,
-                     "verdict": decide(evidence, claim.paper)})  # fmt: skip
+        percent = claim.reading == "relative"
+        row = {"id": claim.id, "statement": claim.statement, "metric": describe(claim, evidence)}
+        row["paper"] = paper_figure(claim.paper, percent)
+        for title, judge in JUDGED.items():
+            one = evidence.get(judge)
+            row[title] = interval(one.ours, one.low, one.high, percent, signed=True) if one else NONE
+        row["n"] = next((str(one.n) for one in evidence.values()), NONE)
+        rows.append(row | {"verdict": decide(evidence, claim.paper)})
     return pd.DataFrame(rows)
 
 
 def goals(seeds: pd.DataFrame) -> pd.DataFrame:
     """Each goal over training seeds: the mean with its interval over seeds, both judges, and how many seeds meet it."""
-    rows, decided = [], verdicts(seeds).set_index("id")
+    rows = []
+    decided = verdicts(seeds).set_index("id")
     for name, own in seeds.groupby("id", sort=False):
-        one, style = own.iloc[0], {"percent": own["reading"].iloc[0] == "relative", "signed": True}
+        one = own.iloc[0]
+        percent = one["reading"] == "relative"
         mean = own[own["seed"] == POOLED].set_index("judge")
-        rows.append({
-            "id": name, "statement": one["statement"], "goal": paper_figure(one["goal"], style["percent"]),
-            **{title: interval(*mean.loc[judge, ["value", "low", "high"]], **style) if judge in mean.index else NONE
-               for title, judge in zip(("LLaVA", "independent"), JUDGES, strict=True)},
-            "seeds": f"{decided.at[name, 'seeds_met']} of {decided.at[name, 'seeds']}",
-            "verdict": "met" if decided.at[name, "met"] else "not met",
-        })  # fmt: skip
+        row = {"id": name, "statement": one["statement"], "goal": paper_figure(one["goal"], percent)}
+        for title, judge in JUDGED.items():
+            row[title] = cell(mean.loc[judge] if judge in mean.index else None, percent=percent, signed=True)
+        row["seeds"] = f"{decided.at[name, 'seeds_met']} of {decided.at[name, 'seeds']}"
+        rows.append(row | {"verdict": "met" if decided.at[name, "met"] else "not met"})
     return pd.DataFrame(rows)
 
 
-def write_tables(
-    results_dir: Path, folder: Path, params: Path, profile: str, claims_path: Path, seeds: pd.DataFrame
-) -> list[Path]:
-    """Writes every table as `folder/NAME.csv`; returns the paths.
-
-    Args:
-        seeds: seeds.csv, which is of the published profile whichever this one is.
-
-    Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
-    """
-    results_dir, folder = Path(results_dir), Path(folder)
-    summary, differences = (read_table(results_dir, f"{name}.csv") for name in ("summary", "differences"))
-    points = read_points(results_dir)
-    tables = {
-        "main": main_comparison(summary),
-        "ablations": ablations(differences),
-        "fair_chance": fair_chance(differences),
-        "dial": dial(summary),
-        "foundation": foundation(read_table(results_dir, "foundation.csv")),
-        "data_card": data_card(read_table(results_dir, "data_card.csv")),
-        "entropy": entropy(read_table(results_dir, "entropy.csv")),
-        "equal_bytes": equal_bytes(points),
-        "bd_rate": bd_rate(bd_rates(points)),
-        "channel": channel(read_table(results_dir, "channel.csv")),
-        "settings": settings(params, profile),
-        "numbers": numbers(summary),
-        "pairs": pairs(differences),
-        "claims": claims(load_claims(claims_path), differences),
-        "goals": goals(seeds),
-    }
-    paths = []
-    for name, table in tables.items():
-        paths.append(folder / f"{name}.csv")
-        write_csv(table, paths[-1])
-    return paths
+def methods(summary: pd.DataFrame) -> pd.DataFrame:
+    """The glossary: each method's name in the results, what tables call it, and what it is."""
+    return pd.DataFrame(glossary(summary["variant"]), columns=["name", "method", "what it is"])

@@ -3,8 +3,10 @@
 image (H, W, 3) uint8 --> encode(image, quality) --> bytes --> decode(bytes) --> image of the same size
 
 At 96 x 96 pixels headers decide, so a rate is told in three ways: total bytes (`files`, `at_most`), bytes less those of
-a flat image (`flat_bytes`), and bytes an image of a mosaic of many, the amortised bound (`mosaic`). Encoders run on one
-thread at a high effort, without metadata: the same image and quality give the same bytes.
+a flat image (`flat_bytes`), and bytes per image of a mosaic of many, the amortised bound (`mosaic`). Encoders run on a
+single thread at a high effort, without metadata: the same image and quality give the same bytes.
+
+To add a format, write a `FileCodec` into `CODECS`: curves, tables and figures follow it.
 """
 
 from __future__ import annotations
@@ -23,18 +25,19 @@ from uoisc.base.errors import UoiscError
 
 BAD_STREAM = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow and its plug-ins raise
 LONGEST_SIDE = 4096  # pixels; a damaged header may claim any size
-LARGEST_GRID = 15  # tokens a side; four bits
+LARGEST_GRID = 15  # tokens per side; four bits
 FLAT_GREY = 128
-PLACE_BYTES, COLOUR_BYTES = 2, 3
+PLACE_BYTES = 2
+COLOUR_BYTES = 3
 LOOK_AHEAD = 4  # qualities; JPEG XL's file may be a tenth smaller than that of the quality below
-LEAST_POINTS = 4  # of a curve (VCEG-M33)
 
 
 class CodecError(UoiscError):
     """An image, a file's bytes, a quality, a codec's name or a rate curve cannot be used, or a package is missing."""
 
 
-def _library(module: str, package: str):
+def library(module: str, package: str):
+    """An optional module. Raises CodecError, with what to install, where it is missing."""
     try:
         return import_module(module)
     except ImportError:
@@ -48,9 +51,10 @@ def _check_images(images: np.ndarray, shape: str = "H W 3") -> None:
 
 @dataclass(frozen=True)
 class FileCodec:
-    """A file format of Pillow's, of the image made `factor` times smaller a side (bicubic, down and up again).
+    """A file format of Pillow's, of the image made `factor` times smaller per side (bicubic, down and up again).
 
     Args:
+        name, title: in tables and in figures.
         format, feature: Pillow's names of it; without a feature it is of the package pillow-jxl-plugin.
         qualities: whole numbers, the worst first. settings: of Pillow's `save`, at a quality.
         end: the last bytes of every file. factor: divides the image's sides.
@@ -58,6 +62,7 @@ class FileCodec:
     """
 
     name: str
+    title: str
     format: str
     feature: str | None
     qualities: range
@@ -97,26 +102,44 @@ class FileCodec:
         from PIL import Image, features
 
         if self.feature is None:
-            _library("pillow_jxl", "pillow-jxl-plugin")
+            library("pillow_jxl", "pillow-jxl-plugin")
         elif not features.check(self.feature):
             raise CodecError(f"{self.name}: this Pillow lacks {self.format}: pip install --force-reinstall Pillow")
         return Image
 
 
 JPEG = FileCodec(
-    "jpeg", "JPEG", "jpg", range(1, 96), lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"), b"\xff\xd9"
+    "jpeg",
+    "JPEG",
+    "JPEG",
+    "jpg",
+    range(1, 96),
+    lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"),
+    end=b"\xff\xd9",
 )
-JPEG2000 = FileCodec(  # its quality: the wanted PSNR in tenths of a dB; mct: luma and chroma are coded, not R, G, B
-    "jpeg2000", "JPEG2000", "jpg_2000", range(150, 501),
-    lambda q: dict(quality_mode="dB", quality_layers=[q / 10], irreversible=True, mct=1, no_jp2=True), b"\xff\xd9",
-)  # fmt: skip
-WEBP = FileCodec("webp", "WEBP", "webp", range(101), lambda q: dict(quality=q, method=6))
-AVIF = FileCodec(  # tune=iq, libavif's default since 1.4, cannot make the small files that tune=ssim can
-    "avif", "AVIF", "avif", range(101),
+JPEG2000 = FileCodec(
+    "jpeg2000",
+    "JPEG 2000",
+    "JPEG2000",
+    "jpg_2000",
+    range(150, 501),  # the wanted PSNR in tenths of a dB; mct: luma and chroma are coded, not R, G, B
+    lambda q: dict(quality_mode="dB", quality_layers=[q / 10], irreversible=True, mct=1, no_jp2=True),
+    end=b"\xff\xd9",
+)
+WEBP = FileCodec("webp", "WebP", "WEBP", "webp", range(101), lambda q: dict(quality=q, method=6))
+AVIF = FileCodec(
+    "avif",
+    "AVIF",
+    "AVIF",
+    "avif",
+    range(101),
+    # tune=iq, libavif's default since 1.4, cannot make the small files that tune=ssim can
     lambda q: dict(quality=q, subsampling="4:2:0", speed=4, max_threads=1, advanced={"tune": "ssim"}),
-)  # fmt: skip
-JPEG_XL = FileCodec("jpeg_xl", "JXL", None, range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
-DOWNSAMPLED = [replace(AVIF, name=f"avif_down{factor}", factor=factor) for factor in (2, 3, 4)]
+)
+JPEG_XL = FileCodec("jpeg_xl", "JPEG XL", "JXL", None, range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
+DOWNSAMPLED = [
+    replace(AVIF, name=f"avif_down{factor}", title=f"AVIF at 1/{factor} size", factor=factor) for factor in (2, 3, 4)
+]
 CODECS = {codec.name: codec for codec in [JPEG, JPEG2000, WEBP, AVIF, JPEG_XL, *DOWNSAMPLED]}
 
 
@@ -142,10 +165,12 @@ def token_square(relevance: np.ndarray, top: int, least: int = 2) -> tuple[int, 
         raise CodecError(f"top = {top}: must be in [1, {grid**2}]")
     ranked = np.argsort(-relevance, axis=None, kind="stable")[:top]
     places = np.stack(np.unravel_index(ranked, relevance.shape))  # (2, top)
-    first, last = places.min(axis=1), places.max(axis=1)
+    first = places.min(axis=1)
+    last = places.max(axis=1)
     side = max(least, *(last - first + 1).tolist())
-    (top_row, left), (bottom_row, right) = np.maximum(last - side + 1, 0), np.minimum(first, grid - side)
-    corners = [(int(row), int(col)) for row in range(top_row, bottom_row + 1) for col in range(left, right + 1)]
+    top_row, left = np.maximum(last - side + 1, 0).tolist()
+    bottom_row, right = np.minimum(first, grid - side).tolist()
+    corners = [(row, column) for row in range(top_row, bottom_row + 1) for column in range(left, right + 1)]
     row, column = max(corners, key=lambda at: relevance[at[0] : at[0] + side, at[1] : at[1] + side].sum())
     return row, column, side
 
@@ -164,13 +189,15 @@ class RelevanceCrop:
     relevance: np.ndarray
     top: int = 4
     name = "avif_crop"
+    title = "AVIF, relevant crop"
     qualities = AVIF.qualities
 
     def encode(self, image: np.ndarray, quality: int) -> bytes:
         """Place, colour and square of an image (H, H, 3) uint8. Raises CodecError as `FileCodec.encode`."""
         _check_images(image)
         row, column, side = token_square(self.relevance, self.top)
-        grid, token = len(self.relevance), len(image) // len(self.relevance)
+        grid = len(self.relevance)
+        token = len(image) // grid
         if not token or image.shape[:2] != (grid * token, grid * token):
             raise CodecError(f"{self.name}: an image of shape {image.shape} has no {grid} x {grid} whole tokens")
         rows, columns = (slice(at * token, (at + side) * token) for at in (row, column))
@@ -195,7 +222,7 @@ class RelevanceCrop:
         return image
 
 
-Codec = FileCodec | RelevanceCrop
+StandardCodec = FileCodec | RelevanceCrop
 
 
 @dataclass(frozen=True)
@@ -207,31 +234,36 @@ class Coded:
     quality: int
 
 
-def at_most(codec: Codec, image: np.ndarray, max_bytes: int) -> Coded:
+def at_most(codec: StandardCodec, image: np.ndarray, max_bytes: int) -> Coded:
     """The best quality whose file has `max_bytes` or fewer: bisection, then the next few, as sizes waver.
 
     Where no file is small enough the smallest that was tried comes back, over the budget: `Coded.bytes` says so.
     """
-    files, low, high = {}, 0, len(codec.qualities)
+    files = {}
+    low, high = 0, len(codec.qualities)
     while low < high:
-        quality = codec.qualities[(low + high) // 2]
+        middle = (low + high) // 2
+        quality = codec.qualities[middle]
         files[quality] = codec.encode(image, quality)
-        low, high = ((low + high) // 2 + 1, high) if len(files[quality]) <= max_bytes else (low, (low + high) // 2)
+        if len(files[quality]) <= max_bytes:
+            low = middle + 1
+        else:
+            high = middle
     files |= {q: codec.encode(image, q) for q in codec.qualities[low : low + LOOK_AHEAD] if q not in files}
     fitting = [quality for quality, data in files.items() if len(data) <= max_bytes]
     best = max(fitting, default=min(files, key=lambda quality: len(files[quality])))
     return Coded(codec.decode(files[best]), len(files[best]), best)
 
 
-def flat_bytes(codec: Codec, size: tuple[int, int]) -> int:
+def flat_bytes(codec: StandardCodec, size: tuple[int, int]) -> int:
     """Bytes of a mid-grey image of (H, W) pixels at the lowest quality: about the header."""
     return len(codec.encode(np.full((*size, 3), FLAT_GREY, dtype=np.uint8), codec.qualities[0]))
 
 
 def files(
-    codec: Codec | Sequence[Codec], images: np.ndarray, quality: int
+    codec: StandardCodec | Sequence[StandardCodec], images: np.ndarray, quality: int
 ) -> tuple[UInt8[np.ndarray, "B H W 3"], float]:
-    """Images (B, H, W, 3) uint8, a file each, of a codec or of one each (`RelevanceCrop`s): decoded, and mean bytes."""
+    """Images (B, H, W, 3) uint8, one file each, of one codec or of one each (`RelevanceCrop`s): decoded, mean bytes."""
     _check_images(images, "B H W 3")
     codecs = codec if isinstance(codec, Sequence) else [codec] * len(images)
     if len(codecs) != len(images):
@@ -241,8 +273,8 @@ def files(
     return decoded, float(np.mean([len(data) for data in made]))
 
 
-def mosaic(codec: Codec, images: np.ndarray, quality: int) -> tuple[UInt8[np.ndarray, "B H W 3"], float]:
-    """Images (B, H, W, 3) uint8 as the tiles of one, as square as B allows: decoded tiles and bytes an image.
+def mosaic(codec: StandardCodec, images: np.ndarray, quality: int) -> tuple[UInt8[np.ndarray, "B H W 3"], float]:
+    """Images (B, H, W, 3) uint8 as the tiles of one, as square as B allows: decoded tiles and bytes per image.
 
     The amortised bound: the cost where B images share a header, tables and adaptation.
     """
@@ -251,29 +283,3 @@ def mosaic(codec: Codec, images: np.ndarray, quality: int) -> tuple[UInt8[np.nda
     data = codec.encode(np.ascontiguousarray(rearrange(images, "(r c) h w k -> (r h) (c w) k", r=rows)), quality)
     tiles = rearrange(codec.decode(data), "(r h) (c w) k -> (r c) h w k", r=rows, h=images.shape[1], w=images.shape[2])
     return tiles, len(data) / len(images)
-
-
-def bd_rate(reference_curve: Sequence | np.ndarray, curve: Sequence | np.ndarray) -> float:
-    """Mean rate difference in percent at equal quality; negative where `curve` needs fewer bytes.
-
-    Bjontegaard (VCEG-M33) with pchip interpolation, as JVET's test conditions, over the qualities that both reach: it
-    never leaves the range of its points, as cubics and Akima do where a curve saturates.
-
-    Args:
-        reference_curve, curve: four or more points (rate > 0, quality metric: higher is better), in any order.
-    Raises CodecError for fewer points, equal qualities in a curve, or curves that share no quality.
-    """
-    library, curves = _library("bjontegaard", "bjontegaard"), []
-    for points in (reference_curve, curve):
-        points = np.array(points, dtype=float)
-        if points.shape != (len(points), 2) or len(points) < LEAST_POINTS or not np.isfinite(points).all():
-            raise CodecError(f"a rate curve is {LEAST_POINTS} or more finite points (rate, quality)")
-        rate, metric = points[points[:, 1].argsort()].T
-        if (rate <= 0).any() or (np.diff(metric) <= 0).any():
-            raise CodecError("a rate curve needs rates above 0 and a different quality at each point")
-        curves.append((rate, metric))
-    (reference_rate, reference), (rate, metric) = curves
-    if max(reference[0], metric[0]) >= min(reference[-1], metric[-1]):
-        ranges = [f"[{span[0]:g}, {span[-1]:g}]" for span in (reference, metric)]
-        raise CodecError(f"the curves share no quality: {ranges[0]} and {ranges[1]}; sweep further")
-    return float(library.bd_rate(reference_rate, reference, rate, metric, "pchip", False, min_overlap=0))

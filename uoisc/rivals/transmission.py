@@ -3,10 +3,9 @@
     a codec's messages --> uncoded: indices, some wrong    coded: the first segments, up to the first lost block
     a format's files   --> uncoded: bytes, some wrong      coded: the whole file, or nothing
                                     |
-                     contents, bytes an image --> draw --> picture (mid-grey where a file is none any more)
+                     contents, bytes per image --> draw --> picture (mid-grey where a file is none any more)
 
-Uncoded is Gray 8-PSK (authors' code), coded is 5G LDPC at rate 1/2 with QPSK or 16-QAM (ours). Equal contents of one
-image give equal pictures, so that a caller draws and judges each once.
+Equal contents of one image give equal pictures, so that a caller draws and judges each once.
 """
 
 from __future__ import annotations
@@ -22,14 +21,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uoisc.codec import Codec, Message
-from uoisc.data.images import from_bytes
-from uoisc.judge.evaluation import BLANK_GREY
+from uoisc.data.images import BLANK_GREY, from_bytes
 from uoisc.link.block_errors import BlerTable, BlockCode
-from uoisc.link.channel import PSK_BITS, CodedLink, UncodedLink, eb_n0_db, keep_prefix, split_segments, transmit_bits
+from uoisc.link.channel import (
+    QPSK,
+    UNCODED,
+    CodedLink,
+    Link,
+    UncodedLink,
+    keep_prefix,
+    split_segments,
+    transmit_bits,
+)
 from uoisc.rivals.standard_codecs import CodecError, FileCodec
 
-QPSK, QAM16 = "coded", "coded_16qam"  # the coded links
-SCHEMES = {QPSK: (2, "1/2"), QAM16: (4, "1/2")}  # bits a symbol and code rate: ours, what was measured
 BLOCKS = 2  # ours: of an image's segments, so that the first half may survive the second
 FILE_BYTES = 400  # every file's best quality of at most so many bytes; below, AVIF has no files for many scenes
 PROTECTED = 200  # authors' code: so many first bytes of a JPEG 2000 file are free of errors
@@ -37,15 +42,10 @@ LOST = b""  # the contents of a file that is no picture any more
 
 
 class Arrival(NamedTuple):
-    """What the receiver holds of each image, and what the link did to it: metric -> one value an image."""
+    """What the receiver holds of each image, and what the link did to it: metric -> one value per image."""
 
     contents: list[bytes]
     measures: dict[str, np.ndarray]
-
-
-def payload_eb_n0_db(link: str, es_n0_db: float) -> float:
-    """Eb/N0 in dB of a payload bit on the "uncoded" link or one of `SCHEMES`; what fills up a block is not counted."""
-    return eb_n0_db(es_n0_db, PSK_BITS) if link == "uncoded" else eb_n0_db(es_n0_db, *SCHEMES[link])
 
 
 class MessageSender:
@@ -57,14 +57,18 @@ class MessageSender:
     share the segments that the codec sends at all; where that is one, it is one block.
 
     Args:
-        codec: a trained codec. message: of a batch of images. queries: one an image, known to the receiver.
+        codec: a trained codec. message: of a batch of images. queries: one per image, known to the receiver.
         table: measured block error rates.
     """
 
     def __init__(self, codec: Codec, message: Message, queries: list[str], table: BlerTable):
         sent = torch.ones_like(message.indices, dtype=torch.bool) if message.sent is None else message.sent
-        self.codec, self.message, self.queries, self.table = codec, Message(message.indices, sent), queries, table
-        segments, width = codec.quantizer.segments, math.ceil(math.log2(codec.quantizer.codes))
+        self.codec = codec
+        self.message = Message(message.indices, sent)
+        self.queries = queries
+        self.table = table
+        segments = codec.quantizer.segments
+        width = math.ceil(math.log2(codec.quantizer.codes))
         bits = sent[0].sum((0, 1)) * width  # (G,): every image of a codec sends as many segments
         used = int((bits > 0).sum())  # the first ones
         self.groups = torch.full((segments,), min(BLOCKS, used) - 1)
@@ -78,19 +82,19 @@ class MessageSender:
         arrived = torch.arange(len(self.block_bits)) < (len(self.block_bits) if blocks is None else blocks)
         return self._arrival(keep_prefix(self.message, self.groups, arrived.expand(len(self.queries), -1)), {})
 
-    def uncoded(self, es_n0_db: float, fading: str, generator: torch.Generator) -> Arrival:
-        """Over 8-PSK: the share of wrong indices among those that were sent."""
-        received = UncodedLink(self.codec.quantizer.codes, es_n0_db, fading)(self.message, generator)
+    def uncoded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: Link = UNCODED) -> Arrival:
+        """Over an uncoded link: the share of wrong indices among those that were sent."""
+        over = UncodedLink(self.codec.quantizer.codes, es_n0_db, fading, link.modulation)
+        received = over(self.message, generator)
         wrong = (received.indices != self.message.indices) & self.message.sent
-        symbols = math.ceil(sum(self.block_bits) / PSK_BITS)
+        symbols = math.ceil(sum(self.block_bits) / link.modulation.bits)
         return self._arrival(received, {"index_errors": self._share(wrong), "symbols": self._each(symbols)})
 
-    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: str = QPSK) -> Arrival:
-        """Over LDPC blocks of one of `SCHEMES`: the share of the sent indices that arrived."""
-        scheme = SCHEMES[link]
-        over = CodedLink(self.table, *scheme, es_n0_db, fading)
+    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: Link = QPSK) -> Arrival:
+        """Over LDPC blocks: the share of the sent indices that arrived."""
+        over = CodedLink(self.table, *link.scheme, es_n0_db, fading)
         received = over(self.message, self.groups, self.block_bits, generator)
-        codes = [BlockCode(self.table.block_size(bits, *scheme), *scheme) for bits in self.block_bits]
+        codes = [BlockCode(self.table.block_size(bits, *link.scheme), *link.scheme) for bits in self.block_bits]
         symbols = sum(code.symbols for code in codes)
         return self._arrival(received, {"arrived": self._share(received.sent), "symbols": self._each(symbols)})
 
@@ -113,10 +117,10 @@ class MessageSender:
 
 
 class FileSender:
-    """Files of a standard codec, one an image, and a receiver that shows mid-grey where a file is no picture.
+    """Files of a standard codec, one per image, and a receiver that shows mid-grey where a file is no picture.
 
     Args:
-        codec: the format. files: one an image. size: (H, W) of the images. table: measured block error rates.
+        codec: the format. files: one per image. size: (H, W) of the images. table: measured block error rates.
         protected: so many first bytes of a file are free of errors on the uncoded link (authors' code: `PROTECTED`).
             The format's last bytes, where they are the same in every file, are too (ours: the receiver knows them).
     """
@@ -124,7 +128,11 @@ class FileSender:
     def __init__(
         self, codec: FileCodec, files: list[bytes], size: tuple[int, int], table: BlerTable, protected: int = 0
     ):
-        self.codec, self.files, self.size, self.table, self.protected = codec, files, size, table, protected
+        self.codec = codec
+        self.files = files
+        self.size = size
+        self.table = table
+        self.protected = protected
         self.lengths = np.array([len(file) for file in files])
         self.bits = float(8 * self.lengths.mean())
 
@@ -132,26 +140,27 @@ class FileSender:
         """The first blocks alone arrive, and make no picture; None: all, without an error."""
         return Arrival(self.files if blocks is None else [LOST] * len(self.files), {})
 
-    def uncoded(self, es_n0_db: float, fading: str, generator: torch.Generator) -> Arrival:
-        """Over 8-PSK: the shares of wrong bytes and of files that are no picture any more."""
+    def uncoded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: Link = UNCODED) -> Arrival:
+        """Over an uncoded link: the shares of wrong bytes and of files that are no picture any more."""
         padded = np.zeros((len(self.files), self.lengths.max()), dtype=np.uint8)
         for row, file in zip(padded, self.files, strict=True):
             row[: len(file)] = np.frombuffer(file, dtype=np.uint8)
         bits = torch.from_numpy(np.unpackbits(padded, axis=1)).long()
-        received = np.packbits(transmit_bits(bits, es_n0_db, fading, generator).numpy().astype(np.uint8), axis=1)
+        arrived = transmit_bits(bits, es_n0_db, fading, generator, link.modulation)
+        received = np.packbits(arrived.numpy().astype(np.uint8), axis=1)
         files = [self._mended(row.tobytes(), file) for row, file in zip(received, self.files, strict=True)]
         pairs = zip(files, self.files, strict=True)
         wrong = [np.mean(np.frombuffer(a, np.uint8) != np.frombuffer(b, np.uint8)) for a, b in pairs]
         contents = [file if self._picture(file) is not None else LOST for file in files]
         lost = np.array([content == LOST for content in contents], dtype=float)
-        symbols = np.ceil(8 * self.lengths / PSK_BITS)
+        symbols = np.ceil(8 * self.lengths / link.modulation.bits)
         return Arrival(contents, {"byte_errors": np.array(wrong), "undecodable": lost, "symbols": symbols})
 
-    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: str = QPSK) -> Arrival:
+    def coded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: Link = QPSK) -> Arrival:
         """Over LDPC blocks of the largest size: the share of files all of whose blocks arrived."""
-        code = self.table.largest(*SCHEMES[link])
+        code = self.table.largest(*link.scheme)
         blocks = -(-8 * self.lengths // code.k)  # (B,)
-        over = CodedLink(self.table, *SCHEMES[link], es_n0_db, fading)
+        over = CodedLink(self.table, *link.scheme, es_n0_db, fading)
         arrived = over.arrived([code.k] * int(blocks.max()), len(self.files), generator).numpy()  # (B, P)
         whole = (arrived | (np.arange(blocks.max()) >= blocks[:, None])).all(1)
         contents = [file if kept else LOST for file, kept in zip(self.files, whole, strict=True)]

@@ -1,7 +1,7 @@
 """The stage of standard codecs: what codecs that know neither query nor domain need for the same answers.
 
-scenes of a split, 8 bits a channel --> FORMS[form](codec, images, quality) --> bytes an image, decoded images
-    --> both judges' answers, picture quality --> standard_codecs.csv: one row a metric of one point of a curve
+scenes of a split, 8 bits per channel --> FORMS[form](codec, images, quality) --> bytes per image, decoded images
+    --> both judges' answers, picture quality --> standard_codecs.csv: one row per metric of one point of a curve
 
 Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times that, evenly in the logarithm. Queries
 are the first of the evaluation's, a square number of them, so that the mosaic is square.
@@ -22,34 +22,39 @@ from torch import Tensor
 
 from uoisc.base.config import Params, load_params, paths
 from uoisc.base.distributed import device
+from uoisc.base.folders import check_writable
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import COLUMNS, write_csv
+from uoisc.data.answers import answers_match
 from uoisc.data.images import from_bytes, to_bytes
+from uoisc.data.questions import Asked
 from uoisc.judge.evaluation import evaluation_questions, mean_rows, picture_quality, reference_answers
-from uoisc.judge.metrics import answers_match
-from uoisc.models import Study, open_study
 from uoisc.rivals.standard_codecs import (
     CODECS,
     LONGEST_SIDE,
-    Codec,
     RelevanceCrop,
+    StandardCodec,
     files,
     flat_bytes,
     mosaic,
     standard_codec,
 )
+from uoisc.study import Study, open_study
 
 SHARE = 0.2  # of the evaluation's queries: what two cores judge within six minutes
-POINTS, SPAN = 5, 4.0  # of a curve; its largest files are about so many times its smallest
+POINTS = 5  # of a curve
+SPAN = 4.0  # its largest files are about so many times its smallest
 SIZED = 25  # images whose files choose the points
-FORMS: dict[str, Callable] = {"file": files, "mosaic": mosaic}  # a file an image; all images as tiles of one file
+FORMS: dict[str, Callable] = {"file": files, "mosaic": mosaic}  # one file per image; all images as tiles of one file
 CURVES = [(name, form) for name in CODECS for form in FORMS] + [(RelevanceCrop.name, "file")]
 
 
 def make_curves(profile: str) -> pd.DataFrame:
     """Codes, judges and measures every curve on both splits; returns and writes standard_codecs.csv."""
     params = load_params(profile)
-    n, splits = query_count(params), open_study(profile).source.splits
+    check_writable(paths(profile).results)
+    n = query_count(params)
+    splits = open_study(profile).source.splits
     references = pd.concat(
         run_side_by_side(reference_answers, [(profile, split, n) for split in splits], params.workers),
         ignore_index=True,
@@ -71,34 +76,34 @@ def query_count(params: Params) -> int:
 def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) -> pd.DataFrame:
     """One codec in one form: every point of its curve on both splits, by both judges."""
     study = open_study(profile)
-    code, rows = FORMS[form], []
+    code = FORMS[form]
+    rows = []
     qualities: list[int] = []
     for split in study.source.splits:
         asked = evaluation_questions(study, split, query_count(study.params))
         x = asked.all_images().to(device())
-        images, codec = to_bytes(x), codec_for(study, name, x, asked)
+        images = to_bytes(x)
+        codec = codec_for(study, name, x, asked)
         qualities = qualities or pick_qualities(code, codec, images[:SIZED])
         flat = flat_size(form, codec, images)
         for quality in qualities:
             decoded, size = code(codec, images, quality)
-            keys = {
-                "profile": profile, "seed": study.params.seed, "codec": name, "setting": quality, "form": form,
-                "split": split, "bytes": size, "bytes_less_flat": size - flat,
-            }  # fmt: skip
+            keys = {"profile": profile, "seed": study.params.seed, "codec": name, "setting": quality, "form": form}
+            keys |= {"split": split, "bytes": size, "bytes_less_flat": size - flat}
             rows.append(measure(study, asked, x, from_bytes(decoded), references, keys))
     return pd.concat(rows, ignore_index=True)
 
 
-def codec_for(study: Study, name: str, x: Tensor, asked: Asked) -> Codec | list[RelevanceCrop]:
-    """The codec of that name; where it crops, one an image, by CLIP's relevance of the image's query."""
+def codec_for(study: Study, name: str, x: Tensor, asked: Asked) -> StandardCodec | list[RelevanceCrop]:
+    """The codec of that name; where it crops, one per image, by CLIP's relevance of the image's query."""
     if name != RelevanceCrop.name:
         return standard_codec(name)
-    relevance = study.clip.relevance(study.clip.see(x).tokens, study.clip.text([q.text for q in asked.queries]))
+    relevance = study.clip.relevance(study.clip.see(x).tokens, study.clip.text(asked.texts))
     return [RelevanceCrop(tokens) for tokens in rearrange(relevance, "b (h w) -> b h w", h=study.clip.grid).numpy()]
 
 
-def pick_qualities(code: Callable, codec: Codec | Sequence[Codec], images: np.ndarray) -> list[int]:
-    """At most `POINTS` qualities whose bytes an image rise from the lowest quality's to `SPAN` times that.
+def pick_qualities(code: Callable, codec: StandardCodec | Sequence[StandardCodec], images: np.ndarray) -> list[int]:
+    """At most `POINTS` qualities whose bytes per image rise from the lowest quality's to `SPAN` times that.
 
     Each is the lowest quality that reaches its share of the logarithm; sizes are those of `images` (B, H, W, 3) uint8.
     """
@@ -110,8 +115,8 @@ def pick_qualities(code: Callable, codec: Codec | Sequence[Codec], images: np.nd
     return [known[place] for place in sorted({0} | places)]
 
 
-def flat_size(form: str, codec: Codec | Sequence[Codec], images: np.ndarray) -> float:
-    """Bytes an image of flat ones in that form: about what a header costs it."""
+def flat_size(form: str, codec: StandardCodec | Sequence[StandardCodec], images: np.ndarray) -> float:
+    """Bytes per image of flat ones in that form: about what a header costs it."""
     height, width = images.shape[1:3]
     if form == "mosaic":
         side = isqrt(len(images))
@@ -122,15 +127,16 @@ def flat_size(form: str, codec: Codec | Sequence[Codec], images: np.ndarray) -> 
 
 def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd.DataFrame, keys: dict) -> pd.DataFrame:
     """Rows of one point on one split: AMR, its floor and accuracy by judge; picture quality with the judge `none`."""
-    texts, resamples = [q.text for q in asked.queries], study.params.evaluation.resamples
+    texts = asked.texts
+    resamples = study.params.evaluation.resamples
     rows = [mean_rows(picture_quality(study, x, x_hat, texts), keys | {"judge": "none"}, resamples)]
     for name, judge in study.judges.items():
         own = references[(references["judge"] == name) & (references["split"] == asked.split)]
         answers = judge.answer(x_hat, texts)
-        of_judge = pd.DataFrame({
-            "amr": [answers_match(*three) for three in zip(texts, own["answer_source"], answers, strict=True)],
+        measures = {
+            "amr": list(map(answers_match, texts, own["answer_source"], answers)),
             "amr_floor": list(map(answers_match, texts, own["answer_source"], own["answer_blank"])),
             "accuracy": [answer == query.truth for answer, query in zip(answers, asked.queries, strict=True)],
-        })  # fmt: skip
-        rows.append(mean_rows(of_judge, keys | {"judge": name}, resamples))
+        }
+        rows.append(mean_rows(pd.DataFrame(measures), keys | {"judge": name}, resamples))
     return pd.concat(rows, ignore_index=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
-from uoisc.data.vqav2 import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
+from uoisc.data.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
 from uoisc.stages.pinning import MODELS, digests_of, located, shown
 
@@ -128,7 +128,7 @@ def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint)
     subject = f"weights: {name}"
     try:
         source = located(checkpoint)
-    except (CheckpointError, ValueError, OSError) as error:
+    except CheckpointError as error:
         return Finding(WRONG, subject, str(error))
     if source.files is None:
         size, _ = PUBLISHED.get(source.repo, (0.0, 0.0))
@@ -255,7 +255,7 @@ def _parameters(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> int | float:
         if source.files is None:
             return PUBLISHED.get(source.repo, (0.0, 0.0))[1]
         return sum(parameters(file)[0] for file in source.files if file.suffix == ".safetensors")
-    except (CheckpointError, ValueError, OSError):
+    except CheckpointError:
         return 0.0
 
 

@@ -12,16 +12,16 @@ import torch
 from uoisc.base.config import DIAL, load_params, paths
 from uoisc.base.distributed import device
 from uoisc.base.errors import CheckpointError
-from uoisc.base.folders import written_folder
+from uoisc.base.folders import check_writable, short, written_folder
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
-from uoisc.base.storage import read_tensors, save_tensors, short
+from uoisc.base.storage import check_made_from, read_label, read_tensors, save_tensors
 from uoisc.codec import Codec
 from uoisc.data.questions import Batch
 from uoisc.link.bitstream import SharedModel, encode_payload, fingerprint, ranked_of, sent_of
-from uoisc.link.entropy import Tables, build_tables, kinds_for
-from uoisc.models import Study, open_study
+from uoisc.link.entropy import TOTAL, Tables, build_tables, cells, kinds_for
 from uoisc.rate import Shape
+from uoisc.study import Study, open_study
 
 TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws
 COUNTED, HELD_BACK = 3000, 500  # scenes that tables are counted on, and scenes that choose among their kinds
@@ -34,14 +34,18 @@ def table_path(profile: str, name: str, rate: str) -> Path:
 
 def make_tables(profile: str) -> pd.DataFrame:
     """Builds and writes every trained codec's tables; returns and writes what each kind costs a message."""
-    params = load_params(profile)
+    params, where = load_params(profile), paths(profile)
     jobs = [(name, rate) for name, rates in params.variants.items() for rate in rates]
-    with written_folder(paths(profile).tables) as folder:
+    check_writable(where.tables.parent, where.results)
+    study = open_study(profile, judges=())
+    for job in jobs:
+        study.codec(*job)  # stops here, before hours of work, where one is missing or of other models
+    with written_folder(where.tables) as folder:
         rows = run_side_by_side(
             build_one, [(profile, *job, folder) for job in jobs], params.workers, "codecs' tables counted"
         )
         table = pd.concat(rows, ignore_index=True)
-    write_csv(table, paths(profile).results / "entropy.csv")
+    write_csv(table, where.results / "entropy.csv")
     return table
 
 
@@ -63,7 +67,7 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
     held = [tuple(part[counted:] for part in parts) for parts in drawn]
     costs = {kind: [float(t.bits(*parts).mean()) for parts in held] for kind, t in tables.items()}
     best = min(costs, key=lambda kind: sum(costs[kind]))
-    write_tables(tables[best], folder / name / f"{rate}.safetensors")
+    write_tables(tables[best], folder / name / f"{rate}.safetensors", codec_digest(study, name, rate))
     rows = []
     for i, (bits, (indices, sent, ranked)) in enumerate(zip(budgets, held, strict=True)):
         model = SharedModel(codec, tables[best], b"")
@@ -89,26 +93,45 @@ def messages(codec: Codec, batches: Iterator[Batch], n: int) -> tuple[np.ndarray
     return tuple(np.concatenate(parts)[:n] for parts in (indices, sent, ranked))
 
 
-def write_tables(tables: Tables, path: Path) -> None:
-    """Writes the frequencies as int32, and what they are of in the header."""
+def codec_digest(study: Study, name: str, rate: str) -> dict[str, str]:
+    """What a codec's tables are made from: that codec, by its checkpoint's digest."""
+    checkpoint = paths(study.profile).codec(2, name, rate)
+    return {"checkpoint": read_label(checkpoint, f"train it: uoisc train {name} --profile {study.profile}")["sha256"]}
+
+
+def write_tables(tables: Tables, path: Path, made_from: dict[str, str] | None = None) -> None:
+    """Writes the frequencies as int32, and what they are of, and made from, in the header."""
     shape = tables.shape
-    label = {"kind": tables.kind, "shape": [shape.taps, shape.tokens, shape.segments, shape.codes]}
+    label = {
+        "kind": tables.kind,
+        "shape": [shape.taps, shape.tokens, shape.segments, shape.codes],
+        "made_from": made_from or {},
+    }
     frequencies = torch.from_numpy(tables.frequencies.astype(np.int32))
     save_tensors({"frequencies": frequencies}, path, label)
 
 
-def read_tables(path: Path) -> Tables:
-    """Raises CheckpointError where the file is missing or is not one that `write_tables` wrote."""
-    remedy = "make the tables again (dvc repro)"
-    if not path.is_file():
-        raise CheckpointError(f"{short(path)}: not there; {remedy}")
+def read_tables(path: Path, made_from: dict[str, str] | None = None, profile: str = "PROFILE") -> Tables:
+    """Raises CheckpointError where the file is missing, holds no tables, or was made from another codec."""
+    remedy = f"run the rate stage again: uoisc run 08_rate --profile {profile}"
     tensors, label = read_tensors(path, remedy)
-    if "frequencies" not in tensors or not {"shape", "kind"} <= label.keys():
-        raise CheckpointError(f"{short(path)}: holds no tables; {remedy}")
-    return Tables(Shape(*label["shape"]), label["kind"], tensors["frequencies"].numpy().astype(np.int64))
+    check_made_from(path, label, made_from or {}, remedy)
+    try:
+        shape, kind = Shape(*label["shape"]), label["kind"]
+        frequencies = tensors["frequencies"].numpy().astype(np.int64)
+        rows = (cells(shape, kind) // shape.codes, shape.codes)
+        if frequencies.shape != rows or frequencies.min() < 1 or (frequencies.sum(axis=1) != TOTAL).any():
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{short(path)}: holds no tables; {remedy}") from error
+    return Tables(shape, kind, frequencies)
 
 
 def shared_model(study: Study, name: str, rate: str) -> SharedModel:
-    """A trained codec with its tables: what both ends of a link hold. Raises CheckpointError where one is missing."""
-    checkpoint, tables = paths(study.profile).codec(2, name, rate), table_path(study.profile, name, rate)
-    return SharedModel(study.codec(name, rate), read_tables(tables), fingerprint(checkpoint, tables))
+    """A trained codec with its tables: what both ends of a link hold.
+
+    Raises CheckpointError where one is missing, or the tables are another codec's.
+    """
+    codec, path = study.codec(name, rate), table_path(study.profile, name, rate)
+    tables = read_tables(path, codec_digest(study, name, rate), study.profile)
+    return SharedModel(codec, tables, fingerprint(paths(study.profile).codec(2, name, rate), path))

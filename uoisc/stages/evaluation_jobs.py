@@ -3,86 +3,135 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from uoisc.base.config import paths
+from uoisc.base.config import ROOT, check_ready, load_params, paths
 from uoisc.base.distributed import rank, wait
+from uoisc.base.errors import ConfigError, choices
+from uoisc.base.folders import check_writable, readable
+from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_parquet
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
-from uoisc.judge.evaluation import CONTROLS, FLOOR, evaluate_model, evaluation_questions, reference_answers
-from uoisc.models import Point, Study, open_study, points
+from uoisc.judge.evaluation import CONTROLS, Control, evaluate_model, evaluation_questions, floor, reference_answers
 from uoisc.rate import RateDial
-from uoisc.report.pictures import write_examples
 from uoisc.stages.examples import can_be_shown, make_examples
+from uoisc.study import Point, Study, open_study, points
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What both judges made of some models: rows of answers.parquet, quality.csv and codebooks.csv, and the summary."""
+
+    answers: pd.DataFrame
+    quality: pd.DataFrame
+    codebooks: pd.DataFrame
+    summary: pd.DataFrame
 
 
 def evaluate(profile: str) -> pd.DataFrame:
     """Evaluates every trained model on both splits and writes the results tables; returns the summary."""
+    check_ready(profile)
     study = open_study(profile)
     params, results = study.params, paths(profile).results
-    results.mkdir(parents=True, exist_ok=True)
-    splits = study.source.splits
-    models = [(point, control) for point in distinct(study) for control in controls(study, point)]
-    references = pd.concat(
-        run_side_by_side(reference_answers, [(profile, split) for split in splits], params.workers), ignore_index=True
-    )
-    jobs = [(profile, *model, split, references) for model in models for split in splits]
-    evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
-    answers = pd.concat([e.answers for e in evaluated], ignore_index=True)
-    quality = pd.concat([e.quality for e in evaluated], ignore_index=True)
-    books = pd.concat([e.codebooks for e in evaluated], ignore_index=True)
-    bits = {(e.answers["variant"].iloc[0], e.answers["bits"].iloc[0]) for e in evaluated}
-    check_complete(
-        answers, [(v, b, split, judge) for v, b in sorted(bits) for split in splits for judge in study.judges]
-    )
-    resamples = params.evaluation.resamples
-    summary = summarise(answers, quality, params.seed, resamples)
+    check_writable(results)
+    logs, checks = training_log(profile), foundation_checks(profile)  # before hours of work, where one is missing
+    found = _ask(study, distinct(study))
     if rank() != 0:  # one process writes; the others wait for it
         wait()
-        return summary
+        return found.summary
+    answers, books, resamples = found.answers, found.codebooks, params.evaluation.resamples
     write_parquet(answers, results / "answers.parquet")
-    write_csv(quality, results / "quality.csv")
-    write_csv(summary, results / "summary.csv")
+    write_csv(found.quality, results / "quality.csv")
+    write_csv(found.summary, results / "summary.csv")
     write_csv(differences(answers, default_pairs(answers), params.seed, resamples), results / "differences.csv")
     write_csv(
         books.groupby(["profile", "variant", "bits", "seed", "tap", "segment"], as_index=False).mean(),
         results / "codebooks.csv",
     )
-    write_csv(training_log(profile), results / "training.csv")
-    write_csv(pd.read_csv(paths(profile).foundation / "checks.csv"), results / "foundation.csv")
+    write_csv(logs, results / "training.csv")
+    write_csv(checks, results / "foundation.csv")
     write_csv(data_card(study), results / "data_card.csv")
     if can_be_shown(params.variants):
         write_examples(make_examples(study, answers), results)
     wait()
-    return summary
+    return found.summary
 
 
-def distinct(study: Study) -> list[Point]:
-    """Every rate point, but one of two budgets at which a dial sends alike."""
-    found = {(point.variant, study.codec(*point).bits): point for point in reversed(points(study.params))}
+def score(profile: str, names: str) -> tuple[pd.DataFrame, Path]:
+    """Evaluates some variants, joined by +: their answer match rates, and the folder that holds all that was found.
+
+    The results tables are left alone: their rows are all of one state of the code. Raises ConfigError, before any
+    work, for a variant that the profile does not train.
+    """
+    trained, wanted = load_params(profile).variants, list(dict.fromkeys(names.split("+")))
+    for name in wanted:
+        if name not in trained:
+            raise ConfigError(f"profile {profile} trains no {name!r}: {choices(name, trained)}")
+    study = open_study(profile)
+    found = _ask(study, distinct(study, wanted))
+    folder = Path("build", profile, "scores", "+".join(wanted))
+    if rank() == 0:
+        write_parquet(found.answers, ROOT / folder / "answers.parquet")
+        write_csv(found.quality, ROOT / folder / "quality.csv")
+        write_csv(found.summary, ROOT / folder / "summary.csv")
+    wait()
+    rates = found.summary[found.summary["metric"].isin(["amr", "amr_floor"])]
+    return rates.drop(columns=["profile", "seed"]), folder
+
+
+def _ask(study: Study, models: list[Point]) -> Judged:
+    """Both judges about these models and their controls, on both splits."""
+    profile, params, splits = study.profile, study.params, study.source.splits
+    references = pd.concat(
+        run_side_by_side(reference_answers, [(profile, split) for split in splits], params.workers), ignore_index=True
+    )
+    jobs = [
+        (profile, point, control, split, references)
+        for point in models
+        for control in controls(study, point)
+        for split in splits
+    ]
+    evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
+    answers, quality, books = (
+        pd.concat([getattr(one, kind) for one in evaluated], ignore_index=True)
+        for kind in ("answers", "quality", "codebooks")
+    )
+    bits = {(e.answers["variant"].iloc[0], e.answers["bits"].iloc[0]) for e in evaluated}
+    check_complete(
+        answers, [(v, b, split, judge) for v, b in sorted(bits) for split in splits for judge in study.judges]
+    )
+    return Judged(answers, quality, books, summarise(answers, quality, params.seed, params.evaluation.resamples))
+
+
+def distinct(study: Study, variants: Sequence[str] | None = None) -> list[Point]:
+    """Every rate point, of all variants or of these, but one of two budgets at which a dial sends alike."""
+    wanted = [point for point in points(study.params) if variants is None or point.variant in variants]
+    found = {(point.variant, study.codec(*point).bits): point for point in reversed(wanted)}
     return list(reversed(found.values()))
 
 
-def controls(study: Study, point: Point) -> list[str | None]:
+def controls(study: Study, point: Point) -> list[Control | None]:
     """What is evaluated of a model at one rate: itself, other rankings, and for `dial` the floors."""
-    names = [None, *CONTROLS.get(point.variant, ())]
+    found = [None, *CONTROLS.get(point.variant, ())]
     if point.variant == "dial":
-        names += floors(study.codec(point.variant, point.rate).rate, study.params.codec.dial.budgets)[point.bits]
-    return names
+        found += floors(study.codec(point.variant, point.rate).rate, study.params.codec.dial.budgets)[point.bits]
+    return found
 
 
-def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[str]]:
-    """At each budget every number of background units that makes another packing than any that the dial picks by itself
-    or that a tighter budget has."""
-    known, names = {dial.at(bits) for bits in budgets}, {}
+def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[Control]]:
+    """The floors at each budget that make another packing than any that the dial picks or that a tighter budget has."""
+    known = {dial.at(bits) for bits in budgets}
+    found = {}
     for bits in sorted(budgets):
         backgrounds = sorted({p.background for p in dial.packings if p.bits <= bits})
         packings = {units: dial.at(bits, units) for units in backgrounds}
-        names[bits] = [f"{FLOOR}{units}" for units, packing in packings.items() if packing not in known]
+        found[bits] = [floor(units) for units, packing in packings.items() if packing not in known]
         known |= set(packings.values())
-    return names
+    return found
 
 
 def training_log(profile: str) -> pd.DataFrame:
@@ -98,13 +147,20 @@ def training_log(profile: str) -> pd.DataFrame:
                 "seed": study.params.seed,
             }
             for phase in (1, 2):
-                log = pd.read_csv(paths(profile).codec(phase, name, rate).with_suffix(".csv"))
+                path = paths(profile).codec(phase, name, rate).with_suffix(".csv")
+                log = pd.read_csv(readable(path, f"train it: uoisc train {name} --profile {profile}"))
                 frames.append(pd.concat([pd.DataFrame([keys] * len(log)), log], axis=1))
     return pd.concat(frames, ignore_index=True)
 
 
+def foundation_checks(profile: str) -> pd.DataFrame:
+    """What the foundation stage measured of its models."""
+    path = paths(profile).foundation / "checks.csv"
+    return pd.read_csv(readable(path, f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"))
+
+
 def data_card(study: Study) -> pd.DataFrame:
-    """How often each answer is right in the evaluation set, a split and type; names are pooled."""
+    """How often each answer is right in the evaluation set, by split and type; names are pooled."""
     rows = []
     for split in study.source.splits:
         rows += [(split, q.type, q.truth) for q in evaluation_questions(study, split).queries]

@@ -18,19 +18,21 @@ from torch import Tensor
 
 from uoisc.base.config import DIAL
 from uoisc.base.distributed import device
+from uoisc.base.picture_data import PANELS, Examples
+from uoisc.base.settings import JUDGES
+from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
 from uoisc.data.questions import SPLITS, Query
 from uoisc.judge.evaluation import evaluation_questions
-from uoisc.judge.metrics import answers_match
 from uoisc.link.block_errors import BlerTable
 from uoisc.link.channel import fading_coefficients
-from uoisc.models import JUDGES, Study
-from uoisc.report.pictures import PANELS, Examples
 from uoisc.rivals.standard_codecs import JPEG2000, at_most
 from uoisc.rivals.transmission import FILE_BYTES, PROTECTED, FileSender, MessageSender
+from uoisc.study import Study
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
-FADING, ES_N0_DB = "rayleigh", 10.0  # the authors' link; ours: where tables and text compare methods over it
+FADING = "rayleigh"
+ES_N0_DB = 10.0  # the authors' link; ours: where tables and text compare methods over it
 
 
 @torch.no_grad()
@@ -49,7 +51,7 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
         query = asked.queries[index]
         x = asked.only(index).all_images().to(device())
         answer = judge.answer(x, [query.text])[0]
-        panels = {"source": {"answer": answer, "match": None, "bits": None, "bytes": None}}
+        panels = {"source": {"answer": answer, "match": None, "bits": None}}
         images["source"].append(to_bytes(x)[0])
         senders = {n: MessageSender(c, c.encode(x, [query.text]), [query.text], table) for n, c in codecs.items()}
         senders["jpeg2000"] = _jpeg2000(to_bytes(x)[0], table)
@@ -108,15 +110,16 @@ def _maps(study: Study, judge, budget: float) -> tuple:
     x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
     rates = study.params.variants
     codec = study.codec("dial", DIAL, budget) if "dial" in rates else study.codec("adaptive", rates["adaptive"][0])
-    out = codec(x, texts)
+    out = codec(x, texts)  # for the relevance that ranks; the picture goes the way that every other goes
+    x_hat = codec.decode(out.message, texts)
     grid = study.clip.grid
     relevance = rearrange(out.relevance, "q (h w) -> q h w", h=grid).cpu().numpy()
     units = rearrange(out.message.sent.sum((1, 3)), "q (h w) -> q h w", h=grid).cpu().numpy()
     token_bits = (units * math.log2(codec.quantizer.codes)).astype(np.float32)
-    sources, answers = judge.answer(x, texts), judge.answer(out.x_hat, texts)
+    sources, answers = judge.answer(x, texts), judge.answer(x_hat, texts)
     matches = [answers_match(t, a, b) for t, a, b in zip(texts, sources, answers, strict=True)]
     maps = {"queries": texts, "answers": answers, "matches": matches, "bits": codec.bits}
-    return maps, to_bytes(x)[0], relevance, token_bits, to_bytes(out.x_hat)
+    return maps, to_bytes(x)[0], relevance, token_bits, to_bytes(x_hat)
 
 
 def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> int:
@@ -128,4 +131,4 @@ def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> in
 def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: int | float) -> dict:
     answer = judge.answer(x_hat, [query.text])[0]
     match = answers_match(query.text, source, answer)
-    return {"answer": answer, "match": match, "bits": bits, "bytes": int(np.ceil(bits / 8))}
+    return {"answer": answer, "match": match, "bits": bits}

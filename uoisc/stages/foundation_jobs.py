@@ -7,32 +7,35 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from uoisc.base.config import Params, load_params, paths
+from uoisc.base.devices import fast_attention
 from uoisc.base.distributed import device
-from uoisc.base.folders import written_folder
-from uoisc.base.processes import fast_attention, run_side_by_side
+from uoisc.base.folders import check_writable, written_folder
+from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
 from uoisc.base.settings import Pretrained
+from uoisc.base.terminal import bar
+from uoisc.data.answers import normalise
 from uoisc.data.questions import SPLITS
 from uoisc.data.sources import open_source, open_world
-from uoisc.frozen.clip import save_clip
+from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields, localisation, train_clip
 from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
 from uoisc.frozen.llava import save_llava
 from uoisc.frozen.pretrained import open_pretrained
 from uoisc.judge.bootstrap import bootstrap_interval
-from uoisc.judge.metrics import normalise
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
-CHECKED_PHOTOGRAPHS = 64  # questions a split, of others' judges
+CHECKED_PHOTOGRAPHS = 64  # questions per split, of others' judges
+POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums a judge up: without naming and counting
 
 
 def train_foundation(profile: str) -> pd.DataFrame:
-    """Trains CLIP and both judges side by side, or checks others'; returns the checks, one row a model and metric."""
+    """Trains CLIP and both judges side by side, or checks others'; returns the checks, one row per model and metric."""
     params = load_params(profile)
+    check_writable(paths(profile).foundation.parent)
     if isinstance(params.foundation, Pretrained):
         return check_pretrained(profile)
     open_world(profile, params)  # stops here, before any process starts, where the data stage has not run
@@ -48,10 +51,11 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
     """Trains one stand-in and checks it on fresh scenes. A judge brings up a vision tower of its own first."""
     torch.set_num_threads(1)
     params = load_params(profile)
-    world, cfg, size = open_world(profile, params), params.foundation, params.data.image_size
+    world = open_world(profile, params)
+    cfg, size = params.foundation, params.data.image_size
 
-    def progress(steps: range, label: str) -> tqdm:
-        return tqdm(steps, desc=f"{model} {label}")
+    def progress(steps: range, label: str):
+        return bar(steps, desc=f"{model} {label}")
 
     n = min(CHECKED, 50 * params.evaluation.queries)
     with fast_attention():
@@ -69,7 +73,7 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
     for name, category in _splits(params):
         right = judge_accuracy(llava, world, CHECK_STREAM, n, category)
         values |= {f"accuracy{name}:{kind}": v for kind, v in right.items()}
-        values[f"accuracy{name}"] = np.concatenate([right[k] for k in ("existence", "place", "colour")])
+        values[f"accuracy{name}"] = np.concatenate([right[kind] for kind in POOLED_TYPES])
     return _checks(profile, model, values, params)
 
 
@@ -89,12 +93,12 @@ def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Par
 def check_pretrained(profile: str) -> pd.DataFrame:
     """What others' judges make of source images, on questions of neither training nor the test splits.
 
-    Returns and writes the share of right answers by split, one row a judge, as `train_foundation` does.
+    Returns and writes the share of right answers by split, one row per judge, as `train_foundation` does.
     Raises CheckpointError where a model is missing or another one than params.yaml says.
     """
     params = load_params(profile)
-    source, (_, judges) = open_source(profile, params), open_pretrained(params.foundation, params.codec.taps,
-                                                                        params.data.image_size)  # fmt: skip
+    source = open_source(profile, params)
+    _, judges = open_pretrained(params.foundation, params.codec.taps, params.data.image_size)
     rows = []
     for split, suffix in zip(SPLITS, ("", "_unseen"), strict=True):
         asked = source.ask_split(split, params.data.validation, CHECKED_PHOTOGRAPHS, [params.seed, CHECK_STREAM])

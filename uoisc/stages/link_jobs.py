@@ -16,48 +16,40 @@ import pandas as pd
 import torch
 
 from uoisc.base.config import DIAL, Params, load_params, paths
+from uoisc.base.folders import check_writable
+from uoisc.base.picture_data import Strip
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import COLUMNS, write_csv
+from uoisc.base.settings import JUDGES
 from uoisc.codec import Message
+from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
+from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import bootstrap_interval, split_seed
 from uoisc.judge.evaluation import evaluation_questions, reference_answers
-from uoisc.judge.metrics import answers_match, psnr
+from uoisc.judge.metrics import psnr
 from uoisc.link.block_errors import BlerTable
-from uoisc.link.channel import FADINGS, from_bits, psk_error_awgn, psk_error_rayleigh, to_bits, transmit_bits
-from uoisc.models import JUDGES, Point, Study, open_study
-from uoisc.report.link_figures import Strip
+from uoisc.link.channel import FADINGS, LINKS, eb_n0_db, from_bits, to_bits, transmit_bits
 from uoisc.rivals.standard_codecs import AVIF, JPEG2000, FileCodec, at_most
-from uoisc.rivals.transmission import (
-    FILE_BYTES,
-    PROTECTED,
-    QAM16,
-    QPSK,
-    SCHEMES,
-    Arrival,
-    FileSender,
-    MessageSender,
-    payload_eb_n0_db,
-)
+from uoisc.rivals.transmission import FILE_BYTES, PROTECTED, Arrival, FileSender, MessageSender
+from uoisc.study import Point, Study, open_study
 
-QUERIES = 300  # the first of a split's evaluation queries: a point's interval is about 0.11 wide
+QUERIES = 300  # the first of a split's evaluation queries: the interval of a point is about 0.11 wide
 METHODS = ("uoisc", "adaptive", "no_alignment", "query_aware")
 RATES = ("tight", "middle")
-DIALS, DIAL_BITS = ("dial",), (144, 432)  # at the rates of the others: they are among the dial's budgets
-UNCODED_DB = {"awgn": (0, 5, 8, 10, 12, 15, 17, 20), "rayleigh": (0, 5, 10, 15, 20, 25, 30)}  # Es/N0: around each cliff
-CODED_DB = {
-    QPSK: {"awgn": (0, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20), "rayleigh": (0, 5, 10, 15, 20, 25, 30)},
-    QAM16: {"awgn": (5, 5.5, 6, 6.5, 7, 7.5, 8, 10, 15, 20), "rayleigh": (0, 5, 10, 15, 20, 25, 30)},
-}
-COUNTED_IMAGES, COUNTED_SYMBOLS = 2000, 144  # behind a simulated symbol error rate: fading coefficients, symbols each
+DIALS = ("dial",)
+DIAL_BITS = (144, 432)  # at the rates of the others: they are among the dial's budgets
+COUNTED_IMAGES = 2000  # fading coefficients behind a simulated symbol error rate
+COUNTED_SYMBOLS = 144  # of each
 PAYLOAD = "random_bits"  # the variant of those rows
-STRIP, STRIP_DB = ("uoisc", "dial", "jpeg2000"), (5.0, 10.0, 12.0, 15.0, 20.0)  # of the notebook's pictures
+STRIP = ("uoisc", "dial", "jpeg2000")  # of the notebook's pictures
+STRIP_DB = (5.0, 10.0, 12.0, 15.0, 20.0)
 PREFIXES = {"perfect": None, "first_block": 1, "silent": 0}  # the blocks that arrive, None: all
 
 
 @dataclass(frozen=True)
 class Air:
-    """One setting of the air: link "uncoded" or one of `SCHEMES`, or one without noise that `PREFIXES` names."""
+    """One setting of the air: one of `channel.LINKS`, or one without noise that `PREFIXES` names."""
 
     link: str
     fading: str = "none"
@@ -69,20 +61,21 @@ class Air:
             return sender.prefix(PREFIXES[self.link])
         name = f"{seed}/{split}/{self.link}/{self.fading}/{self.es_n0_db:g}"
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        if self.link in SCHEMES:
-            return sender.coded(self.es_n0_db, self.fading, generator, self.link)
-        return sender.uncoded(self.es_n0_db, self.fading, generator)
+        link = LINKS[self.link]
+        over = sender.coded if link.code_rate else sender.uncoded
+        return over(self.es_n0_db, self.fading, generator, link)
 
     @property
     def eb_n0_db(self) -> float:
-        """Eb/N0 in dB of a payload bit; NaN without noise."""
-        return self.es_n0_db if np.isnan(self.es_n0_db) else payload_eb_n0_db(self.link, self.es_n0_db)
+        """Eb/N0 in dB of a payload bit; what fills up a block is not counted. NaN without noise."""
+        return eb_n0_db(self.es_n0_db, *LINKS[self.link].scheme) if self.link in LINKS else np.nan
 
 
-UNCODED = [Air("uncoded", fading, float(snr)) for fading in FADINGS for snr in UNCODED_DB[fading]]
-CODED = [Air(link, fading, float(snr)) for link in SCHEMES for fading in FADINGS for snr in CODED_DB[link][fading]]
 PERFECT = Air("perfect")
-NOISY = [*UNCODED, *CODED]
+NOISY = [
+    Air(name, fading, float(snr)) for name, link in LINKS.items() for fading in FADINGS for snr in link.es_n0_db[fading]
+]
+UNCODED = [air for air in NOISY if LINKS[air.link].code_rate is None]
 
 
 class FileMethod(NamedTuple):
@@ -103,7 +96,12 @@ FILES = {
 def measure_links(profile: str) -> pd.DataFrame:
     """Sends every method's messages and files over every link; returns and writes channel.csv."""
     params = load_params(profile)
-    splits = open_study(profile).source.splits
+    check_writable(paths(profile).results)
+    study = open_study(profile)
+    for point in methods(params):
+        if point.variant not in FILES:
+            study.codec(*point)  # stops here, before hours of work, where one is missing or of other models
+    splits = study.source.splits
     asked = [(profile, split, QUERIES) for split in splits]
     split_references = run_side_by_side(reference_answers, asked, params.workers)
     jobs = [
@@ -147,10 +145,12 @@ def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> Me
     """What a method makes of the images (B, 3, H, W): encoded messages, or a standard codec's files."""
     table = BlerTable()
     if point.variant in FILES:
-        (codec, protected, _), images = FILES[point.variant], to_bytes(x)
+        codec, protected, _ = FILES[point.variant]
+        images = to_bytes(x)
         files = [codec.encode(image, at_most(codec, image, FILE_BYTES).quality) for image in images]
         return FileSender(codec, files, images.shape[1:3], table, protected)
-    codec, texts, size = study.codec(*point), [q.text for q in asked.queries], study.params.evaluation.batch_size
+    codec, texts = study.codec(*point), asked.texts
+    size = study.params.evaluation.batch_size
     parts = [codec.encode(x[i : i + size], texts[i : i + size]) for i in range(0, len(x), size)]
     indices = torch.cat([part.indices for part in parts])
     sent = None if parts[0].sent is None else torch.cat([part.sent for part in parts])
@@ -161,13 +161,15 @@ class Audience:
     """Both judges before the pictures of a split's queries; whatever they have seen of an image they remember.
 
     Args:
-        asked: scenes and queries. references: the judges' answers on the source and on a blank image, a row a judge
-            and query, as `reference_answers` gives them.
+        asked: scenes and queries. references: the judges' answers on the source and on a blank image, one row
+            per judge and query, as `reference_answers` gives them.
     """
 
     def __init__(self, study: Study, asked: Asked, references: pd.DataFrame):
-        self.study, self.asked = study, asked
-        self.x, self.texts = asked.all_images(), asked.texts
+        self.study = study
+        self.asked = asked
+        self.x = asked.all_images()
+        self.texts = asked.texts
         by_judge = {name: references[references["judge"] == name] for name in study.judges}
         self.sources = {name: rows["answer_source"].tolist() for name, rows in by_judge.items()}
         self.memory: dict[tuple[int, bytes], tuple[float, ...]] = {}
@@ -178,7 +180,7 @@ class Audience:
         }
 
     def see(self, sender: MessageSender | FileSender, contents: list[bytes]) -> dict[tuple[str, str], np.ndarray]:
-        """(judge, metric) -> one value an image: whether its answers match, and its PSNR in dB (judge "none")."""
+        """(judge, metric) -> one value per image: whether its answers match, and its PSNR in dB (judge "none")."""
         new = [i for i, content in enumerate(contents) if (i, content) not in self.memory]
         size = self.study.params.evaluation.batch_size
         for start in range(0, len(new), size):
@@ -200,26 +202,26 @@ class Audience:
 
 
 def symbol_errors(profile: str, params: Params) -> pd.DataFrame:
-    """Symbol error rate of 8-PSK with random bits, simulated and in theory, at every uncoded point."""
-    theory = {"awgn": psk_error_awgn, "rayleigh": psk_error_rayleigh}
+    """Symbol error rate with random bits at every uncoded point: simulated, and by theory where there is one."""
     frames = []
     for air in UNCODED:
+        modulation = LINKS[air.link].modulation
         name = f"{params.seed}/{PAYLOAD}/{air.fading}/{air.es_n0_db:g}"
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        sent = torch.randint(8, (COUNTED_IMAGES, COUNTED_SYMBOLS), generator=generator)
-        bits = transmit_bits(to_bits(sent, 3).flatten(1), air.es_n0_db, air.fading, generator)
-        wrong = (from_bits(bits.unflatten(1, (-1, 3))) != sent).double().mean(1).numpy()
-        rows = _rows(params, air, "none", {("none", "symbol_errors"): wrong})
-        exact = rows.assign(
-            metric="symbol_errors_theory", value=theory[air.fading](air.es_n0_db), low=np.nan, high=np.nan
-        )
-        frames += [rows, exact]
-    keys = {"profile": profile, "seed": params.seed, "variant": PAYLOAD, "bits": 3 * COUNTED_SYMBOLS}
-    return pd.concat(frames, ignore_index=True).assign(**keys)
+        sent = torch.randint(1 << modulation.bits, (COUNTED_IMAGES, COUNTED_SYMBOLS), generator=generator)
+        bits = to_bits(sent, modulation.bits).flatten(1)
+        received = transmit_bits(bits, air.es_n0_db, air.fading, generator, modulation)
+        wrong = (from_bits(received.unflatten(1, (-1, modulation.bits))) != sent).double().mean(1).numpy()
+        rows = _rows(params, air, "none", {("none", "symbol_errors"): wrong}).assign(bits=bits.shape[1])
+        frames.append(rows)
+        if air.fading in modulation.errors:
+            exact = modulation.errors[air.fading](air.es_n0_db)
+            frames.append(rows.assign(metric="symbol_errors_theory", value=exact, low=np.nan, high=np.nan))
+    return pd.concat(frames, ignore_index=True).assign(profile=profile, seed=params.seed, variant=PAYLOAD)
 
 
 def _rows(params: Params, air: Air, split: str, seen: dict[tuple[str, str], np.ndarray]) -> pd.DataFrame:
-    """One row a judge and metric: the mean with its 95 % interval over images."""
+    """One row per judge and metric: the mean with its 95 % interval over images."""
     place = {"link": air.link, "fading": air.fading, "es_n0_db": air.es_n0_db, "eb_n0_db": air.eb_n0_db, "split": split}
     rows = []
     for (judge, metric), values in seen.items():
@@ -236,8 +238,10 @@ def make_strip(profile: str) -> Strip:
     asked = evaluation_questions(study, "unseen", QUERIES)
     place = next(i for i, query in enumerate(asked.queries) if query.type == "place")
     one = asked.only(place)
-    x, texts, judge = one.all_images(), one.texts, study.judges[JUDGES[-1]]
-    source, pictures, answers = judge.answer(x, texts)[0], {}, {}
+    x, texts = one.all_images(), one.texts
+    judge = study.judges[JUDGES[-1]]
+    source = judge.answer(x, texts)[0]
+    pictures, answers = {}, {}
     loosest = {point.variant: point for point in methods(study.params)}
     for name in STRIP:
         sender = make_sender(study, loosest[name], one, x)

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from pathlib import Path
 
 from uoisc.base import errors
-from uoisc.base.errors import UoiscError
+from uoisc.base.config import check_ready
+from uoisc.base.errors import UoiscError, choices, first_line
+from uoisc.base.folders import check_writable, readable
+from uoisc.base.terminal import BARS, is_quiet, on_terminal
 
 NOTEBOOKS = Path("notebooks")
 EXECUTED = Path("build/executed")
@@ -29,16 +33,22 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """Path of a notebook by its name, e.g. `03_phase1`.
+    """Path of a notebook by its name: `03_phase1`, `03_phase1.ipynb` or `notebooks/03_phase1.ipynb`.
 
     Raises:
         NotebookError: no such notebook; the message names those that exist.
     """
-    path = NOTEBOOKS / f"{name}.ipynb"
-    if not path.is_file():
-        known = ", ".join(names()) or "none, run this in the top folder"
-        raise NotebookError(f"no notebook {path} (here: {known})")
-    return path
+    given = Path(name)
+    stem = given.stem if given.suffix == ".ipynb" and _of_this_project(given.parent) else name
+    path, known = NOTEBOOKS / f"{stem}.ipynb", names()
+    if stem not in known:
+        here = choices(stem, known) if known else "none are here, run this in the top folder"
+        raise NotebookError(f"no notebook {path}: {here}")
+    return readable(path, f"restore it, e.g. `git checkout {path}`", NotebookError)
+
+
+def _of_this_project(folder: Path) -> bool:
+    return folder == Path() or folder.resolve() == NOTEBOOKS.resolve()
 
 
 def code_cells(name: str) -> list:
@@ -52,15 +62,20 @@ def code_cells(name: str) -> list:
     path = find(name)
     try:
         cells = nbformat.read(path, as_version=4).cells
-    except nbformat.reader.NotJSONError:
-        raise NotebookError(f"{path} is not a notebook: restore it, e.g. `git checkout {path}`") from None
+    except Exception as error:  # no JSON, of a newer format, other JSON: nbformat raises whatever it meets
+        restore = f"restore it, e.g. `git checkout {path}`"
+        raise NotebookError(f"{path} is not a notebook ({first_line(error)[:80]}): {restore}") from None
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 
 def declared_parameters(name: str) -> set[str]:
     """Names that a notebook's cell with the tag `parameters` assigns."""
     tagged = [cell.source for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
-    assignments = [line for line in ast.parse("\n".join(tagged)).body if isinstance(line, ast.Assign)]
+    try:
+        lines = ast.parse("\n".join(tagged)).body
+    except (SyntaxError, ValueError) as error:
+        raise NotebookError(f"{name}: its `parameters` cell is no Python ({first_line(error)}): mend it") from None
+    assignments = [line for line in lines if isinstance(line, ast.Assign)]
     return {target.id for line in assignments for target in line.targets if isinstance(target, ast.Name)}
 
 
@@ -68,7 +83,7 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     """Execute one notebook from the first cell to the last, its prints passed on as they come.
 
     Args:
-        name: the file's name without its ending.
+        name: the file's, with or without its folder and ending.
         profile: handed to the notebook's `parameters` cell, like `variant` and `seed` where they are given.
 
     Returns:
@@ -78,20 +93,22 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell
             comes through with its own message alone; anything else names the cell and the partial copy.
     """
-    given = {"profile": profile, "variant": variant, "seed": seed}
-    parameters = {key: value for key, value in given.items() if value is not None}
-    # papermill only warns of a parameter that nothing reads
-    if unread := sorted(set(parameters) - (declared := declared_parameters(name))):
-        raise NotebookError(
-            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
-            f"{', '.join(sorted(declared)) or 'nothing'}"
-        )
-    import papermill  # a second of import time that a refusal does without
-
+    name = find(name).stem
+    check_ready(profile)  # an unknown profile or an impossible value stops here, before any work
+    parameters = _parameters(name, profile, variant, seed)
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TQDM_MININTERVAL", "20")  # the kernel's bars arrive here as lines: few of them
+    check_writable(executed.parent)
+    _few_bars()
+    _execute(name, partial, parameters)
+    os.replace(partial, executed)
+    return executed
+
+
+def _execute(name: str, partial: Path, parameters: dict) -> None:
+    """Runs a notebook into the copy `partial`. Raises NotebookError where a cell fails or the kernel ends."""
+    import papermill  # a second of import time that a refusal does without
+
     try:
         papermill.execute_notebook(
             find(name),
@@ -101,15 +118,39 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
             kernel_name="python3",  # this environment's, whatever kernel the file names
             cwd=NOTEBOOKS.resolve(),
             progress_bar=False,
-            log_output=True,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            log_output=not is_quiet(),
+            stdout_file=None if is_quiet() else sys.stdout,
+            stderr_file=None if is_quiet() else sys.stderr,
             extra_arguments=["--log-level=50"],  # the kernel's own chatter, not the notebook's
         )
     except papermill.PapermillExecutionError as error:
         raise NotebookError(_what_failed(name, error, partial)) from None
-    os.replace(partial, executed)
-    return executed
+    except Exception as error:  # the kernel's end, and whatever keeps one from starting
+        raise NotebookError(
+            f"{name} stopped, as its kernel did not start or was killed (out of memory?): {first_line(error)}; run the "
+            "same command again"
+        ) from None
+
+
+def _few_bars() -> None:
+    """On a terminal the kernel's bars arrive as lines, a few of them; elsewhere it draws none."""
+    os.environ.setdefault("TQDM_MININTERVAL", "20")
+    os.environ.setdefault(BARS, "1" if on_terminal() else "0")
+
+
+def _parameters(name: str, profile: str, variant: str | None, seed: int | None) -> dict:
+    """What a notebook is handed, checked before any work: see `run_notebook`."""
+    if variant is not None and not re.fullmatch(r"[\w+]+", variant):
+        raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
+    given = {"profile": profile, "variant": variant, "seed": seed}
+    parameters = {key: value for key, value in given.items() if value is not None}
+    # papermill only warns of a parameter that nothing reads
+    if unread := sorted(set(parameters) - (declared := declared_parameters(name))):
+        raise NotebookError(
+            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
+            f"{', '.join(sorted(declared)) or 'nothing'}"
+        )
+    return parameters
 
 
 def _what_failed(name: str, error: Exception, partial: Path) -> str:

@@ -1,12 +1,12 @@
-"""Where the models of params.yaml lie, and `pin`: fills in the revisions and digests that params.yaml leaves open."""
+"""Where the models of params.yaml lie, and `pins`: the revisions and digests that it leaves open."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from uoisc.base.config import PARAMS, Params
-from uoisc.base.errors import CheckpointError, ConfigError
+from uoisc.base.config import Params
+from uoisc.base.errors import CheckpointError, ConfigError, first_line
 from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
 from uoisc.frozen.weights import (
     UNPINNED,
@@ -35,8 +35,15 @@ class Source:
 def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
     """Finds a checkpoint without fetching anything.
 
-    Raises CheckpointError, ValueError or OSError where params.yaml names what cannot be.
+    Raises CheckpointError where params.yaml names what cannot be, or where there is no home folder to look in.
     """
+    try:
+        return _located(checkpoint)
+    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: Path.home() finds no home folder
+        raise CheckpointError(first_line(error)) from error
+
+
+def _located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
     folder = Path(checkpoint.name)
     if isinstance(checkpoint, LlavaCheckpoint):
         if folder.is_dir():
@@ -48,7 +55,7 @@ def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
         name = f"{checkpoint.name} at {(at or UNPINNED)[:12]}"
         files = weights_files(cached) if cached else None
         return Source(name, checkpoint.name, files, fetch_command(checkpoint.name, at), cached.name if cached else "")
-    from uoisc.frozen.clip import hub_source, weights_in
+    from uoisc.frozen.clip_files import hub_source, weights_in
 
     if folder.is_dir():
         return Source(shown(folder), "", [weights_in(folder)])
@@ -71,20 +78,23 @@ def shown(path: Path) -> str:
     return path.name if path.is_absolute() else str(path)
 
 
-def pin(profile: str, params: Params, path: Path = PARAMS) -> list[str]:
-    """Writes the revisions and digests that params.yaml calls `unpinned` into it, from the files that are here.
+def pins(profile: str, params: Params) -> str:
+    """The YAML lines that pin what params.yaml calls `unpinned` of a profile, from the files that are here, to paste.
 
-    Everything else in the file, comments included, stays as it is; what is pinned already is never changed. Returns
-    what was pinned, a line each. Raises CheckpointError where files are not here, ConfigError where others are named.
+    Raises CheckpointError where files are not here, ConfigError where others are named.
     """
     if not isinstance(params.foundation, Pretrained):
-        return []
-    edits = {}
+        return f"profile {profile} names no checkpoints of others: nothing to pin\n"
+    lines = []
     for name in MODELS:
         found = _pins(name, getattr(params.foundation, name))
-        edits |= {("profiles", profile, "foundation", name, *key): value for key, value in found.items()}
-    path.write_text(_replaced(path.read_text(encoding="utf-8"), edits), encoding="utf-8")
-    return [f"{'.'.join(keys[2:])}: {value}" for keys, value in edits.items()]
+        lines += [f"      {name}:"] * bool(found)
+        lines += [f'        {keys[0]}: "{value}"' for keys, value in found.items() if len(keys) == 1]
+        files = [f'          {keys[1]}: "{value}"' for keys, value in found.items() if len(keys) == 2]
+        lines += ["        sha256:", *files] if files else []
+    if not lines:
+        return f"profile {profile}: all is pinned\n"
+    return "\n".join([f"  {profile}:  # under profiles in params.yaml", "    foundation:", *lines]) + "\n"
 
 
 def _pins(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> dict[tuple[str, ...], str]:
@@ -99,7 +109,7 @@ def _pins(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> dict[tuple
         return {}
     try:
         source = located(checkpoint)
-    except (ValueError, OSError) as error:
+    except CheckpointError as error:
         raise CheckpointError(f"foundation.{name}: {error}") from error
     if source.files is None:
         raise CheckpointError(f"foundation.{name}: {source.shown} is not here: run `{source.command}`, then pin")
@@ -110,22 +120,3 @@ def _pins(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> dict[tuple
             raise ConfigError(f"foundation.{name}.sha256.{file}: its weights are {', '.join(here)}; name these")
         pins[key] = source.commit if key == ("revision",) else digest(here[file])
     return pins
-
-
-def _replaced(text: str, edits: dict[tuple[str, ...], str]) -> str:
-    """The YAML text with the scalars at these keys replaced where they stand."""
-    import yaml
-
-    document, spans = yaml.compose(text), []
-    for keys, value in edits.items():
-        node = document
-        for key in keys:
-            pairs = {k.value: v for k, v in node.value} if isinstance(node, yaml.MappingNode) else {}
-            if key not in pairs:
-                raise ConfigError(f"{'.'.join(keys)}: params.yaml takes it from elsewhere, write it out there first")
-            node = pairs[key]
-        # digits alone would be read as a number
-        spans.append((node.start_mark.index, node.end_mark.index, f'"{value}"' if value.isdigit() else value))
-    for start, end, value in sorted(spans, reverse=True):
-        text = text[:start] + value + text[end:]
-    return text

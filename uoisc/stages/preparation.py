@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uoisc.base.config import GRID, load_params, paths
+from uoisc.base.config import load_params, paths
 from uoisc.base.errors import DataError
-from uoisc.base.folders import written_folder
-from uoisc.base.settings import Drawings, Vqav2
+from uoisc.base.folders import check_writable, written_folder
+from uoisc.base.settings import GRID, Drawings, Vqav2
 from uoisc.data.objects import load_catalogue, rasterise
+from uoisc.data.questions import SPLITS
+from uoisc.data.sources import open_source
+
+if TYPE_CHECKING:
+    from uoisc.data.photographs import Photographs
 
 
 def prepare_data(profile: str) -> Path:
-    """Fills data/PROFILE/source: rasterises the catalogue's drawings, or indexes photographs and says what it found."""
+    """Fills data/PROFILE/source: rasterises the catalogue's drawings, or indexes photographs and says what it found.
+
+    Raises DataError where they cannot be used, also where a split lacks what training or evaluation needs.
+    """
     params, folder = load_params(profile), paths(profile).source
+    check_writable(folder.parent)
     if isinstance(params.data, Drawings):
         _rasterise_drawings(params.data, params.seed, folder)
-    elif isinstance(params.data, Vqav2):
-        from uoisc.data import vqav2
+        return folder
+    from uoisc.data import manifest, vqav2
+    from uoisc.frozen.pretrained import open_readers
 
-        print(vqav2.index(params.data, folder))
-    else:
-        from uoisc.data import manifest
-
-        print(manifest.index(params.data, folder))
+    readers, absent = open_readers(params.foundation)
+    importer = vqav2 if isinstance(params.data, Vqav2) else manifest
+    print(importer.index(params.data, folder, readers))
+    print(*(f"note: {line}" for line in absent), sep="\n", end="\n" if absent else "")
+    print(_splits(open_source(profile, params), params.data.held_out))
     return folder
+
+
+def _splits(source: Photographs, held_out: str) -> str:
+    """What each split holds, a line each.
+
+    Raises DataError where there is nothing to train on, nothing to ask about, or a split without two different
+    questions; the index is then taken away, so that no later stage starts on it.
+    """
+    found = {split: source.rows(split, held_out) for split in ("training", *SPLITS)}
+    texts, wrong = source.index.questions["text"], ""
+    if not found["training"].size:
+        wrong = f"no image is left to train on: add some that do not show {held_out!r}, or give lines the split train"
+    elif not any(found[split].size for split in SPLITS):
+        wrong = f"no image is left to ask about: add some that show {held_out!r}, or give lines the split seen"
+    for split in SPLITS:
+        if found[split].size and len({text.lower() for text in texts.take(found[split]).to_pylist()}) < 2:
+            wrong = f"split {split} has one question: it needs two different ones, as each is compared with another"
+    lines = [
+        f"{s}: {r.size:,} questions about {np.unique(source.index.image_of[r]).size:,} images" for s, r in found.items()
+    ]
+    if wrong:
+        shutil.rmtree(source.index.folder)
+        raise DataError(f"{wrong} ({'; '.join(lines)})")
+    return "\n".join(lines)
 
 
 def _rasterise_drawings(data: Drawings, seed: int, target: Path) -> None:

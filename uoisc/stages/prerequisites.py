@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
-from uoisc.base.config import DIAL, load_params, paths
+from uoisc.base.config import load_params, paths
+from uoisc.base.documents import parse_yaml, read_text
 from uoisc.base.errors import DataError
-from uoisc.base.folders import ROOT
+from uoisc.base.folders import ROOT, is_there
+from uoisc.base.settings import DIAL
 
 
 def need(notebook: str, profile: str) -> None:
@@ -24,7 +24,7 @@ def need(notebook: str, profile: str) -> None:
         DataError: outputs are missing at another profile, whose stages take long, or a stage has failed.
     """
     for command, outs in before(notebook, profile):
-        if all((ROOT / out).exists() for out in outs):
+        if all(is_there(ROOT / out) for out in outs):
             continue
         if profile != "smoke":
             raise DataError(f"{notebook} at profile {profile} needs the stages before it: run `make repro` first")
@@ -36,7 +36,7 @@ def need(notebook: str, profile: str) -> None:
 
 def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
     """(arguments of `uoisc`, outputs) of every stage whose outputs the notebook's own stages depend on, in order."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stages = parse_yaml(read_text(ROOT / "dvc.yaml"), "dvc.yaml")["stages"]
     own = [run for stage in stages.values() if notebook in stage["cmd"].split() for run in _runs(stage, profile)]
     made = [run for stage in stages.values() if "uoisc run" in stage["cmd"] for run in _runs(stage, profile)]
     wanted = {dep for _, deps, _ in own for dep in deps}
@@ -45,26 +45,25 @@ def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
 
 def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[str]]]:
     """(arguments, dependencies, outputs) of a stage at a profile, for each variant that it runs for."""
-    rates = load_params(profile).variants
+    rates, where = load_params(profile).variants, paths(profile)
     dials = [name for name, names in rates.items() if DIAL in names]
     others = [name for name in rates if name != "uoisc" and name not in dials]
     found = []
     for variant in others if "variant" in stage.get("matrix", {}) else [""]:
-        values = {"item.variant": variant, "dials": "+".join(dials)}
+        values = {
+            "item.variant": variant,
+            "dials": "+".join(dials),
+            "results": str(where.results),
+            "paper": str(where.paper),
+        }
 
         def filled(text: str, values: dict = values) -> str:
             return re.sub(r"\$\{(.+?)\}", lambda name: values.get(name[1], profile), text)
 
         texts = ([out if isinstance(out, str) else next(iter(out)) for out in stage[key]] for key in ("deps", "outs"))
-        deps, outs = ([_published(filled(text), profile) for text in each] for each in texts)
+        deps, outs = ([filled(text) for text in each] for each in texts)
         found.append((filled(stage["cmd"]).split()[1:], deps, outs))
     return found
-
-
-def _published(path: str, profile: str) -> str:
-    """Where a profile keeps a file of results/."""
-    folder, _, name = path.partition("/")
-    return str(paths(profile).results / name) if folder == "results" else path
 
 
 def _covers(dep: str, out: str) -> bool:

@@ -1,116 +1,133 @@
-"""Images to .uoi files and back, with what a user is told about it: the commands `encode`, `decode` and `info`."""
+"""Images to .uoi files and back, with what a user is told about it: the commands `encode`, `decode` and `ask`."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from tqdm import tqdm
-
-from uoisc.base.config import DIAL, paths
-from uoisc.base.errors import ConfigError, DataError
-from uoisc.data.images import check_suffix, image_bytes, read_image, write_file
+from uoisc.base.config import DIAL, load_params, paths, profile_names
+from uoisc.base.errors import ConfigError, DataError, choices
+from uoisc.base.outputs import STREAM, check_outputs, existing, is_plain, naming, opened, shown, write
+from uoisc.base.settings import JUDGES
+from uoisc.base.terminal import bar, say, show
+from uoisc.data.images import Picture, check_suffix, image_bytes, read_image
+from uoisc.judge.evaluation import uses_query
 from uoisc.link import bitstream
 from uoisc.link.bitstream import BitstreamError, SharedModel
-from uoisc.models import Study, open_study
+from uoisc.link.header import COMPACT_BYTES, HEADER_BYTES, parse, read_file
 from uoisc.stages.entropy_jobs import shared_model, table_path
+from uoisc.study import Study, open_codecs
 
-STREAM = "-"  # standard input or output
+
+@dataclass(frozen=True)
+class Existing:
+    """What becomes of files that an output would replace: refused unless `force`; left as they are if `no_clobber`."""
+
+    force: bool = False
+    no_clobber: bool = False
+
+    def __post_init__(self):
+        if self.force and self.no_clobber:
+            raise ConfigError("--force replaces files and --no-clobber keeps them: give one of both")
 
 
 def encode(
-    images: list[str], query: str, output: str, profile: str, variant: str, bits: float | None, compact: bool
+    images: list[str],
+    query: str,
+    output: str,
+    profile: str,
+    variant: str,
+    bits: float | None,
+    compact: bool,
+    files: Existing = Existing(),  # noqa: B008 - frozen
 ) -> None:
     """Writes each image's message as a file: `output` itself for one image, a folder of files for several.
 
     Of several images those that cannot be sent are told and left out, and a DataError at the end counts them.
     Raises BitstreamError, ConfigError, DataError or QueryError, one line each; nothing half-written is left.
     """
-    names = _outputs(images, output)
-    study = open_study(profile, judges=())
-    model, failed = model_within(study, variant, bits), []
-    for image, name in zip(tqdm(images, disable=len(images) == 1), names, strict=True):
-        try:
-            _say(_send(study, model, image, query, name, compact))
-        except (DataError, BitstreamError) as error:
-            if len(images) == 1:
-                raise
-            failed.append(image)
-            _say(f"left out: {error}")
-    if failed:
-        others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        raise DataError(
-            f"{len(failed)} of {len(images)} images were left out ({failed[0]}{others}); the others are sent"
-        )
+    pairs = _pairs(images, output, ".uoi", files)
+    if not pairs:
+        return
+    study = open_codecs(profile)
+    model = model_within(study, variant, bits)
+    if not uses_query(model.codec):
+        say(f"{variant} sends the same for any query", sys.stderr)
+
+    def send(image: str, name: str) -> str:
+        return _send(study, model, image, query, name, compact, files.force)
+
+    _each(pairs, send, "images", "sent")
 
 
-def _outputs(images: list[str], output: str) -> list[str]:
-    """Where each image's file goes. Raises DataError where that is not clear, or would destroy an image."""
-    folder = os.path.isdir(output)
-    if not output:
-        raise DataError("-o: empty; give a .uoi file, a folder, or - for standard output")
-    if output.endswith(os.sep) and not folder:
-        raise DataError(f"{output}: no such folder, make it first")
-    if len(images) > 1 and not folder:
-        raise DataError(f"{output}: {len(images)} images need a folder that is there, give one by -o")
-    names = [os.path.join(output, f"{Path(i).stem}.uoi") if folder else output for i in images]
-    for image, name in zip(images, names, strict=True):
-        if names.count(name) > 1:
-            raise DataError(f"{Path(name).stem}: two of the images have this name, and their files would be one")
-        if name != STREAM and os.path.exists(name) and os.path.exists(image) and os.path.samefile(image, name):
-            raise DataError(f"{image}: its own file would take its place; give another one by -o")
-    return names
-
-
-def _send(study: Study, model: SharedModel, image: str, query: str, name: str, compact: bool) -> str:
-    """Writes one image's message; returns what there is to say of it."""
-    side = study.params.data.image_size
-    picture = read_image(source(image), side)
-    try:
-        message = model.codec.encode(picture.x, [query])
-        data = bitstream.write(message, model, None if compact else picture.size)
-    except BitstreamError as error:
-        raise BitstreamError(f"{image}: {error}") from None
-    _write(data, name)
-    resized = "" if picture.size == (side, side) else f", resized to {side} x {side}"
-    header = bitstream.COMPACT_BYTES if compact else bitstream.HEADER_BYTES
-    return (f"{image}: {picture.size[0]} x {picture.size[1]} pixels{resized}; {len(data)} bytes, of which "
-            f"{len(data) - header} payload ({model.codec.bits:g} bits before entropy coding)")  # fmt: skip
-
-
-def decode(file: str, output: str, profile: str, variant: str | None, bits: float | None, query: str | None) -> None:
-    """Draws a file's image at the size of the image that it was made of.
+def decode(
+    sources: list[str],
+    output: str,
+    profile: str,
+    variant: str | None,
+    bits: float | None,
+    query: str | None,
+    files: Existing = Existing(),  # noqa: B008 - frozen
+) -> None:
+    """Draws each file's image at the size of the image that it was made of; several into a folder, as PNG.
 
     Args:
-        variant, bits: as the file was encoded; found by the file's fingerprint where no variant is given.
-        query: wanted by variants whose receiver reads it; the one of `encode`, or another picture is drawn.
+        profile: where a file's model is looked for first; then in all others.
+        variant, bits: of the compact form alone, which does not say them.
+        query: of variants whose receiver reads it alone; the one of `encode`, or another picture is drawn.
 
-    Raises BitstreamError where the file is broken or no trained model here wrote it.
+    Raises BitstreamError where a file is broken or no trained model here wrote it, ConfigError for options that would
+    not be read.
     """
-    suffix = ".png" if output == STREAM else Path(output).suffix
-    check_suffix(suffix)
-    data = _read(file)
-    study = open_study(profile, judges=())
-    model = _writer(study, data) if variant is None else model_within(study, variant, bits)
-    message, size = bitstream.read(data, model)
-    if query is None and model.codec.receiver_reads:
-        raise ConfigError("this variant's receiver reads the query: give --query")
-    x_hat = model.codec.decode(message, ["anything" if query is None else query])
-    _write(image_bytes(x_hat, suffix, size), output)
+    pairs = _pairs(sources, output, ".png", files)
+    for _, name in pairs[:1]:
+        _suffix(name)  # before any work
+    if bits is not None and variant is None:
+        raise ConfigError("--bits: a file says it itself, and of a compact one it is read with --variant: give both")
+    find = cache(partial(writer, profile))
+
+    def draw(file: str, name: str) -> str:
+        with naming(file):
+            data = read_file(file)
+            compact, fingerprint = _identity(data, variant)
+            model = model_within(open_codecs(profile), variant, bits) if compact else find(fingerprint)
+            message, size = bitstream.read(data, model)
+        x_hat = model.codec.decode(message, [_asked(model.codec.receiver_reads, query)])
+        with naming(name):
+            write(image_bytes(x_hat, _suffix(name), size), name, files.force)
+        return f"{shown(file)}: drawn" if len(pairs) > 1 else ""
+
+    _each(pairs, draw, "files", "drawn")
 
 
-def describe(file: str) -> list[str]:
-    """What a file says of itself, a line each."""
-    data = _read(file)
-    parsed = bitstream.parse(data)
-    form = "compact" if parsed.compact else "self-describing"
-    lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {parsed.version}, {form} form"]
-    if parsed.size is not None:
-        lines.append(f"image of {parsed.size[0]} x {parsed.size[1]} pixels, model {parsed.fingerprint.hex()}")
-        lines.append(f"packing {parsed.packing} of its rate dial" if parsed.packing else "fixed rate")
-    return lines
+def ask(
+    image: str, query: str, profile: str, variant: str, bits: float | None, output: str | None, force: bool
+) -> None:
+    """Sends an image for a query and prints the judge's answers on both ends; writes what is drawn to `output`.
+
+    The lines go to standard error where the picture goes to a stream.
+    """
+    lines = sys.stdout
+    if output is not None:
+        suffix = _suffix(output)
+        check_outputs([output], [image], force)
+        lines = sys.stdout if is_plain(output) else sys.stderr
+    study = open_codecs(profile, JUDGES[:1])
+    picture = _picture(image, study.params.data.image_size)
+    judge = study.judges[JUDGES[0]]
+    codec = model_within(study, variant, bits).codec
+    x_hat = codec.decode(codec.encode(picture.x, [query]), [query])
+    show(f"bits: {codec.bits:g}", lines)
+    show(f"answer on the source: {judge.answer(picture.x, [query])[0]}", lines)
+    show(f"answer on the reconstruction: {judge.answer(x_hat, [query])[0]}", lines)
+    if output is not None:
+        with naming(output):
+            write(image_bytes(x_hat, suffix, picture.size), output, force)
 
 
 def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
@@ -122,7 +139,7 @@ def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
         raise ConfigError(f"--bits {bits:g}: must be above 0")
     rates = study.params.variants.get(variant)
     if rates is None:
-        raise ConfigError(f"no variant {variant!r} is trained: choose of {', '.join(study.params.variants)}")
+        raise ConfigError(f"no variant {variant!r} is trained: {choices(variant, study.params.variants)}")
     if DIAL in rates:
         return shared_model(study, variant, DIAL).within(max(study.params.codec.dial.budgets) if bits is None else bits)
     costs = {rate: study.build(variant, rate).bits for rate in rates}
@@ -132,55 +149,138 @@ def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
     return shared_model(study, variant, max(fitting, key=costs.get))
 
 
-def _writer(study: Study, data: bytes) -> SharedModel:
-    """The trained model whose fingerprint a self-describing file carries."""
-    parsed = bitstream.parse(data)
-    if parsed.compact:
-        raise BitstreamError("the compact form does not say which model wrote it: give --variant, and --bits as then")
-    for name, rates in study.params.variants.items():
-        for rate in rates:
-            files = paths(study.profile).codec(2, name, rate), table_path(study.profile, name, rate)
-            if all(file.is_file() for file in files) and bitstream.fingerprint(*files) == parsed.fingerprint:
-                return shared_model(study, name, rate)
-    raise BitstreamError(f"written with model {parsed.fingerprint.hex()}, which is none of profile {study.profile}'s")
+def writer(profile: str, fingerprint: bytes) -> SharedModel:
+    """The trained model of that fingerprint, of this profile or else of any that is here.
+
+    Raises BitstreamError where there is none, which says what of the models here lacks its tables.
+    """
+    trained, lacking = 0, {}
+    for name in dict.fromkeys([profile, *profile_names()]):
+        for variant, rate in _models(name, required=name == profile):
+            files = paths(name).codec(2, variant, rate), table_path(name, variant, rate)
+            trained += files[0].is_file()
+            if files[0].is_file() and not files[1].is_file():
+                lacking[name] = lacking.get(name, 0) + 1
+            if all(file.is_file() for file in files) and bitstream.fingerprint(*files) == fingerprint:
+                if name != profile:
+                    say(f"drawn by {variant} of profile {name}", sys.stderr)
+                return shared_model(open_codecs(name), variant, rate)
+    reason = "which is none of those here"
+    if not trained:
+        reason = "and none is trained here: run `make repro`, or copy data/ of who wrote it"
+    for name, count in lacking.items():
+        reason += f"; of profile {name} {count} lack their tables: run `uoisc run 08_rate --profile {name}`"
+    raise BitstreamError(f"written with model {fingerprint.hex()}, {reason}")
 
 
-def source(name: str) -> Path | io.BytesIO:
-    """What an image is read from: a file, or for `-` all of standard input."""
-    return io.BytesIO(_standard("input").read()) if name == STREAM else Path(name)
-
-
-def _read(name: str) -> bytes:
-    """At most as many bytes as a file can have, and one more, so that a huge one is refused and not read."""
-    limit = 1 << 20
+def _models(profile: str, required: bool) -> list[tuple[str, str]]:
+    """Each (variant, rate) that a profile trains; none where its values are impossible and it is not `required`."""
     try:
-        data = _standard("input").read(limit + 1) if name == STREAM else _head(Path(name), limit + 1)
-    except OSError as error:
-        raise BitstreamError(f"{name}: cannot be read ({error.strerror})") from None
-    if len(data) > limit:
-        raise BitstreamError(f"{name}: larger than any .uoi file")
-    return data
+        variants = load_params(profile).variants
+    except ConfigError:
+        if required:
+            raise
+        return []
+    return [(variant, rate) for variant, rates in variants.items() for rate in rates]
 
 
-def _head(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(size)
+def _pairs(inputs: list[str], output: str, suffix: str, files: Existing) -> list[tuple[str, str]]:
+    """Each input with where its output goes, less those that --no-clobber skips.
+
+    Raises DataError where that is not clear, or a file would be destroyed: see `check_outputs`.
+    """
+    folder = os.path.isdir(output)
+    if not output:
+        raise DataError("-o: empty; give a file, a folder, or - for standard output")
+    if output.endswith(os.sep) and not folder:
+        raise DataError(f"{shown(output)}: no such folder, make it first")
+    if len(inputs) > 1 and not folder:
+        raise DataError(f"{shown(output)}: {len(inputs)} inputs need a folder that is there, give one by -o")
+    names = [os.path.join(output, f"{_stem(name)}{suffix}") if folder else output for name in inputs]
+    check_outputs(names, inputs, files.force or files.no_clobber)
+    kept = set(existing(names)) if files.no_clobber else set()
+    if kept:
+        say(f"{len(kept)} of {len(names)} outputs exist and are left as they are", sys.stderr)
+    return [(source, name) for source, name in zip(inputs, names, strict=True) if name not in kept]
 
 
-def _write(data: bytes, name: str) -> None:
-    if name == STREAM:
-        _standard("output").write(data)
-    else:
-        write_file(data, Path(name))
+def _stem(name: str) -> str:
+    return "stdin" if name == STREAM else Path(name).stem
 
 
-def _standard(way: str):
-    """Standard input or output, of bytes. Raises DataError where it is closed."""
-    stream = sys.stdin if way == "input" else sys.stdout
-    if stream is None:
-        raise DataError(f"standard {way} is closed: name a file in the place of -")
-    return stream.buffer
+def _suffix(output: str) -> str:
+    """The kind of image that an output is; PNG for a stream without a suffix. Raises DataError where there is none."""
+    suffix = Path(output).suffix
+    if not suffix and not is_plain(output):
+        suffix = ".png"
+    with naming(output):
+        check_suffix(suffix)
+    return suffix
 
 
-def _say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
+def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: str, done: str) -> None:
+    """`job` for each input and output. Of several those that fail are told, left out, and counted by a DataError."""
+    failed = []
+    for source, name in bar(pairs) if len(pairs) > 1 else pairs:
+        try:
+            line = job(source, name)
+            if line:
+                say(line, sys.stderr)
+        except (DataError, BitstreamError) as error:
+            if len(pairs) == 1:
+                raise
+            failed.append(source)
+            show(f"left out: {error}", sys.stderr)
+    if failed:
+        others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        rest = f"the others are {done}" if len(failed) < len(pairs) else f"none is {done}"
+        raise DataError(f"{len(failed)} of {len(pairs)} {things} were left out ({shown(failed[0])}{others}); {rest}")
+
+
+def _send(study: Study, model: SharedModel, image: str, query: str, name: str, compact: bool, force: bool) -> str:
+    """Writes one image's message; returns what there is to say of it."""
+    side = study.params.data.image_size
+    picture = _picture(image, side)
+    message = model.codec.encode(picture.x, [query])
+    with naming(image):
+        data = bitstream.write(message, model, None if compact else picture.size)
+    write(data, name, force)
+    resized = "" if picture.size == (side, side) else f", resized to {side} x {side}"
+    payload = len(data) - (COMPACT_BYTES if compact else HEADER_BYTES)
+    return (
+        f"{shown(image)}: {picture.size[0]} x {picture.size[1]} pixels{resized}; {len(data)} bytes, of which "
+        f"{payload} payload ({model.codec.bits:g} bits before entropy coding)"
+    )
+
+
+def _picture(name: str, side: int) -> Picture:
+    """An image; what is no plain file is read whole first, as a pipe cannot be sought. Says what is worth knowing."""
+    with naming(name):
+        plain = name != STREAM and os.path.isfile(name)
+        picture = read_image(Path(name) if plain else io.BytesIO(opened(name).read()), side)
+    for note in picture.notes:
+        say(f"{shown(name)}: {note}", sys.stderr)
+    return picture
+
+
+def _identity(data: bytes, variant: str | None) -> tuple[bool, bytes | None]:
+    """Whether a file is in the compact form, else the fingerprint of the model that wrote it.
+
+    Raises BitstreamError for a broken file or a compact one without a variant, ConfigError for a variant that would not
+    be read.
+    """
+    parsed = parse(data)
+    if not parsed.compact and variant is not None:
+        raise ConfigError("says itself which model wrote it: leave --variant and --bits out")
+    if parsed.compact and variant is None:
+        raise BitstreamError("the compact form does not say which model wrote it: give --variant, and --bits as then")
+    return parsed.compact, parsed.fingerprint
+
+
+def _asked(reads: bool, query: str | None) -> str:
+    """What a receiver is given as the query. Raises ConfigError where it reads one and has none, or the reverse."""
+    if query is None and reads:
+        raise ConfigError("this variant's receiver reads the query: give --query")
+    if query is not None and not reads:
+        raise ConfigError("--query: this variant's receiver does not read it, leave it out")
+    return "anything" if query is None else query

@@ -13,11 +13,14 @@ import torch
 
 from uoisc.base.config import DIAL, load_params
 from uoisc.base.errors import ConfigError
+from uoisc.base.settings import JUDGES
 from uoisc.codec import Codec
+from uoisc.data.answers import answers_match
+from uoisc.data.images import BLANK_GREY
 from uoisc.judge.bootstrap import bootstrap_interval
-from uoisc.judge.evaluation import BLANK_GREY, CONTROLS, Ranking, asked_of, from_codec, source_images
-from uoisc.judge.metrics import answers_match
-from uoisc.models import JUDGES, Study, assemble, fit, untrained
+from uoisc.judge.evaluation import CONTROLS, Ranking, asked_of, from_codec, source_images
+from uoisc.stages.train_models import fit, untrained
+from uoisc.study import Study, assemble, check_rate
 
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
 FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: data and stand-ins are made already
@@ -27,16 +30,19 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     """Trains a variant through both phases where `data.validation` is held out; returns its answer match rates.
 
     Args:
+        name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
         changes: `key=value`, keys as in params.yaml.
 
-    Returns one row a budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
+    Returns one row per budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, n.
-    Raises ConfigError for a change of data or stand-ins, or an impossible one.
+    Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
+    impossible one.
     """
     for change in changes:
         if not change.startswith(FREE):
             raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
     params = load_params(profile, changes=changes)
+    check_rate(params, name, rate)
     params = replace(
         params, data=replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
     )
@@ -44,7 +50,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     codec = untrained(study, name, rate)
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
-    rankings = {"own": from_codec, **CONTROLS.get(name, {})}
+    rankings = {"own": from_codec} | {control.name: control.ranking for control in CONTROLS.get(name, ())}
     budgets = params.codec.dial.budgets if rate == DIAL else [None]
     rows = [
         row | {"ranking": ranking}
@@ -58,7 +64,7 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
 
 @torch.no_grad()
 def _asked(study: Study, codec: Codec, split: str, ranking: Ranking) -> list[dict]:
-    """One row a judge."""
+    """One row per judge."""
     p = study.params
     asked = asked_of(study, split, VALIDATION_STREAM)
     texts, answers = asked.texts, {name: ([], [], []) for name in study.judges}

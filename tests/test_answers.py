@@ -1,0 +1,136 @@
+"""Answer rules each way (PAPER.md), and VQA's accuracy by hand."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import tiny
+
+from uoisc.data.answers import answers_match, first_integer, normalise, normalise_vqa, vqa_accuracy
+from uoisc.data.scenes import COLOURS, MAX_OBJECTS, PLACES
+
+COUNT, YES_NO, WHERE, WHAT = "how many animals are there", "is there a lion", "where is the lion", "what is it"
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "other", "match"),
+    [
+        # "how many": the first integer, in digits or in words
+        (COUNT, "2", "two", True),
+        (COUNT, "There are three animals.", "3 of them, not 4", True),
+        (COUNT, "two", "3", False),
+        (COUNT, "12", "1", False),
+        (COUNT, "10", "ten", True),
+        (COUNT, "none", "none", True),
+        (COUNT, "none", "0", False),
+        ("How many animals are there?", "2", "2 animals", True),
+        # yes/no: the first word
+        (YES_NO, "yes", "Yes, on the left.", True),
+        (YES_NO, "yes", "no", False),
+        (YES_NO, "no lion", "no", True),
+        ("Does the cat have a collar?", "yes it does", "yes", True),
+        ("Are there two?", "no", "yes", False),
+        # "where": one holds the other, or .8 similar
+        (WHERE, "upper left", "in the upper left", True),
+        (WHERE, "at the upper left", "upper left", True),
+        (WHERE, "uper left", "upper left", True),
+        (WHERE, "upper left", "lower right", False),
+        # otherwise: equal, or .85 similar
+        (WHAT, "red", "Red.", True),
+        (WHAT, "a lion", "the lion", True),
+        (WHAT, "lion", "a small lion", False),
+        (WHAT, "strawberry", "strawbery", True),
+        (WHAT, "cat", "car", False),
+        # two empty answers never match, nor do two that are nothing but articles and punctuation
+        (WHAT, "", "", False),
+        (YES_NO, "", "", False),
+        (WHERE, "", "upper left", False),
+        (COUNT, "", "", False),
+        (WHAT, "the", "a!", False),
+    ],
+)
+def test_rules(query, answer, other, match):
+    assert answers_match(query, answer, other) is match
+    assert answers_match(query, other, answer) is match
+
+
+@pytest.mark.parametrize(
+    ("query", "threshold"),
+    [(WHERE, 0.8), (WHAT, 0.85)],
+)
+def test_similarity_thresholds(query, threshold):
+    """Twice the shared letters over all letters: 2 * 20 letters, the last ones other in one of them."""
+    for different in range(1, 6):
+        a, b = "x" * 20, "x" * (20 - different) + "y" * different
+        assert answers_match(query, a, b) == (2 * (20 - different) / 40 >= threshold)
+
+
+def test_normalise_and_first_integer():
+    assert normalise("The RED, an old; car!") == "red old car"
+    assert normalise("theatre another") == "theatre another"
+    assert [first_integer(text) for text in ("seven", "the 12th", "a few", "one or 2")] == ["7", "12", None, "1"]
+
+
+def test_no_two_answers_of_the_benchmark_match_each_other():
+    """Else a wrong answer would count as the right one."""
+    names = tiny.all_names().names
+    kinds = {
+        YES_NO: ("yes", "no"),
+        WHERE: PLACES,
+        "what colour is behind the lion": tuple(COLOURS),
+        "what is at the upper left": names,
+        COUNT: tuple(str(i) for i in range(MAX_OBJECTS + 1)),
+    }
+    for query, answers in kinds.items():
+        assert all(answers_match(query, answer, answer) for answer in answers)
+        assert not [(a, b) for a, b in combinations(answers, 2) if answers_match(query, a, b)]
+
+
+@pytest.mark.parametrize(
+    ("people", "accuracy"),
+    # k of ten said it: leaving one of these out leaves k - 1, leaving one of the others out leaves k
+    [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)],
+)
+def test_vqa_accuracy_by_hand(people, accuracy):
+    answers = ("red",) * people + ("blue",) * (10 - people)
+    assert vqa_accuracy("Red.", answers) == pytest.approx(accuracy)
+
+
+def test_vqa_accuracy_is_the_mean_over_all_nine_of_ten():
+    answers = ("yes", "Yes", "yes.", "no", "no", "maybe", "yea", "no", "no", "no")
+    for answer in ("yes", "no", "maybe", "never"):
+        nines = [[normalise_vqa(a) for a in nine] for nine in combinations(answers, 9)]
+        expected = np.mean([min(nine.count(answer) / 3, 1) for nine in nines])
+        assert vqa_accuracy(answer, answers) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("answer", "normalised"),
+    [
+        ("Red", "red"),
+        ("the dog", "dog"),
+        ("An  apple and\na pear", "apple and pear"),
+        ("Two", "2"),
+        ("none", "0"),
+        ("eleven", "eleven"),
+        ("yes.", "yes"),
+        ("2.5", "2.5"),
+        ("p.m.", "pm"),
+        ("1,000", "1000"),
+        ("1,000-2", "10002"),
+        ("black/white", "black white"),
+        ("black / white", "black white"),
+        ("red, white", "red white"),
+        ("red,white", "red white"),
+        ("t-shirt", "t shirt"),
+        ("t-shirt - red", "tshirt red"),
+        ("yes!", "yes"),
+        ("dont know", "don't know"),
+        ("don't know", "don't know"),
+        ("5 oclock", "5 o'clock"),
+        ("hell", "hell"),
+        ("", ""),
+    ],
+)
+def test_answers_are_normalised_as_vqa_does(answer, normalised):
+    assert normalise_vqa(answer) == normalised

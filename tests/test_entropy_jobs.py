@@ -1,0 +1,73 @@
+"""Tables go with the codec that they were counted for, and with no other."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from test_bitstream import model
+
+from uoisc.base.checkpoint import save_codec
+from uoisc.base.config import Paths
+from uoisc.base.errors import CheckpointError
+from uoisc.base.storage import save_tensors
+from uoisc.stages import entropy_jobs
+from uoisc.stages.entropy_jobs import codec_digest, read_tables, shared_model, table_path, write_tables
+
+STALE = "made from another checkpoint than the one here; run the rate stage again: uoisc run 08_rate --profile tiny$"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A codec and its tables on disk."""
+    place = Paths(*(tmp_path / name for name in ("source", "foundation", "codecs", "tables", "results")))
+    monkeypatch.setattr(entropy_jobs, "paths", lambda profile: place)
+    train(place, 0.0)
+    count_again()
+    return place
+
+
+def count_again(made_from: dict[str, str] | None = None) -> None:
+    made_from = codec_digest(tiny.study(), "adaptive", "low") if made_from is None else made_from
+    write_tables(model("adaptive").tables, table_path("tiny", "adaptive", "low"), made_from)
+
+
+def train(place: Paths, shift: float) -> None:
+    codec = tiny.codec("adaptive")
+    with torch.no_grad():
+        next(p for p in codec.parameters() if p.requires_grad).add_(shift)
+    save_codec(codec, place.codec(2, "adaptive", "low"), "adaptive", "low", tiny.PARAMS)
+
+
+def test_tables_that_are_older_than_their_codec(place):
+    before = shared_model(tiny.study(), "adaptive", "low").fingerprint
+    train(place, 1.0)
+    with pytest.raises(CheckpointError, match=STALE):
+        shared_model(tiny.study(), "adaptive", "low")
+    count_again()
+    assert shared_model(tiny.study(), "adaptive", "low").fingerprint != before
+
+
+@pytest.mark.parametrize("made_from", [{"checkpoint": "0" * 64}, {}])
+def test_tables_of_equal_shape_that_are_anothers(place, made_from):
+    count_again(made_from)
+    with pytest.raises(CheckpointError, match=STALE):
+        shared_model(tiny.study(), "adaptive", "low")
+
+
+@pytest.mark.parametrize("change", ["fewer rows", "zero", "sum", "kind", "shape"])
+def test_frequencies_that_are_no_tables(tmp_path, change):
+    tables = model("adaptive").tables
+    shape, frequencies = tables.shape, tables.frequencies.astype(np.int32)
+    label = {"kind": tables.kind, "shape": [shape.taps, shape.tokens, shape.segments, shape.codes]}
+    if change == "fewer rows":
+        frequencies = frequencies[:-1]
+    elif change == "zero":
+        frequencies[0, 0] = 0
+    elif change == "sum":
+        frequencies[0, 0] += 1
+    else:
+        label[change] = ["a"]
+    path = tmp_path / "low.safetensors"
+    save_tensors({"frequencies": torch.from_numpy(frequencies)}, path, label)
+    with pytest.raises(CheckpointError, match="holds no tables; run the rate stage again"):
+        read_tables(path)

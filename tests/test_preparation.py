@@ -1,0 +1,82 @@
+"""The data stage on one's own images: what it prints, and what it wants of a small set."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+from own_data import N, of_a_profile, two_each, written
+
+from uoisc.base import config
+from uoisc.base.errors import DataError
+from uoisc.data import sources
+from uoisc.data.sources import open_source
+from uoisc.stages import preparation
+from uoisc.stages.preparation import prepare_data
+
+
+@pytest.fixture
+def lines() -> list[dict]:
+    return two_each()
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """Runs the data stage on a manifest of these lines; returns where it writes, and the profile."""
+
+    def run(told: list[dict]) -> tuple[Path, config.Params]:
+        params = of_a_profile(written(tmp_path, told))
+        where = replace(config.paths("small"), source=tmp_path / "data" / "source")
+        for module in (preparation, sources):
+            monkeypatch.setattr(module, "paths", lambda profile: where)
+        monkeypatch.setattr(preparation, "load_params", lambda profile: params)
+        with pytest.raises(DataError, match="run the data stage"):
+            open_source("mine", params)
+        return prepare_data("mine"), params
+
+    return run
+
+
+def test_the_data_stage_prepares_what_a_profile_names(stage, lines, capsys):
+    folder, params = stage(lines)
+    printed = capsys.readouterr().out
+    assert f"{2 * N} of {2 * N} questions about {N} images can be used" in printed
+    assert f"\nunseen: {N // 2} questions about {N // 4} images\n" in printed and "\ntraining: " in printed
+    assert "foundation.clip cannot be asked whether it reads every question" in printed
+    source = open_source("mine", params)
+    assert folder == source.index.folder
+    assert next(source.batches([0], 4, "animal")).images.shape == (4, 3, tiny.IMAGE, tiny.IMAGE)
+
+
+ASKED = ("Is there a dog?", "What is it?")
+
+
+def tiny_set(splits: tuple[str, ...], questions: tuple[str, ...] = ASKED) -> list[dict]:
+    return [
+        {"image": f"photos/{i}.png", "question": question, "answer": "yes", "split": split}
+        for i, split in enumerate(splits)
+        for question in questions
+    ]
+
+
+def test_a_set_of_three_images_is_enough(stage, capsys):
+    _, params = stage(tiny_set(("train", "seen", "unseen")))
+    assert "\nseen: 2 questions about 1 images\nunseen: 2 questions about 1 images\n" in capsys.readouterr().out
+    source = open_source("mine", params)
+    assert next(source.batches([0], 8, "animal")).images.shape[0] == 8
+    assert len(source.ask_split("unseen", "animal", 5, [0])) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        (tiny_set(("seen", "unseen")), "no image is left to train on"),
+        (tiny_set(("train", "train")), "no image is left to ask about"),
+        (tiny_set(("train", "seen"), ASKED[:1]), "split seen has one question: it needs two different ones"),
+    ],
+)
+def test_what_a_tiny_set_lacks_is_one_line_of_the_data_stage(stage, tmp_path, told, says):
+    with pytest.raises(DataError, match=says) as raised:
+        stage(told)
+    assert "\n" not in str(raised.value) and "training: " in str(raised.value)
+    assert list((tmp_path / "data").iterdir()) == []

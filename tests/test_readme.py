@@ -1,0 +1,70 @@
+"""Every code block of the README, and every `uoisc` line of docs/running.md, runs as printed, on a tiny study.
+
+The study is called `small`, as the README's is, and has its rates' names; only `make` is not run here, but looked up.
+"""
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import workplace
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCKS = re.findall(r"(?ms)^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"))
+SHELL = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+MADE = """
+from uoisc.stages.entropy_jobs import make_tables
+from uoisc.stages.foundation_jobs import train_foundation
+from uoisc.stages.preparation import prepare_data
+from uoisc.stages.train_models import train_variant
+prepare_data("small"), train_foundation("small"), train_variant("small", "uoisc+dial"), make_tables("small")
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder where a tiny study called `small` is trained, with a photo in it."""
+    folder = tmp_path_factory.mktemp("readme")
+    rates = dict(zip(("tight", "middle"), tiny.PARAMS.codec.rates.values(), strict=True))
+    codec = replace(tiny.PARAMS.codec, rates=rates)
+    variants = {"uoisc": ("middle",), "dial": ("dial",)}
+    data = replace(tiny.PARAMS.data, objects=120)
+    place = workplace.make(folder / "place", replace(tiny.PARAMS, data=data, codec=codec, variants=variants), "small")
+    workplace.run(place, "-c", MADE)
+    Image.new("RGB", (120, 90), (200, 30, 90)).save(place / "photo.png")
+    return place
+
+
+def test_the_readme_is_made_of_blocks_that_run():
+    assert {kind for kind, _ in BLOCKS} == {"sh", "python"}
+    assert all(line.startswith(("make ", "uoisc ")) for line in SHELL)
+
+
+def test_what_is_printed_runs_as_printed(place):
+    path = f"{place / 'bin'}:"
+    (place / "bin").mkdir()
+    (place / "bin" / "uoisc").write_text('#!/bin/sh\nexec python -m uoisc.cli "$@"\n')
+    (place / "bin" / "uoisc").chmod(0o755)
+    environment = workplace.environment(place)
+    environment["PATH"] = path + environment["PATH"]
+    script = "\n".join(line for line in SHELL if line.startswith("uoisc "))
+    run = subprocess.run(["bash", "-euxc", script], cwd=place, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert {"received.png", "decoded.png", "photo.uoi"} <= {path.name for path in place.iterdir()}
+    assert Image.open(place / "decoded.png").size == (120, 90), "the size of the photo is restored"
+
+
+@pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
+def test_the_code_runs_as_printed(place, block):
+    bits, answer = workplace.run(place, "-c", block).stdout.split(maxsplit=1)
+    assert 0 < float(bits) <= 150 and answer.strip().startswith("[")
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("make ")])
+def test_the_targets_are_there(line):
+    target = line.split()[1]
+    assert re.search(rf"(?m)^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"))

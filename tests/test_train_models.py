@@ -1,0 +1,62 @@
+"""Which models are trained, in which order: checked before any work."""
+
+from dataclasses import replace
+
+import pytest
+import tiny
+
+from uoisc.base.config import Paths
+from uoisc.base.errors import ConfigError, DataError
+from uoisc.stages import train_models
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """The jobs that a call hands to processes; nothing is trained."""
+    jobs = []
+    place = Paths(*(tmp_path / name for name in ("source", "foundation", "codecs", "tables", "results")))
+    monkeypatch.setattr(train_models, "paths", lambda profile: place)
+    monkeypatch.setattr(train_models, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(train_models, "run_side_by_side", lambda f, given, workers: jobs.extend(given) or [])
+    return jobs
+
+
+@pytest.mark.parametrize("phases", [(2, 1), (1, 2), (2, 1, 2, 1)])
+def test_phases_are_a_set(asked, phases):
+    train_models.train_variant("tiny", "uoisc", phases)
+    assert asked == [("tiny", "uoisc", "low", (1, 2))]
+
+
+def test_a_variant_that_is_named_twice_is_trained_once(asked):
+    train_models.train_variant("tiny", "uoisc+adaptive+uoisc")
+    assert [job[1] for job in asked] == ["uoisc", "adaptive"]
+
+
+@pytest.mark.parametrize("phases", [(), (0,), (1, 3)])
+def test_unknown_phases(asked, phases):
+    with pytest.raises(ConfigError, match="there are 1 and 2"):
+        train_models.train_variant("tiny", "uoisc", phases)
+    with pytest.raises(ConfigError, match="there are 1 and 2"):
+        train_models.in_order(phases)
+
+
+@pytest.mark.parametrize("names", ["uoisc+", "+", "", "uoisc+unicorn"])
+def test_empty_and_unknown_names(asked, names):
+    with pytest.raises(ConfigError, match="unknown variant '(unicorn)?': choose of"):
+        train_models.train_variant("tiny", names)
+    assert not asked
+
+
+def test_a_rate_that_a_variant_lacks_is_found_before_any_work(asked, monkeypatch):
+    params = replace(tiny.PARAMS, variants={"adaptive": ("low",), "uoisc": ("dial",)})
+    monkeypatch.setattr(train_models, "load_params", lambda profile: params)
+    with pytest.raises(ConfigError, match="uoisc has no rate 'dial': choose of low, high"):
+        train_models.train_variant("tiny", "adaptive+uoisc")
+    assert not asked
+
+
+def test_a_folder_that_takes_no_checkpoint_is_found_before_any_work(asked, tmp_path):
+    (tmp_path / "codecs").write_text("a file in its place")
+    with pytest.raises(DataError, match="codecs: cannot be written .File exists.; make room"):
+        train_models.train_variant("tiny", "uoisc")
+    assert not asked

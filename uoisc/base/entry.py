@@ -1,0 +1,70 @@
+"""How the command starts and ends: whose package runs, and what an error leaves on the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import uoisc
+from uoisc.base.errors import ConfigError
+from uoisc.base.terminal import QUIET, printable
+
+BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
+
+
+def run_this_tree() -> None:
+    """In a copy of the project its own package runs, whatever tree is installed, in this process and its kernels.
+
+    DVC runs experiments in such copies: the installed package would read the installed tree's parameters there and
+    overwrite its data and results.
+    """
+    here = Path.cwd()
+    own = here / "uoisc" / "cli.py"
+    if not (own.is_file() and (here / "dvc.yaml").is_file()):
+        return
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(here))]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(here), *others])
+    if not own.samefile(Path(uoisc.__file__).with_name("cli.py")):
+        os.execv(sys.executable, [sys.executable, "-m", "uoisc.cli", *sys.argv[1:]])
+
+
+def hush(quiet: bool) -> None:
+    """Keeps this process, and those that it starts, quiet."""
+    if quiet:
+        os.environ[QUIET] = "1"
+
+
+def in_top_folder(needed: str) -> None:
+    """Raises ConfigError where the working directory lacks what a command reads or writes there."""
+    if not Path(needed).exists():
+        raise ConfigError(f"no {needed} here: run this in the project's top folder")
+
+
+def environment(profile: str) -> list[str]:
+    """What a run depends on, a line each: the profile and its seed, Python and cores, versions of packages."""
+    import platform
+    from importlib.metadata import version
+
+    from uoisc.base.config import load_params
+
+    packages = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
+    return [
+        f"profile {profile}, seed {load_params(profile).seed}",
+        f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores",
+        ", ".join(f"{package} {version(package)}" for package in packages),
+    ]
+
+
+def fail(error: Exception | str | None) -> None:
+    """Says what is wrong, where anything is left to say, in one line, and exits."""
+    if error is not None:
+        lines = (line.strip() for line in str(error).splitlines())  # the spaces within a name stay
+        print(f"error: {printable(' '.join(lines))}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def give_up_stdout() -> None:
+    """Lets what standard output has not taken go nowhere: Python would try once more at its end, and complain."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,133 @@
+"""What the paper shows: the one list of figures, the one list of tables, and what draws and writes them all.
+
+A figure is three steps: a function of tables (`figures.py` and its kin, under `@styled`), a row of `FIGURES` here, and
+`#drawing("name", [caption]) <label>` at its place in paper/paper.typ. A table likewise: a function in `tables.py`, a
+row of `TABLES`, `read-table("name")` in the paper. All else follows: notebook 07, the tests, docs/results.md, what the
+README tells, and the pipeline's outputs, which are the folders paper/figures and paper/tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uoisc.base.picture_data import read_examples
+from uoisc.base.results import read_table, write_csv
+from uoisc.report import tables
+from uoisc.report.claims import load_claims
+from uoisc.report.curves import codebook_use, training_curves
+from uoisc.report.diagram import system_diagram
+from uoisc.report.dial_curves import floor_dial, rate_dial
+from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
+from uoisc.report.link_figures import amr_against_snr
+from uoisc.report.pictures import relevance_maps, visual_comparison
+from uoisc.report.provenance import settings
+from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
+from uoisc.report.seed_figures import goals_over_seeds
+from uoisc.report.seeds import read_seeds
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure or a table: the function that makes it, and of which `Sources`.
+
+    shows: in plain words, for lists. claims: those of claims.yaml that it bears on; the README tells their outcome.
+    """
+
+    make: Callable
+    sources: tuple[str, ...] = ()
+    shows: str = ""
+    claims: tuple[str, ...] = ()
+
+    def made(self, sources: Mapping[str, Any]) -> Any:
+        """The figure, or the table."""
+        return self.make(*(sources[name] for name in self.sources))
+
+
+FIGURES = {
+    "system_diagram": Exhibit(system_diagram, (), "the system"),
+    "visual_comparison": Exhibit(visual_comparison, ("examples",), "six panels over a noisy link, and the answers"),
+    "amr_by_method": Exhibit(
+        amr_by_method,
+        ("summary",),
+        "answer match rate by method, at the tightest rate",
+        ("C1-film-points", "C1-selection-points", "C2-film-ratio", "C2-selection-ratio"),
+    ),
+    "amr_against_rate": Exhibit(
+        amr_against_rate,
+        ("summary",),
+        "answer match rate against bits",
+        ("C1-film-points-middle", "C1-selection-points-loosest", "C3-film-preserves", "C3-film-loses-less")
+        + ("C3-selection-preserves", "C3-selection-loses-less"),
+    ),
+    "rate_answer": Exhibit(rate_answer, ("points",), "answer match rate against bytes, beside standard codecs"),
+    "rate_dial": Exhibit(
+        rate_dial, ("summary",), "one model at any budget, and its controls", ("C1-dial-points", "C2-dial-ratio")
+    ),
+    "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
+    "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
+    "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
+    "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
+    "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
+    "amr_against_snr": Exhibit(amr_against_snr, ("channel",), "answer match rate over noisy links"),
+    "goals_over_seeds": Exhibit(goals_over_seeds, ("seeds",), "three training seeds against what was asked of them"),
+}
+TABLES = {
+    "main": Exhibit(tables.main_comparison, ("summary",)),
+    "ablations": Exhibit(tables.ablations, ("differences",)),
+    "fair_chance": Exhibit(tables.fair_chance, ("differences",)),
+    "dial": Exhibit(tables.dial, ("summary",)),
+    "foundation": Exhibit(tables.foundation, ("foundation",)),
+    "data_card": Exhibit(tables.data_card, ("data_card",)),
+    "entropy": Exhibit(tables.entropy, ("entropy",)),
+    "equal_bytes": Exhibit(tables.equal_bytes, ("points",)),
+    "bd_rate": Exhibit(tables.bd_rate, ("bd_rates",)),
+    "channel": Exhibit(tables.channel, ("channel",)),
+    "settings": Exhibit(settings, ("params", "profile")),
+    "numbers": Exhibit(tables.numbers, ("summary",)),
+    "pairs": Exhibit(tables.pairs, ("differences",)),
+    "claims": Exhibit(tables.claims, ("claims", "differences")),
+    "goals": Exhibit(tables.goals, ("seeds",)),
+    "methods": Exhibit(tables.methods, ("summary",)),
+}
+
+
+class Sources(dict):
+    """What exhibits are made of, by name, each read when it is first asked for: NAME.csv, or as `readers` say.
+
+    Args:
+        results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
+        seeds: seeds.csv, which is of the published profile whichever this one is.
+
+    Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
+    """
+
+    def __init__(self, results: Path, profile: str, params: Path, claims: Path, seeds: Path) -> None:
+        super().__init__(profile=profile, params=params)
+        self.results = Path(results)
+        self.readers = {
+            "examples": lambda: read_examples(results),
+            "points": lambda: read_points(results),
+            "bd_rates": lambda: bd_rates(self["points"]),
+            "claims": lambda: load_claims(claims),
+            "seeds": lambda: read_seeds(seeds),
+        }
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = self.readers[name]() if name in self.readers else read_table(self.results, f"{name}.csv")
+        return self[name]
+
+
+def write_figures(sources: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draws every figure into `folder`, as PDF and PNG; returns the paths."""
+    return [path for name, figure in FIGURES.items() for path in save(figure.made(sources), name, folder)]
+
+
+def write_tables(sources: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Writes every table as `folder/NAME.csv`; returns the paths."""
+    paths = [Path(folder) / f"{name}.csv" for name in TABLES]
+    for path, table in zip(paths, TABLES.values(), strict=True):
+        write_csv(table.made(sources), path)
+    return paths

@@ -1,0 +1,119 @@
+"""Trains variants' models side by side, one process and one thread each.
+
+On two busy cores that is faster than one model on two threads, and the same seed gives the same weights.
+"""
+
+from __future__ import annotations
+
+import csv
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from uoisc.base.checkpoint import save_codec
+from uoisc.base.config import load_params, paths
+from uoisc.base.devices import fast_attention
+from uoisc.base.distributed import rank, wait
+from uoisc.base.errors import ConfigError
+from uoisc.base.folders import check_writable, written_aside
+from uoisc.base.processes import run_side_by_side
+from uoisc.base.resuming import Keeper, alone, run_label
+from uoisc.base.settings import JUDGES
+from uoisc.base.terminal import bar
+from uoisc.calibration import calibrate
+from uoisc.codec import Codec
+from uoisc.study import Study, check_rate, open_study
+from uoisc.training import Bench, Log, train_phase1, train_phase2
+from uoisc.variants import variant
+
+
+def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) -> list[Path]:
+    """Trains a variant, or several whose names are joined by +, at all rates, `workers` models at a time.
+
+    Returns the checkpoints of the last phase. Raises ConfigError for an unknown variant, before any work.
+    """
+    params, wanted, phases = load_params(profile), dict.fromkeys(names.split("+")), in_order(phases)
+    for name in wanted:
+        variant(name)
+        if name not in params.variants:
+            raise ConfigError(f"profile {profile} trains no {name}: name it under variants in params.yaml")
+        for rate in params.variants[name]:
+            check_rate(params, name, rate)
+    where = paths(profile)
+    check_writable(where.codecs, where.kept)
+    jobs = [(profile, name, rate, phases) for name in wanted for rate in dict.fromkeys(params.variants[name])]
+    trained = run_side_by_side(train_model, jobs, params.workers)
+    if rank() == 0:  # only now: of a stage that is stopped, DVC takes away the models that were finished as well
+        for _, name, rate, _ in jobs:
+            for phase in phases:
+                where.unfinished(phase, name, rate).unlink(missing_ok=True)
+    return trained
+
+
+def in_order(phases: tuple[int, ...]) -> tuple[int, ...]:
+    """Phases in the order in which they are trained, once each. Raises ConfigError where one is neither 1 nor 2."""
+    if not phases or not set(phases) <= {1, 2}:
+        raise ConfigError(f"phases {list(phases)}: there are 1 and 2")
+    return tuple(sorted(set(phases)))
+
+
+def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> Path:
+    """Trains one model through the given phases; a phase 2 alone goes on from phase 1's checkpoint.
+
+    What an interrupted run left is gone on from; where that was complete, nothing is trained again. Raises ProcessError
+    where another process trains it, CheckpointError for a phase 1 of other parameters or models.
+    """
+    study, phases = open_study(profile, judges=JUDGES[:1]), in_order(phases)
+    with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():
+        codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
+        for phase in phases:
+            log = fit(study, codec, name, rate, phase, keeper(study, name, rate, phase))
+            path = paths(profile).codec(phase, name, rate)
+            if rank() == 0:
+                save_codec(codec, path, name, rate, study.params, study.made_from(name, phase))
+                write_log(log, path.with_suffix(".csv"))
+            wait()
+    return path
+
+
+def keeper(study: Study, name: str, rate: str, phase: int) -> Keeper:
+    """Where an interrupted phase of a model is kept."""
+    made_from = study.made_from(name, phase)
+    label = run_label(study.params, variant=name, rate=rate, phase=phase, made_from=made_from)
+    return Keeper(paths(study.profile).unfinished(phase, name, rate), label, study.params.training.save_every)
+
+
+def untrained(study: Study, name: str, rate: str) -> Codec:
+    """A codec as training starts it: the same seed gives the same weights."""
+    torch.manual_seed(study.params.seed)
+    return study.build(name, rate)
+
+
+def fit(study: Study, codec: Codec, name: str, rate: str, phase: int, kept: Keeper | None = None) -> Log:
+    """Trains a codec in place through one phase, from where `kept` left off; returns the phase's log."""
+    params = study.params
+    torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
+    bench = Bench(params, study.source, study.clip, study.judges[JUDGES[0]])
+    log = Log(params.training.log_every)
+    train = {1: train_phase1, 2: train_phase2}[phase]
+    with fast_attention():
+        train(codec, variant(name), bench, log, partial(steps_bar, f"{name} {rate}"), kept)
+    if phase == 2 and variant(name).ranked:
+        calibrate(codec, bench, name)
+    return log
+
+
+def steps_bar(model: str, steps: range, label: str):
+    """A progress bar, which starts where the steps start."""
+    return bar(steps, desc=f"{model} {label}", initial=steps.start, total=steps.stop)
+
+
+def write_log(log: Log, path: Path) -> None:
+    """The loss terms as a tidy CSV, six significant digits."""
+    columns = list(dict.fromkeys(key for row in log.rows for key in row))
+    with written_aside(path) as aside, aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in log.rows)

@@ -1,0 +1,128 @@
+"""Opens what the pipeline has made: a profile's parameters, questions, frozen models and trained codecs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from uoisc.base.checkpoint import load_codec, training_digests
+from uoisc.base.config import DIAL, Params, load_params, paths
+from uoisc.base.devices import settle
+from uoisc.base.distributed import device, synchronised
+from uoisc.base.errors import CheckpointError, ConfigError, choices
+from uoisc.base.folders import is_there, readable_folder, short
+from uoisc.base.settings import JUDGES, Pretrained
+from uoisc.codec import Codec
+from uoisc.data.questions import Source
+from uoisc.data.sources import open_source
+from uoisc.frozen.clip import FrozenCLIP
+from uoisc.frozen.clip_files import load_clip
+from uoisc.frozen.llava import FrozenLlava, load_llava
+from uoisc.frozen.pretrained import identity, open_pretrained
+from uoisc.frozen.weights import folder_digest
+from uoisc.variants import variant
+
+
+class Point(NamedTuple):
+    """One point of the rate axis: a variant's model, and for a rate dial the budget that it is set to."""
+
+    variant: str
+    rate: str
+    bits: int | float | None
+
+
+def points(params: Params) -> list[Point]:
+    """Every rate point of every variant that the profile trains."""
+    return [
+        Point(name, rate, bits)
+        for name, rates in params.variants.items()
+        for rate in rates
+        for bits in (params.codec.dial.budgets if rate == DIAL else [None])
+    ]
+
+
+def check_rate(params: Params, name: str, rate: str) -> None:
+    """Raises ConfigError for an unknown variant, or a rate that it does not have."""
+    known = [DIAL] if variant(name).dial else list(params.codec.rates)
+    if rate not in known:
+        raise ConfigError(f"{name} has no rate {rate!r}: {choices(rate, known)}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A profile, opened: parameters, the source of questions (None where none is asked), the frozen CLIP and the judges
+    by name."""
+
+    profile: str
+    params: Params
+    source: Source | None
+    clip: FrozenCLIP
+    judges: dict[str, FrozenLlava]
+
+    def build(self, name: str, rate: str) -> Codec:
+        """An untrained codec of that variant. Raises ConfigError for an unknown variant or rate."""
+        check_rate(self.params, name, rate)
+        return synchronised(variant(name).build(self.clip, self.params, rate).to(device()))
+
+    def codec(self, name: str, rate: str, bits: int | float | None = None, phase: int = 2) -> Codec:
+        """A trained codec, its rate dial set to at most `bits` where it has one and they are given.
+
+        Raises CheckpointError where there is none, ConfigError where the bits are too few.
+        """
+        path = paths(self.profile).codec(phase, name, rate)
+        command, made_from = f"uoisc train {name} --profile {self.profile}", self.made_from(name, phase)
+        codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, command)
+        return codec if bits is None else codec.at(bits)
+
+    def made_from(self, name: str, phase: int) -> dict[str, str]:
+        """Digests of what a variant's codec is made from after that phase: parameters, CLIP, and the judge that trains
+        it where one does and is here."""
+        kind, used = variant(name), {"clip": "CLIP"}
+        if kind.intent or kind.ranked:
+            used[JUDGES[0]] = "training judge"
+        found = training_digests(self.params, phase)
+        if isinstance(self.params.foundation, Pretrained):
+            return found | {what: identity(getattr(self.params.foundation, key)) for key, what in used.items()}
+        folders = {what: paths(self.profile).foundation / key for key, what in used.items()}
+        here = {what: folder for what, folder in folders.items() if is_there(folder, CheckpointError)}
+        return found | {what: folder_digest(folder) for what, folder in here.items()}
+
+
+@lru_cache(maxsize=2)
+def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
+    """Everything that is frozen. Raises ConfigError, DataError or CheckpointError with what to run."""
+    return assemble(profile, load_params(profile), judges)
+
+
+def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
+    """The profile's frozen models and questions under these parameters."""
+    return _frozen(profile, params, judges, open_source(profile, params))
+
+
+@lru_cache(maxsize=2)
+def open_codecs(profile: str, judges: tuple[str, ...] = ()) -> Study:
+    """As `open_study`, without the source of questions: what sending and drawing a user's images takes."""
+    return _frozen(profile, load_params(profile), judges, None)
+
+
+def _frozen(profile: str, params: Params, judges: tuple[str, ...], source: Source | None) -> Study:
+    settle(params.deterministic)
+    clip, answering = open_foundation(profile, params, judges)
+    answering = {name: judge.to(device()) for name, judge in answering.items()}
+    return Study(profile, params, source, clip.to(device()), answering)
+
+
+def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
+    """CLIP and the judges: the stand-ins that the foundation stage trained, or others' checkpoints."""
+    if isinstance(params.foundation, Pretrained):
+        return open_pretrained(params.foundation, params.codec.taps, params.data.image_size, judges, device().type)
+    folder = paths(profile).foundation
+    again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
+    for name in ("clip", *judges):
+        readable_folder(folder / name, again, CheckpointError)
+    clip = load_clip(str(folder / "clip"), None, params.codec.taps)
+    stated = params.foundation.clip
+    if (clip.grid, clip.width) != (params.data.image_size // stated.patch_size, stated.width):
+        raise CheckpointError(f"{short(folder)}: made from other `data` or `foundation` in params.yaml; {again}")
+    return clip, {name: load_llava(str(folder / name)) for name in judges}
