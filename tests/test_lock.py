@@ -36,23 +36,19 @@ def copy(tmp_path_factory):
 def changed(folder: Path) -> dict[str, list[str]]:
     """Stage -> which of its dependencies that are in git, or made of what is, differ from the lock."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {
-        "PYTHONPATH": str(folder),
-        "PATH": path,
-        "DVC_SITE_CACHE_DIR": str(folder.parent / "site"),
-    }
+    own = {"PYTHONPATH": str(folder), "PATH": path, "DVC_SITE_CACHE_DIR": str(folder.parent / "site")}
+    environment = os.environ | own
     subprocess.run([sys.executable, "-m", "uoisc.cli", "nbsrc"], cwd=folder, env=environment, check=True)
     run = subprocess.run(["dvc", "status", "--json"], cwd=folder, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+    absent = ("deleted", "not in cache")  # what is made of data, in no clone before the pipeline has run
     found: dict[str, list[str]] = {}
     for stage, entries in json.loads(run.stdout).items():
-        for entry in entries:
-            for kind in ("changed deps", "changed outs"):
-                states = entry.get(kind, {}) if isinstance(entry, dict) else {}
-                found.setdefault(stage, []).extend(
-                    p for p, state in states.items() if state not in ("deleted", "not in cache")
-                )
-    return {stage: paths for stage, paths in found.items() if paths}
+        told = [entry if isinstance(entry, dict) else {"changed deps": {entry: "changed"}} for entry in entries]
+        kinds = [entry.get(kind, {}) for entry in told for kind in ("changed deps", "changed outs")]
+        if paths := [path for states in kinds for path, state in states.items() if state not in absent]:
+            found[stage] = paths
+    return found
 
 
 def test_the_lock_is_of_the_code_and_the_results_in_the_tree(copy):
