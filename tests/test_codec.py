@@ -3,8 +3,6 @@
 import contextlib
 import copy
 import math
-import re
-from pathlib import Path
 
 import pytest
 import tiny
@@ -174,13 +172,3 @@ def test_both_ends_work_where_the_weights_are(x, monkeypatch):
     assert codec.to("meta").device.type == "meta" and x.device.type == "cpu"
     assert codec.encode(x, QUERIES).indices.is_meta
     assert codec.decode(message, QUERIES).is_meta
-
-
-def test_the_readmes_snippet_runs_as_printed(monkeypatch, capsys):
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    (snippet,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "codec.encode" in code]
-    asked = []
-    monkeypatch.setattr("uoisc.models.open_study", lambda profile: (asked.append(profile), tiny.study())[1])
-    exec(compile(snippet, "README.md", "exec"), {})
-    bits, answers = capsys.readouterr().out.split(maxsplit=1)
-    assert asked == ["small"] and float(bits) <= 150 and len(eval(answers)) == 1

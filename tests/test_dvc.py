@@ -30,7 +30,7 @@ def project(tmp_path_factory):
     """A git repository with this project's stages `nbsrc` and `data` and what they read, nothing run yet."""
     folder = tmp_path_factory.mktemp("dvc") / "project"
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    stages["nbsrc"]["outs"] = [out for out in stages["nbsrc"]["outs"] if "build/nbsrc/01_data.py" in out]
+    stages["nbsrc"]["outs"] = [out for out in stages["nbsrc"]["outs"] if "build/nbsrc/01_data.deps" in out]
     for name in ("uoisc", "notebooks", "data", ".dvc"):
         (folder / name).mkdir(parents=True)
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {name: stages[name] for name in ("nbsrc", "data")}}))
@@ -43,7 +43,8 @@ def project(tmp_path_factory):
         "data/objects.csv",
         "notebooks/01_data.ipynb",
     ]
-    for file in [*files, *(str(path.relative_to(ROOT)) for path in (ROOT / "uoisc").glob("*.py"))]:
+    for file in [*files, *(str(path.relative_to(ROOT)) for path in (ROOT / "uoisc").rglob("*.py"))]:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)
     shell(folder, "git init -q -b main; git add .; git commit -qm 'First two stages'")
     yield folder
