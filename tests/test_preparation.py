@@ -1,14 +1,17 @@
 """The data stage on one's own images: what it prints, and what it wants of a small set."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
+import yaml
 from own_data import N, of_a_profile, two_each, written
 
 from uoisc.base import config
 from uoisc.base.errors import DataError
+from uoisc.base.settings import Manifest
 from uoisc.data import sources
 from uoisc.data.sources import open_source
 from uoisc.stages import preparation
@@ -80,3 +83,26 @@ def test_what_a_tiny_set_lacks_is_one_line_of_the_data_stage(stage, tmp_path, to
         stage(told)
     assert "\n" not in str(raised.value) and "training: " in str(raised.value)
     assert list((tmp_path / "data").iterdir()) == []
+
+
+PAGE = (config.ROOT / "docs" / "own_data.md").read_text()
+
+
+def test_the_page_s_profile_is_complete(tmp_path):
+    """As it is printed, over `base`."""
+    document = yaml.safe_load(config.PARAMS.read_text())
+    if "base" not in document:
+        pytest.skip("params.yaml has no base that a profile changes")
+    own = yaml.safe_load(PAGE.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({**document, "profiles": document["profiles"] | own}))
+    params = config.load_params("mine", tmp_path / "params.yaml")
+    assert isinstance(params.data, Manifest) and params.data.loaders == 0
+
+
+def test_the_page_s_lines_are_a_manifest(stage):
+    lines = [json.loads(line) for line in PAGE.split("```\n")[1].splitlines()]
+    told = [line | {"split": "unseen" if line["image"] == "photos/1.jpg" else "train"} for line in lines]
+    for line in told:
+        line["image"] = line["image"].replace(".jpg", ".png")  # as `written` draws them
+    folder, params = stage(told)
+    assert open_source("mine", params).index.report.problems == {}

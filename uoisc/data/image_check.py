@@ -89,6 +89,8 @@ def _plain_jpeg(file: Path, size: tuple[int, int] | None) -> tuple[str, ...] | N
                 if not str(error).startswith("image file is truncated"):
                     return None
             notes = []
+            if image.mode != "CMYK" and not {"icc_profile", "exif"} & {*image.info}:
+                return ()
             upright(in_srgb(Image.new(image.mode, (1, 1)), image.info, notes), image, notes)
             return tuple(notes)
     except Exception:  # `check_image` decodes the whole file, and says why

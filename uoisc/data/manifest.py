@@ -85,19 +85,13 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
     categories = [sorted(shown[rows[name]]) for name in files]
     images = [pa.array(files, pa.string()), pa.array([parts[rows[name]] for name in files], pa.int8())]
     images += [draws(files), pa.array(categories, pa.list_(pa.int32()))]
-    questions = [
-        pa.array([place[rows[line.image]] for line in kept], pa.int32()),
-        *(pa.array(values, pa.string()) for values in ([_type(x) for x in kept], [x.question for x in kept])),
-        pa.array([line.answer for line in kept], pa.string()),
-        pa.array([line.answers for line in kept], pa.list_(pa.string())),
-    ]
     return write_index(
         folder,
         [pa.record_batch(images, schema=IMAGES)],
-        [pa.record_batch(questions, schema=QUESTIONS)],
+        [_questions(kept, [int(place[rows[line.image]]) for line in kept])],
         list(numbers),
         {},
-        (config.held_out, config.validation),
+        config.held_out,
         problems,
         entries,
         config.unusable,
@@ -208,6 +202,18 @@ def _images(
         if number in asked and line.split:
             parts[row] = PARTS.index(line.split)
     return parts, shown
+
+
+def _questions(lines: list[_Line], image_rows: list[int]) -> pa.RecordBatch:
+    """Lines as rows of the index; `image_rows` are their images' rows there."""
+    columns = [
+        pa.array(image_rows, pa.int32()),
+        pa.array([_type(line) for line in lines], pa.string()),
+        pa.array([line.question for line in lines], pa.string()),
+        pa.array([line.answer for line in lines], pa.string()),
+        pa.array([line.answers for line in lines], pa.list_(pa.string())),
+    ]
+    return pa.record_batch(columns, schema=QUESTIONS)
 
 
 def _type(line: _Line) -> str:

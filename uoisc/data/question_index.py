@@ -79,6 +79,7 @@ class Problems:
 
     def write(self, path: Path) -> None:
         """The report: a line each, by kind."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("kind", "id", "detail"))
@@ -167,7 +168,7 @@ def write_index(
     questions: list[pa.RecordBatch],
     categories: list[str],
     opposites: dict[str, str],
-    held_out: tuple[str, str],
+    held_out: str,
     problems: Problems,
     entries: int,
     unusable: float,
@@ -177,35 +178,36 @@ def write_index(
     Args:
         images, questions: rows of `IMAGES` and `QUESTIONS`, those that can be used.
         categories: what the numbers in `IMAGES.categories` stand for.
-        opposites: a category -> the one that images must have instead where it is held out.
-        held_out: the category whose images are the test split's, and the one that is held out in its place while
-            settings are chosen.
+        opposites: a category -> the one that images must have where it is held out. held_out: what is tested on.
         entries: questions read. unusable: the largest share of them that may be broken.
 
     Raises DataError, with the counts, where more is broken; the report then lies beside `folder`.
     """
     if not entries:
         raise DataError("no question stands in the files that `data` names: name others in params.yaml")
-    usable, beside = sum(len(batch) for batch in questions), folder.with_name(f"{folder.name}_report.csv")
-    used = sum(len(batch) for batch in images)
+    usable, used = sum(map(len, questions)), sum(map(len, images))
+    beside = folder.with_name(f"{folder.name}_report.csv")
     report = Report(entries, usable, used, dict(sorted(problems.counts.items())), dict(sorted(problems.notes.items())))
     if not usable or 1 - usable / entries > unusable:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         problems.write(beside)
         raise DataError(
             f"{entries - usable:,} of {entries:,} questions cannot be used, more than data.unusable = {unusable:g} "
             f"allows ({problems}): mend what {beside} lists, or raise data.unusable"
         )
     with written_folder(folder) as aside:
-        for name, schema, batches in (("images", IMAGES, images), ("questions", QUESTIONS, questions)):
-            with pa.OSFile(str(aside / f"{name}.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
+        _write_table(aside / "images.arrow", IMAGES, images)
+        _write_table(aside / "questions.arrow", QUESTIONS, questions)
         problems.write(aside / "report.csv")
-        about = {"categories": categories, "opposites": opposites, "held_out": held_out[0], "report": asdict(report)}
+        about = {"categories": categories, "opposites": opposites, "held_out": held_out, "report": asdict(report)}
         (aside / "index.json").write_text(json.dumps(about, indent=1))
     beside.unlink(missing_ok=True)
     return report
+
+
+def _write_table(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 class Index:

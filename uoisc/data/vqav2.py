@@ -64,7 +64,7 @@ def index(config: Vqav2, folder: Path, readers: Sequence[Reader] = ()) -> Report
         questions,
         list(numbers),
         OPPOSITES,
-        (config.held_out, config.validation),
+        config.held_out,
         problems,
         entries,
         config.unusable,
