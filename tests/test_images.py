@@ -51,7 +51,7 @@ def test_a_photograph_taken_upright_is_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its right side: turn it by a quarter
     lying = Image.fromarray(np.repeat(RAMP[:32, :, None], 3, axis=2))
-    found, size = read_pixels(saved(lying, "PNG", exif=exif), 64)
+    found, size, _ = read_pixels(saved(lying, "PNG", exif=exif), 64)
     assert size == (32, 64), "width and height as it is seen"
     assert found[0].mean() < 8 and found[-1].mean() > 247, "dark left becomes dark top"
 

@@ -20,6 +20,8 @@ from uoisc.data.photographs import Photographs
 from uoisc.data.sources import open_source
 from uoisc.frozen.clip import clip_reader
 
+WHY = {"image": "photos/0.png", "question": "Why?", "answer": "no"}
+
 
 @pytest.fixture
 def lines() -> list[dict]:
@@ -110,19 +112,15 @@ def test_settings_are_chosen_on_other_images(tmp_path, lines):
         ("yes", "line unreadable", "malformed"),
         ('["photos/0.png"]', "line unreadable", "object"),
         ({"image": "photos/0.png", "question": "Why?"}, "line unreadable", "answer"),
-        ({"image": "photos/0.png", "question": "Why?", "answer": 3}, "line unreadable", "str"),
-        ({"image": "photos/0.png", "question": " ", "answer": "no"}, "line unreadable", "`question` is empty"),
-        (
-            {"image": "photos/0.png", "question": "Why?", "answer": "no", "category": "dog"},
-            "line unreadable",
-            "category",
-        ),
-        ({"image": "photos/0.png", "question": "Why?", "answer": "no", "split": "test"}, "line unreadable", "'test'"),
-        ({"image": "photos/0.png", "question": "Question 1?", "answer": "no"}, "question twice", "line 3"),
-        ({"image": "photos/1.png", "question": "Why?", "answer": "no", "split": "seen"}, "split contradicts", "line 4"),
-        ({"image": "photos/none.png", "question": "Why?", "answer": "no"}, "image missing", "photos/none.png"),
-        ({"image": "questions.jsonl", "question": "Why?", "answer": "no"}, "image unreadable", "no image"),
-        ({"image": "photos/cut.png", "question": "Why?", "answer": "no"}, "image truncated", "photos/cut.png"),
+        (WHY | {"answer": 3}, "line unreadable", "str"),
+        (WHY | {"question": " "}, "line unreadable", "`question` is empty"),
+        (WHY | {"category": "dog"}, "line unreadable", "category"),
+        (WHY | {"split": "test"}, "line unreadable", "'test'"),
+        (WHY | {"question": "Question 1?"}, "question twice", "line 3"),
+        (WHY | {"image": "photos/1.png", "split": "seen"}, "split contradicts", "line 4"),
+        (WHY | {"image": "photos/none.png"}, "image missing", "photos/none.png"),
+        (WHY | {"image": "questions.jsonl"}, "image unreadable", "no image"),
+        (WHY | {"image": "photos/cut.png"}, "image truncated", "photos/cut.png"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named_by_its_number(tmp_path, lines, line, kind, says):
@@ -178,11 +176,10 @@ def test_a_link_is_the_image_that_it_leads_to(tmp_path, lines, link):
 
 @pytest.mark.parametrize("name", ["/etc/photo.png", "../photo.png", "photos/../../photo.png", "..", "//photo.png"])
 def test_an_image_outside_the_folder_is_refused_by_its_line(tmp_path, lines, name):
-    line = {"image": name, "question": "Why?", "answer": "no"}
-    assert index(written(tmp_path, [*lines, line]), tmp_path / "source").problems == {"line unreadable": 1}
-    assert f'line {2 * N + 1},"image {name!r}: not below' in (tmp_path / "source" / "report.csv").read_text().replace(
-        ",image", ',"image'
-    )
+    told = written(tmp_path, [*lines, WHY | {"image": name}])
+    assert index(told, tmp_path / "source").problems == {"line unreadable": 1}
+    report = (tmp_path / "source" / "report.csv").read_text().replace('"', "")
+    assert f"line {2 * N + 1},image {name!r}: not below" in report
 
 
 def test_a_line_that_cannot_be_used_still_says_what_its_image_shows(tmp_path, lines):
@@ -206,8 +203,7 @@ LONG = "Is there " + "a very " * 80 + "old dog?"
     "question", [LONG, "What is <image> of?", "<|endoftext|>", "Is\u200b it?", "nul\0", "...", "\u200b"]
 )
 def test_a_question_that_models_would_not_read_is_named_by_its_line(tmp_path, lines, question, readers):
-    line = {"image": "photos/0.png", "question": question, "answer": "no"}
-    report = index(written(tmp_path, [*lines, line]), tmp_path / "source", readers)
+    report = index(written(tmp_path, [*lines, WHY | {"question": question}]), tmp_path / "source", readers)
     assert (report.usable, report.problems) == (2 * N, {"question unreadable": 1})
     assert f"question unreadable,line {2 * N + 1}," in (tmp_path / "source" / "report.csv").read_text()
 
@@ -218,18 +214,8 @@ def test_accepted_batches_are_read_by_loader_clip_and_judge(tmp_path, readers):
     odd = odd_files()
     for name, data in odd.items():
         (tmp_path / "photos" / name).write_bytes(data)
-    asked = [
-        "Is it?",
-        LONG,
-        "<image>",
-        "¿Qué es esto?",
-        "这是什么",
-        "a  b\tc?",
-        "x" * 90,
-        "&lt;image&gt;",
-        "Why 🐶?",
-        "</s>",
-    ]
+    asked = ["Is it?", LONG, "<image>", "¿Qué es esto?", "这是什么", "a  b\tc?", "x" * 90, "&lt;image&gt;"]
+    asked += ["Why 🐶?", "</s>"]
     lines = [{"image": f"photos/{name}", "question": q, "answer": "yes"} for name in odd for q in asked]
     data = replace(written(tmp_path, lines), unusable=0.99)
     report = index(data, tmp_path / "source", readers)
@@ -242,10 +228,8 @@ def test_accepted_batches_are_read_by_loader_clip_and_judge(tmp_path, readers):
 
 
 def test_notes_on_images_are_counted_and_listed(tmp_path, lines):
-    data = written(tmp_path, [*lines, {"image": "photos/a.gif", "question": "Why?", "answer": "no"}])
-    Image.new("RGB", (8, 8)).save(
-        tmp_path / "photos" / "a.gif", save_all=True, append_images=[Image.new("L", (8, 8), 9)]
-    )
+    data, further = written(tmp_path, [*lines, WHY | {"image": "photos/a.gif"}]), [Image.new("L", (8, 8), 9)]
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.gif", save_all=True, append_images=further)
     report = index(data, tmp_path / "source")
     assert report.notes == {"image read with a note": 1} and report.problems == {}
     assert str(report).endswith("(nothing broken)\nnote: image read with a note")

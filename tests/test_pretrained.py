@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from uoisc.base.config import ROOT
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import Pretrained
-from uoisc.frozen import clip as clip_module
 from uoisc.frozen.clip import MEAN, STD, open_clip
 from uoisc.frozen.clip_files import build_clip, load_clip
 from uoisc.frozen.llava import load_llava
@@ -113,10 +112,8 @@ def test_a_folders_configuration_is_taken_as_it_is(tmp_path):
         # one matrix product more or less rounds in the seventh digit
         torch.testing.assert_close(clip.see(x).taps[:, 0], last, rtol=1e-4, atol=1e-5)
     assert (seen[True] - seen[False]).abs().max() > 1e-3
-    config = tmp_path / "True" / "open_clip_config.json"
-    document = json.loads(config.read_text())
-    document["preprocess_cfg"] = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.25, 0.5]}
-    config.write_text(json.dumps(document))
+    shown = {"preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.25, 0.5]}}
+    edit(tmp_path / "True" / "open_clip_config.json", lambda document: document.update(shown))
     other = load_clip(str(tmp_path / "True"), "", (2,))
     assert other.mean.flatten().tolist() == [0.5, 0.5, 0.5] and other.std.flatten().tolist() == [0.5, 0.25, 0.5]
     assert (other.see(x).tokens - seen[True]).abs().max() > 1e-3
@@ -137,7 +134,7 @@ def test_the_wrong_activation_is_refused_before_anything_is_fetched(name, tag, r
 @pytest.fixture
 def toy(monkeypatch):
     """Two open_clip names for the tiny architecture, with and without the quick GELU."""
-    fields = clip_module.json.loads(json.dumps(tiny.clip_fields(tiny.CLIP, tiny.NATIVE)))
+    fields = tiny.clip_fields(tiny.CLIP, tiny.NATIVE)
     config = {"embed_dim": fields["embed_dim"], "vision_cfg": fields["vision"], "text_cfg": fields["text"]}
     names = {"toy": config, "toy-quickgelu": config | {"quick_gelu": True}}
     real = open_clip.get_model_config
@@ -165,11 +162,8 @@ def test_weights_of_every_kind_of_file(toy, tmp_path, file):
 def test_openais_own_state_dict_wants_the_quick_gelu(toy, tmp_path):
     """Its files hold three numbers beside the weights, in half precision; no tag tells their origin."""
     path = tmp_path / "w.pt"
-    beside = {
-        "input_resolution": torch.tensor(64),
-        "context_length": torch.tensor(16),
-        "vocab_size": torch.tensor(49408),
-    }
+    numbers = {"input_resolution": 64, "context_length": 16, "vocab_size": 49408}
+    beside = {key: torch.tensor(number) for key, number in numbers.items()}
     torch.save({key: value.half() for key, value in toy.items()} | beside, path)
     refused("foundation.clip.name = toy: .*; use toy-quickgelu", load_clip, "toy", str(path), (1,))
     clip = load_clip("toy-quickgelu", str(path), (1,))
@@ -187,29 +181,19 @@ def test_the_hubs_cache_tells_where_weights_come_from(tmp_path):
 def test_files_that_hold_code_are_refused(toy, tmp_path):
     with zipfile.ZipFile(tmp_path / "ViT-B-16.pt", "w") as archive:
         archive.writestr("archive/constants.pkl", b"")
-    refused(
-        "TorchScript archive, which holds code: take the safetensors",
-        load_clip,
-        "toy",
-        str(tmp_path / "ViT-B-16.pt"),
-        (0,),
-    )
+    script = str(tmp_path / "ViT-B-16.pt")
+    refused("TorchScript archive, which holds code: take the safetensors", load_clip, "toy", script, (0,))
     torch.save({"state_dict": Path("/")}, tmp_path / "pickle.pt")
     refused("cannot be loaded .* name a checkpoint", load_clip, "toy", str(tmp_path / "pickle.pt"), (0,))
 
 
 def test_weights_of_another_model_and_unknown_names(toy, tmp_path):
-    save_file({key: value for key, value in toy.items() if "resblocks.2" not in key}, tmp_path / "w.safetensors")
-    refused("cannot be loaded", load_clip, "toy", str(tmp_path / "w.safetensors"), (0,))
+    other = str(tmp_path / "w.safetensors")
+    save_file({key: value for key, value in toy.items() if "resblocks.2" not in key}, other)
+    refused("cannot be loaded", load_clip, "toy", other, (0,))
     refused("neither a file nor one of its tags .*openai", load_clip, "ViT-B-16", "opneai", (0,))
     refused("open_clip has no model 'ViT-B-17'", load_clip, "ViT-B-17", "openai", (0,))
-    refused(
-        "image encoder is no vision transformer|cannot be loaded",
-        load_clip,
-        "RN50",
-        str(tmp_path / "w.safetensors"),
-        (0,),
-    )
+    refused("image encoder is no vision transformer|cannot be loaded", load_clip, "RN50", other, (0,))
 
 
 @pytest.mark.parametrize(
@@ -224,12 +208,11 @@ def test_torch_files_that_hold_no_state_dict(toy, tmp_path, state):
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"model_cfg": 5}', None])
 def test_a_clip_folder_with_a_broken_configuration(checkpoints, tmp_path, text):
-    copied, name = tmp_path / "copy", "open_clip_config.json"
-    shutil.copytree(checkpoints["openclip"].name, copied)
+    copied, name = copy(checkpoints["openclip"], tmp_path), "open_clip_config.json"
     if text is None:
-        shown = json.loads((copied / name).read_text())
-        text = json.dumps(shown | {"preprocess_cfg": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}})
-    (copied / name).write_text(text)
+        edit(copied / name, lambda shown: shown.update(preprocess_cfg={"mean": [0.5, 0.5], "std": [0.5, 0.5]}))
+    else:
+        (copied / name).write_text(text)
     refused("cannot be loaded .* name a checkpoint", load_clip, str(copied), None, (0,))
 
 
@@ -277,9 +260,7 @@ def test_tokens_and_pixels_are_the_processors_own(llavas, tower):
     """As the processor makes them of image and text: template, <s> where the tokenizer writes one, image tokens."""
     llava, image = llavas[tower], noise(71, 95)
     ids, mask = llava.tokenize(QUERIES)
-    theirs = llava.processor(
-        images=[image] * 3, text=llava.prompts(QUERIES), padding=True, return_tensors="pt"
-    )  # fmt: skip
+    theirs = llava.processor(images=[image] * 3, text=llava.prompts(QUERIES), padding=True, return_tensors="pt")
     assert torch.equal(ids, theirs["input_ids"]) and torch.equal(mask, theirs["attention_mask"].bool())
     assert ((ids == llava.model.config.image_token_id).sum(1) == 16).all()
     assert mask[:, -1].all() and not mask.all()
@@ -304,9 +285,8 @@ def test_answers_are_those_of_greedy_decoding(llavas, tower):
             ids = torch.cat([ids, out.logits[:, -1].argmax(-1, keepdim=True)], dim=1)
             if ids[0, -1] == llava.processor.tokenizer.eos_token_id:
                 break
-        assert (
-            together[row] == llava.processor.tokenizer.decode(ids[0, mask.shape[1] :], skip_special_tokens=True).strip()
-        )
+        said = llava.processor.tokenizer.decode(ids[0, mask.shape[1] :], skip_special_tokens=True)
+        assert together[row] == said.strip()
 
 
 def difference(llava, image: np.ndarray) -> float:
@@ -322,21 +302,17 @@ def full_size(llavas) -> dict:
     """Both layouts with the sizes of the published ones: shortest edge 336 and its centre, 384 x 384."""
     from transformers import CLIPImageProcessor, SiglipImageProcessor
 
-    made = {}
-    for tower, processor in (
-        ("clip", CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})),
-        ("siglip", SiglipImageProcessor(size={"height": 384, "width": 384})),
-    ):
-        made[tower] = resized(llavas[tower], processor)
-    return made
+    clip = CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    siglip = SiglipImageProcessor(size={"height": 384, "width": 384})
+    return {"clip": resized(llavas["clip"], clip), "siglip": resized(llavas["siglip"], siglip)}
 
 
 def resized(llava, image_processor):
     """The same LLaVA with another image processor; its tower never runs here."""
-    import copy
+    from copy import copy
 
-    other = copy.copy(llava)
-    other.processor = copy.copy(llava.processor)
+    other = copy(llava)
+    other.processor = copy(llava.processor)
     other.processor.image_processor = image_processor
     size = image_processor.crop_size if image_processor.do_center_crop else image_processor.size
     other.edge, other.size = image_processor.size.shortest_edge, (size.height, size.width)
@@ -406,15 +382,25 @@ def test_the_intent_loss_works_on_them(llavas, tower):
     assert intent_loss(llavas[tower], x, x, QUERIES[:2]).item() == pytest.approx(0, abs=1e-5)
 
 
-def edit(folder: Path, tmp_path: Path, change, name: str = "processor_config.json") -> Path:
-    """A copy of a checkpoint with one of its configurations changed."""
-    copied = tmp_path / "copy"
-    shutil.copytree(folder, copied)
-    file = copied / name
+@pytest.fixture
+def copied(checkpoints, tmp_path) -> Path:
+    """A copy of the LLaVA with a CLIP tower, to be changed."""
+    return copy(checkpoints["clip"], tmp_path)
+
+
+def copy(checkpoint, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint.name, tmp_path / "copy"))
+
+
+def edit(file: Path, change) -> None:
+    """Changes a JSON document."""
     document = json.loads(file.read_text())
     change(document)
     file.write_text(json.dumps(document))
-    return copied
+
+
+def save_weights(state: dict, file: Path) -> None:
+    save_file(state, file, metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize(
@@ -425,18 +411,16 @@ def edit(folder: Path, tmp_path: Path, change, name: str = "processor_config.jso
         lambda d: d.pop("patch_size"),
     ],
 )
-def test_a_processor_that_miscounts_image_tokens_is_refused(checkpoints, tmp_path, change):
-    copied = edit(Path(checkpoints["clip"].name), tmp_path, change)
+def test_a_processor_that_miscounts_image_tokens_is_refused(copied, change):
+    edit(copied / "processor_config.json", change)
     refused("its vision tower gives 16: take a revision", load_llava, str(copied))
 
 
-def test_missing_weights_are_refused(checkpoints, tmp_path):
+def test_missing_weights_are_refused(copied):
     """transformers itself fills them with random numbers and warns."""
-    copied = tmp_path / "copy"
-    shutil.copytree(checkpoints["clip"].name, copied)
     state = load_file(copied / "model.safetensors")
     state.pop(next(key for key in state if "linear_1.weight" in key))
-    save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
+    save_weights(state, copied / "model.safetensors")
     refused("lacks weights .*linear_1.weight", load_llava, str(copied))
 
 
@@ -450,12 +434,12 @@ def test_missing_weights_are_refused(checkpoints, tmp_path):
         lambda d: d.update(vision_feature_layer=-99),
     ],
 )
-def test_a_config_that_is_not_a_llavas_is_refused_before_a_model_is_built(checkpoints, tmp_path, monkeypatch, change):
+def test_a_config_that_is_not_a_llavas_is_refused_before_a_model_is_built(copied, monkeypatch, change):
     """transformers fills what lacks with the values of its largest model: 28 GB, for nothing."""
-    monkeypatch.setattr(
-        "transformers.LlavaForConditionalGeneration.from_pretrained", lambda *_, **__: pytest.fail("was built")
-    )
-    refused("its config.json", load_llava, str(edit(Path(checkpoints["clip"].name), tmp_path, change, "config.json")))
+    build = "transformers.LlavaForConditionalGeneration.from_pretrained"
+    monkeypatch.setattr(build, lambda *_, **__: pytest.fail("was built"))
+    edit(copied / "config.json", change)
+    refused("its config.json", load_llava, str(copied))
 
 
 @pytest.mark.parametrize(
@@ -470,9 +454,7 @@ def test_a_config_that_is_not_a_llavas_is_refused_before_a_model_is_built(checkp
         ("tokenizer.json", "{", "cannot be loaded"),
     ],
 )
-def test_damaged_parts_of_a_llava_are_one_line(checkpoints, tmp_path, file, text, match):
-    copied = tmp_path / "copy"
-    shutil.copytree(checkpoints["clip"].name, copied)
+def test_damaged_parts_of_a_llava_are_one_line(copied, file, text, match):
     if text is None:
         (copied / file).unlink()
     else:
@@ -482,37 +464,31 @@ def test_damaged_parts_of_a_llava_are_one_line(checkpoints, tmp_path, file, text
 
 def test_a_norm_that_nothing_reads_may_be_missing(checkpoints, tmp_path):
     """Towers that were cut before their last layer come without the norm behind it."""
-    copied = tmp_path / "copy"
-    shutil.copytree(checkpoints["siglip"].name, copied)
+    copied = copy(checkpoints["siglip"], tmp_path)
     state = load_file(copied / "model.safetensors")
     kept = {name: value for name, value in state.items() if ".post_layernorm." not in name}
     assert len(kept) == len(state) - 2
-    save_file(kept, copied / "model.safetensors", metadata={"format": "pt"})
-    x = torch.rand(1, 3, 58, 58)
-    assert load_llava(str(copied)).answer(x, QUERIES[:1]) == load_llava(checkpoints["siglip"].name).answer(
-        x, QUERIES[:1]
-    )
+    save_weights(kept, copied / "model.safetensors")
+    x, whole = torch.rand(1, 3, 58, 58), load_llava(checkpoints["siglip"].name)
+    assert load_llava(str(copied)).answer(x, QUERIES[:1]) == whole.answer(x, QUERIES[:1])
 
 
-def test_several_weights_files_by_their_index(checkpoints, tmp_path):
+def test_several_weights_files_by_their_index(copied):
     """As LLaVA-1.5's are published."""
-    copied = tmp_path / "copy"
-    shutil.copytree(checkpoints["clip"].name, copied)
     state = load_file(copied / "model.safetensors")
     (copied / "model.safetensors").unlink()
     names, files = sorted(state), {}
     for i, part in enumerate((names[::2], names[1::2]), start=1):
         file = f"model-0000{i}-of-00002.safetensors"
-        save_file({name: state[name] for name in part}, copied / file, metadata={"format": "pt"})
+        save_weights({name: state[name] for name in part}, copied / file)
         files |= dict.fromkeys(part, file)
     (copied / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
     digests = {file: tiny.sha256(copied / file) for file in set(files.values())}
     llava = load_llava(str(copied), "", digests)
     for name, value in tiny.layout_model("clip").state_dict().items():
         assert torch.equal(llava.model.state_dict()[name], value), name
-    last = max(digests)
-    refused(f"params.yaml gives no sha256 for it, only for {min(digests)}", load_llava, str(copied), "",
-            {k: v for k, v in digests.items() if k != last})  # fmt: skip
+    first, last = sorted(digests)
+    refused(f"params.yaml gives no sha256 for it, only for {first}", load_llava, str(copied), "", {first: UNPINNED})
     (copied / last).unlink()
     refused(f"{last} is missing", load_llava, str(copied), "", digests)
 
@@ -527,14 +503,20 @@ PUBLISHED_TEMPLATE = (
 )
 
 
+def as_published(config: dict) -> None:
+    for part in (config, config["text_config"], config["vision_config"]):
+        part["torch_dtype"] = part.pop("dtype", "float32")
+    for key in ("image_seq_length", "multimodal_projector_bias"):
+        config.pop(key)
+
+
 @pytest.mark.parametrize("tower", TOWERS)
 def test_the_layout_of_the_years_of_publication(checkpoints, llavas, tmp_path, tower):
     """What lies on the hub at the revisions of `paper`: other files, other names of the tower's weights.
 
     Settings as there: `torch_dtype`, no `image_seq_length`, `do_convert_rgb` null, the template in chat_template.json.
     """
-    copied = tmp_path / "copy"
-    shutil.copytree(checkpoints[tower].name, copied)
+    copied = copy(checkpoints[tower], tmp_path)
     now = json.loads((copied / "processor_config.json").read_text())
     image = now.pop("image_processor") | {"processor_class": "LlavaProcessor"}
     if tower == "siglip":
@@ -544,16 +526,11 @@ def test_the_layout_of_the_years_of_publication(checkpoints, llavas, tmp_path, t
     (copied / "chat_template.jinja").unlink()
     template = PUBLISHED_TEMPLATE if tower == "siglip" else tiny.TEMPLATES[tower]
     (copied / "chat_template.json").write_text(json.dumps({"chat_template": template}))
-    config = json.loads((copied / "config.json").read_text())
-    for part in (config, config["text_config"], config["vision_config"]):
-        part["torch_dtype"] = part.pop("dtype", "float32")
-    for key in ("image_seq_length", "multimodal_projector_bias"):
-        config.pop(key)
-    (copied / "config.json").write_text(json.dumps(config))
+    edit(copied / "config.json", as_published)
     state = load_file(copied / "model.safetensors")
     old = {name.replace("vision_tower.", "vision_tower.vision_model."): value for name, value in state.items()}
     assert old.keys() != state.keys()
-    save_file(old, copied / "model.safetensors", metadata={"format": "pt"})
+    save_weights(old, copied / "model.safetensors")
     llava, x = load_llava(str(copied)), torch.rand(2, 3, 50, 60)
     for name, value in llavas[tower].model.state_dict().items():
         assert torch.equal(llava.model.state_dict()[name], value), name

@@ -38,9 +38,7 @@ def refused(query) -> str:
     with pytest.raises(QueryError) as caught:
         check_query(query)
     line = str(caught.value)
-    assert (
-        line.isprintable() and line.encode() and len(line) < 300
-    )  # one line, which a terminal shows and does not obey
+    assert line.isprintable() and line.encode() and len(line) < 300  # one line, which a terminal shows, and no more
     return line
 
 

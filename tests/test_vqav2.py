@@ -58,68 +58,9 @@ def halved(data):
     cut(photo(data), 0.5)
 
 
-def beheaded(data):
-    cut(photo(data), 0.1)
-
-
-def no_end(data):
-    cut(photo(data), 0.95)
-
-
-def resized(data):
-    Image.new("RGB", (30, 30)).save(photo(data))
-
-
-def misnamed_file(data):
-    photo(data).rename(photo(data).with_name("COCO_train2014_100000.jpg"))
-
-
-def misnamed_entry(data):
-    change(data, INSTANCES_FILE, lambda d: d["images"][0].update(file_name="COCO_train2014_000000000001.jpg"))
-
-
-def image_without_entry(data):
-    change(data, INSTANCES_FILE, lambda d: d["images"].pop(0))
-
-
-def image_twice(data):
-    change(data, INSTANCES_FILE, lambda d: d["images"].append(d["images"][0]))
-
-
-def image_without_size(data):
-    change(data, INSTANCES_FILE, lambda d: d["images"][0].pop("width"))
-
-
-def instance_without_category(data):
-    change(data, INSTANCES_FILE, lambda d: d["annotations"][0].pop("category_id"))
-
-
-def instance_of_no_image(data):
-    change(data, INSTANCES_FILE, lambda d: d["annotations"][0].update(image_id=5))
-
-
-def instance_of_no_category(data):
-    change(data, INSTANCES_FILE, lambda d: d["annotations"][0].update(category_id=91))
-
-
-def question_twice(data):
-    change(data, QUESTIONS_FILE, lambda d: d["questions"].append(d["questions"][0]))
-
-
-def question_without_text(data):
-    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].pop("question"))
-
-
-def question_of_blanks(data):
-    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].update(question="  "))
-
-
-def question_of_other_type(data):
-    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].update(image_id="first"))
-
-
-def question_of_huge_id(data):
-    change(data, QUESTIONS_FILE, lambda d: d["questions"][0].update(question_id=2**64))
+def edited(name: str, edit: Callable[[dict], None]) -> Callable:
+    """A breakage of one of the training part's documents."""
+    return lambda data: change(data, name, edit)
 
 
 def question_of_foreign_bytes(data):
@@ -127,61 +68,59 @@ def question_of_foreign_bytes(data):
     file.write_bytes(file.read_bytes().replace(b'"question": "', b'"question": "\xff', 1))
 
 
-def question_dropped(data):
-    change(data, QUESTIONS_FILE, lambda d: d["questions"].pop(0))
-
-
-def annotation_dropped(data):
-    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"].pop(0))
-
-
-def annotation_twice(data):
-    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"].append(d["annotations"][0]))
-
-
-def annotation_without_type(data):
-    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"][0].pop("answer_type"))
-
-
-def annotation_with_nine_answers(data):
-    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"][0]["answers"].pop())
-
-
-def annotation_of_other_image(data):
-    change(data, ANNOTATIONS_FILE, lambda d: d["annotations"][0].update(image_id=FIRST + 7))
-
-
 IMAGE, QUESTION = str(FIRST), str(1000 * FIRST)
 ONE, ALL = 1, 3  # questions that go with it, of the first image's three
 UNKNOWN = ["instance of no image or category", "question about no image of the instances"]
+NO_QUESTION = ["annotation without question", "question incomplete"]
+NO_ANNOTATION = ["annotation incomplete", "question without annotation"]
+WRONG_NAME, RENAMED = {"file_name": "COCO_train2014_000000000001.jpg"}, "COCO_train2014_100000.jpg"
 BREAKAGES = [
     (as_words, ["image unreadable"], IMAGE, ALL),
     (halved, ["image truncated"], IMAGE, ALL),
-    (beheaded, ["image unreadable"], IMAGE, ALL),
+    (lambda data: cut(photo(data), 0.1), ["image unreadable"], IMAGE, ALL),
     (lambda data: photo(data).write_bytes(b""), ["image unreadable"], IMAGE, ALL),
-    (no_end, ["image truncated"], IMAGE, ALL),
-    (resized, ["image of other size"], IMAGE, ALL),
+    (lambda data: cut(photo(data), 0.95), ["image truncated"], IMAGE, ALL),
+    (lambda data: Image.new("RGB", (30, 30)).save(photo(data)), ["image of other size"], IMAGE, ALL),
     (lambda data: photo(data).unlink(), ["image missing"], IMAGE, ALL),
-    (misnamed_file, ["image missing"], IMAGE, ALL),
-    (misnamed_entry, ["image of other name", *UNKNOWN], IMAGE, ALL),
-    (image_without_entry, UNKNOWN, QUESTION, ALL),
-    (image_without_size, ["image incomplete", *UNKNOWN], IMAGE, ALL),
-    (image_twice, ["image twice"], IMAGE, 0),
-    (instance_without_category, ["instance incomplete"], IMAGE, 0),
-    (instance_of_no_image, ["instance of no image or category"], "5", 0),
-    (instance_of_no_category, ["instance of no image or category"], IMAGE, 0),
-    (question_twice, ["question twice"], QUESTION, ONE),
-    (question_without_text, ["annotation without question", "question incomplete"], QUESTION, ONE),
-    (question_of_blanks, ["annotation without question", "question incomplete"], QUESTION, ONE),
-    (question_of_other_type, ["annotation without question", "question incomplete"], QUESTION, ONE),
-    (question_of_huge_id, ["annotation without question", "question incomplete"], QUESTION, ONE),
-    (question_of_foreign_bytes, ["annotation without question", "question incomplete"], QUESTION, ONE),
-    (question_dropped, ["annotation without question"], QUESTION, 0),
-    (annotation_dropped, ["question without annotation"], QUESTION, ONE),
-    (annotation_twice, ["annotation twice"], QUESTION, 0),
-    (annotation_without_type, ["annotation incomplete", "question without annotation"], QUESTION, ONE),
-    (annotation_with_nine_answers, ["annotation incomplete", "question without annotation"], QUESTION, ONE),
-    (annotation_of_other_image, ["annotation of other image", "question without annotation"], QUESTION, ONE),
+    (lambda data: photo(data).rename(photo(data).with_name(RENAMED)), ["image missing"], IMAGE, ALL),
+    *(
+        (edited(INSTANCES_FILE, edit), kinds, identity, lost)
+        for edit, kinds, identity, lost in (
+            (lambda d: d["images"][0].update(WRONG_NAME), ["image of other name", *UNKNOWN], IMAGE, ALL),
+            (lambda d: d["images"].pop(0), UNKNOWN, QUESTION, ALL),
+            (lambda d: d["images"][0].pop("width"), ["image incomplete", *UNKNOWN], IMAGE, ALL),
+            (lambda d: d["images"].append(d["images"][0]), ["image twice"], IMAGE, 0),
+            (lambda d: d["annotations"][0].pop("category_id"), ["instance incomplete"], IMAGE, 0),
+            (lambda d: d["annotations"][0].update(image_id=5), UNKNOWN[:1], "5", 0),
+            (lambda d: d["annotations"][0].update(category_id=91), UNKNOWN[:1], IMAGE, 0),
+        )
+    ),
+    *(
+        (edited(QUESTIONS_FILE, edit), kinds, QUESTION, lost)
+        for edit, kinds, lost in (
+            (lambda d: d["questions"].append(d["questions"][0]), ["question twice"], ONE),
+            (lambda d: d["questions"][0].pop("question"), NO_QUESTION, ONE),
+            (lambda d: d["questions"][0].update(question="  "), NO_QUESTION, ONE),
+            (lambda d: d["questions"][0].update(image_id="first"), NO_QUESTION, ONE),
+            (lambda d: d["questions"][0].update(question_id=2**64), NO_QUESTION, ONE),
+            (lambda d: d["questions"].pop(0), NO_QUESTION[:1], 0),
+        )
+    ),
+    (question_of_foreign_bytes, NO_QUESTION, QUESTION, ONE),
+    *(
+        (edited(ANNOTATIONS_FILE, edit), kinds, QUESTION, lost)
+        for edit, kinds, lost in (
+            (lambda d: d["annotations"].pop(0), NO_ANNOTATION[1:], ONE),
+            (lambda d: d["annotations"].append(d["annotations"][0]), ["annotation twice"], 0),
+            (lambda d: d["annotations"][0].pop("answer_type"), NO_ANNOTATION, ONE),
+            (lambda d: d["annotations"][0]["answers"].pop(), NO_ANNOTATION, ONE),
+            (
+                lambda d: d["annotations"][0].update(image_id=FIRST + 7),
+                ["annotation of other image", *NO_ANNOTATION[1:]],
+                ONE,
+            ),
+        )
+    ),
 ]
 
 

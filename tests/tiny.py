@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -50,14 +51,9 @@ CLIP = Clip(
     patch_size=16, width=64, layers=3, embed_dim=32, text_width=64, text_layers=1, context_length=16, steps=2,
     batch_size=4, learning_rate=1e-3,
 )  # fmt: skip
-TOWER = Clip(
-    patch_size=32, width=64, layers=2, embed_dim=32, text_width=64, text_layers=1, context_length=16, steps=2,
-    batch_size=4, learning_rate=1e-3,
-)  # fmt: skip
+TOWER = replace(CLIP, patch_size=32, layers=2)
 # Four layers: each of the intent loss's four depths is a layer of its own.
-LLAVA = Llava(
-    width=64, layers=4, heads=2, mlp_width=64, steps=2, batch_size=2, questions=3, learning_rate=1e-3
-)  # fmt: skip
+LLAVA = Llava(width=64, layers=4, heads=2, mlp_width=64, steps=2, batch_size=2, questions=3, learning_rate=1e-3)
 WEIGHTS = Weights(pixel=4.0, perceptual=0.2, vq=0.5, intent=0.5, adversarial=0.02, gradient_penalty=10.0)
 PARAMS = Params(
     seed=0,
@@ -183,6 +179,7 @@ def queries(n: int, seed: int = 0) -> list[str]:
 
 
 COCO = {1: "person", 15: "bench", 18: "dog", 63: "couch", 10: "traffic light", 84: "book"}  # as numbered by COCO
+OUTLINE = {"segmentation": [[1.5, 2.0, 3.0, 4.25]], "area": 6.0, "iscrowd": 0, "bbox": [1.0, 2.0, 3.0, 2.0]}
 IN_TURN = ((18,), (63,), (10, 1), (84,), (1,), (63, 18), (10,), ())  # what an image shows
 
 
@@ -198,32 +195,22 @@ def vqav2(folder: Path, images: int = 24, parts: tuple[str, ...] = ("train", "va
         entries = [_photograph(folder, part, i, n) for n, i in enumerate(ids)]
         asked = [(i, 1000 * i + q, n + q) for n, i in enumerate(ids) for q in range(questions)]
         shown = [(i, category) for n, i in enumerate(ids) for category in IN_TURN[n % len(IN_TURN)]]
+        categories = [{"supercategory": "", "id": i, "name": name} for i, name in COCO.items()]
         documents = {
             f"v2_OpenEnded_mscoco_{part}2014_questions.json": {
-                "info": {"description": "generated"}, "task_type": "Open-Ended", "data_type": "mscoco",
                 "questions": [{"image_id": i, "question": _question(n), "question_id": q} for i, q, n in asked],
-                "data_subtype": f"{part}2014",
             },
-            f"v2_mscoco_{part}2014_annotations.json": {
-                "info": {"description": "generated"}, "data_type": "mscoco", "data_subtype": f"{part}2014",
-                "annotations": [_annotation(i, q, n) for i, q, n in asked],
-            },
+            f"v2_mscoco_{part}2014_annotations.json": {"annotations": [_annotation(i, q, n) for i, q, n in asked]},
             f"instances_{part}2014.json": {
-                "info": {"description": "generated"}, "images": entries, "licenses": [],
-                "annotations": [
-                    {"segmentation": [[1.5, 2.0, 3.0, 4.25]], "area": 6.0, "iscrowd": 0, "image_id": i,
-                     "bbox": [1.0, 2.0, 3.0, 2.0], "category_id": category, "id": n}
-                    for n, (i, category) in enumerate(shown)
-                ],
-                "categories": [{"supercategory": "", "id": i, "name": name} for i, name in COCO.items()],
+                "images": entries,
+                "annotations": [OUTLINE | {"image_id": i, "category_id": c, "id": n} for n, (i, c) in enumerate(shown)],
+                "categories": categories,
             },
-        }  # fmt: skip
+        }
         for name, document in documents.items():
-            (folder / name).write_text(json.dumps(document))
-    return Vqav2(
-        image_size=IMAGE, folder=str(folder), held_out="animal", validation="human", questions=1000, unusable=0.1,
-        loaders=0,
-    )  # fmt: skip
+            (folder / name).write_text(json.dumps({"info": {"description": "generated"}} | document))
+    shared = dict(image_size=IMAGE, held_out="animal", validation="human", unusable=0.1, loaders=0)
+    return Vqav2(**shared, folder=str(folder), questions=1000)
 
 
 def _photograph(folder: Path, part: str, image_id: int, n: int) -> dict:

@@ -47,16 +47,11 @@ def first_integer(answer: str) -> str | None:
     return None
 
 
-def similarity(a: str, b: str) -> float:
-    """Ratio of matching characters in [0, 1] (difflib)."""
-    return SequenceMatcher(None, a, b).ratio()
-
-
 def answers_match(query: str, answer: str, other: str) -> bool:
     """Whether two answers to a query agree (rules: authors' code).
 
     "how many": the first integer; yes/no questions: the first word; "where": one holds the other or they are
-    .8 similar; otherwise equal or .85 similar, after `normalise`. Two empty answers never match (ours).
+    .8 similar (difflib); otherwise equal or .85 similar, after `normalise`. Two empty answers never match (ours).
     """
     a = normalise(answer)
     b = normalise(other)
@@ -70,8 +65,8 @@ def answers_match(query: str, answer: str, other: str) -> bool:
     if question.split()[:1] and question.split()[0] in YES_NO:
         return a.split()[0] == b.split()[0]
     if question.startswith("where"):
-        return a in b or b in a or similarity(a, b) >= SIMILAR_PLACE
-    return a == b or similarity(a, b) >= SIMILAR
+        return a in b or b in a or SequenceMatcher(None, a, b).ratio() >= SIMILAR_PLACE
+    return a == b or SequenceMatcher(None, a, b).ratio() >= SIMILAR
 
 
 def normalise_vqa(answer: str) -> str:

@@ -20,8 +20,8 @@ ALIKE = 2  # of 255: the published sRGB profiles move colours by 1
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # a profile's space -> Pillow's mode
 GREYS = ("1", "L", "LA")
 PNG_GAMMA = 1 / 2.2  # of what is sRGB, nearly: 5 % off is told apart (as libpng does)
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
-         8: "ROTATE_90"}  # fmt: skip
+TURNED = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+TURNS = dict(enumerate(TURNED, start=2))  # EXIF's number -> Pillow's name
 
 
 def to_rgb(file) -> tuple:

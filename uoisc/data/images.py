@@ -20,6 +20,7 @@ from uoisc.base.errors import DataError
 from uoisc.data.image_colour import to_rgb
 
 MAX_PIXELS = 150_000_000  # ours: nearly all cameras' and phones' images, which take 600 MB while they are read
+BLANK_GREY = 0.5  # of an image that shows nothing, and of a file that is no picture any more
 MISSING, UNREADABLE, TRUNCATED = "image missing", "image unreadable", "image truncated"
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or Python prints what Pillow logs
@@ -31,9 +32,6 @@ class ImageError(DataError):
     def __init__(self, message: str, kind: str = UNREADABLE):
         super().__init__(message)
         self.kind = kind
-
-
-BLANK_GREY = 0.5  # of an image that shows nothing, and of a file that is no picture any more
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,14 @@ def read_image(source: Path | io.BytesIO, size: int) -> Picture:
 
     Raises ImageError where there is no such file, it is no image, or nobody knows what its pixels mean.
     """
-    pixels, had, notes = _read(source, size)
+    pixels, had, notes = read_pixels(source, size)
     return Picture(from_bytes(pixels[None]), had, notes)
 
 
-def read_pixels(source: Path | io.BytesIO, size: int) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int]]:
-    """`read_image` in 8 bits a channel, and the (width, height) that the image had, upright as its EXIF data say."""
-    return _read(source, size)[:2]
-
-
-def _read(source: Path | io.BytesIO, size: int) -> tuple[np.ndarray, tuple[int, int], tuple[str, ...]]:
+def read_pixels(
+    source: Path | io.BytesIO, size: int
+) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int], tuple[str, ...]]:
+    """`read_image` in 8 bits a channel, the (width, height) that the image had upright, and notes."""
     from PIL import Image
 
     with quiet(), opened(source) as file:

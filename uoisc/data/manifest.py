@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
 from uoisc.base.config import ROOT
@@ -41,12 +40,12 @@ from uoisc.data.question_index import (
     Report,
     check_questions,
     check_spellings,
-    draws,
+    draw_of,
     spelling,
     write_index,
 )
 
-SPLITS = ("train", "seen", "unseen")
+SPLITS = ("train", "seen", "unseen")  # which of `PARTS` a line may say
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,28 +73,21 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
     _check_categories(lines, config, problems)
     asked = _asked(lines, readers, problems)
     first = {line.image: number for number, line in reversed(asked.items())}
-    rows = {name: row for row, name in enumerate(sorted(first, key=first.get))}
-    parts, shown = _images(lines, asked, rows, numbers)
-    found = check_images([file.parent / name for name in rows])
-    used = [problems.image(checked, name, f"line {first[name]}: ") for name, checked in zip(rows, found, strict=True)]
-    whole = np.array(used, dtype=bool)
-    place = np.cumsum(whole) - 1
-    kept = [line for line in asked.values() if whole[rows[line.image]]]
-    files = [name for name, row in rows.items() if whole[row]]
-    categories = [sorted(shown[rows[name]]) for name in files]
-    images = [pa.array(files, pa.string()), pa.array([parts[rows[name]] for name in files], pa.int8())]
-    images += [draws(files), pa.array(categories, pa.list_(pa.int32()))]
-    return write_index(
-        folder,
-        [pa.record_batch(images, schema=IMAGES)],
-        [_questions(kept, [int(place[rows[line.image]]) for line in kept])],
-        list(numbers),
-        {},
-        config.held_out,
-        problems,
-        entries,
-        config.unusable,
-    )
+    names = sorted(first, key=first.get)
+    parts, shown = _images(lines, asked, names, numbers)
+    found = zip(names, check_images([file.parent / name for name in names]), strict=True)
+    whole = [name for name, checked in found if problems.image(checked, name, f"line {first[name]}: ")]
+    rows = {name: row for row, name in enumerate(whole)}
+    images = [
+        {"file": name, "part": parts[name], "draw": draw_of(name), "categories": sorted(shown[name])} for name in whole
+    ]
+    questions = [
+        {"image": rows[x.image], "type": _type(x), "text": x.question, "truth": x.answer, "answers": x.answers}
+        for x in asked.values()
+        if x.image in rows
+    ]
+    batches = [[pa.RecordBatch.from_pylist(*table)] for table in ((images, IMAGES), (questions, QUESTIONS))]
+    return write_index(folder, *batches, list(numbers), {}, config, problems, entries)
 
 
 def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], int]:
@@ -191,16 +183,15 @@ def _wrong(line: _Line) -> str:
 
 
 def _images(
-    lines: dict[int, _Line], asked: dict[int, _Line], rows: dict[str, int], numbers: dict[str, int]
-) -> tuple[list[int], list[set[int]]]:
+    lines: dict[int, _Line], asked: dict[int, _Line], names: list[str], numbers: dict[str, int]
+) -> tuple[dict[str, int], dict[str, set[int]]]:
     """Part and categories of each image; `numbers` gets those categories that it lacks."""
-    parts, shown = [PARTS.index("")] * len(rows), [set() for _ in rows]
+    parts, shown = dict.fromkeys(names, PARTS.index("")), {name: set() for name in names}
     for number, line in lines.items():
-        row = rows.get(line.image)
-        if row is not None:
-            shown[row].update(numbers.setdefault(name, len(numbers)) for name in line.categories)
+        if line.image in shown:
+            shown[line.image].update(numbers.setdefault(name, len(numbers)) for name in line.categories)
         if number in asked and line.split:
-            parts[row] = PARTS.index(line.split)
+            parts[line.image] = PARTS.index(line.split)
     return parts, shown
 
 

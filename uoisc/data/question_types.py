@@ -128,21 +128,15 @@ class QuestionType:
     contrary: Callable[[np.random.Generator, Sight, Sequence[str]], Sight] | None = None
 
     def __post_init__(self):
-        unknown = self.slots - SLOTS.keys()
-        if unknown or not self.slots:
-            raise DataError(
-                f"question type {self.template!r}: {', '.join(sorted(unknown)) or 'nothing'} between braces; "
-                f"known are {', '.join(SLOTS)}"
-            )
-
-    @property
-    def slots(self) -> frozenset[str]:
-        """The names of the template's slots."""
-        return slots_of(self.template)
+        slots = slots_of(self.template)
+        if not slots or slots - SLOTS.keys():
+            found = ", ".join(sorted(slots - SLOTS.keys())) or "nothing"
+            known = ", ".join(SLOTS)
+            raise DataError(f"question type {self.template!r}: {found} between braces; known are {known}")
 
     def texts(self, world: Vocabulary) -> list[str]:
         """Every query that the template can make."""
-        names = sorted(self.slots)
+        names = sorted(slots_of(self.template))
         filled = product(*(SLOTS[name].words(world) for name in names))
         return [self.template.format(**dict(zip(names, words, strict=True))) for words in filled]
 
@@ -159,21 +153,12 @@ TYPES = {
         answers=lambda world: ("yes", "no"),
         contrary=lacking,
     ),
-    "place": QuestionType(
-        "where is the {name}",
-        truth=lambda sight: sight.place,
-        answers=lambda world: PLACES,
-    ),
+    "place": QuestionType("where is the {name}", truth=lambda sight: sight.place, answers=lambda world: PLACES),
     "colour": QuestionType(
-        "what colour is behind the {name}",
-        truth=lambda sight: sight.colour,
-        answers=lambda world: tuple(COLOURS),
+        "what colour is behind the {name}", truth=lambda sight: sight.colour, answers=lambda world: tuple(COLOURS)
     ),
     "what": QuestionType(
-        "what is at the {place}",
-        truth=lambda sight: sight.name,
-        answers=lambda world: world.names,
-        tiles=Sight.placed,
+        "what is at the {place}", lambda sight: sight.name, lambda world: world.names, tiles=Sight.placed
     ),
     "count": QuestionType(
         "how many {plural} are there",
@@ -192,12 +177,12 @@ def with_article(name: str) -> str:
 
 def templates_with(*slots: str) -> list[str]:
     """The templates that have one of these slots or more."""
-    return [kind.template for kind in TYPES.values() if kind.slots & set(slots)]
+    return [kind.template for kind in TYPES.values() if slots_of(kind.template) & set(slots)]
 
 
 def templates_of(slot: str) -> list[str]:
     """The templates that have this slot alone."""
-    return [kind.template for kind in TYPES.values() if kind.slots == {slot}]
+    return [kind.template for kind in TYPES.values() if slots_of(kind.template) == {slot}]
 
 
 def query_texts(world: Vocabulary) -> list[str]:

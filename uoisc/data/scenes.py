@@ -33,6 +33,7 @@ from uoisc.data.question_types import COLOURS, MAX_OBJECTS, PLACES, TILES, TYPES
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
 
 COLOUR_NAMES = tuple(COLOURS)
+Objects = Bool[np.ndarray, " O"]  # some of a world's
 MAX_COUNT = 4  # members of the category that a counting question asks about
 
 
@@ -70,8 +71,9 @@ class AskedScenes(Asked):
         fullest = int(np.argmax((self.scenes.objects >= 0).sum(1)))
         scene = self.scenes[[fullest]]
         tiles = np.flatnonzero(scene.objects[0] >= 0)[:3]
-        kinds = zip(("place", "colour", "what"), tiles, strict=True)
-        return self.world.render(scene), [self.world.ask_about(scene, 0, kind, int(t)).text for kind, t in kinds]
+        sights = [self.world.sight(scene, 0, int(tile)) for tile in tiles]
+        asked = zip(("place", "colour", "what"), sights, strict=True)
+        return self.world.render(scene), [fill(TYPES[kind].template, sight) for kind, sight in asked]
 
 
 class World:
@@ -93,24 +95,21 @@ class World:
         self.tile = sprites.shape[2]
         self.palette = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
 
-    def pool(self, exclude: str | None = None, only: str | None = None) -> Bool[np.ndarray, " O"]:
+    def pool(self, exclude: str | None = None, only: str | None = None) -> Objects:
         """Which objects may appear: all, all but a category, or one category alone. Raises DataError if unknown."""
-        for category in (exclude, only):
-            if category is not None and category not in self.categories:
+        mask = np.ones(len(self.names), dtype=bool)
+        for category, wanted in ((exclude, False), (only, True)):
+            if category is None:
+                continue
+            if category not in self.categories:
                 raise DataError(
                     f"category {category!r} is not among the objects' categories ({', '.join(self.categories)}): "
                     "choose one of these in params.yaml, or add objects of it to data/objects.csv"
                 )
-        mask = np.ones(len(self.names), dtype=bool)
-        if exclude is not None:
-            mask &= self.category_of != self.categories.index(exclude)
-        if only is not None:
-            mask &= self.category_of == self.categories.index(only)
+            mask &= (self.category_of == self.categories.index(category)) == wanted
         return mask
 
-    def sample(
-        self, rng: np.random.Generator, n: int, allowed: Bool[np.ndarray, " O"], focus: str | None = None
-    ) -> Scenes:
+    def sample(self, rng: np.random.Generator, n: int, allowed: Objects, focus: str | None = None) -> Scenes:
         """n scenes of `allowed` objects, 1 to 4 of which belong to the focus category (drawn a scene if None)."""
         candidates = [c for c in range(len(self.categories)) if (allowed & (self.category_of == c)).sum() >= MAX_COUNT]
         if focus is not None:
@@ -165,7 +164,7 @@ class World:
         others = [self.another(rng, scenes, query, subjects) for query in queries]
         return AskedScenes(split, queries, others, lambda rows: self.render(scenes[rows]), scenes, self)
 
-    def another(self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: np.ndarray) -> Query:
+    def another(self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: Objects) -> Query:
         """Another query of the same scene that, where the scene allows, looks at other tiles."""
         for attempt in count():
             kind = list(TYPES)[int(rng.integers(len(TYPES)))]
@@ -183,27 +182,18 @@ class World:
         return rearrange(tiles, "b (r c) h w k -> b k (r h) (c w)", r=GRID).contiguous()
 
     def ask(
-        self,
-        rng: np.random.Generator,
-        scenes: Scenes,
-        row: int,
-        kind: str,
-        subjects: Bool[np.ndarray, " O"] | None = None,
+        self, rng: np.random.Generator, scenes: Scenes, row: int, kind: str, subjects: Objects | None = None
     ) -> Query:
         """A question of type `kind` about scene `row`, whose object is one of `subjects` (all if None)."""
         subjects = np.ones(len(self.names), dtype=bool) if subjects is None else subjects
         tiles = scenes.objects[row]
         tile = int(rng.choice(np.flatnonzero((tiles >= 0) & subjects[tiles])))
-        sight, contrary = self.sight(scenes, row, tile), TYPES[kind].contrary
-        if contrary is not None and rng.random() < 0.5:
+        sight, asked = self.sight(scenes, row, tile), TYPES[kind]
+        if asked.contrary is not None and rng.random() < 0.5:
             absent = subjects.copy()
             absent[tiles[tiles >= 0]] = False
-            sight = contrary(rng, sight, [self.names[index] for index in np.flatnonzero(absent)])
-        return _query(row, kind, sight)
-
-    def ask_about(self, scenes: Scenes, row: int, kind: str, tile: int) -> Query:
-        """A question of type `kind` about what stands in an occupied tile of scene `row`."""
-        return _query(row, kind, self.sight(scenes, row, tile))
+            sight = asked.contrary(rng, sight, [self.names[index] for index in np.flatnonzero(absent)])
+        return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), asked.tiles(sight))
 
     def sight(self, scenes: Scenes, row: int, tile: int) -> Sight:
         """Scene `row` in words, as a question about an occupied tile sees it."""
@@ -215,11 +205,7 @@ class World:
         return Sight(names, kinds, colours, names[tile], PLACES[tile], colours[tile], focus)
 
     def ask_each(
-        self,
-        rng: np.random.Generator,
-        scenes: Scenes,
-        per_scene: int = 1,
-        subjects: Bool[np.ndarray, " O"] | None = None,
+        self, rng: np.random.Generator, scenes: Scenes, per_scene: int = 1, subjects: Objects | None = None
     ) -> list[Query]:
         """`per_scene` questions per scene, the types in turn, so that every type is asked equally often."""
         start = int(rng.integers(len(TYPES)))
@@ -239,8 +225,3 @@ def token_tiles(side: int) -> Int[Tensor, " N"]:
     """The tile, 0 to 8, in which the centre of each of side x side tokens lies."""
     lines = (2 * torch.arange(side) + 1) * GRID // (2 * side)  # of tiles, by the centre of a line of tokens
     return (lines[:, None] * GRID + lines).flatten()
-
-
-def _query(row: int, kind: str, sight: Sight) -> Query:
-    asked = TYPES[kind]
-    return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), asked.tiles(sight))

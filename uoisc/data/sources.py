@@ -16,8 +16,7 @@ from uoisc.data.scenes import World
 
 
 def open_source(profile: str, params: Params) -> Source:
-    """What the data stage has prepared, as training asks for it. Raises DataError where that stage has not run,
-    or for another held-out category."""
+    """What the data stage has prepared. Raises DataError where it has not run, or for another held-out category."""
     data = params.data
     if isinstance(data, Drawings):
         return open_world(profile, params)

@@ -58,22 +58,11 @@ def index(config: Vqav2, folder: Path, readers: Sequence[Reader] = ()) -> Report
         images.append(photos[part].batch(used, role, part))
         questions.append(asked.batch(kept, first + np.cumsum(used) - 1))
         first += int(used.sum())
-    return write_index(
-        folder,
-        images,
-        questions,
-        list(numbers),
-        OPPOSITES,
-        config.held_out,
-        problems,
-        entries,
-        config.unusable,
-    )
+    return write_index(folder, images, questions, list(numbers), OPPOSITES, config, problems, entries)
 
 
 def _parts(root: Path, problems: Problems) -> list[str]:
-    """Which parts are there, by their questions. Raises DataError where there is none, or other files of one that lacks
-    them: a part must not go missing in silence."""
+    """Which parts are there, by their questions. Raises DataError for none, and for other files of a part without."""
     parts = [part for part in ("train", "val") if is_there(root / QUESTIONS_FILE.format(part))]
     for part in {"train", "val"}.difference(parts):
         beside = {INSTANCES_FILE.format(part)}  # one archive holds those of both parts
@@ -117,9 +106,8 @@ def _check_held_out(config: Vqav2, photos: dict[str, Photos], numbers: dict[str,
 
 def _usable(root: Path, part: str, photos: Photos, asked: Asked, problems: Problems) -> Bool[np.ndarray, " images"]:
     """Which images are asked about and whole; fills `asked.photo`."""
-    place = np.searchsorted(photos.ids, asked.image_ids).clip(max=max(photos.ids.size - 1, 0))
-    known = photos.ids[place] == asked.image_ids if photos.ids.size else np.zeros(place.size, dtype=bool)
-    asked.photo = np.where(known, place, -1)
+    known = np.isin(asked.image_ids, photos.ids)
+    asked.photo = np.where(known, np.searchsorted(photos.ids, asked.image_ids), -1)
     for identity, image_id in zip(asked.ids[~known].tolist(), asked.image_ids[~known].tolist(), strict=True):
         problems.add("question about no image of the instances", identity, str(image_id))
     used = np.zeros(photos.ids.size, dtype=bool)

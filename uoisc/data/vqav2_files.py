@@ -10,6 +10,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from uoisc.base.errors import DataError
 from uoisc.base.folders import is_there, short, unreadable
 from uoisc.base.terminal import bar
 from uoisc.data.queries import Reader
-from uoisc.data.question_index import IMAGES, QUESTIONS, Problems, check_questions, draws
+from uoisc.data.question_index import IMAGES, QUESTIONS, Problems, check_questions, draw_of
 
 QUESTIONS_FILE = "v2_OpenEnded_mscoco_{}2014_questions.json"
 ANNOTATIONS_FILE = "v2_mscoco_{}2014_annotations.json"
@@ -45,43 +46,19 @@ GROUPS = {
 }
 OPPOSITES = {"indoor": "outdoor", "outdoor": "indoor"}  # held out the one, the other is trained on
 
-
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class _Question(msgspec.Struct, gc=False):
-    question_id: Id
-    image_id: Id
-    question: str
-
-
-class _Answer(msgspec.Struct, gc=False):
-    answer: str
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    question_id: Id
-    image_id: Id
-    answer_type: str
-    multiple_choice_answer: str
-    answers: list[_Answer]
-
-
-class _Image(msgspec.Struct, gc=False):
-    id: Id
-    file_name: str
-    width: int
-    height: int
-
-
-class _Instance(msgspec.Struct, gc=False):
-    image_id: Id
-    category_id: int
-
-
-class _Category(msgspec.Struct, gc=False):
-    id: int
-    name: str
+FIELDS = {  # what is read of each kind of entry
+    "question": {"question_id": Id, "image_id": Id, "question": str},
+    "annotation": {
+        **{"question_id": Id, "image_id": Id, "answer_type": str, "multiple_choice_answer": str},
+        **{"answers": list[msgspec.defstruct("Answer", [("answer", str)], gc=False)]},
+    },
+    "image": {"id": Id, "file_name": str, "width": int, "height": int},
+    "instance": {"image_id": Id, "category_id": int},
+    "category": {"id": int, "name": str},
+}
 
 
 @dataclass
@@ -97,10 +74,13 @@ class Photos:
         files = [image_file(part, i) for i in self.ids[used].tolist()]
         shown = self.shown[used[self.shown[:, 0]]]
         ends = np.cumsum(np.bincount(shown[:, 0], minlength=self.ids.size)[used])
-        offsets = np.r_[0, ends].astype(np.int32)
-        categories = pa.ListArray.from_arrays(pa.array(offsets), pa.array(shown[:, 1].astype(np.int32)))
-        parts = pa.array(np.full(len(files), role, dtype=np.int8))
-        return pa.record_batch([pa.array(files, pa.string()), parts, draws(files), categories], schema=IMAGES)
+        columns = {
+            "file": files,
+            "part": np.full(len(files), role),
+            "draw": [draw_of(file) for file in files],
+            "categories": pa.ListArray.from_arrays(np.r_[0, ends].astype(np.int32), shown[:, 1].astype(np.int32)),
+        }
+        return pa.record_batch(columns, schema=IMAGES)
 
 
 @dataclass
@@ -122,15 +102,14 @@ class Asked:
     def batch(self, kept: Bool[np.ndarray, " questions"], image_rows: Int[np.ndarray, " images"]) -> pa.RecordBatch:
         """Those that are kept, as rows of the index; `image_rows` are their images' rows there."""
         words, said = pa.array(self.words, pa.string()), self.said[kept]
-        answers = words.take(pa.array(said[:, 2:].ravel()))
-        offsets = pa.array(np.arange(0, len(answers) + 1, ANSWERS, dtype=np.int32))
-        columns = [
-            pa.array(image_rows[self.photo[kept]].astype(np.int32)),
-            words.take(pa.array(said[:, 0])),
-            pa.array([text for text, keep in zip(self.texts, kept, strict=True) if keep], pa.string()),
-            words.take(pa.array(said[:, 1])),
-            pa.ListArray.from_arrays(offsets, answers),
-        ]
+        offsets = np.arange(0, ANSWERS * len(said) + 1, ANSWERS, dtype=np.int32)
+        columns = {
+            "image": image_rows[self.photo[kept]],
+            "type": words.take(pa.array(said[:, 0])),
+            "text": list(compress(self.texts, kept)),
+            "truth": words.take(pa.array(said[:, 1])),
+            "answers": pa.ListArray.from_arrays(offsets, words.take(pa.array(said[:, 2:].ravel()))),
+        }
         return pa.record_batch(columns, schema=QUESTIONS)
 
 
@@ -149,7 +128,7 @@ def read_photos(root: Path, part: str, numbers: dict[str, int], problems: Proble
     """Reads the instances; categories that `numbers` lacks are added to it."""
     document = _document(instances_file(root, part), "images", "annotations", "categories")
     sizes: dict[int, tuple[int, int]] = {}
-    for image in _decoded(document.images, _Image, "image", problems):
+    for image in _decoded(document.images, "image", problems):
         if image.file_name != Path(image_file(part, image.id)).name:
             problems.add("image of other name", image.id, f"{image.file_name} in {INSTANCES_FILE.format(part)}")
         elif image.id in sizes:
@@ -157,28 +136,27 @@ def read_photos(root: Path, part: str, numbers: dict[str, int], problems: Proble
         else:
             sizes[image.id] = (image.width, image.height)
     ids = np.array(sorted(sizes), dtype=np.int64)
-    named = {category.id: category.name for category in _decoded(document.categories, _Category, "category", problems)}
+    named = {category.id: category.name for category in _decoded(document.categories, "category", problems)}
     meant = {
         i: [numbers.setdefault(name, len(numbers)), *(numbers[g] for g, members in GROUPS.items() if name in members)]
         for i, name in named.items()
     }
     row_of, shown = {i: row for row, i in enumerate(ids.tolist())}, set()
-    for instance in _decoded(document.annotations, _Instance, "instance", problems):
+    for instance in _decoded(document.annotations, "instance", problems):
         row, categories = row_of.get(instance.image_id), meant.get(instance.category_id)
         if row is None or categories is None:
             problems.add("instance of no image or category", instance.image_id, f"category {instance.category_id}")
         else:
             shown.update((row, number) for number in categories)
-    pairs = np.array(sorted(shown), dtype=np.int64).reshape(-1, 2)
-    return Photos(ids, np.array([sizes[i] for i in ids.tolist()]).reshape(-1, 2), pairs)
+    rows = (np.array(pairs, dtype=np.int64).reshape(-1, 2) for pairs in ([sizes[i] for i in row_of], sorted(shown)))
+    return Photos(ids, *rows)
 
 
 def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: Problems) -> Asked:
     """Reads the questions, and to each its annotation. Those that cannot be asked have none."""
     row_of, image_ids, texts = {}, [], []
     entries = _document(root / QUESTIONS_FILE.format(part), "questions").questions
-    read = len(entries)
-    for question in _decoded(entries, _Question, "question", problems):
+    for question in _decoded(entries, "question", problems):
         if question.question_id in row_of:
             problems.add("question twice", question.question_id, question.question)
         elif not question.question.strip():
@@ -195,7 +173,7 @@ def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: P
     for row, reason in why.items():
         problems.add("question unreadable", int(ids[row]), reason)
         said[row] = -1
-    return Asked(read, ids, image_ids, texts, words, said)
+    return Asked(len(entries), ids, image_ids, texts, words, said)
 
 
 def _answers(
@@ -204,7 +182,7 @@ def _answers(
     """Reads the annotations: what `Asked` calls `said` and `words`."""
     said, words = np.full((len(row_of), 2 + ANSWERS), -1, dtype=np.int32), {}
     entries = _document(root / ANNOTATIONS_FILE.format(part), "annotations").annotations
-    for annotation in _decoded(entries, _Annotation, "annotation", problems):
+    for annotation in _decoded(entries, "annotation", problems):
         identity, row = annotation.question_id, row_of.get(annotation.question_id)
         if row is None:
             problems.add("annotation without question", identity)
@@ -232,14 +210,14 @@ def _document(file: Path, *keys: str):
         raise DataError(f"{file}: cut short or not the official file ({error}); download it again") from None
 
 
-def _decoded(entries: list[msgspec.Raw], kind: type, name: str, problems: Problems) -> Iterator:
-    """Entries as `kind`; those that lack a field or hold another type are reported."""
-    decode = msgspec.json.Decoder(kind).decode
-    for i, entry in enumerate(bar(entries, desc=f"{name}s", unit_scale=True, mininterval=1)):
+def _decoded(entries: list[msgspec.Raw], kind: str, problems: Problems) -> Iterator:
+    """Entries of one of `FIELDS`; those that lack a field or hold another type are reported."""
+    decode = msgspec.json.Decoder(msgspec.defstruct(kind, FIELDS[kind].items(), gc=False)).decode
+    for i, entry in enumerate(bar(entries, desc=f"{kind}s", unit_scale=True, mininterval=1)):
         try:
             yield decode(entry)
         except (ValueError, RecursionError) as error:  # of msgspec, of foreign bytes
-            problems.add(f"{name} incomplete", _identity(entry, i), str(error))
+            problems.add(f"{kind} incomplete", _identity(entry, i), str(error))
 
 
 def _identity(entry: msgspec.Raw, position: int) -> str:

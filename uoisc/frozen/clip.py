@@ -24,6 +24,7 @@ import_torchvision()
 warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in notebooks; it would print a path
 import open_clip  # noqa: E402 - needs a torchvision that imports
 
+UNPADDED = ("valid", (0, 0))
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 
 
@@ -67,9 +68,8 @@ class SelfAttention(nn.MultiheadAttention):
     @classmethod
     def like(cls, other: nn.MultiheadAttention) -> SelfAttention:
         """With the other's parameters."""
-        new = cls(
-            other.embed_dim, other.num_heads, bias=other.in_proj_bias is not None, batch_first=True, device="meta"
-        )
+        options = {"bias": other.in_proj_bias is not None, "batch_first": True, "device": "meta"}
+        new = cls(other.embed_dim, other.num_heads, **options)
         new.in_proj_weight, new.in_proj_bias, new.out_proj = other.in_proj_weight, other.in_proj_bias, other.out_proj
         return new.train(other.training)
 
@@ -88,12 +88,8 @@ def speed_up(model: nn.Module) -> None:
         for name, module in parent.named_children():
             if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
                 setattr(parent, name, SelfAttention.like(module))
-            elif type(module) is nn.Conv2d and module.stride == module.kernel_size and not _padded(module):
+            elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in UNPADDED:
                 setattr(parent, name, PatchConv.like(module))
-
-
-def _padded(convolution: nn.Conv2d) -> bool:
-    return convolution.padding not in ("valid", (0, 0))
 
 
 class FrozenCLIP(nn.Module):

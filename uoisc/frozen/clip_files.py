@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile, is_zipfile
 
@@ -15,7 +14,7 @@ from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, reason
 from uoisc.base.folders import is_there, readable_folder, share
 from uoisc.frozen.clip import MEAN, STD, FrozenCLIP, open_clip
-from uoisc.frozen.weights import UNPINNED, hub_file, verify
+from uoisc.frozen.weights import REMEDY, UNPINNED, cache_name, hub_file, verify
 
 from open_clip.model import resize_pos_embed  # isort: skip - needs a torchvision that imports, which clip.py sees to
 from open_clip.transformer import VisionTransformer  # isort: skip
@@ -28,11 +27,7 @@ OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")  # beside the
 
 def build_clip(vision: dict, text: dict, embed_dim: int) -> open_clip.CLIP:
     """A randomly initialised open_clip model from its own configuration fields."""
-    return open_clip.CLIP(
-        embed_dim=embed_dim,
-        vision_cfg=open_clip.CLIPVisionCfg(**vision),
-        text_cfg=open_clip.CLIPTextCfg(**text),
-    )
+    return open_clip.CLIP(embed_dim, open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**text))
 
 
 def save_clip(model: open_clip.CLIP, folder: Path, vision: dict, text: dict, embed_dim: int) -> None:
@@ -63,16 +58,18 @@ def load_clip(
     Raises CheckpointError when there is no such folder, name or weights, when they were trained with another
     activation than the named model has (open_clip only warns), or are another file than `sha256` says.
     """
-    source, remedy = name, "run the foundation stage (dvc repro), or name a checkpoint that is here"
+    source = name
     if is_there(Path(name), CheckpointError) and Path(name).is_dir():
-        source = f"local-dir:{readable_folder(Path(name), remedy, CheckpointError)}"
+        source = f"local-dir:{readable_folder(Path(name), REMEDY, CheckpointError)}"
     try:
-        found = published_clip(name, pretrained)
-        verify([found.file], {found.file.name: sha256})
-        state = _read_state(found)
+        config, normalisation, file = published_clip(name, pretrained)
+        verify([file], {file.name: sha256})
+        state = _read_state(file)
+        if [state.pop(key) for key in OPENAI_KEYS if key in state]:
+            _check_activation(name, config, True)
         if image_size is not None:
-            found.config["vision_cfg"]["image_size"] = image_size
-        model = open_clip.CLIP(**found.config)
+            config["vision_cfg"]["image_size"] = image_size
+        model = open_clip.CLIP(**config)
         if not isinstance(model.visual, VisionTransformer):
             raise ValueError("its image encoder is no vision transformer")
         resize_pos_embed(state, model)
@@ -81,33 +78,21 @@ def load_clip(
     except CheckpointError:
         raise
     except Exception as error:  # of a damaged folder open_clip, torch and their parsers raise whatever they meet
-        remedy = "ask its owner for it" if isinstance(error, PermissionError) else remedy
+        remedy = "ask its owner for it" if isinstance(error, PermissionError) else REMEDY
         raise CheckpointError(f"CLIP {name!r} cannot be loaded ({reason(error)}): {remedy}") from error
-    return FrozenCLIP(model, tokenizer, taps, found.mean, found.std)
+    return FrozenCLIP(model, tokenizer, taps, *normalisation)
 
 
-@dataclass(frozen=True)
-class PublishedClip:
-    """A CLIP that others have trained: open_clip's configuration, how images are normalised, the weights file."""
+def published_clip(name: str, pretrained: str | None) -> tuple[dict, list[tuple[float, ...]], Path]:
+    """A CLIP that others have trained: open_clip's configuration, mean and deviation of its images, the weights file.
 
-    config: dict
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    file: Path
-    quick_gelu: bool | None  # whether its weights were trained with it, where that is known
-    name: str
-
-
-def published_clip(name: str, pretrained: str | None) -> PublishedClip:
-    """Finds a CLIP and its weights file, which is fetched where it has to be and may be.
-
-    Raises CheckpointError for another activation or a missing file, ValueError or OSError for anything else.
+    The file is fetched where it has to be and may be. Raises CheckpointError for another activation or a missing file,
+    ValueError or OSError for anything else.
     """
     folder = Path(name)
     if folder.is_dir():
         document = parse_json((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-        shown = document.get("preprocess_cfg", {})
-        return _published(name, document["model_cfg"], shown, weights_in(folder), None)
+        return document["model_cfg"], _normalisation(document.get("preprocess_cfg", {})), weights_in(folder)
     config = open_clip.get_model_config(name)
     if config is None:
         raise ValueError(f"open_clip has no model {name!r} and there is no such folder")
@@ -119,17 +104,16 @@ def published_clip(name: str, pretrained: str | None) -> PublishedClip:
         raise ValueError(f"{pretrained!r} is neither a file nor one of its tags {', '.join(tags)}")
     file = Path(pretrained) if tag is None else None
     if tag is None:  # the hub's cache tells a file's origin by its path
-        tag = next((t for t in tags.values() if _cache_name(t) and _cache_name(t) in file.parts), None)
-    quick = None if tag is None else tag.get("quick_gelu", False)
-    _check_activation(name, config, quick)  # before anything is fetched
-    return _published(name, config, tag or {}, file or hub_file(*tag_source(tag)), quick)
+        tag = next((t for t in tags.values() if cache_name(t.get("hf_hub", "").rstrip("/")) in file.parts), {})
+    _check_activation(name, config, tag.get("quick_gelu", False) if tag else None)  # before anything is fetched
+    return config, _normalisation(tag), file or hub_file(*tag_source(tag))
 
 
-def _published(name: str, config: dict, shown: dict, file: Path, quick: bool | None) -> PublishedClip:
-    mean, std = shown.get("mean") or MEAN, shown.get("std") or STD
-    if len(mean) != 3 or len(std) != 3:
+def _normalisation(shown: dict) -> list[tuple[float, ...]]:
+    found = [tuple(shown.get(key) or usual) for key, usual in (("mean", MEAN), ("std", STD))]
+    if [len(values) for values in found] != [3, 3]:
         raise ValueError("its preprocess_cfg does not give a mean and a deviation for each of three channels")
-    return PublishedClip(config, tuple(mean), tuple(std), file, quick, name)
+    return found
 
 
 def _check_activation(name: str, config: dict, quick: bool | None) -> None:
@@ -142,12 +126,6 @@ def _check_activation(name: str, config: dict, quick: bool | None) -> None:
         )
 
 
-def _cache_name(tag: dict) -> str:
-    """The folder of a tag's repository in the hub's cache; "" where it has none."""
-    repo = tag.get("hf_hub", "").rstrip("/")
-    return f"models--{repo.replace('/', '--')}" if repo.count("/") == 1 else ""
-
-
 def tag_source(tag: dict) -> tuple[str, str]:
     """The hub repository and file of one of open_clip's tags, its safetensors. Raises ValueError where it has none."""
     repo, file = tag.get("hf_hub", "").rsplit("/", 1) if tag.get("hf_hub") else ("", "")
@@ -157,10 +135,7 @@ def tag_source(tag: dict) -> tuple[str, str]:
 
 
 def hub_source(name: str, pretrained: str) -> tuple[str, str]:
-    """The hub repository and file of a model's tag.
-
-    Raises ValueError for an unknown one, CheckpointError for the wrong activation.
-    """
+    """Those of a model's tag. Raises ValueError for an unknown one, CheckpointError for the wrong activation."""
     config, tag = open_clip.get_model_config(name), _tags(name).get(_cleaned(pretrained))
     if config is None or tag is None:
         raise ValueError(f"open_clip has no model {name!r} with weights {pretrained!r}")
@@ -186,9 +161,8 @@ def weights_in(folder: Path) -> Path:
     return next((file for file in files if file.name in FOLDER_FILES), files[0])
 
 
-def _read_state(found: PublishedClip) -> dict[str, Tensor]:
+def _read_state(file: Path) -> dict[str, Tensor]:
     """The state dict of a weights file; no code in it ever runs. Raises CheckpointError for a TorchScript archive."""
-    file = found.file
     if file.suffix == ".safetensors":
         state = load_file(file)
     else:
@@ -199,7 +173,4 @@ def _read_state(found: PublishedClip) -> dict[str, Tensor]:
             )
         loaded = torch.load(file, map_location="cpu", weights_only=True)
         state = loaded.get("state_dict", loaded)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    if [state.pop(key) for key in OPENAI_KEYS if key in state]:
-        _check_activation(found.name, found.config, True)
-    return state
+    return {key.removeprefix("module."): value for key, value in state.items()}

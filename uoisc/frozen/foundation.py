@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from uoisc.base.settings import GRID, HEAD_WIDTH, Clip
+from uoisc.base.settings import GRID, HEAD_WIDTH, Clip, Llava
 from uoisc.data.question_types import COLOURS, PLACES, TILES, fill, templates_of, templates_with
 from uoisc.data.scenes import Scenes, World, token_tiles
 from uoisc.frozen.clip import FrozenCLIP, open_clip
@@ -87,13 +88,9 @@ def clip_loss(
     names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
     scale = model.logit_scale.exp()
     contrastive = open_clip.ClipLoss()(regions[torch.from_numpy(rows), torch.from_numpy(tiles)], names, scale)
-    place = _mean(_place_loss(regions, wording) for wording in places.split(TILES))
-    colour = _mean(_colour_loss(regions, wording, scenes) for wording in colours.split(len(COLOURS)))
-    return contrastive + place + 0.5 * colour
-
-
-def _mean(losses: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(losses)).mean()
+    place = [_place_loss(regions, wording) for wording in places.split(TILES)]
+    colour = [_colour_loss(regions, wording, scenes) for wording in colours.split(len(COLOURS))]
+    return contrastive + torch.stack(place).mean() + 0.5 * torch.stack(colour).mean()
 
 
 def _place_loss(regions: Float[Tensor, "B 9 e"], places: Float[Tensor, "9 e"]) -> Float[Tensor, ""]:
@@ -118,37 +115,41 @@ def train_clip(
     model = build_clip(**clip_fields(cfg, image_size))
     frozen = FrozenCLIP(model, open_clip.SimpleTokenizer(context_length=cfg.context_length), (cfg.layers - 1,))
     model.requires_grad_(True).train()
-    optimiser, schedule = optimiser_for(model, cfg.learning_rate, cfg.steps)
-    everything = world.pool()
-    for _ in (steps := progress(range(cfg.steps), "CLIP")):
-        loss = clip_loss(model, frozen, world, world.sample(rng, cfg.batch_size, everything), rng)
-        take_step(loss, model, optimiser, schedule)
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, 4.6052)  # at most 100, as in CLIP
-        if hasattr(steps, "set_postfix"):
-            steps.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    return model.eval().requires_grad_(False), frozen
+    everything, clamp = world.pool(), partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
+
+    def loss_of() -> Tensor:
+        return clip_loss(model, frozen, world, world.sample(rng, cfg.batch_size, everything), rng)
+
+    descend(model, cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
+    return model, frozen
 
 
-def optimiser_for(model: torch.nn.Module, learning_rate: float, steps: int):
-    """AdamW without decay on vectors; the rate warms up over 10 % of the steps and falls to 0 over the last 30 %."""
+def descend(
+    model: torch.nn.Module, cfg: Clip | Llava, steps: Iterable, loss_of: Callable[[], Tensor], after=lambda: None
+) -> None:
+    """Takes `steps` of AdamW, without decay on vectors, the gradient clipped to norm 1; then the model is frozen.
+
+    The rate warms up over 10 % of the steps and falls to 0 over the last 30 %. `loss_of` draws a batch, `after` follows
+    each step.
+    """
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    optimiser = torch.optim.AdamW(groups, lr=cfg.learning_rate, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / (0.1 * steps), 1.0, (steps - step) / (0.3 * steps))
+        optimiser, lambda step: min((step + 1) / (0.1 * cfg.steps), 1.0, (cfg.steps - step) / (0.3 * cfg.steps))
     )
-    return optimiser, schedule
-
-
-def take_step(loss: Tensor, model: torch.nn.Module, optimiser, schedule) -> None:
-    """One update with the gradient clipped to norm 1."""
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    schedule.step()
+    for _ in steps:
+        loss = loss_of()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        after()
+        if hasattr(steps, "set_postfix"):
+            steps.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    model.eval().requires_grad_(False)
 
 
 @torch.no_grad()

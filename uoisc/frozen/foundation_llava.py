@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from uoisc.base.errors import DataError
 from uoisc.base.settings import HEAD_WIDTH, Clip, Llava
@@ -19,7 +20,7 @@ from uoisc.data.question_types import COLOURS, PLACES, TILES, TYPES, answer_text
 from uoisc.data.questions import Query
 from uoisc.data.scenes import Scenes, World
 from uoisc.frozen.clip import MEAN, STD, FrozenCLIP
-from uoisc.frozen.foundation import Progress, optimiser_for, take_step
+from uoisc.frozen.foundation import Progress, descend
 from uoisc.frozen.llava import FrozenLlava
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
@@ -47,11 +48,9 @@ def build_processor(world: World, cfg: Clip, image_size: int):
     extra = {"image_token": "<image>"}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=extra, **named)
     fast.add_tokens([AddedToken(answer, single_word=True) for answer in answers])
-    sides = {"height": image_size, "width": image_size}
+    sizes = {"size": {"shortest_edge": image_size}, "crop_size": {"height": image_size, "width": image_size}}
     return LlavaProcessor(
-        image_processor=CLIPImageProcessor(
-            size={"shortest_edge": image_size}, crop_size=sides, image_mean=MEAN, image_std=STD
-        ),
+        image_processor=CLIPImageProcessor(**sizes, image_mean=MEAN, image_std=STD),
         tokenizer=fast,
         patch_size=cfg.patch_size,
         vision_feature_select_strategy="default",
@@ -63,7 +62,7 @@ def build_processor(world: World, cfg: Clip, image_size: int):
 
 def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
     """A randomly initialised `LlavaForConditionalGeneration` with a CLIP tower and a Llama."""
-    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     ends = {"pad_token_id": PAD, "eos_token_id": END}
     text = LlamaConfig(
@@ -79,25 +78,7 @@ def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
         bos_token_id=BEGIN,
         **ends,
     )
-    config = LlavaConfig(
-        vision_config=_tower_config(tower, image_size),
-        text_config=text,
-        image_token_index=IMAGE,
-        projector_hidden_act="linear",
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="default",
-        image_seq_length=(image_size // tower.patch_size) ** 2,
-        **ends,
-    )
-    model = LlavaForConditionalGeneration(config)
-    model.generation_config.update(bos_token_id=BEGIN, **ends)
-    return model
-
-
-def _tower_config(tower: Clip, image_size: int):
-    from transformers import CLIPVisionConfig
-
-    return CLIPVisionConfig(
+    vision = CLIPVisionConfig(
         hidden_size=tower.width,
         intermediate_size=4 * tower.width,
         num_hidden_layers=tower.layers,
@@ -107,6 +88,17 @@ def _tower_config(tower: Clip, image_size: int):
         hidden_act="gelu",
         projection_dim=tower.embed_dim,
     )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE,
+        image_seq_length=(image_size // tower.patch_size) ** 2,
+        **{"projector_hidden_act": "linear", "vision_feature_layer": -1, "vision_feature_select_strategy": "default"},
+        **ends,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.generation_config.update(bos_token_id=BEGIN, **ends)
+    return model
 
 
 @torch.no_grad()
@@ -117,8 +109,8 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
     tile that shows it.
     """
-    copy_tower(frozen.model.visual, model.model.vision_tower)
     visual = frozen.model.visual
+    copy_tower(visual, model.model.vision_tower)
     projector = model.model.multi_modal_projector
     scenes = world.sample(np.random.default_rng(0), PROTOTYPE_SCENES, world.pool())
     images = world.render(scenes).split(100)
@@ -137,11 +129,11 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     words = prototypes((tokens + bias).flatten(0, 1), scenes, world)
     ids = tokenizer.convert_tokens_to_ids(list(words))
     rows = F.pad(torch.stack(list(words.values())), (0, model.lm_head.weight.shape[1] - width))
-    for table in (model.model.language_model.embed_tokens.weight, model.lm_head.weight):
+    embedded, first = model.model.language_model.embed_tokens.weight, model.model.language_model.layers[0].self_attn
+    for table in (embedded, model.lm_head.weight):
         table.normal_(std=table.shape[1] ** -0.5)
         table[ids] = rows
-    model.model.language_model.embed_tokens.weight[:, width] = 1.0
-    first = model.model.language_model.layers[0].self_attn
+    embedded[:, width] = 1.0
     first.k_proj.weight.copy_(first.q_proj.weight.normal_(std=SIMILARITY_STD))
     first.k_proj.weight[:, width] *= -1
 
@@ -209,29 +201,26 @@ class Packer:
         self, queries: list[Query], per_scene: int
     ) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"], Bool[Tensor, "B 1 L L"], Int[Tensor, "B L"]]:
         """Token ids, positions, attention mask and labels (-100 where nothing is learnt)."""
-        rows = [[self.ids(q) for q in queries[i : i + per_scene]] for i in range(0, len(queries), per_scene)]
-        start = len(self.prefix)
-        length = start + max(sum(len(q) + len(a) for q, a in row) for row in rows)
-        ids = np.full((len(rows), length), PAD)
-        segment = np.full_like(ids, -1)
-        position = np.zeros_like(ids)
-        labels = np.full_like(ids, -100)
-        ids[:, :start] = self.prefix
-        segment[:, :start] = 0
-        position[:, :start] = np.arange(start)
-        for i, row in enumerate(rows):
-            at = start
-            for k, (question, answer) in enumerate(row, start=1):
-                end = at + len(question) + len(answer)
-                ids[i, at:end] = question + answer
-                segment[i, at:end] = k
-                position[i, at:end] = np.arange(start, start + end - at)
-                labels[i, at + len(question) : end] = answer
-                at = end
-        segment = torch.from_numpy(segment)
+        rows = [self._row(queries[i : i + per_scene]) for i in range(0, len(queries), per_scene)]
+        ids, segment, position, labels = (
+            pad_sequence([torch.tensor(row) for row in column], batch_first=True, padding_value=fill)
+            for column, fill in zip(zip(*rows, strict=True), (PAD, -1, 0, -100), strict=True)
+        )
         same = (segment[:, None] == segment[:, :, None]) | (segment[:, None] == 0)
-        mask = (same & (segment[:, None] >= 0)).tril() | torch.eye(length, dtype=torch.bool)
-        return torch.from_numpy(ids), torch.from_numpy(position), mask[:, None], torch.from_numpy(labels)
+        mask = (same & (segment[:, None] >= 0)).tril() | torch.eye(ids.shape[1], dtype=torch.bool)
+        return ids, position, mask[:, None], labels
+
+    def _row(self, queries: list[Query]) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Ids, segment (0: the image's), position and labels of a scene's tokens."""
+        start = len(self.prefix)
+        ids, segment, position, labels = [*self.prefix], [0] * start, [*range(start)], [-100] * start
+        for k, (question, answer) in enumerate(map(self.ids, queries), start=1):
+            length = len(question) + len(answer)
+            ids += question + answer
+            segment += [k] * length
+            position += range(start, start + length)
+            labels += [-100] * len(question) + answer
+        return ids, segment, position, labels
 
 
 def train_llava(
@@ -246,21 +235,18 @@ def train_llava(
     llava = FrozenLlava(model, processor)
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
-    pack = Packer(llava)
-    optimiser, schedule = optimiser_for(model, cfg.learning_rate, cfg.steps)
-    everything = world.pool()
-    for _ in (steps := progress(range(cfg.steps), "LLaVA")):
+    pack, everything = Packer(llava), world.pool()
+
+    def loss_of() -> Float[Tensor, ""]:
         scenes = world.sample(rng, cfg.batch_size, everything)
         ids, positions, mask, labels = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
         with torch.autocast("cpu", torch.bfloat16):
             pixels = llava.pixels(world.render(scenes))
             seen = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "pixel_values": pixels}
             logits = model(**seen, use_cache=False).logits
-        loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
-        take_step(loss, model, optimiser, schedule)
-        if hasattr(steps, "set_postfix"):
-            steps.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    model.eval().requires_grad_(False)
+        return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+
+    descend(model, cfg, progress(range(cfg.steps), "LLaVA"), loss_of)
     return llava
 
 

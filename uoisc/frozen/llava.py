@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from uoisc.base.boundary import check_images
 from uoisc.base.documents import parse_json
@@ -23,7 +24,7 @@ from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import is_there, readable_folder, share
 from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
-from uoisc.frozen.weights import hub_folder, verify, weights_files
+from uoisc.frozen.weights import REMEDY, hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which processors are written in
@@ -83,10 +84,7 @@ class FrozenLlava(nn.Module):
         return super().train(False)
 
     def prompts(self, queries: list[str] | Any) -> list[str]:
-        """The processor's chat template around each query and one image, ending where the answer begins.
-
-        Raises QueryError for one that is no query, or would not be read whole as text.
-        """
+        """Each query and one image in the chat template. Raises QueryError for what would not be read whole as text."""
         queries = check_queries(queries)
         check_fits(queries, self.reader)
         return [_prompt(self.processor, query) for query in queries]
@@ -114,11 +112,8 @@ class FrozenLlava(nn.Module):
         tokenizer = self.processor.tokenizer
         ids, mask = self.tokenize(queries)
         ends = [tokenizer(a, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for a in answers]
-        longest = max(map(len, ends))
-        tail = torch.full((len(ends), longest), tokenizer.pad_token_id)
-        kept = torch.zeros(len(ends), longest, dtype=torch.bool)
-        for row, end in enumerate(ends):
-            tail[row, : len(end)], kept[row, : len(end)] = torch.tensor(end), True
+        tail = pad_sequence([torch.tensor(end) for end in ends], batch_first=True, padding_value=tokenizer.pad_token_id)
+        kept = pad_sequence([torch.ones(len(end), dtype=torch.bool) for end in ends], batch_first=True)
         tail, kept = tail.to(ids.device), kept.to(ids.device)
         labels = torch.cat([torch.full_like(ids, -100), tail.masked_fill(~kept, -100)], dim=1)
         return torch.cat([ids, tail], dim=1), torch.cat([mask, kept], dim=1), labels
@@ -155,13 +150,8 @@ class FrozenLlava(nn.Module):
         for start in range(0, len(queries), batch_size):
             rows = slice(start, start + batch_size)
             ids, mask = self.tokenize(queries[rows])
-            out = self.model.generate(
-                input_ids=ids,
-                attention_mask=mask.long(),
-                pixel_values=self.pixels(x[rows]),
-                max_new_tokens=MAX_ANSWER_TOKENS,
-                do_sample=False,
-            )
+            seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": self.pixels(x[rows])}
+            out = self.model.generate(**seen, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
             texts = self.processor.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
             answers += [text.strip() for text in texts]
         return answers
@@ -170,14 +160,8 @@ class FrozenLlava(nn.Module):
         self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]
     ) -> tuple[Float[Tensor, "B L w"], ...]:
         """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries."""
-        out = self.model.model(
-            input_ids=ids,
-            attention_mask=mask.long(),
-            pixel_values=self.pixels(x),
-            output_hidden_states=True,
-            use_cache=False,
-        )
-        return out.hidden_states
+        seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": self.pixels(x)}
+        return self.model.model(**seen, output_hidden_states=True, use_cache=False).hidden_states
 
     def after_image(self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """Which tokens stand behind the image: only these can depend on image and query together."""
@@ -229,10 +213,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
         )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet
-        raise CheckpointError(
-            f"LLaVA {name!r} cannot be loaded ({first_line(error)}): "
-            "run the foundation stage (dvc repro), or name a checkpoint that is here"
-        ) from error
+        raise CheckpointError(f"LLaVA {name!r} cannot be loaded ({first_line(error)}): {REMEDY}") from error
     _check_weights(model, loaded["missing_keys"], name)
     llava = FrozenLlava(model.to(device), processor).to(device)
     _check_prompt(llava, name)
@@ -278,12 +259,11 @@ def _check_config(folder: Path) -> None:
 
 def llava_folder(name: str, revision: str = "") -> Path:
     """Where a LLaVA lies: a local folder, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
-    remedy = "run the foundation stage (dvc repro), or name a checkpoint that is here"
     if is_there(Path(name), CheckpointError) and Path(name).is_dir():
-        return readable_folder(Path(name), remedy, CheckpointError)
+        return readable_folder(Path(name), REMEDY, CheckpointError)
     if not HUB_NAME.fullmatch(name) or not revision:
         raise CheckpointError(
-            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): {remedy}"
+            f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): {REMEDY}"
         )
     return hub_folder(name, revision)
 

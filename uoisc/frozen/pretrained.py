@@ -32,7 +32,8 @@ def open_pretrained(
     Raises CheckpointError, one line, where something is missing or another one than params.yaml says.
     """
     clip = open_clip_checkpoint(settings.clip, taps, image_size).to(device)
-    return clip, {name: open_llava_checkpoint(getattr(settings, name), device) for name in judges}
+    checkpoints = {name: getattr(settings, name) for name in judges}
+    return clip, {name: load_llava(c.name, c.revision, c.sha256, device) for name, c in checkpoints.items()}
 
 
 def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_size: int) -> FrozenCLIP:
@@ -55,11 +56,6 @@ def identity(settings: ClipCheckpoint | LlavaCheckpoint) -> str:
     pinned = settings.sha256 if isinstance(settings.sha256, dict) else {"weights": settings.sha256}
     known = pinned if UNPINNED not in pinned.values() else [settings.name, pinned]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-
-
-def open_llava_checkpoint(settings: LlavaCheckpoint, device: str = "cpu") -> FrozenLlava:
-    """That LLaVA."""
-    return load_llava(settings.name, settings.revision, settings.sha256, device)
 
 
 def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:

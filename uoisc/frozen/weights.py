@@ -7,9 +7,11 @@ safetensors and text files are ever fetched.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shlex
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 
 from uoisc.base.documents import parse_json
@@ -19,6 +21,7 @@ from uoisc.base.folders import is_there, readable, unreadable
 UNPINNED = "unpinned"  # in params.yaml: a revision or digest that nobody has verified; `uoisc doctor --pin` fills it in
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 FETCHED = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")  # no pickle, no code
+REMEDY = "run the foundation stage (dvc repro), or name a checkpoint that is here"
 SHOWN = 12  # digits of a digest in a message
 
 
@@ -56,28 +59,32 @@ def _check_cache(repo: str) -> None:
     """Raises CheckpointError where the repository may lie in the local cache, but this user may not look."""
     from huggingface_hub import constants
 
-    is_there(Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots", CheckpointError)
+    is_there(Path(constants.HF_HUB_CACHE) / cache_name(repo) / "snapshots", CheckpointError)
+
+
+def cache_name(repo: str) -> str:
+    """The folder of a repository in the hub's cache."""
+    return f"models--{repo.replace('/', '--')}"
 
 
 def hub_folder(repo: str, revision: str) -> Path:
-    """The folder of a repository at a revision, fetched where it has to be and may be.
-
-    Raises CheckpointError with the command that fetches it.
-    """
+    """The folder of a repository at a revision, fetched where it may be; else CheckpointError with the command."""
     from huggingface_hub import snapshot_download
 
-    folder = cached_folder(repo, revision)
-    if folder is not None:
-        return folder
-    command = fetch_command(repo, hub_revision(revision))
+    at = hub_revision(revision)
+    fetch = partial(snapshot_download, repo, revision=at, allow_patterns=list(FETCHED))
+    return cached_folder(repo, revision) or _fetched(repo, fetch_command(repo, at), fetch)
+
+
+def _fetched(what: str, command: str, fetch: Callable[[], str]) -> Path:
     if offline():
         raise CheckpointError(
-            f"{repo} is not in the local cache and HF_HUB_OFFLINE forbids to fetch it: run `{command}`"
+            f"{what} is not in the local cache and HF_HUB_OFFLINE forbids to fetch it: run `{command}`"
         )
     try:
-        return Path(snapshot_download(repo, revision=hub_revision(revision), allow_patterns=list(FETCHED)))
+        return Path(fetch())
     except Exception as error:  # the hub's own, and any that a network has
-        raise CheckpointError(f"{repo} cannot be fetched ({first_line(error)}): try `{command}`") from error
+        raise CheckpointError(f"{what} cannot be fetched ({first_line(error)}): try `{command}`") from error
 
 
 def cached_file(repo: str, file: str) -> Path | None:
@@ -93,25 +100,12 @@ def hub_file(repo: str, file: str) -> Path:
     """A file of a repository, fetched where it has to be and may be. Raises CheckpointError as `hub_folder` does."""
     from huggingface_hub import hf_hub_download
 
-    found = cached_file(repo, file)
-    if found is not None:
-        return found
-    command = fetch_command(repo, file=file)
-    if offline():
-        raise CheckpointError(
-            f"{file} of {repo} is not in the local cache and HF_HUB_OFFLINE forbids to fetch it: run `{command}`"
-        )
-    try:
-        return Path(hf_hub_download(repo, file))
-    except Exception as error:  # the hub's own, and any that a network has
-        raise CheckpointError(f"{file} of {repo} cannot be fetched ({first_line(error)}): try `{command}`") from error
+    fetch = partial(hf_hub_download, repo, file)
+    return cached_file(repo, file) or _fetched(f"{file} of {repo}", fetch_command(repo, file=file), fetch)
 
 
 def weights_files(folder: Path) -> list[Path]:
-    """The safetensors of a folder in transformers' format, whether they are there or not.
-
-    Raises CheckpointError where its index is broken.
-    """
+    """The safetensors that a folder in transformers' format should hold. Raises CheckpointError for a broken index."""
     index = folder / INDEX
     if not is_there(index, CheckpointError):
         return [folder / SINGLE]
@@ -158,9 +152,8 @@ def digest(file: Path) -> str:
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and digests of a folder's files, as small as the stand-ins' are."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return hashlib.sha256(
-        "".join(f"{file.relative_to(folder)} {digest(file)}\n" for file in files).encode()
-    ).hexdigest()
+    listed = "".join(f"{file.relative_to(folder)} {digest(file)}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)
@@ -169,26 +162,13 @@ def _digest(path: str, size: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def parameters(file: Path) -> tuple[int, int]:
-    """How many parameters a safetensors file holds, and in how many bytes, from its header alone.
+def parameters(file: Path) -> int:
+    """How many parameters a safetensors file holds, by its header. Raises CheckpointError where it is none."""
+    from safetensors import SafetensorError, safe_open
 
-    Raises CheckpointError where it is no safetensors file.
-    """
     try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            if not 0 < length <= file.stat().st_size:
-                raise ValueError("header")
-            header = parse_json(opened.read(length))
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        counts = [_product(entry["shape"]) for entry in tensors]
-        return sum(counts), sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(file, "np") as opened:
+            names = opened.keys()
+            return sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file.name} is no safetensors file: fetch it again") from error
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count

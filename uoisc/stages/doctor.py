@@ -136,7 +136,7 @@ def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint)
         return Finding(MISSING, subject, note, source.command, size, in_cache=True)
     try:
         verify(source.files, digests_of(checkpoint, source.files))
-        count = sum(parameters(file)[0] for file in source.files if file.suffix == ".safetensors")
+        count = sum(parameters(file) for file in source.files if file.suffix == ".safetensors")
     except CheckpointError as error:
         return Finding(WRONG, subject, str(error), source.command)
     note = f"{source.shown}, {count / 1e6:,.0f} million parameters" if count else source.shown
@@ -254,7 +254,7 @@ def _parameters(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> int | float:
         source = located(checkpoint)
         if source.files is None:
             return PUBLISHED.get(source.repo, (0.0, 0.0))[1]
-        return sum(parameters(file)[0] for file in source.files if file.suffix == ".safetensors")
+        return sum(parameters(file) for file in source.files if file.suffix == ".safetensors")
     except CheckpointError:
         return 0.0
 
