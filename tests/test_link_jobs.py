@@ -15,9 +15,9 @@ from uoisc.link.block_errors import BlerTable
 from uoisc.link.channel import LINKS
 from uoisc.link.constellations import psk_error_rayleigh
 from uoisc.report.tables import SHOWN_DB
+from uoisc.rivals.transmission import FILE_BYTES
 from uoisc.stages import link_jobs
 from uoisc.stages.link_jobs import (
-    FILE_BYTES,
     FILES,
     NOISY,
     PREFIXES,

@@ -21,7 +21,6 @@ from uoisc.rivals.standard_codecs import (
     RelevanceCrop,
     at_most,
     files,
-    flat_bytes,
     mosaic,
     standard_codec,
     token_square,
@@ -56,6 +55,11 @@ def relevance() -> np.ndarray:
     relevance = np.random.default_rng(0).uniform(0, 0.2, (6, 6))
     relevance[1:3, 3:5] += 0.5
     return relevance
+
+
+def flat_bytes(codec, size: tuple[int, int]) -> int:
+    """Bytes of a mid-grey image of (H, W) pixels at the lowest quality: about the header."""
+    return len(codec.encode(np.full((*size, 3), 128, dtype=np.uint8), codec.qualities[0]))
 
 
 def squared_error(image: np.ndarray, other: np.ndarray) -> float:

@@ -1,7 +1,5 @@
 """Which models are trained, in which order: checked before any work."""
 
-from dataclasses import replace
-
 import pytest
 import tiny
 
@@ -44,14 +42,6 @@ def test_unknown_phases(asked, phases):
 def test_empty_and_unknown_names(asked, names):
     with pytest.raises(ConfigError, match="unknown variant '(unicorn)?': choose of"):
         train_models.train_variant("tiny", names)
-    assert not asked
-
-
-def test_a_rate_that_a_variant_lacks_is_found_before_any_work(asked, monkeypatch):
-    params = replace(tiny.PARAMS, variants={"adaptive": ("low",), "uoisc": ("dial",)})
-    monkeypatch.setattr(train_models, "load_params", lambda profile: params)
-    with pytest.raises(ConfigError, match="uoisc has no rate 'dial': choose of low, high"):
-        train_models.train_variant("tiny", "adaptive+uoisc")
     assert not asked
 
 

@@ -185,10 +185,10 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Write what the transmitter sends of each image for a query, as .uoi files."""
-    from uoisc.stages.transfer import Existing
+    from uoisc.stages.transfer import Files
     from uoisc.stages.transfer import encode as encode_files
 
-    encode_files(images, query, output, profile, variant, bits, compact, Existing(force, no_clobber))
+    encode_files(Files(images, output, force, no_clobber), query, profile, variant, bits, compact)
 
 
 @app.command()
@@ -204,10 +204,10 @@ def decode(
     quiet: Quiet = False,
 ) -> None:
     """Draw the image that each .uoi file describes, at the size of the image that it was made of."""
-    from uoisc.stages.transfer import Existing
+    from uoisc.stages.transfer import Files
     from uoisc.stages.transfer import decode as decode_files
 
-    decode_files(files, output, profile, variant, bits, query, Existing(force, no_clobber))
+    decode_files(Files(files, output, force, no_clobber), profile, variant, bits, query)
 
 
 @app.command()

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from uoisc.base.config import Params
 from uoisc.base.errors import ResultsError
 from uoisc.base.results import BLANK, COLUMNS, GAP, SEEN, UNSEEN
 
@@ -24,8 +25,10 @@ RESAMPLES = 2000
 LEVEL = 0.95
 RATE_FACTOR = 1.25  # rates nearer than this stand for one rate point; the points lie a factor of 2 apart
 
-FIXED = ("no_alignment", "query_aware", "uoisc", "no_llava", "uniform", "adaptive")
-REFERENCES = (*FIXED, "dial", "dial_uniform", "dial_scratch_text", "dial_oracle")  # what every variant is held against
+REFERENCES = (  # what every variant is held against
+    *("no_alignment", "query_aware", "uoisc", "no_llava", "uniform", "adaptive"),
+    *("dial", "dial_uniform", "dial_scratch_text", "dial_oracle"),
+)
 METRICS: dict[str, tuple[str, str | None]] = {  # name: (what is averaged, over which queries)
     "amr": ("match", None),
     "amr_floor": ("match_blank", None),
@@ -61,10 +64,24 @@ def bootstrap_interval(
 
     Source: B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics, 1979.
     """
-    values = np.asarray(values, dtype=np.float64)
     weights = resampling_weights(len(values), seed, resamples).astype(np.float64)
     low, high = percentiles(weights @ values / len(values))
     return float(values.mean()), float(low), float(high)
+
+
+def mean_rows(measures: dict | pd.DataFrame, params: Params, keys: dict, seed: int | None = None) -> list[dict]:
+    """A row per measure: `keys`, its name, its mean over queries with the 95 % interval, and their number.
+
+    Args:
+        measures: name -> one value per query. seed: of the resampling; None: the profile's.
+    """
+    seed = params.seed if seed is None else seed
+    rows = []
+    for metric, values in measures.items():
+        values = np.asarray(values, dtype=np.float64)
+        value, low, high = bootstrap_interval(values, seed, params.evaluation.resamples)
+        rows.append(keys | {"metric": metric, "value": value, "low": low, "high": high, "n": len(values)})
+    return rows
 
 
 def split_seed(split: str, seed: int = 0) -> int:
@@ -74,21 +91,18 @@ def split_seed(split: str, seed: int = 0) -> int:
 
 def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names (M), and per answer the numerator, in [0, 1], and denominator, 0 or 1, of each metric, (rows, M)."""
-    names = []
-    numerators = []
-    denominators = []
+    columns = {}
     everything = np.ones(len(answers), dtype=bool)
     types = {"": everything} | {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
     for suffix, of_type in types.items():
         for name, (column, condition) in METRICS.items():
-            if column not in answers:
-                continue
-            known = answers[column].notna().to_numpy()
-            counted = known & of_type & (answers[condition].astype(bool).to_numpy() if condition else everything)
-            names.append(name + suffix)
-            denominators.append(counted)
-            numerators.append(np.where(counted, answers[column].astype("Float32").fillna(0).to_numpy(np.float32), 0))
-    return names, np.stack(numerators, axis=1), np.stack(denominators, axis=1).astype(np.float32)
+            if column in answers:
+                counted = answers[column].notna().to_numpy() & of_type
+                counted &= answers[condition].to_numpy(bool) if condition else everything
+                values = answers[column].astype("Float32").fillna(0).to_numpy(np.float32)
+                columns[name + suffix] = np.where(counted, values, 0), counted
+    numerators, denominators = (np.stack(part, axis=1) for part in zip(*columns.values(), strict=True))
+    return list(columns), numerators, denominators.astype(np.float32)
 
 
 def summarise(
@@ -169,46 +183,34 @@ def differences(
     on seen ones: above zero, the variant loses less than its reference when objects are new.
     Raises: ResultsError when the two did not answer the same queries.
     """
-    cells = {
-        (variant, float(bits), split, judge): rows.set_index("query_id")[["match", "match_blank"]].sort_index()
-        for (variant, bits, split, judge), rows in answers.groupby(["variant", "bits", "split", "judge"])
-    }
+    cells: dict[tuple, dict[str, pd.DataFrame]] = {}
+    for (variant, bits, judge, split), rows in answers.groupby(["variant", "bits", "judge", "split"]):
+        rows = rows.set_index("query_id")[["match", "match_blank"]].sort_index()
+        cells.setdefault((variant, float(bits), judge), {})[split] = rows
     rates = {variant: sorted(own["bits"].astype(float).unique()) for variant, own in answers.groupby("variant")}
     profile, trained = answers[["profile", "seed"]].iloc[0]
-    judges = sorted(answers["judge"].unique())
-
-    def means(left: tuple, right: tuple, split: str, judge: str) -> Float[np.ndarray, "draws 2"]:
-        return paired_means(
-            _paired(cells, (*left, split, judge), (*right, split, judge)), split_seed(split, seed), resamples
-        )
-
-    rows = []
+    table = []
     for variant, reference in pairs:
         for bits in rates[variant]:
             near = 0.0 if reference == BLANK else nearest_bits(bits, rates[reference])
-            for judge in judges if near is not None else []:
-                splits = sorted(key[2] for key in cells if (key[:2], key[3]) == ((variant, bits), judge))
-                by_split = {split: means((variant, bits), (reference, near), split, judge) for split in splits}
-                counts = {split: len(cells[variant, bits, split, judge]) for split in splits}
-                for split, *numbers in _pair_rows(by_split, counts):
-                    rows.append((profile, variant, reference, str(trained), judge, split, bits, near, *numbers))
-    return pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
+            for judge in sorted(answers["judge"].unique()) if near is not None else []:
+                matches = {}
+                for split, own in cells.get((variant, bits, judge), {}).items():
+                    other = own["match_blank"] if reference == BLANK else cells[reference, near, judge][split]["match"]
+                    if not own.index.equals(other.index):
+                        who = f"answers.parquet: {variant} and {reference} at {bits:g} bits ({split}, judge {judge})"
+                        raise ResultsError(f"{who} did not answer the same queries; evaluate both again")
+                    matches[split] = np.stack([own["match"], other], axis=1).astype(np.float32)
+                for split, *numbers in _pair_rows(matches, seed, resamples):
+                    table.append((profile, variant, reference, str(trained), judge, split, bits, near, *numbers))
+    return pd.DataFrame(table, columns=COLUMNS["differences.csv"])
 
 
-def _paired(cells: dict[tuple, pd.DataFrame], left: tuple, right: tuple) -> Float[np.ndarray, "n 2"]:
-    """Whether each of two (variant, bits, split, judge) matched, 0 or 1, by query."""
-    ours = cells[left]
-    theirs = ours["match_blank"] if right[0] == BLANK else cells[right]["match"]
-    if not ours.index.equals(theirs.index):
-        who = f"{left[0]} and {right[0]} at {left[1]:g} bits ({left[2]}, judge {left[3]})"
-        raise ResultsError(f"answers.parquet: {who} did not answer the same queries; evaluate both again")
-    return np.stack([ours["match"], theirs], axis=1).astype(np.float32)
-
-
-def _pair_rows(means: dict[str, np.ndarray], counts: dict[str, int]) -> Iterator[tuple]:
-    """Rows (split, six estimates, n) of one pair: each split's means, and unseen less seen."""
+def _pair_rows(matches: dict[str, Float[np.ndarray, "n 2"]], seed: int, resamples: int) -> Iterator[tuple]:
+    """Rows (split, six estimates, n) of one pair, from which of both matched on each split; and unseen less seen."""
+    means = {split: paired_means(own, split_seed(split, seed), resamples) for split, own in matches.items()}
     for split, own in means.items():
-        yield split, *estimate(difference(own)), *estimate(relative(own)), counts[split]
+        yield split, *estimate(difference(own)), *estimate(relative(own)), len(matches[split])
     if SEEN in means and UNSEEN in means:
         gap = difference(means[UNSEEN]) - difference(means[SEEN])
-        yield GAP, *estimate(gap), *(np.nan,) * 3, counts[UNSEEN] + counts[SEEN]
+        yield GAP, *estimate(gap), *(np.nan,) * 3, len(matches[UNSEEN]) + len(matches[SEEN])

@@ -7,10 +7,10 @@ evaluation set (scenes without held-out objects: seen; queries about held-out on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -18,34 +18,31 @@ from torch import Tensor
 
 from uoisc.alignment import Identity
 from uoisc.base.distributed import device, spread
+from uoisc.base.processes import run_side_by_side
 from uoisc.codec import Codec, Message
 from uoisc.data.answers import answers_match, normalise, vqa_accuracy
 from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
-from uoisc.judge.bootstrap import bootstrap_interval
+from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
 from uoisc.quantization import SegmentVQ
 from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study
 
+REFERENCE_COLUMNS = ["split", "judge", "query_id", "query", "type", "object", "truth", "answer_source", "answer_blank"]
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """What one model's evaluation gives: rows of answers.parquet, quality.csv and codebooks.csv."""
+class Evaluated(NamedTuple):
+    """What models' evaluation gives: rows of answers.parquet, quality.csv and codebooks.csv."""
 
     answers: pd.DataFrame
     quality: pd.DataFrame
     codebooks: pd.DataFrame
 
 
-Ranking = Callable[[Study, Asked, slice], Float[Tensor, "B N"] | None]
-
-
-def from_codec(study: Study, asked: Asked, rows: slice) -> None:
-    """The codec's own ranking."""
-    return None
+Answers = dict[str, list[str]]  # by judge
+Ranking = Callable[[Study, Asked, slice], Float[Tensor, "B N"]]
 
 
 def from_clip(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
@@ -78,6 +75,7 @@ class Control:
     """A variant's own model, sent otherwise: under another ranking of its tokens, or with a floor.
 
     name: in the results its rows are those of "variant_name".
+    ranking: the relevance of each token; None: the codec's own.
     title, says: what figures call it behind the variant's title, and one line for a glossary.
     floor: of a rate dial: so many units for every token that does not come first; None: as its packing has it.
     """
@@ -85,7 +83,7 @@ class Control:
     name: str
     title: str
     says: str
-    ranking: Ranking = from_codec
+    ranking: Ranking | None = None
     floor: int | None = None
 
 
@@ -99,9 +97,8 @@ def floor(units: int) -> Control:
 RANDOM = Control("random", "random tokens", "which tokens come first is drawn at random", at_random)
 ORACLE = Control("oracle", "oracle tokens", "the tokens that hold the answer come first", from_oracle)
 CLIP = Control("clip", "CLIP's cosine alone", "without the head that refines CLIP's cosine", from_clip)
-NO_QUERY = Control(
-    "no_query", "tokens without query", "the image's odd tokens come first, whatever is asked", without_query
-)
+ODD = "the image's odd tokens come first, whatever is asked"
+NO_QUERY = Control("no_query", "tokens without query", ODD, without_query)
 CONTROLS = {"adaptive": (RANDOM, ORACLE), "dial": (CLIP, ORACLE, RANDOM, NO_QUERY)}
 
 
@@ -109,23 +106,34 @@ def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
     return study.clip.see(source_images(asked, rows)).tokens
 
 
+def every_reference(study: Study, first: int | None = None) -> pd.DataFrame:
+    """`reference_answers` of all splits, side by side."""
+    jobs = [(study.profile, split, first) for split in study.source.splits]
+    return pd.concat(run_side_by_side(reference_answers, jobs, study.params.workers), ignore_index=True)
+
+
 @torch.no_grad()
 def reference_answers(profile: str, split: str, first: int | None = None) -> pd.DataFrame:
-    """Both judges' answers on the source and on a blank image: one row per judge and query (`first`: so many)."""
+    """`ask_references` of a split's evaluation questions, or the `first` so many of them."""
     study = open_study(profile)
-    asked = evaluation_questions(study, split, first)
+    return ask_references(study, evaluation_questions(study, split, first))
 
-    def answers(rows: slice) -> dict[str, tuple[list[str], list[str]]]:
-        x, texts = source_images(asked, rows), asked.texts[rows]
-        blank = torch.full_like(x, BLANK_GREY)
-        return {name: (judge.answer(x, texts), judge.answer(blank, texts)) for name, judge in study.judges.items()}
 
-    found = spread(answers, _batches(study, len(asked)))
-    frames = []
-    for name in study.judges:
-        source, blank = (sum((batch[name][i] for batch in found), []) for i in (0, 1))
-        frames.append(_query_columns(asked, name).assign(answer_source=source, answer_blank=blank))
-    return pd.concat(frames, ignore_index=True)
+def ask_references(study: Study, asked: Asked) -> pd.DataFrame:
+    """Both judges' answers on the source and on a blank image: one row per judge and query."""
+
+    def answers(rows: slice) -> list[Answers]:
+        x = source_images(asked, rows)
+        return [ask(study, images, asked.texts[rows]) for images in (x, torch.full_like(x, BLANK_GREY))]
+
+    source, blank = map(joined, zip(*spread(answers, batches(study, asked)), strict=True))
+    about = [(query.text, query.type, query.object, query.truth) for query in asked.queries]
+    rows = [
+        (asked.split, name, i, *query, source[name][i], blank[name][i])
+        for name in study.judges
+        for i, query in enumerate(about)
+    ]
+    return pd.DataFrame(rows, columns=REFERENCE_COLUMNS)
 
 
 @torch.no_grad()
@@ -139,52 +147,76 @@ def evaluate_model(
         codec = study.codec(*point)
     else:
         codec = study.codec(point.variant, point.rate).at(point.bits, control.floor)
-    ranking = from_codec if control is None else control.ranking
     asks = control is None and uses_query(codec)
     name = point.variant if control is None else f"{point.variant}_{control.name}"
-
-    def received(rows: slice) -> Received:
-        return receive(study, codec, asked, rows, ranking, asks)
-
-    batches = spread(received, _batches(study, len(asked)))
+    ranking = None if control is None else control.ranking
+    received = spread(lambda rows: receive(study, codec, asked, rows, ranking, asks), batches(study, asked))
+    answers, wrong, measures, messages = zip(*received, strict=True)
     keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": codec.bits}
-    own = references[references["split"] == split].copy()
-    for column in ("answer_hat", "answer_wrong_query"):
-        answers = [answer for judge in study.judges for batch in batches for answer in getattr(batch, column)[judge]]
-        own[column] = pd.Series(answers, index=own.index, dtype="object")
-    answers = _matched(own.assign(**keys), asked, len(study.judges))
-    measures = pd.concat([batch.quality for batch in batches])
-    quality = mean_rows(measures, keys | {"split": split}, study.params.evaluation.resamples)
-    indices = torch.cat([batch.message.indices for batch in batches])
-    return Evaluated(answers, quality, codebook_rows(codec, indices, [batch.message.sent for batch in batches], keys))
+    rows = judged(references, asked, joined(answers), keys, joined(wrong) if asks else None)
+    quality = pd.DataFrame(mean_rows(pd.concat(measures), study.params, keys | {"split": split}))
+    return Evaluated(rows, quality, codebook_rows(codec, messages, keys))
 
 
-@dataclass(frozen=True)
-class Received:
-    """What a batch of messages gives: each judge's answers, the pictures' quality, and the message itself."""
+def receive(
+    study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking | None, asks: bool
+) -> tuple[Answers, Answers, pd.DataFrame, Message]:
+    """Sends a batch: the judges' answers on what arrives and (none unless `asks`) on what both ends make of another
+    query, which goes the same way; the pictures' quality; the message."""
+    texts, others = asked.texts[rows], [query.text for query in asked.others[rows]]
+    x, message, x_hat = send(study, codec, asked, rows, ranking)
+    answers = ask(study, x_hat, texts)
+    wrong = ask(study, codec.decode(codec.encode(x, others), others), texts) if asks else {}
+    return answers, wrong, picture_quality(study, x, x_hat, texts), message.cpu()
 
-    answer_hat: dict[str, list[str]]
-    answer_wrong_query: dict[str, list[str | None]]
-    quality: pd.DataFrame
-    message: Message
 
-
-def receive(study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking, asks: bool) -> Received:
-    """Sends a batch, and shows the judges what arrives.
-
-    Where `asks`, they also see, for the same questions, what both ends make of another query: it goes the same way.
-    """
+def send(
+    study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking | None
+) -> tuple[Tensor, Message, Tensor]:
+    """A batch's images (B, 3, H, W), the message about them, and what is drawn of it, in [0, 1]."""
     x, texts = source_images(asked, rows), asked.texts[rows]
-    message = codec.encode(x, texts, ranking(study, asked, rows))
-    x_hat = codec.decode(message, texts)
-    others, nothing = [query.text for query in asked.others[rows]], [None] * len(texts)
-    x_wrong = codec.decode(codec.encode(x, others), others) if asks else None
-    return Received(
-        {name: judge.answer(x_hat, texts) for name, judge in study.judges.items()},
-        {name: judge.answer(x_wrong, texts) if asks else nothing for name, judge in study.judges.items()},
-        picture_quality(study, x, x_hat, texts),
-        message.cpu(),
+    message = codec.encode(x, texts, ranking and ranking(study, asked, rows))
+    return x, message, codec.decode(message, texts)
+
+
+def ask(study: Study, x: Float[Tensor, "B 3 H W"], texts: list[str]) -> Answers:
+    """Each judge's answers about images in [0, 1], one question each."""
+    return {name: judge.answer(x, texts) for name, judge in study.judges.items()}
+
+
+def judged(
+    references: pd.DataFrame, asked: Asked, answers: Answers, keys: dict, wrong: Answers | None = None
+) -> pd.DataFrame:
+    """Rows of answers.parquet: what the judges answered, and whether that matches their answers on the source.
+
+    Args:
+        references: as `ask_references` gives them, of these questions or of more splits.
+        answers: each judge's, on what was received. wrong: on what was made for another query; None: not asked.
+        keys: columns that say what was received.
+    """
+    own = references[references["split"] == asked.split].copy()
+    for column, given in (("answer_hat", answers), ("answer_wrong_query", wrong)):
+        heard = [None] * len(own) if given is None else [answer for name in given for answer in given[name]]
+        own[column] = pd.Series(heard, index=own.index, dtype="object")
+
+    def match(column: str) -> list:
+        rows = zip(own["query"], own["answer_source"], own[column], strict=True)
+        return [None if pd.isna(other) else answers_match(query, source, other) for query, source, other in rows]
+
+    truth = own["truth"].map(normalise)
+    rows = own.assign(
+        **keys,
+        match=match("answer_hat"),
+        match_blank=match("answer_blank"),
+        match_wrong_query=pd.array(match("answer_wrong_query"), dtype="boolean"),
+        source_right=own["answer_source"].map(normalise) == truth,
+        correct=own["answer_hat"].map(normalise) == truth,
     )
+    people = [query.answers for query in asked.queries] * len(answers)
+    if any(people):
+        answered = zip(own["answer_hat"], people, strict=True)
+        rows["vqa_accuracy"] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
+    return rows
 
 
 def uses_query(codec: Codec) -> bool:
@@ -193,29 +225,27 @@ def uses_query(codec: Codec) -> bool:
     return ranked or not all(isinstance(part, Identity) for part in (codec.alignment, codec.receiver))
 
 
-def codebook_rows(codec: Codec, indices: Tensor, sent: list, keys: dict) -> pd.DataFrame:
+def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.DataFrame:
     """Perplexity and never-chosen codes of each tap and segment, over what was sent."""
+    indices = torch.cat([message.indices for message in messages])
+    sent = [message.sent for message in messages]
     mask = torch.ones_like(indices, dtype=torch.bool) if sent[0] is None else torch.cat(sent)
+    codes = codec.quantizer.codes
     rows = []
     for tap in range(indices.shape[1]):
         for segment in range(indices.shape[3]):
             chosen = indices[:, tap, :, segment][mask[:, tap, :, segment]]
             if len(chosen):
-                perplexity, dead = SegmentVQ.perplexity(chosen[:, None], codec.quantizer.codes)
-                rows.append(keys | {"tap": tap, "segment": segment, "perplexity": perplexity[0], "dead": dead[0],
-                                    "codes": codec.quantizer.codes})  # fmt: skip
+                (perplexity,), (dead,) = SegmentVQ.perplexity(chosen[:, None], codes)
+                measured = {"tap": tap, "segment": segment, "perplexity": perplexity, "dead": dead, "codes": codes}
+                rows.append(keys | measured)
     return pd.DataFrame(rows)
 
 
-def evaluation_questions(study: Study, split: str, first: int | None = None) -> Asked:
-    """What a split's evaluation asks, or the `first` so many of it."""
-    return asked_of(study, split, EVALUATION_STREAM).first(first)
-
-
-def asked_of(study: Study, split: str, stream: int) -> Asked:
-    """A split's questions, `evaluation.queries` at most, from a stream of their own."""
+def evaluation_questions(study: Study, split: str, first: int | None = None, stream: int = EVALUATION_STREAM) -> Asked:
+    """What a split's evaluation asks, or the `first` so many of it; of another stream, other questions."""
     p = study.params
-    return study.source.ask_split(split, p.data.held_out, p.evaluation.queries, [p.seed, stream])
+    return study.source.ask_split(split, p.data.held_out, p.evaluation.queries, [p.seed, stream]).first(first)
 
 
 def source_images(asked: Asked, rows: slice) -> Float[Tensor, "B 3 H W"]:
@@ -223,54 +253,23 @@ def source_images(asked: Asked, rows: slice) -> Float[Tensor, "B 3 H W"]:
     return asked.images(rows).to(device())
 
 
-def _batches(study: Study, n: int) -> list[slice]:
+def batches(study: Study, asked: Asked) -> list[slice]:
+    """The questions' rows, `evaluation.batch_size` at a time."""
     size = study.params.evaluation.batch_size
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    return [slice(start, min(start + size, len(asked))) for start in range(0, len(asked), size)]
 
 
-def _query_columns(asked: Asked, judge: str) -> pd.DataFrame:
-    return pd.DataFrame({
-        "split": asked.split, "judge": judge, "query_id": np.arange(len(asked.queries)),
-        "query": [q.text for q in asked.queries], "type": [q.type for q in asked.queries],
-        "object": [q.object for q in asked.queries], "truth": [q.truth for q in asked.queries],
-    })  # fmt: skip
-
-
-def _matched(rows: pd.DataFrame, asked: Asked, judges: int) -> pd.DataFrame:
-    """Which answers match; `rows` are the questions of `asked`, once per judge."""
-
-    def match(column: str) -> list:
-        pairs = zip(rows["query"], rows["answer_source"], rows[column], strict=True)
-        return [None if pd.isna(other) else answers_match(query, source, other) for query, source, other in pairs]
-
-    truth = rows["truth"].map(normalise)
-    matched = rows.assign(
-        match=match("answer_hat"),
-        match_blank=match("answer_blank"),
-        match_wrong_query=pd.array(match("answer_wrong_query"), dtype="boolean"),
-        source_right=rows["answer_source"].map(normalise) == truth,
-        correct=rows["answer_hat"].map(normalise) == truth,
-    )
-    people = [query.answers for query in asked.queries] * judges
-    if any(people):
-        answered = zip(rows["answer_hat"], people, strict=True)
-        matched["vqa_accuracy"] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
-    return matched
+def joined(found: Sequence[Answers]) -> Answers:
+    """Each judge's answers of several batches as one list."""
+    return {name: [answer for batch in found for answer in batch[name]] for name in found[0]}
 
 
 def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:
     """Every measure of picture quality, a column each, of images (B, 3, H, W) in [0, 1]: a row per image."""
-    return pd.DataFrame({
-        "psnr": psnr(x, x_hat), "ssim": ssim(x, x_hat),
-        "perceptual": perceptual_distance(study.clip, x, x_hat), "clip_score": clip_score(study.clip, x_hat, texts),
-    })  # fmt: skip
-
-
-def mean_rows(measures: pd.DataFrame, keys: dict, resamples: int) -> pd.DataFrame:
-    """A row per column of `measures`: `keys`, and its mean over rows with the 95 % interval."""
-    rows = []
-    for metric in measures:
-        values = measures[metric].to_numpy(dtype=np.float64)
-        low, high = bootstrap_interval(values, keys["seed"], resamples)[-2:]
-        rows.append(keys | {"metric": metric, "value": values.mean(), "low": low, "high": high, "n": len(values)})
-    return pd.DataFrame(rows)
+    measures = {
+        "psnr": psnr(x, x_hat),
+        "ssim": ssim(x, x_hat),
+        "perceptual": perceptual_distance(study.clip, x, x_hat),
+        "clip_score": clip_score(study.clip, x_hat, texts),
+    }
+    return pd.DataFrame(measures)

@@ -3,7 +3,7 @@
 image (H, W, 3) uint8 --> encode(image, quality) --> bytes --> decode(bytes) --> image of the same size
 
 At 96 x 96 pixels headers decide, so a rate is told in three ways: total bytes (`files`, `at_most`), bytes less those of
-a flat image (`flat_bytes`), and bytes per image of a mosaic of many, the amortised bound (`mosaic`). Encoders run on a
+a flat image, and bytes per image of a mosaic of many, the amortised bound (`mosaic`). Encoders run on a
 single thread at a high effort, without metadata: the same image and quality give the same bytes.
 
 To add a format, write a `FileCodec` into `CODECS`: curves, tables and figures follow it.
@@ -253,11 +253,6 @@ def at_most(codec: StandardCodec, image: np.ndarray, max_bytes: int) -> Coded:
     fitting = [quality for quality, data in files.items() if len(data) <= max_bytes]
     best = max(fitting, default=min(files, key=lambda quality: len(files[quality])))
     return Coded(codec.decode(files[best]), len(files[best]), best)
-
-
-def flat_bytes(codec: StandardCodec, size: tuple[int, int]) -> int:
-    """Bytes of a mid-grey image of (H, W) pixels at the lowest quality: about the header."""
-    return len(codec.encode(np.full((*size, 3), FLAT_GREY, dtype=np.uint8), codec.qualities[0]))
 
 
 def files(

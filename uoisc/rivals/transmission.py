@@ -33,7 +33,7 @@ from uoisc.link.channel import (
     split_segments,
     transmit_bits,
 )
-from uoisc.rivals.standard_codecs import CodecError, FileCodec
+from uoisc.rivals.standard_codecs import CodecError, FileCodec, at_most
 
 BLOCKS = 2  # ours: of an image's segments, so that the first half may survive the second
 FILE_BYTES = 400  # every file's best quality of at most so many bytes; below, AVIF has no files for many scenes
@@ -135,6 +135,14 @@ class FileSender:
         self.protected = protected
         self.lengths = np.array([len(file) for file in files])
         self.bits = float(8 * self.lengths.mean())
+
+    @classmethod
+    def fitting(
+        cls, codec: FileCodec, images: UInt8[np.ndarray, "B H W 3"], table: BlerTable, protected: int = 0
+    ) -> FileSender:
+        """Of each image the best file of at most `FILE_BYTES`."""
+        files = [codec.encode(image, at_most(codec, image, FILE_BYTES).quality) for image in images]
+        return cls(codec, files, images.shape[1:3], table, protected)
 
     def prefix(self, blocks: int | None) -> Arrival:
         """The first blocks alone arrive, and make no picture; None: all, without an error."""

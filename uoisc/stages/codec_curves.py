@@ -25,17 +25,17 @@ from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import COLUMNS, write_csv
-from uoisc.data.answers import answers_match
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
-from uoisc.judge.evaluation import evaluation_questions, mean_rows, picture_quality, reference_answers
+from uoisc.judge.bootstrap import mean_rows
+from uoisc.judge.evaluation import ask, evaluation_questions, every_reference, judged, picture_quality
 from uoisc.rivals.standard_codecs import (
     CODECS,
+    FLAT_GREY,
     LONGEST_SIDE,
     RelevanceCrop,
     StandardCodec,
     files,
-    flat_bytes,
     mosaic,
     standard_codec,
 )
@@ -53,12 +53,7 @@ def make_curves(profile: str) -> pd.DataFrame:
     """Codes, judges and measures every curve on both splits; returns and writes standard_codecs.csv."""
     params = load_params(profile)
     check_writable(paths(profile).results)
-    n = query_count(params)
-    splits = open_study(profile).source.splits
-    references = pd.concat(
-        run_side_by_side(reference_answers, [(profile, split, n) for split in splits], params.workers),
-        ignore_index=True,
-    )
+    references = every_reference(open_study(profile), query_count(params))
     jobs = [(profile, name, form, references) for name, form in CURVES]
     curves = run_side_by_side(measure_curve, jobs, params.workers, "codecs and forms measured")
     table = pd.concat(curves, ignore_index=True)[COLUMNS["standard_codecs.csv"]]
@@ -85,13 +80,13 @@ def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) 
         images = to_bytes(x)
         codec = codec_for(study, name, x, asked)
         qualities = qualities or pick_qualities(code, codec, images[:SIZED])
-        flat = flat_size(form, codec, images)
+        flat = code(codec, np.full_like(images, FLAT_GREY), qualities[0])[1]  # about what a header costs in that form
         for quality in qualities:
             decoded, size = code(codec, images, quality)
             keys = {"profile": profile, "seed": study.params.seed, "codec": name, "setting": quality, "form": form}
             keys |= {"split": split, "bytes": size, "bytes_less_flat": size - flat}
-            rows.append(measure(study, asked, x, from_bytes(decoded), references, keys))
-    return pd.concat(rows, ignore_index=True)
+            rows += measure(study, asked, x, from_bytes(decoded), references, keys)
+    return pd.DataFrame(rows)
 
 
 def codec_for(study: Study, name: str, x: Tensor, asked: Asked) -> StandardCodec | list[RelevanceCrop]:
@@ -115,28 +110,11 @@ def pick_qualities(code: Callable, codec: StandardCodec | Sequence[StandardCodec
     return [known[place] for place in sorted({0} | places)]
 
 
-def flat_size(form: str, codec: StandardCodec | Sequence[StandardCodec], images: np.ndarray) -> float:
-    """Bytes per image of flat ones in that form: about what a header costs it."""
-    height, width = images.shape[1:3]
-    if form == "mosaic":
-        side = isqrt(len(images))
-        return flat_bytes(codec, (side * height, side * width)) / len(images)
-    codecs = codec if isinstance(codec, Sequence) else [codec]
-    return float(np.mean([flat_bytes(one, (height, width)) for one in codecs]))
-
-
-def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd.DataFrame, keys: dict) -> pd.DataFrame:
+def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd.DataFrame, keys: dict) -> list[dict]:
     """Rows of one point on one split: AMR, its floor and accuracy by judge; picture quality with the judge `none`."""
-    texts = asked.texts
-    resamples = study.params.evaluation.resamples
-    rows = [mean_rows(picture_quality(study, x, x_hat, texts), keys | {"judge": "none"}, resamples)]
-    for name, judge in study.judges.items():
-        own = references[(references["judge"] == name) & (references["split"] == asked.split)]
-        answers = judge.answer(x_hat, texts)
-        measures = {
-            "amr": list(map(answers_match, texts, own["answer_source"], answers)),
-            "amr_floor": list(map(answers_match, texts, own["answer_source"], own["answer_blank"])),
-            "accuracy": [answer == query.truth for answer, query in zip(answers, asked.queries, strict=True)],
-        }
-        rows.append(mean_rows(pd.DataFrame(measures), keys | {"judge": name}, resamples))
-    return pd.concat(rows, ignore_index=True)
+    texts, params = asked.texts, study.params
+    rows = mean_rows(picture_quality(study, x, x_hat, texts), params, keys | {"judge": "none"})
+    for name, own in judged(references, asked, ask(study, x_hat, texts), {}).groupby("judge", sort=False):
+        measures = {"amr": own["match"], "amr_floor": own["match_blank"], "accuracy": own["correct"]}
+        rows += mean_rows(measures, params, keys | {"judge": name})
+    return rows

@@ -11,25 +11,19 @@ import torch
 
 from uoisc.base.config import DIAL, load_params, paths
 from uoisc.base.distributed import device
-from uoisc.base.errors import CheckpointError
-from uoisc.base.folders import check_writable, short, written_folder
+from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
-from uoisc.base.storage import check_made_from, read_label, read_tensors, save_tensors
 from uoisc.codec import Codec
 from uoisc.data.questions import Batch
-from uoisc.link.bitstream import SharedModel, encode_payload, fingerprint, ranked_of, sent_of
-from uoisc.link.entropy import TOTAL, Tables, build_tables, cells, kinds_for
-from uoisc.rate import Shape
-from uoisc.study import Study, open_study
+from uoisc.link.bitstream import SharedModel, encode_payload, ranked_of, sent_of
+from uoisc.link.entropy import build_tables, kinds_for
+from uoisc.link.tables import codec_digest, write_tables
+from uoisc.study import open_study
 
 TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws
-COUNTED, HELD_BACK = 3000, 500  # scenes that tables are counted on, and scenes that choose among their kinds
-
-
-def table_path(profile: str, name: str, rate: str) -> Path:
-    """Where a codec's tables lie."""
-    return paths(profile).tables / name / f"{rate}.safetensors"
+COUNTED = 3000  # scenes that tables are counted on
+HELD_BACK = 500  # scenes that choose among their kinds
 
 
 def make_tables(profile: str) -> pd.DataFrame:
@@ -54,13 +48,11 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
     """Counts one codec's tables, over all budgets of a rate dial, writes the kind that costs least, and says what
     each kind costs at each budget."""
     study = open_study(profile, judges=())
-    codec = study.codec(name, rate)
-    budgets = study.params.codec.dial.budgets if rate == DIAL else [None]
-    scale = min(1.0, study.params.evaluation.queries / 1000)
-    counted, held_back = (max(20, int(n * scale)) for n in (COUNTED // len(budgets), HELD_BACK))
-    p = study.params
+    p, codec = study.params, study.codec(name, rate)
+    models = [codec.at(bits) for bits in p.codec.dial.budgets] if rate == DIAL else [codec]
+    scale = min(1.0, p.evaluation.queries / 1000)
+    counted, held_back = (max(20, int(n * scale)) for n in (COUNTED // len(models), HELD_BACK))
     batches = study.source.batches([p.seed, TABLE_STREAM], p.evaluation.batch_size, p.data.held_out)
-    models = [codec if bits is None else codec.at(bits) for bits in budgets]
     drawn = [messages(model, batches, counted + held_back) for model in models]
     training = tuple(np.concatenate([part[:counted] for part in parts]) for parts in zip(*drawn, strict=True))
     tables = {kind: build_tables(codec.rate.shape, kind, *training) for kind in kinds_for(codec.rate.shape)}
@@ -69,69 +61,23 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
     best = min(costs, key=lambda kind: sum(costs[kind]))
     write_tables(tables[best], folder / name / f"{rate}.safetensors", codec_digest(study, name, rate))
     rows = []
-    for i, (bits, (indices, sent, ranked)) in enumerate(zip(budgets, held, strict=True)):
-        model = SharedModel(codec, tables[best], b"")
-        model = model if bits is None else model.within(bits)
-        real = np.mean([8 * len(encode_payload(*one, model)) for one in zip(indices, ranked, sent, strict=True)])
-        keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": model.codec.bits,
-                "n": len(indices)}  # fmt: skip
-        rows += [keys | {"tables": kind, "entropy_bits": cost[i] + model.codec.rate.side_bits, "chosen": kind == best,
-                         "payload_bits": float(real)} for kind, cost in costs.items()]  # fmt: skip
+    for i, (model, (indices, sent, ranked)) in enumerate(zip(models, held, strict=True)):
+        shared = SharedModel(model, tables[best], b"")
+        real = np.mean([8 * len(encode_payload(*one, shared)) for one in zip(indices, ranked, sent, strict=True)])
+        keys = {"profile": profile, "variant": name, "seed": p.seed, "bits": model.bits, "n": len(indices)}
+        for kind, cost in costs.items():
+            ideal = cost[i] + model.rate.side_bits
+            found = {"tables": kind, "entropy_bits": ideal, "chosen": kind == best, "payload_bits": float(real)}
+            rows.append(keys | found)
     return pd.DataFrame(rows)
 
 
 def messages(codec: Codec, batches: Iterator[Batch], n: int) -> tuple[np.ndarray, ...]:
     """Indices, which were sent, and which tokens were chosen, for the first n queries of training batches."""
-    indices, sent, ranked, counted = [], [], [], 0
+    found, counted = [], 0
     while counted < n:
         batch = next(batches).to(device())
         message = codec.encode(batch.images, batch.texts).cpu()
-        indices.append(message.indices.numpy())
-        sent.append(sent_of(message))
-        ranked.append(ranked_of(message))
+        found.append((message.indices.numpy(), sent_of(message), ranked_of(message)))
         counted += len(batch.queries)
-    return tuple(np.concatenate(parts)[:n] for parts in (indices, sent, ranked))
-
-
-def codec_digest(study: Study, name: str, rate: str) -> dict[str, str]:
-    """What a codec's tables are made from: that codec, by its checkpoint's digest."""
-    checkpoint = paths(study.profile).codec(2, name, rate)
-    return {"checkpoint": read_label(checkpoint, f"train it: uoisc train {name} --profile {study.profile}")["sha256"]}
-
-
-def write_tables(tables: Tables, path: Path, made_from: dict[str, str] | None = None) -> None:
-    """Writes the frequencies as int32, and what they are of, and made from, in the header."""
-    shape = tables.shape
-    label = {
-        "kind": tables.kind,
-        "shape": [shape.taps, shape.tokens, shape.segments, shape.codes],
-        "made_from": made_from or {},
-    }
-    frequencies = torch.from_numpy(tables.frequencies.astype(np.int32))
-    save_tensors({"frequencies": frequencies}, path, label)
-
-
-def read_tables(path: Path, made_from: dict[str, str] | None = None, profile: str = "PROFILE") -> Tables:
-    """Raises CheckpointError where the file is missing, holds no tables, or was made from another codec."""
-    remedy = f"run the rate stage again: uoisc run 08_rate --profile {profile}"
-    tensors, label = read_tensors(path, remedy)
-    check_made_from(path, label, made_from or {}, remedy)
-    try:
-        shape, kind = Shape(*label["shape"]), label["kind"]
-        frequencies = tensors["frequencies"].numpy().astype(np.int64)
-        rows = (cells(shape, kind) // shape.codes, shape.codes)
-        if frequencies.shape != rows or frequencies.min() < 1 or (frequencies.sum(axis=1) != TOTAL).any():
-            raise ValueError
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{short(path)}: holds no tables; {remedy}") from error
-    return Tables(shape, kind, frequencies)
-
-
-def shared_model(study: Study, name: str, rate: str) -> SharedModel:
-    """A trained codec with its tables: what both ends of a link hold.
-
-    Raises CheckpointError where one is missing, or the tables are another codec's.
-    """
-    codec, path = study.codec(name, rate), table_path(study.profile, name, rate)
-    tables = read_tables(path, codec_digest(study, name, rate), study.profile)
-    return SharedModel(codec, tables, fingerprint(paths(study.profile).codec(2, name, rate), path))
+    return tuple(np.concatenate(parts)[:n] for parts in zip(*found, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,20 +15,18 @@ from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_parquet
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
-from uoisc.judge.evaluation import CONTROLS, Control, evaluate_model, evaluation_questions, floor, reference_answers
+from uoisc.judge.evaluation import (
+    CONTROLS,
+    Control,
+    Evaluated,
+    evaluate_model,
+    evaluation_questions,
+    every_reference,
+    floor,
+)
 from uoisc.rate import RateDial
 from uoisc.stages.examples import can_be_shown, make_examples
 from uoisc.study import Point, Study, open_study, points
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What both judges made of some models: rows of answers.parquet, quality.csv and codebooks.csv, and the summary."""
-
-    answers: pd.DataFrame
-    quality: pd.DataFrame
-    codebooks: pd.DataFrame
-    summary: pd.DataFrame
 
 
 def evaluate(profile: str) -> pd.DataFrame:
@@ -40,25 +37,19 @@ def evaluate(profile: str) -> pd.DataFrame:
     check_writable(results)
     logs, checks = training_log(profile), foundation_checks(profile)  # before hours of work, where one is missing
     found = _ask(study, distinct(study))
-    if rank() != 0:  # one process writes; the others wait for it
-        wait()
-        return found.summary
-    answers, books, resamples = found.answers, found.codebooks, params.evaluation.resamples
-    write_parquet(answers, results / "answers.parquet")
-    write_csv(found.quality, results / "quality.csv")
-    write_csv(found.summary, results / "summary.csv")
-    write_csv(differences(answers, default_pairs(answers), params.seed, resamples), results / "differences.csv")
-    write_csv(
-        books.groupby(["profile", "variant", "bits", "seed", "tap", "segment"], as_index=False).mean(),
-        results / "codebooks.csv",
-    )
-    write_csv(logs, results / "training.csv")
-    write_csv(checks, results / "foundation.csv")
-    write_csv(data_card(study), results / "data_card.csv")
-    if can_be_shown(params.variants):
-        write_examples(make_examples(study, answers), results)
+    summary = _write_asked(study, found, results)
+    if rank() == 0:  # one process writes; the others wait for it
+        compared = differences(found.answers, default_pairs(found.answers), params.seed, params.evaluation.resamples)
+        write_csv(compared, results / "differences.csv")
+        keys = ["profile", "variant", "bits", "seed", "tap", "segment"]
+        write_csv(found.codebooks.groupby(keys, as_index=False).mean(), results / "codebooks.csv")
+        write_csv(logs, results / "training.csv")
+        write_csv(checks, results / "foundation.csv")
+        write_csv(data_card(study), results / "data_card.csv")
+        if can_be_shown(params.variants):
+            write_examples(make_examples(study, found.answers), results)
     wait()
-    return found.summary
+    return summary
 
 
 def score(profile: str, names: str) -> tuple[pd.DataFrame, Path]:
@@ -72,39 +63,40 @@ def score(profile: str, names: str) -> tuple[pd.DataFrame, Path]:
         if name not in trained:
             raise ConfigError(f"profile {profile} trains no {name!r}: {choices(name, trained)}")
     study = open_study(profile)
-    found = _ask(study, distinct(study, wanted))
     folder = Path("build", profile, "scores", "+".join(wanted))
-    if rank() == 0:
-        write_parquet(found.answers, ROOT / folder / "answers.parquet")
-        write_csv(found.quality, ROOT / folder / "quality.csv")
-        write_csv(found.summary, ROOT / folder / "summary.csv")
+    summary = _write_asked(study, _ask(study, distinct(study, wanted)), ROOT / folder)
     wait()
-    rates = found.summary[found.summary["metric"].isin(["amr", "amr_floor"])]
+    rates = summary[summary["metric"].isin(["amr", "amr_floor"])]
     return rates.drop(columns=["profile", "seed"]), folder
 
 
-def _ask(study: Study, models: list[Point]) -> Judged:
+def _write_asked(study: Study, found: Evaluated, folder: Path) -> pd.DataFrame:
+    """The summary of what was found; the first process writes both."""
+    summary = summarise(found.answers, found.quality, study.params.seed, study.params.evaluation.resamples)
+    if rank() == 0:
+        write_parquet(found.answers, folder / "answers.parquet")
+        write_csv(found.quality, folder / "quality.csv")
+        write_csv(summary, folder / "summary.csv")
+    return summary
+
+
+def _ask(study: Study, models: list[Point]) -> Evaluated:
     """Both judges about these models and their controls, on both splits."""
-    profile, params, splits = study.profile, study.params, study.source.splits
-    references = pd.concat(
-        run_side_by_side(reference_answers, [(profile, split) for split in splits], params.workers), ignore_index=True
-    )
+    splits = study.source.splits
+    references = every_reference(study)
     jobs = [
-        (profile, point, control, split, references)
+        (study.profile, point, control, split, references)
         for point in models
         for control in controls(study, point)
         for split in splits
     ]
-    evaluated = run_side_by_side(evaluate_model, jobs, params.workers, "models and splits evaluated")
-    answers, quality, books = (
-        pd.concat([getattr(one, kind) for one in evaluated], ignore_index=True)
-        for kind in ("answers", "quality", "codebooks")
-    )
-    bits = {(e.answers["variant"].iloc[0], e.answers["bits"].iloc[0]) for e in evaluated}
+    evaluated = run_side_by_side(evaluate_model, jobs, study.params.workers, "models and splits evaluated")
+    sent = sorted({(one.answers["variant"].iloc[0], one.answers["bits"].iloc[0]) for one in evaluated})
+    found = Evaluated(*(pd.concat(tables, ignore_index=True) for tables in zip(*evaluated, strict=True)))
     check_complete(
-        answers, [(v, b, split, judge) for v, b in sorted(bits) for split in splits for judge in study.judges]
+        found.answers, [(*model, split, judge) for model in sent for split in splits for judge in study.judges]
     )
-    return Judged(answers, quality, books, summarise(answers, quality, params.seed, params.evaluation.resamples))
+    return found
 
 
 def distinct(study: Study, variants: Sequence[str] | None = None) -> list[Point]:
@@ -140,12 +132,8 @@ def training_log(profile: str) -> pd.DataFrame:
     frames = []
     for name, rates in study.params.variants.items():
         for rate in rates:
-            keys = {
-                "profile": profile,
-                "variant": name,
-                "bits": study.build(name, rate).bits,
-                "seed": study.params.seed,
-            }
+            bits = study.build(name, rate).bits
+            keys = {"profile": profile, "variant": name, "bits": bits, "seed": study.params.seed}
             for phase in (1, 2):
                 path = paths(profile).codec(phase, name, rate).with_suffix(".csv")
                 log = pd.read_csv(readable(path, f"train it: uoisc train {name} --profile {profile}"))
@@ -161,8 +149,7 @@ def foundation_checks(profile: str) -> pd.DataFrame:
 
 def data_card(study: Study) -> pd.DataFrame:
     """How often each answer is right in the evaluation set, by split and type; names are pooled."""
-    rows = []
-    for split in study.source.splits:
-        rows += [(split, q.type, q.truth) for q in evaluation_questions(study, split).queries]
-    table = pd.DataFrame(rows, columns=["split", "type", "answer"])
-    return table.groupby(["split", "type", "answer"], as_index=False).size().rename(columns={"size": "count"})
+    asked = {split: evaluation_questions(study, split).queries for split in study.source.splits}
+    keys = ["split", "type", "answer"]
+    table = pd.DataFrame([(split, q.type, q.truth) for split in asked for q in asked[split]], columns=keys)
+    return table.groupby(keys, as_index=False).size().rename(columns={"size": "count"})

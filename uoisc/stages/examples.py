@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from torch import Tensor
 
 from uoisc.base.config import DIAL
 from uoisc.base.distributed import device
@@ -22,12 +21,12 @@ from uoisc.base.picture_data import PANELS, Examples
 from uoisc.base.settings import JUDGES
 from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
-from uoisc.data.questions import SPLITS, Query
+from uoisc.data.questions import SPLITS
 from uoisc.judge.evaluation import evaluation_questions
 from uoisc.link.block_errors import BlerTable
 from uoisc.link.channel import fading_coefficients
-from uoisc.rivals.standard_codecs import JPEG2000, at_most
-from uoisc.rivals.transmission import FILE_BYTES, PROTECTED, FileSender, MessageSender
+from uoisc.rivals.standard_codecs import JPEG2000
+from uoisc.rivals.transmission import PROTECTED, FileSender, MessageSender
 from uoisc.study import Study
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
@@ -41,34 +40,34 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
 
     The seed, the split and the query's number alone decide the errors.
     """
-    judge_name, p, table = JUDGES[0], study.params, BlerTable()
-    judge, rows = study.judges[judge_name], []
-    codecs = {name: study.codec(name, rate) for name, rate in compared(p.variants).items()}
+    judge, table, variants = study.judges[JUDGES[0]], BlerTable(), study.params.variants
+    codecs = {name: study.codec(name, rate) for name, rate in compared(variants).items()}
     images = {panel: [] for panel in PANELS if panel in {"source", *codecs, "jpeg2000"}}
+    rows = []
     for split, kind in shown(answers):
         asked = evaluation_questions(study, split)
-        index = _first_right(answers, judge_name, split, kind)
+        index = _first_right(answers[(answers["split"] == split) & (answers["type"] == kind)])
         query = asked.queries[index]
-        x = asked.only(index).all_images().to(device())
-        answer = judge.answer(x, [query.text])[0]
+        x, texts = asked.only(index).all_images().to(device()), [query.text]
+        answer = judge.answer(x, texts)[0]
         panels = {"source": {"answer": answer, "match": None, "bits": None}}
         images["source"].append(to_bytes(x)[0])
-        senders = {n: MessageSender(c, c.encode(x, [query.text]), [query.text], table) for n, c in codecs.items()}
-        senders["jpeg2000"] = _jpeg2000(to_bytes(x)[0], table)
-        name_of_errors = f"{p.seed}/{split}/examples/{index}"
+        senders = {name: MessageSender(codec, codec.encode(x, texts), texts, table) for name, codec in codecs.items()}
+        senders["jpeg2000"] = FileSender.fitting(JPEG2000, to_bytes(x), table, PROTECTED)
+        name_of_errors = f"{study.params.seed}/{split}/examples/{index}"
         for name, sender in senders.items():
             arrival = sender.uncoded(ES_N0_DB, FADING, _seeded(name_of_errors))
             x_hat = sender.draw([0], arrival.contents)
-            panels[name] = _panel(judge, query, answer, x_hat, bits=sender.bits)
+            heard = judge.answer(x_hat, texts)[0]
+            match = answers_match(query.text, answer, heard)
+            panels[name] = {"answer": heard, "match": match, "bits": sender.bits}
             images[name].append(to_bytes(x_hat)[0])
         gain = fading_coefficients(FADING, 1, _seeded(name_of_errors)).abs().item()
-        rows.append(
-            {"query": query.text, "type": query.type, "split": split, "truth": query.truth, "panels": panels}
-            | {"es_n0_db": round(ES_N0_DB + 20 * math.log10(gain), 1)}
-        )
+        row = {"query": query.text, "type": query.type, "split": split, "truth": query.truth, "panels": panels}
+        rows.append(row | {"es_n0_db": round(ES_N0_DB + 20 * math.log10(gain), 1)})
     stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
     link = {"es_n0_db": ES_N0_DB, "protected": PROTECTED}
-    return Examples(judge_name, link, rows, stacked, *_maps(study, judge, codecs["uoisc"].bits))
+    return Examples(JUDGES[0], link, rows, stacked, *_maps(study, judge, codecs["uoisc"].bits))
 
 
 def can_be_shown(variants: dict[str, tuple[str, ...]]) -> bool:
@@ -92,12 +91,6 @@ def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     return tuple((split, kind) for split in splits for kind in kinds)[: len(SHOWN)]
 
 
-def _jpeg2000(image: np.ndarray, table: BlerTable) -> FileSender:
-    """The file that crosses the links of the channel stage: of the best quality of at most `FILE_BYTES`."""
-    file = JPEG2000.encode(image, at_most(JPEG2000, image, FILE_BYTES).quality)
-    return FileSender(JPEG2000, [file], image.shape[:2], table, PROTECTED)
-
-
 def _seeded(name: str) -> torch.Generator:
     """The first number that it draws is the fading: the same for every sender."""
     return torch.Generator().manual_seed(zlib.crc32(name.encode()))
@@ -117,18 +110,13 @@ def _maps(study: Study, judge, budget: float) -> tuple:
     units = rearrange(out.message.sent.sum((1, 3)), "q (h w) -> q h w", h=grid).cpu().numpy()
     token_bits = (units * math.log2(codec.quantizer.codes)).astype(np.float32)
     sources, answers = judge.answer(x, texts), judge.answer(x_hat, texts)
-    matches = [answers_match(t, a, b) for t, a, b in zip(texts, sources, answers, strict=True)]
-    maps = {"queries": texts, "answers": answers, "matches": matches, "bits": codec.bits}
+    matches = map(answers_match, texts, sources, answers)
+    maps = {"queries": texts, "answers": answers, "matches": list(matches), "bits": codec.bits}
     return maps, to_bytes(x)[0], relevance, token_bits, to_bytes(x_hat)
 
 
-def _first_right(answers: pd.DataFrame, judge: str, split: str, kind: str) -> int:
-    rows = answers[(answers["judge"] == judge) & (answers["split"] == split) & (answers["type"] == kind)]
+def _first_right(answers: pd.DataFrame) -> int:
+    """The first query whose source answer is right, or the first of all where none is."""
+    rows = answers[answers["judge"] == JUDGES[0]]
     right = rows[rows["source_right"]]
     return int((right if len(right) else rows)["query_id"].min())
-
-
-def _panel(judge, query: Query, source: str, x_hat: Tensor, bits: int | float) -> dict:
-    answer = judge.answer(x_hat, [query.text])[0]
-    match = answers_match(query.text, source, answer)
-    return {"answer": answer, "match": match, "bits": bits}

@@ -24,7 +24,7 @@ from uoisc.frozen.foundation import clip_fields, localisation, train_clip
 from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
 from uoisc.frozen.llava import save_llava
 from uoisc.frozen.pretrained import open_pretrained
-from uoisc.judge.bootstrap import bootstrap_interval
+from uoisc.judge.bootstrap import mean_rows
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
@@ -33,15 +33,17 @@ POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums
 
 
 def train_foundation(profile: str) -> pd.DataFrame:
-    """Trains CLIP and both judges side by side, or checks others'; returns the checks, one row per model and metric."""
+    """Trains CLIP and both judges side by side, or checks others'; returns and writes the checks, one row per model and
+    metric. Raises CheckpointError where another's model is missing or not the one that params.yaml says."""
     params = load_params(profile)
     check_writable(paths(profile).foundation.parent)
-    if isinstance(params.foundation, Pretrained):
-        return check_pretrained(profile)
-    open_world(profile, params)  # stops here, before any process starts, where the data stage has not run
     jobs = [("llava", params.seed), ("llava_independent", params.seed + 1), ("clip", params.seed)]
     with written_folder(paths(profile).foundation) as folder:
-        rows = run_side_by_side(train_stand_in, [(profile, *job, folder) for job in jobs], params.workers)
+        if isinstance(params.foundation, Pretrained):
+            rows = check_pretrained(profile)
+        else:
+            open_world(profile, params)  # stops here, before any process starts, where the data stage has not run
+            rows = run_side_by_side(train_stand_in, [(profile, *job, folder) for job in jobs], params.workers)
         table = pd.concat(rows, ignore_index=True)
         write_csv(table, folder / "checks.csv")
     return table
@@ -62,10 +64,11 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
         if model == "clip":
             clip, frozen = train_clip(cfg.clip, world, size, seed, progress)
             save_clip(clip, folder / model, **clip_fields(cfg.clip, size))
-            values = {
-                name: localisation(frozen, world, CHECK_STREAM, n, category) for name, category in _splits(params)
+            found = {
+                f"localisation_top1{name}": localisation(frozen, world, CHECK_STREAM, n, category)
+                for name, category in _splits(params)
             }
-            return _checks(profile, model, {f"localisation_top1{s}": v for s, v in values.items()}, params)
+            return _checks(profile, model, found, params)
         _, frozen = train_clip(cfg.tower, world, size, seed, progress)
         llava = train_llava(cfg.llava, cfg.tower, frozen, world, size, seed, progress)
     save_llava(llava.model, llava.processor, folder / model)
@@ -82,20 +85,13 @@ def _splits(params: Params) -> tuple[tuple[str, str | None], ...]:
 
 
 def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Params) -> pd.DataFrame:
-    rows = []
-    for metric, right in values.items():
-        value, low, high = bootstrap_interval(right, params.seed, params.evaluation.resamples)
-        rows.append((profile, model, metric, value, low, high, len(right)))
-    return pd.DataFrame(rows, columns=["profile", "model", "metric", "value", "low", "high", "n"])
+    return pd.DataFrame(mean_rows(values, params, {"profile": profile, "model": model}))
 
 
 @torch.no_grad()
-def check_pretrained(profile: str) -> pd.DataFrame:
-    """What others' judges make of source images, on questions of neither training nor the test splits.
-
-    Returns and writes the share of right answers by split, one row per judge, as `train_foundation` does.
-    Raises CheckpointError where a model is missing or another one than params.yaml says.
-    """
+def check_pretrained(profile: str) -> list[pd.DataFrame]:
+    """The share of others' judges' right answers on source images by split, one row per judge, on questions of neither
+    training nor the test splits."""
     params = load_params(profile)
     source = open_source(profile, params)
     _, judges = open_pretrained(params.foundation, params.codec.taps, params.data.image_size)
@@ -107,7 +103,4 @@ def check_pretrained(profile: str) -> pd.DataFrame:
             truths = [query.truth for query in asked.queries]
             right = [normalise(answer) == normalise(truth) for answer, truth in zip(answers, truths, strict=True)]
             rows.append(_checks(profile, name, {f"accuracy{suffix}": np.array(right)}, params))
-    table = pd.concat(rows, ignore_index=True)
-    with written_folder(paths(profile).foundation) as folder:
-        write_csv(table, folder / "checks.csv")
-    return table
+    return rows

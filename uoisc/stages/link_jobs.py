@@ -8,7 +8,7 @@ first queries of each evaluation split --> sender --> perfect | silent | uncoded
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,20 +25,19 @@ from uoisc.codec import Message
 from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
 from uoisc.data.questions import Asked
-from uoisc.judge.bootstrap import bootstrap_interval, split_seed
-from uoisc.judge.evaluation import evaluation_questions, reference_answers
+from uoisc.judge.bootstrap import mean_rows, split_seed
+from uoisc.judge.evaluation import ask, batches, evaluation_questions, every_reference
 from uoisc.judge.metrics import psnr
 from uoisc.link.block_errors import BlerTable
 from uoisc.link.channel import FADINGS, LINKS, eb_n0_db, from_bits, to_bits, transmit_bits
-from uoisc.rivals.standard_codecs import AVIF, JPEG2000, FileCodec, at_most
-from uoisc.rivals.transmission import FILE_BYTES, PROTECTED, Arrival, FileSender, MessageSender
+from uoisc.rivals.standard_codecs import AVIF, JPEG2000, FileCodec
+from uoisc.rivals.transmission import PROTECTED, Arrival, FileSender, MessageSender
 from uoisc.study import Point, Study, open_study
 
 QUERIES = 300  # the first of a split's evaluation queries: the interval of a point is about 0.11 wide
 METHODS = ("uoisc", "adaptive", "no_alignment", "query_aware")
 RATES = ("tight", "middle")
-DIALS = ("dial",)
-DIAL_BITS = (144, 432)  # at the rates of the others: they are among the dial's budgets
+DIAL_BITS = (144, 432)  # of `dial`, at the rates of the others: they are among its budgets
 COUNTED_IMAGES = 2000  # fading coefficients behind a simulated symbol error rate
 COUNTED_SYMBOLS = 144  # of each
 PAYLOAD = "random_bits"  # the variant of those rows
@@ -101,14 +100,8 @@ def measure_links(profile: str) -> pd.DataFrame:
     for point in methods(params):
         if point.variant not in FILES:
             study.codec(*point)  # stops here, before hours of work, where one is missing or of other models
-    splits = study.source.splits
-    asked = [(profile, split, QUERIES) for split in splits]
-    split_references = run_side_by_side(reference_answers, asked, params.workers)
-    jobs = [
-        (profile, point, split, references)
-        for point in methods(params)
-        for split, references in zip(splits, split_references, strict=True)
-    ]
+    references = every_reference(study, QUERIES)
+    jobs = [(profile, point, split, references) for point in methods(params) for split in study.source.splits]
     measured = run_side_by_side(measure_sender, jobs, params.workers, "senders and splits measured")
     table = pd.concat([symbol_errors(profile, params), *measured], ignore_index=True)[COLUMNS["channel.csv"]]
     write_csv(table, paths(profile).results / "channel.csv")
@@ -122,23 +115,23 @@ def measure_sender(profile: str, point: Point, split: str, references: pd.DataFr
     audience = Audience(study, evaluation_questions(study, split, QUERIES), references)
     sender = make_sender(study, point, audience.asked, audience.x)
     airs = [PERFECT, *FILES[point.variant].noisy] if point.variant in FILES else [*map(Air, PREFIXES), *NOISY]
-    frames = []
+    keys = {"profile": profile, "seed": study.params.seed, "variant": point.variant, "bits": sender.bits}
+    rows = []
     for air in airs:
         arrival = air.send(sender, study.params.seed, split)
         seen = audience.see(sender, arrival.contents)
         seen |= {("none", metric): values for metric, values in arrival.measures.items()}
         if air == PERFECT:
             seen |= audience.floors
-        frames.append(_rows(study.params, air, split, seen))
-    keys = {"profile": profile, "seed": study.params.seed, "variant": point.variant, "bits": sender.bits}
-    return pd.concat(frames, ignore_index=True).assign(**keys)
+        rows += _rows(study.params, air, split, seen, keys)
+    return pd.DataFrame(rows)
 
 
 def methods(params: Params) -> list[Point]:
-    """What is sent: what is trained of `METHODS` and `DIALS`, tightest rates first, and `FILES`, which have no rate."""
-    fixed = [(name, rate, None) for name in METHODS for rate in RATES if rate in params.variants.get(name, ())]
-    dials = [(name, DIAL, bits) for name in DIALS if name in params.variants for bits in DIAL_BITS]
-    return [Point(*key) for key in (*fixed, *dials, *((name, None, None) for name in FILES))]
+    """What is sent: what is trained of `METHODS` and the dial, tightest rates first, and `FILES` without a rate."""
+    fixed = [Point(name, rate, None) for name in METHODS for rate in RATES if rate in params.variants.get(name, ())]
+    dialed = [Point("dial", DIAL, bits) for bits in DIAL_BITS if "dial" in params.variants]
+    return [*fixed, *dialed, *(Point(name, None, None) for name in FILES)]
 
 
 def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> MessageSender | FileSender:
@@ -146,12 +139,9 @@ def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> Me
     table = BlerTable()
     if point.variant in FILES:
         codec, protected, _ = FILES[point.variant]
-        images = to_bytes(x)
-        files = [codec.encode(image, at_most(codec, image, FILE_BYTES).quality) for image in images]
-        return FileSender(codec, files, images.shape[1:3], table, protected)
+        return FileSender.fitting(codec, to_bytes(x), table, protected)
     codec, texts = study.codec(*point), asked.texts
-    size = study.params.evaluation.batch_size
-    parts = [codec.encode(x[i : i + size], texts[i : i + size]) for i in range(0, len(x), size)]
+    parts = [codec.encode(x[rows], texts[rows]) for rows in batches(study, asked)]
     indices = torch.cat([part.indices for part in parts])
     sent = None if parts[0].sent is None else torch.cat([part.sent for part in parts])
     return MessageSender(codec, Message(indices, sent), texts, table)
@@ -161,8 +151,8 @@ class Audience:
     """Both judges before the pictures of a split's queries; whatever they have seen of an image they remember.
 
     Args:
-        asked: scenes and queries. references: the judges' answers on the source and on a blank image, one row
-            per judge and query, as `reference_answers` gives them.
+        asked: scenes and queries. references: answers on the sources and on a blank image, as `every_reference` gives
+            them for as many queries.
     """
 
     def __init__(self, study: Study, asked: Asked, references: pd.DataFrame):
@@ -170,14 +160,13 @@ class Audience:
         self.asked = asked
         self.x = asked.all_images()
         self.texts = asked.texts
-        by_judge = {name: references[references["judge"] == name] for name in study.judges}
-        self.sources = {name: rows["answer_source"].tolist() for name, rows in by_judge.items()}
+        self.sources = {}  # judge -> answers
+        self.floors = {}  # as the values of `see`
         self.memory: dict[tuple[int, bytes], tuple[float, ...]] = {}
-        everyone = range(len(self.texts))
-        self.floors = {
-            (name, "amr_floor"): self._matches(name, everyone, rows["answer_blank"].tolist())
-            for name, rows in by_judge.items()
-        }
+        for name, own in references[references["split"] == asked.split].groupby("judge", sort=False):
+            self.sources[name] = own["answer_source"].tolist()
+            floor = map(answers_match, self.texts, self.sources[name], own["answer_blank"])
+            self.floors[name, "amr_floor"] = list(floor)
 
     def see(self, sender: MessageSender | FileSender, contents: list[bytes]) -> dict[tuple[str, str], np.ndarray]:
         """(judge, metric) -> one value per image: whether its answers match, and its PSNR in dB (judge "none")."""
@@ -188,22 +177,18 @@ class Audience:
             x_hat = sender.draw(images, [contents[i] for i in images])
             queries = [self.texts[i] for i in images]
             values = [psnr(self.x[images], x_hat)]
-            for name, judge in self.study.judges.items():
-                values.append(self._matches(name, images, judge.answer(x_hat, queries)))
+            for name, answers in ask(self.study, x_hat, queries).items():
+                values.append(map(answers_match, queries, [self.sources[name][i] for i in images], answers))
             for i, *row in zip(images, *values, strict=True):
                 self.memory[i, contents[i]] = tuple(row)
         columns = np.array([self.memory[i, content] for i, content in enumerate(contents)], dtype=float).T
         keys = [("none", "psnr"), *((name, "amr") for name in self.study.judges)]
         return dict(zip(keys, columns, strict=True))
 
-    def _matches(self, judge: str, images, answers: list[str]) -> np.ndarray:
-        pairs = zip(images, answers, strict=True)
-        return np.array([answers_match(self.texts[i], self.sources[judge][i], answer) for i, answer in pairs], float)
-
 
 def symbol_errors(profile: str, params: Params) -> pd.DataFrame:
     """Symbol error rate with random bits at every uncoded point: simulated, and by theory where there is one."""
-    frames = []
+    rows = []
     for air in UNCODED:
         modulation = LINKS[air.link].modulation
         name = f"{params.seed}/{PAYLOAD}/{air.fading}/{air.es_n0_db:g}"
@@ -212,23 +197,23 @@ def symbol_errors(profile: str, params: Params) -> pd.DataFrame:
         bits = to_bits(sent, modulation.bits).flatten(1)
         received = transmit_bits(bits, air.es_n0_db, air.fading, generator, modulation)
         wrong = (from_bits(received.unflatten(1, (-1, modulation.bits))) != sent).double().mean(1).numpy()
-        rows = _rows(params, air, "none", {("none", "symbol_errors"): wrong}).assign(bits=bits.shape[1])
-        frames.append(rows)
+        keys = {"profile": profile, "seed": params.seed, "variant": PAYLOAD, "bits": bits.shape[1]}
+        (simulated,) = _rows(params, air, "none", {("none", "symbol_errors"): wrong}, keys)
+        rows.append(simulated)
         if air.fading in modulation.errors:
             exact = modulation.errors[air.fading](air.es_n0_db)
-            frames.append(rows.assign(metric="symbol_errors_theory", value=exact, low=np.nan, high=np.nan))
-    return pd.concat(frames, ignore_index=True).assign(profile=profile, seed=params.seed, variant=PAYLOAD)
+            rows.append(simulated | {"metric": "symbol_errors_theory", "value": exact, "low": np.nan, "high": np.nan})
+    return pd.DataFrame(rows)
 
 
-def _rows(params: Params, air: Air, split: str, seen: dict[tuple[str, str], np.ndarray]) -> pd.DataFrame:
+def _rows(params: Params, air: Air, split: str, seen: dict[tuple[str, str], np.ndarray], keys: dict) -> list[dict]:
     """One row per judge and metric: the mean with its 95 % interval over images."""
-    place = {"link": air.link, "fading": air.fading, "es_n0_db": air.es_n0_db, "eb_n0_db": air.eb_n0_db, "split": split}
+    keys = keys | asdict(air) | {"eb_n0_db": air.eb_n0_db, "split": split}
+    seed = split_seed(split, params.seed)
     rows = []
     for (judge, metric), values in seen.items():
-        value, low, high = bootstrap_interval(values, split_seed(split, params.seed), params.evaluation.resamples)
-        estimate = {"value": value, "low": low, "high": high, "n": len(values)}
-        rows.append(place | {"judge": judge, "metric": metric} | estimate)
-    return pd.DataFrame(rows)
+        rows += mean_rows({metric: values}, params, keys | {"judge": judge}, seed)
+    return rows
 
 
 @torch.no_grad()
@@ -236,8 +221,7 @@ def make_strip(profile: str) -> Strip:
     """The first "where" query of the unseen split over the uncoded AWGN link, with the independent judge's answers."""
     study = open_study(profile)
     asked = evaluation_questions(study, "unseen", QUERIES)
-    place = next(i for i, query in enumerate(asked.queries) if query.type == "place")
-    one = asked.only(place)
+    one = asked.only(next(i for i, query in enumerate(asked.queries) if query.type == "place"))
     x, texts = one.all_images(), one.texts
     judge = study.judges[JUDGES[-1]]
     source = judge.answer(x, texts)[0]

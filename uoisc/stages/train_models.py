@@ -5,11 +5,11 @@ On two busy cores that is faster than one model on two threads, and the same see
 
 from __future__ import annotations
 
-import csv
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from uoisc.base.checkpoint import save_codec
@@ -24,7 +24,7 @@ from uoisc.base.settings import JUDGES
 from uoisc.base.terminal import bar
 from uoisc.calibration import calibrate
 from uoisc.codec import Codec
-from uoisc.study import Study, check_rate, open_study
+from uoisc.study import Study, open_study
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
@@ -34,16 +34,16 @@ def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) ->
 
     Returns the checkpoints of the last phase. Raises ConfigError for an unknown variant, before any work.
     """
-    params, wanted, phases = load_params(profile), dict.fromkeys(names.split("+")), in_order(phases)
-    for name in wanted:
+    params = load_params(profile)
+    phases = in_order(phases)
+    jobs = []
+    for name in dict.fromkeys(names.split("+")):
         variant(name)
         if name not in params.variants:
             raise ConfigError(f"profile {profile} trains no {name}: name it under variants in params.yaml")
-        for rate in params.variants[name]:
-            check_rate(params, name, rate)
+        jobs += [(profile, name, rate, phases) for rate in dict.fromkeys(params.variants[name])]
     where = paths(profile)
     check_writable(where.codecs, where.kept)
-    jobs = [(profile, name, rate, phases) for name in wanted for rate in dict.fromkeys(params.variants[name])]
     trained = run_side_by_side(train_model, jobs, params.workers)
     if rank() == 0:  # only now: of a stage that is stopped, DVC takes away the models that were finished as well
         for _, name, rate, _ in jobs:
@@ -69,20 +69,16 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():
         codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
         for phase in phases:
-            log = fit(study, codec, name, rate, phase, keeper(study, name, rate, phase))
+            made_from = study.made_from(name, phase)
+            label = run_label(study.params, variant=name, rate=rate, phase=phase, made_from=made_from)
+            unfinished = paths(profile).unfinished(phase, name, rate)
+            log = fit(study, codec, name, rate, phase, Keeper(unfinished, label, study.params.training.save_every))
             path = paths(profile).codec(phase, name, rate)
             if rank() == 0:
-                save_codec(codec, path, name, rate, study.params, study.made_from(name, phase))
+                save_codec(codec, path, name, rate, study.params, made_from)
                 write_log(log, path.with_suffix(".csv"))
             wait()
     return path
-
-
-def keeper(study: Study, name: str, rate: str, phase: int) -> Keeper:
-    """Where an interrupted phase of a model is kept."""
-    made_from = study.made_from(name, phase)
-    label = run_label(study.params, variant=name, rate=rate, phase=phase, made_from=made_from)
-    return Keeper(paths(study.profile).unfinished(phase, name, rate), label, study.params.training.save_every)
 
 
 def untrained(study: Study, name: str, rate: str) -> Codec:
@@ -112,8 +108,5 @@ def steps_bar(model: str, steps: range, label: str):
 
 def write_log(log: Log, path: Path) -> None:
     """The loss terms as a tidy CSV, six significant digits."""
-    columns = list(dict.fromkeys(key for row in log.rows for key in row))
-    with written_aside(path) as aside, aside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in log.rows)
+    with written_aside(path) as aside:
+        pd.DataFrame(log.rows).to_csv(aside, index=False, float_format="%.6g", lineterminator="\r\n")

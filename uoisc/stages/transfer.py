@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,60 +21,62 @@ from uoisc.judge.evaluation import uses_query
 from uoisc.link import bitstream
 from uoisc.link.bitstream import BitstreamError, SharedModel
 from uoisc.link.header import COMPACT_BYTES, HEADER_BYTES, parse, read_file
-from uoisc.stages.entropy_jobs import shared_model, table_path
+from uoisc.link.tables import shared_model, table_path
 from uoisc.study import Study, open_codecs
 
 
 @dataclass(frozen=True)
-class Existing:
-    """What becomes of files that an output would replace: refused unless `force`; left as they are if `no_clobber`."""
+class Files:
+    """Inputs, and their outputs: `output` itself for one, a folder of files for several.
 
+    Outputs that are there are refused, replaced if `force`, left as they are if `no_clobber`.
+    """
+
+    inputs: list[str]
+    output: str
     force: bool = False
     no_clobber: bool = False
 
-    def __post_init__(self):
+    def pairs(self, suffix: str) -> list[tuple[str, str]]:
+        """Each input with where its output goes, less those that --no-clobber skips.
+
+        Raises DataError where that is unclear or a file would be destroyed, ConfigError where both options are given.
+        """
         if self.force and self.no_clobber:
             raise ConfigError("--force replaces files and --no-clobber keeps them: give one of both")
+        inputs, output, folder = self.inputs, self.output, os.path.isdir(self.output)
+        if not output:
+            raise DataError("-o: empty; give a file, a folder, or - for standard output")
+        if output.endswith(os.sep) and not folder:
+            raise DataError(f"{shown(output)}: no such folder, make it first")
+        if len(inputs) > 1 and not folder:
+            raise DataError(f"{shown(output)}: {len(inputs)} inputs need a folder that is there, give one by -o")
+        stems = ["stdin" if name == STREAM else Path(name).stem for name in inputs]
+        names = [os.path.join(output, stem + suffix) if folder else output for stem in stems]
+        check_outputs(names, inputs, self.force or self.no_clobber)
+        kept = existing(names) if self.no_clobber else []
+        if kept:
+            say(f"{len(kept)} of {len(names)} outputs exist and are left as they are", sys.stderr)
+        return [(source, name) for source, name in zip(inputs, names, strict=True) if name not in kept]
 
 
-def encode(
-    images: list[str],
-    query: str,
-    output: str,
-    profile: str,
-    variant: str,
-    bits: float | None,
-    compact: bool,
-    files: Existing = Existing(),  # noqa: B008 - frozen
-) -> None:
-    """Writes each image's message as a file: `output` itself for one image, a folder of files for several.
+def encode(files: Files, query: str, profile: str, variant: str, bits: float | None, compact: bool) -> None:
+    """Writes each image's message as a file.
 
     Of several images those that cannot be sent are told and left out, and a DataError at the end counts them.
     Raises BitstreamError, ConfigError, DataError or QueryError, one line each; nothing half-written is left.
     """
-    pairs = _pairs(images, output, ".uoi", files)
+    pairs = files.pairs(".uoi")
     if not pairs:
         return
     study = open_codecs(profile)
     model = model_within(study, variant, bits)
     if not uses_query(model.codec):
         say(f"{variant} sends the same for any query", sys.stderr)
-
-    def send(image: str, name: str) -> str:
-        return _send(study, model, image, query, name, compact, files.force)
-
-    _each(pairs, send, "images", "sent")
+    _each(pairs, partial(_send, study.params.data.image_size, model, query, compact, files.force), "images", "sent")
 
 
-def decode(
-    sources: list[str],
-    output: str,
-    profile: str,
-    variant: str | None,
-    bits: float | None,
-    query: str | None,
-    files: Existing = Existing(),  # noqa: B008 - frozen
-) -> None:
+def decode(files: Files, profile: str, variant: str | None, bits: float | None, query: str | None) -> None:
     """Draws each file's image at the size of the image that it was made of; several into a folder, as PNG.
 
     Args:
@@ -84,18 +87,18 @@ def decode(
     Raises BitstreamError where a file is broken or no trained model here wrote it, ConfigError for options that would
     not be read.
     """
-    pairs = _pairs(sources, output, ".png", files)
+    pairs = files.pairs(".png")
     for _, name in pairs[:1]:
         _suffix(name)  # before any work
     if bits is not None and variant is None:
         raise ConfigError("--bits: a file says it itself, and of a compact one it is read with --variant: give both")
-    find = cache(partial(writer, profile))
+    written_by = cache(partial(writer, profile))
 
     def draw(file: str, name: str) -> str:
         with naming(file):
             data = read_file(file)
-            compact, fingerprint = _identity(data, variant)
-            model = model_within(open_codecs(profile), variant, bits) if compact else find(fingerprint)
+            fingerprint = _fingerprint(data, variant)
+            model = written_by(fingerprint) if fingerprint else model_within(open_codecs(profile), variant, bits)
             message, size = bitstream.read(data, model)
         x_hat = model.codec.decode(message, [_asked(model.codec.receiver_reads, query)])
         with naming(name):
@@ -154,58 +157,32 @@ def writer(profile: str, fingerprint: bytes) -> SharedModel:
 
     Raises BitstreamError where there is none, which says what of the models here lacks its tables.
     """
-    trained, lacking = 0, {}
+    trained = False
+    lacking: Counter[str] = Counter()
     for name in dict.fromkeys([profile, *profile_names()]):
-        for variant, rate in _models(name, required=name == profile):
-            files = paths(name).codec(2, variant, rate), table_path(name, variant, rate)
-            trained += files[0].is_file()
-            if files[0].is_file() and not files[1].is_file():
-                lacking[name] = lacking.get(name, 0) + 1
-            if all(file.is_file() for file in files) and bitstream.fingerprint(*files) == fingerprint:
+        try:
+            variants = load_params(name).variants
+        except ConfigError:
+            if name == profile:
+                raise
+            continue
+        for variant, rate in [(variant, rate) for variant, rates in variants.items() for rate in rates]:
+            codec, tables = paths(name).codec(2, variant, rate), table_path(name, variant, rate)
+            if not codec.is_file():
+                continue
+            trained = True
+            if not tables.is_file():
+                lacking[name] += 1
+            elif bitstream.fingerprint(codec, tables) == fingerprint:
                 if name != profile:
                     say(f"drawn by {variant} of profile {name}", sys.stderr)
                 return shared_model(open_codecs(name), variant, rate)
-    reason = "which is none of those here"
-    if not trained:
-        reason = "and none is trained here: run `make repro`, or copy data/ of who wrote it"
+    here = "which is none of those here"
+    none = "and none is trained here: run `make repro`, or copy data/ of who wrote it"
+    lines = [f"written with model {fingerprint.hex()}, {here if trained else none}"]
     for name, count in lacking.items():
-        reason += f"; of profile {name} {count} lack their tables: run `uoisc run 08_rate --profile {name}`"
-    raise BitstreamError(f"written with model {fingerprint.hex()}, {reason}")
-
-
-def _models(profile: str, required: bool) -> list[tuple[str, str]]:
-    """Each (variant, rate) that a profile trains; none where its values are impossible and it is not `required`."""
-    try:
-        variants = load_params(profile).variants
-    except ConfigError:
-        if required:
-            raise
-        return []
-    return [(variant, rate) for variant, rates in variants.items() for rate in rates]
-
-
-def _pairs(inputs: list[str], output: str, suffix: str, files: Existing) -> list[tuple[str, str]]:
-    """Each input with where its output goes, less those that --no-clobber skips.
-
-    Raises DataError where that is not clear, or a file would be destroyed: see `check_outputs`.
-    """
-    folder = os.path.isdir(output)
-    if not output:
-        raise DataError("-o: empty; give a file, a folder, or - for standard output")
-    if output.endswith(os.sep) and not folder:
-        raise DataError(f"{shown(output)}: no such folder, make it first")
-    if len(inputs) > 1 and not folder:
-        raise DataError(f"{shown(output)}: {len(inputs)} inputs need a folder that is there, give one by -o")
-    names = [os.path.join(output, f"{_stem(name)}{suffix}") if folder else output for name in inputs]
-    check_outputs(names, inputs, files.force or files.no_clobber)
-    kept = set(existing(names)) if files.no_clobber else set()
-    if kept:
-        say(f"{len(kept)} of {len(names)} outputs exist and are left as they are", sys.stderr)
-    return [(source, name) for source, name in zip(inputs, names, strict=True) if name not in kept]
-
-
-def _stem(name: str) -> str:
-    return "stdin" if name == STREAM else Path(name).stem
+        lines.append(f"of profile {name} {count} lack their tables: run `uoisc run 08_rate --profile {name}`")
+    raise BitstreamError("; ".join(lines))
 
 
 def _suffix(output: str) -> str:
@@ -237,9 +214,8 @@ def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: 
         raise DataError(f"{len(failed)} of {len(pairs)} {things} were left out ({shown(failed[0])}{others}); {rest}")
 
 
-def _send(study: Study, model: SharedModel, image: str, query: str, name: str, compact: bool, force: bool) -> str:
+def _send(side: int, model: SharedModel, query: str, compact: bool, force: bool, image: str, name: str) -> str:
     """Writes one image's message; returns what there is to say of it."""
-    side = study.params.data.image_size
     picture = _picture(image, side)
     message = model.codec.encode(picture.x, [query])
     with naming(image):
@@ -263,18 +239,14 @@ def _picture(name: str, side: int) -> Picture:
     return picture
 
 
-def _identity(data: bytes, variant: str | None) -> tuple[bool, bytes | None]:
-    """Whether a file is in the compact form, else the fingerprint of the model that wrote it.
-
-    Raises BitstreamError for a broken file or a compact one without a variant, ConfigError for a variant that would not
-    be read.
-    """
+def _fingerprint(data: bytes, variant: str | None) -> bytes | None:
+    """That of the model which wrote a file; None in the compact form. Raises where a variant is lacking or not read."""
     parsed = parse(data)
     if not parsed.compact and variant is not None:
         raise ConfigError("says itself which model wrote it: leave --variant and --bits out")
     if parsed.compact and variant is None:
         raise BitstreamError("the compact form does not say which model wrote it: give --variant, and --bits as then")
-    return parsed.compact, parsed.fingerprint
+    return parsed.fingerprint
 
 
 def _asked(reads: bool, query: str | None) -> str:

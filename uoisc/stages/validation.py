@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import torch
 
 from uoisc.base.config import DIAL, load_params
+from uoisc.base.distributed import spread
 from uoisc.base.errors import ConfigError
 from uoisc.base.settings import JUDGES
 from uoisc.codec import Codec
-from uoisc.data.answers import answers_match
-from uoisc.data.images import BLANK_GREY
-from uoisc.judge.bootstrap import bootstrap_interval
-from uoisc.judge.evaluation import CONTROLS, Ranking, asked_of, from_codec, source_images
+from uoisc.data.questions import Asked
+from uoisc.judge import evaluation
+from uoisc.judge.bootstrap import mean_rows
 from uoisc.stages.train_models import fit, untrained
 from uoisc.study import Study, assemble, check_rate
 
+COLUMNS = ["bits", "split", "judge", "amr", "low", "high", "floor", "n", "ranking"]
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
 FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: data and stand-ins are made already
 
@@ -50,38 +50,32 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
     codec = untrained(study, name, rate)
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
-    rankings = {"own": from_codec} | {control.name: control.ranking for control in CONTROLS.get(name, ())}
-    budgets = params.codec.dial.budgets if rate == DIAL else [None]
+    rankings = {"own": None} | {control.name: control.ranking for control in evaluation.CONTROLS.get(name, ())}
+    codecs = [codec.at(bits) for bits in params.codec.dial.budgets] if rate == DIAL else [codec]
+    questions = [
+        evaluation.evaluation_questions(study, split, stream=VALIDATION_STREAM) for split in study.source.splits
+    ]
+    references = pd.concat([evaluation.ask_references(study, asked) for asked in questions], ignore_index=True)
     rows = [
         row | {"ranking": ranking}
-        for bits in budgets
-        for split in study.source.splits
+        for codec in codecs
+        for asked in questions
         for ranking in rankings
-        for row in _asked(study, codec if bits is None else codec.at(bits), split, rankings[ranking])
+        for row in _match_rates(study, codec, asked, rankings[ranking], references)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).rename(columns={"value": "amr"})[COLUMNS]
 
 
 @torch.no_grad()
-def _asked(study: Study, codec: Codec, split: str, ranking: Ranking) -> list[dict]:
+def _match_rates(study: Study, codec: Codec, asked: Asked, ranking, references: pd.DataFrame) -> list[dict]:
     """One row per judge."""
-    p = study.params
-    asked = asked_of(study, split, VALIDATION_STREAM)
-    texts, answers = asked.texts, {name: ([], [], []) for name in study.judges}
-    for start in range(0, len(asked), p.evaluation.batch_size):
-        rows = slice(start, start + p.evaluation.batch_size)
-        x = source_images(asked, rows)
-        x_hat = codec.decode(codec.encode(x, texts[rows], ranking(study, asked, rows)), texts[rows])
-        for name, judge in study.judges.items():
-            for heard, images in zip(answers[name], (x, x_hat, torch.full_like(x, BLANK_GREY)), strict=True):
-                heard += judge.answer(images, texts[rows])
+
+    def answers(rows: slice) -> dict[str, list[str]]:
+        return evaluation.ask(study, evaluation.send(study, codec, asked, rows, ranking)[-1], asked.texts[rows])
+
+    found = spread(answers, evaluation.batches(study, asked))
     rows = []
-    for name, (source, sent, blank) in answers.items():
-        match, floor = (
-            np.array([answers_match(*answers) for answers in zip(texts, source, other, strict=True)], dtype=float)
-            for other in (sent, blank)
-        )
-        value, low, high = bootstrap_interval(match, p.seed, p.evaluation.resamples)
-        rows.append({"bits": codec.bits, "split": split, "judge": name, "amr": value, "low": low, "high": high,
-                     "floor": floor.mean(), "n": len(match)})  # fmt: skip
+    for name, own in evaluation.judged(references, asked, evaluation.joined(found), {}).groupby("judge", sort=False):
+        keys = {"bits": codec.bits, "split": asked.split, "judge": name, "floor": own["match_blank"].mean()}
+        rows += mean_rows({"amr": own["match"]}, study.params, keys)
     return rows

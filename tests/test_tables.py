@@ -10,8 +10,8 @@ from uoisc.base.checkpoint import save_codec
 from uoisc.base.config import Paths
 from uoisc.base.errors import CheckpointError
 from uoisc.base.storage import save_tensors
-from uoisc.stages import entropy_jobs
-from uoisc.stages.entropy_jobs import codec_digest, read_tables, shared_model, table_path, write_tables
+from uoisc.link import tables as room
+from uoisc.link.tables import codec_digest, read_tables, shared_model, table_path, write_tables
 
 STALE = "made from another checkpoint than the one here; run the rate stage again: uoisc run 08_rate --profile tiny$"
 
@@ -20,7 +20,7 @@ STALE = "made from another checkpoint than the one here; run the rate stage agai
 def place(tmp_path, monkeypatch):
     """A codec and its tables on disk."""
     place = Paths(*(tmp_path / name for name in ("source", "foundation", "codecs", "tables", "results")))
-    monkeypatch.setattr(entropy_jobs, "paths", lambda profile: place)
+    monkeypatch.setattr(room, "paths", lambda profile: place)
     train(place, 0.0)
     count_again()
     return place
@@ -54,6 +54,19 @@ def test_tables_of_equal_shape_that_are_anothers(place, made_from):
         shared_model(tiny.study(), "adaptive", "low")
 
 
+def test_tables_go_round_and_a_broken_file_is_named(tmp_path):
+    tables, path = model().tables, tmp_path / "tables" / "adaptive" / "low.safetensors"
+    with pytest.raises(CheckpointError, match="tables/adaptive/low.safetensors: not there"):
+        read_tables(path, {}, "tiny")
+    write_tables(tables, path, {})
+    read = read_tables(path, {}, "tiny")
+    assert (read.shape, read.kind) == (tables.shape, tables.kind)
+    assert np.array_equal(read.frequencies, tables.frequencies)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="truncated or no safetensors file"):
+        read_tables(path, {}, "tiny")
+
+
 @pytest.mark.parametrize("change", ["fewer rows", "zero", "sum", "kind", "shape"])
 def test_frequencies_that_are_no_tables(tmp_path, change):
     tables = model("adaptive").tables
@@ -70,4 +83,4 @@ def test_frequencies_that_are_no_tables(tmp_path, change):
     path = tmp_path / "low.safetensors"
     save_tensors({"frequencies": torch.from_numpy(frequencies)}, path, label)
     with pytest.raises(CheckpointError, match="holds no tables; run the rate stage again"):
-        read_tables(path)
+        read_tables(path, {}, "tiny")

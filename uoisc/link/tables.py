@@ -1,0 +1,62 @@
+"""Probability tables on disk, and the codecs that they go with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uoisc.base.config import paths
+from uoisc.base.errors import CheckpointError
+from uoisc.base.folders import short
+from uoisc.base.storage import check_made_from, read_label, read_tensors, save_tensors
+from uoisc.link.bitstream import SharedModel, fingerprint
+from uoisc.link.entropy import TOTAL, Tables, cells
+from uoisc.rate import Shape
+from uoisc.study import Study
+
+
+def table_path(profile: str, name: str, rate: str) -> Path:
+    """Where a codec's tables lie."""
+    return paths(profile).tables / name / f"{rate}.safetensors"
+
+
+def codec_digest(study: Study, name: str, rate: str) -> dict[str, str]:
+    """What a codec's tables are made from: that codec, by its checkpoint's digest."""
+    checkpoint = paths(study.profile).codec(2, name, rate)
+    return {"checkpoint": read_label(checkpoint, f"train it: uoisc train {name} --profile {study.profile}")["sha256"]}
+
+
+def write_tables(tables: Tables, path: Path, made_from: dict[str, str]) -> None:
+    """Writes the frequencies as int32, and what they are of, and made from, in the header."""
+    shape = tables.shape
+    sides = [shape.taps, shape.tokens, shape.segments, shape.codes]
+    label = {"kind": tables.kind, "shape": sides, "made_from": made_from}
+    save_tensors({"frequencies": torch.from_numpy(tables.frequencies.astype(np.int32))}, path, label)
+
+
+def read_tables(path: Path, made_from: dict[str, str], profile: str) -> Tables:
+    """Raises CheckpointError where the file is missing, holds no tables, or was made from another codec."""
+    remedy = f"run the rate stage again: uoisc run 08_rate --profile {profile}"
+    tensors, label = read_tensors(path, remedy)
+    check_made_from(path, label, made_from, remedy)
+    try:
+        shape, kind = Shape(*label["shape"]), label["kind"]
+        frequencies = tensors["frequencies"].numpy().astype(np.int64)
+        rows = (cells(shape, kind) // shape.codes, shape.codes)
+        if frequencies.shape != rows or frequencies.min() < 1 or (frequencies.sum(axis=1) != TOTAL).any():
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{short(path)}: holds no tables; {remedy}") from error
+    return Tables(shape, kind, frequencies)
+
+
+def shared_model(study: Study, name: str, rate: str) -> SharedModel:
+    """A trained codec with its tables: what both ends of a link hold.
+
+    Raises CheckpointError where one is missing, or the tables are another codec's.
+    """
+    codec, path = study.codec(name, rate), table_path(study.profile, name, rate)
+    tables = read_tables(path, codec_digest(study, name, rate), study.profile)
+    return SharedModel(codec, tables, fingerprint(paths(study.profile).codec(2, name, rate), path))
