@@ -20,10 +20,10 @@ from torch import Tensor
 
 from benchmarks.clock import Clock
 from uoisc.base.compat import import_torchvision
-from uoisc.codec import Message
 from uoisc.link import bitstream
 from uoisc.link.bitstream import SharedModel
 from uoisc.link.entropy import KINDS, build_tables
+from uoisc.message import Message
 from uoisc.rivals.standard_codecs import AVIF, WEBP, FileCodec
 from uoisc.stages.entropy_jobs import messages
 from uoisc.training import Bench

@@ -10,20 +10,22 @@ from __future__ import annotations
 import argparse
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from benchmarks.clock import Clock
+from benchmarks.step import time_losses
 from uoisc.base.config import Params, load_params
-from uoisc.base.devices import fast_attention, precision
+from uoisc.base.devices import fast_attention
 from uoisc.codec import Codec
-from uoisc.critic import PatchCritic, gradient_penalty
+from uoisc.critic import PatchCritic
 from uoisc.frozen.clip import FrozenCLIP, open_clip
 from uoisc.frozen.llava import FrozenLlava
-from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss
 from uoisc.variants import variant
 
 PROFILE, VARIANT, RATE = "paper", "uoisc", "wide"
@@ -43,29 +45,49 @@ TEXT = {
     "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "num_attention_heads": 16,
     "num_key_value_heads": 16, "vocab_size": 152_000, "max_position_embeddings": 32_768, "tie_word_embeddings": True,
 }  # fmt: skip
+CODEC_PARTS = (  # of the codec, the method that is timed, and under which name
+    ("vision", "text", "CLIP: taps and text"),
+    ("vision", "see", "CLIP: taps and text"),
+    ("projection", "forward", "projection, alignment, VQ"),
+    ("alignment", "forward", "projection, alignment, VQ"),
+    ("quantizer", "forward", "projection, alignment, VQ"),
+    ("decoder", "forward", "decoder"),
+)
 
 
-class Meter:
+class Models(NamedTuple):
+    """What a step asks, under `Bench`'s names."""
+
+    params: Params
+    clip: FrozenCLIP
+    llava: FrozenLlava
+
+
+class Meter(Clock):
     """Seconds and peak memory of named parts, in the order in which they first ran; parts of one name add up.
 
     On a CPU these are the processor's seconds, so that waiting for other programs does not count.
     """
 
     def __init__(self, device: torch.device):
+        super().__init__(perf_counter if device.type == "cuda" else process_time)
         self.device = device
-        self.now = perf_counter if device.type == "cuda" else process_time
-        self.seconds: dict[str, float] = {}
         self.peak: dict[str, int] = {}
+        self.start_round()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By part."""
+        return self.rounds[0]
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Times the block and takes the most memory that the process, or the GPU, held in it, bytes."""
         self._reset()
-        start = self.now()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - start
+        with super().__call__(name):
+            yield
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
         self.peak[name] = max(self.peak.get(name, 0), self._peak())
 
     def _reset(self) -> None:
@@ -137,48 +159,14 @@ def random_llava(dtype: torch.dtype) -> FrozenLlava:
     return FrozenLlava(model, processor)
 
 
-def encode(meter: Meter, codec: Codec, x: Tensor, queries: list[str]) -> tuple[Tensor, Tensor]:
-    """The codec's pass, its parts timed: reconstruction and VQ loss."""
-    with precision(x.device):
-        with meter("CLIP: taps and text"):
-            text, seen = codec.vision.text(queries), codec.vision.see(x)
-        with meter("projection, alignment, VQ"):
-            features = codec.alignment(codec.projection(seen.taps), text)
-            sent = codec.rate.allocate(codec.ranking(seen.tokens, text)).sent
-            quantized = codec.quantizer(features, sent, True)
-        with meter("decoder"):
-            return codec.decoder(codec.receiver(quantized.codes, text)), quantized.loss
-
-
-def step(
-    meter: Meter, codec: Codec, llava: FrozenLlava, params: Params, x: Tensor, optimiser, critic: PatchCritic | None
-) -> None:
-    """One step, cut open at the reconstruction: each loss runs back to it, then the codec from it."""
-    weights, queries = params.training.weights, [QUERY] * len(x)
-    out, vq_loss = encode(meter, codec, x, queries)
-    x_hat = out.detach().float().requires_grad_(True)
-    with meter("perceptual, there and back"), precision(x.device):
-        (weights.perceptual * perceptual_loss(codec.vision, x, x_hat)).backward()
-    with meter("intent loss, both images"), precision(x.device):
-        loss = weights.intent * intent_loss(llava, x, x_hat, queries)
-    with meter("intent loss, back to the image"):
-        loss.backward()
-    if critic is not None:
-        with meter("critic: its step, and back"):
-            critic_step(critic, x, x_hat.detach(), weights.gradient_penalty)
-            (weights.adversarial * adversarial_loss(critic(x_hat))).backward()
-    with meter("codec, back"):
-        torch.autograd.backward([out, weights.vq * vq_loss], [x_hat.grad.to(out.dtype), None])
-    with meter("optimiser"):
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-
-def critic_step(critic: PatchCritic, x: Tensor, fake: Tensor, weight: float) -> None:
-    """The critic's own gradient, as in phase 2."""
-    penalty = weight * gradient_penalty(critic, x, fake, torch.Generator().manual_seed(0))
-    (critic_loss(critic(x), critic(fake)) + penalty).backward()
-    critic.zero_grad(set_to_none=True)
+def step(meter: Meter, bench: Models, codec: Codec, x: Tensor, optimiser, critic: PatchCritic | None) -> None:
+    """One step, part by part."""
+    queries = [QUERY] * len(x)
+    with ExitStack() as timed:
+        for part, method, name in CODEC_PARTS:
+            timed.enter_context(meter.on(getattr(codec, part), method, name))
+        out = codec(x, queries)
+    time_losses(meter, bench, x, queries, out, optimiser, critic)
 
 
 def main() -> None:
@@ -199,6 +187,7 @@ def main() -> None:
         llava = random_llava(torch.bfloat16 if low else torch.float32).to(device)
         codec = variant(VARIANT).build(clip, params, RATE).to(device).train()
         critic = PatchCritic(params.training.critic_channels).to(device)
+    bench = Models(params, clip, llava)
     own = [p for p in codec.parameters() if p.requires_grad]
     for name, parts in (("CLIP", clip.parameters()), ("LLaVA", llava.parameters()), ("codec", own)):
         print(f"{name}: {sum(p.numel() for p in parts) / 1e6:,.1f} million parameters")
@@ -209,10 +198,10 @@ def main() -> None:
     x = torch.rand(asked.batch, 3, size, size, device=device)
     optimiser = torch.optim.Adam(own, lr=params.training.learning_rate, betas=(0.5, 0.999), fused=True)
     with fast_attention() if device.type == "cpu" else nullcontext():
-        step(Meter(device), codec, llava, params, x, optimiser, critic)
+        step(Meter(device), bench, codec, x, optimiser, critic)
         for phase in (1, 2):
             meter = Meter(device)
-            step(meter, codec, llava, params, x, optimiser, critic if phase == 2 else None)
+            step(meter, bench, codec, x, optimiser, critic if phase == 2 else None)
             meter.show(f"one step of phase {phase}")
 
 

@@ -20,7 +20,7 @@ from benchmarks.codec import print_codecs
 from uoisc.base.config import Params, load_params
 from uoisc.base.devices import fast_attention, precision
 from uoisc.base.settings import GRID
-from uoisc.codec import Codec
+from uoisc.codec import Codec, Output
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.data.objects import load_catalogue, rasterise
 from uoisc.data.questions import Batch
@@ -37,7 +37,7 @@ from uoisc.variants import variant
 
 PROFILE, VARIANT, RATE = "small", "uoisc", "middle"
 STEPS = 12  # a phase
-PARTS = ("data", "codec", "perceptual", "LLaVA", "critic", "optimiser")
+PARTS = ("data", "codec", "codec, back", "perceptual", "LLaVA", "LLaVA, back", "critic", "optimiser")
 VECTORS, WIDTH = 32 * 72, 48  # 32 images, two taps of 36 tokens each; the codec's D
 QUANTIZERS = ((3, 4), (4, 64))  # segments, codes
 ROUNDS = 60
@@ -83,12 +83,12 @@ def scenes_a_second(bench: Bench, rounds: int = 20) -> float:
 
 def print_steps(bench: Bench) -> None:
     """A row a phase: milliseconds of a real step, and the share of each part."""
-    print("ms a step    whole " + "".join(f"{part:>12}" for part in (*PARTS, "other")))
+    print("ms a step    whole " + "".join(f"{part:>13}" for part in (*PARTS, "other")))
     for phase, train in ((1, train_phase1), (2, train_phase2)):
         clock = time_phase(bench, phase, train)
         whole, parts = clock.median("whole"), [clock.median(part) for part in PARTS]
         cells = [f"{1000 * t:6.0f} {t / whole:4.0%}" for t in (*parts, whole - sum(parts))]
-        print(f"phase {phase}   {1000 * whole:8.0f} " + "".join(f"{cell:>12}" for cell in cells))
+        print(f"phase {phase}   {1000 * whole:8.0f} " + "".join(f"{cell:>13}" for cell in cells))
     print("other: pixel loss, sums, logging, and what the parts alone do faster or slower than together\n")
 
 
@@ -116,21 +116,30 @@ def time_phase(bench: Bench, phase: int, train: Callable) -> Clock:
 def time_parts(
     clock: Clock, bench: Bench, batches: Iterator[Batch], codec: Codec, optimiser, critic: PatchCritic | None
 ) -> None:
-    """One step cut open at the reconstruction: each loss runs back to it, then the codec from it."""
-    weights = bench.params.training.weights
+    """One more step, part by part."""
     with clock("data"):
         batch = next(batches)
-        x, queries = batch.images, batch.texts
     with clock("codec"):
-        out = codec(x, queries)
+        out = codec(batch.images, batch.texts)
+    time_losses(clock, bench, batch.images, batch.texts, out, optimiser, critic)
+
+
+def time_losses(
+    clock: Clock, bench, x: Tensor, queries: list[str], out: Output, optimiser, critic: PatchCritic | None
+) -> None:
+    """A step cut open at the reconstruction: each loss runs back to it, then the codec from it.
+
+    `bench` holds params, clip and llava: a `Bench`, or `full_size.Models`.
+    """
+    weights = bench.params.training.weights
     x_hat = out.x_hat.detach().requires_grad_(True)
     with clock("perceptual"):
         with precision(x.device):
             loss = weights.perceptual * perceptual_loss(bench.clip, x, x_hat)
         loss.backward()
-    with clock("LLaVA"):
-        with precision(x.device):
-            loss = weights.intent * intent_loss(bench.llava, x, x_hat, queries)
+    with clock("LLaVA"), precision(x.device):
+        loss = weights.intent * intent_loss(bench.llava, x, x_hat, queries)
+    with clock("LLaVA, back"):
         loss.backward()
     if critic is not None:
         with clock("critic"):
@@ -140,7 +149,7 @@ def time_parts(
             critic.requires_grad_(True)
     with clock("optimiser"):
         optimiser.zero_grad(set_to_none=True)
-    with clock("codec"):
+    with clock("codec, back"):
         torch.autograd.backward([out.x_hat, weights.vq * out.vq_loss], [x_hat.grad, None])
     with clock("optimiser"):
         torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)

@@ -9,9 +9,9 @@ import torch
 from benchmarks import codec as benchmark_codec
 from benchmarks.clock import WARM_UP, Clock
 from benchmarks.codec import BATCHES, PARTS, Rival, decode_in_parts, encode_in_parts, joined, split, table
-from uoisc.codec import Message
 from uoisc.link import bitstream, header
 from uoisc.link.entropy import KINDS
+from uoisc.message import Message
 from uoisc.rivals.standard_codecs import WEBP
 from uoisc.training import Bench
 

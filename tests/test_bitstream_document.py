@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import nn
 
-from uoisc.codec import Codec, Message
+from uoisc.codec import Codec
 from uoisc.link import bitstream, header
-from uoisc.link.bitstream import SharedModel, ranked_of, sent_of, write
+from uoisc.link.bitstream import SharedModel, ranked_of, write
 from uoisc.link.entropy import Tables
-from uoisc.rate import Packing, Shape
+from uoisc.message import Message, Shape
+from uoisc.rate import Packing
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/bitstream.md"
@@ -65,7 +66,7 @@ def index_range(row: list[int], k: int) -> tuple[int, int]:
 def symbols(model: SharedModel, message: Message) -> list[tuple[str, int, int]]:
     """Each symbol's name, where it begins and how wide it is, in the payload's order."""
     shape, kind, rows = model.tables.shape, model.tables.kind, model.tables.frequencies.tolist()
-    indices, sent, ranked = (part[0].tolist() for part in (message.indices, sent_of(message), ranked_of(message)))
+    indices, sent, ranked = (part[0].tolist() for part in (message.indices, message.mask, ranked_of(message)))
     found = []
     if model.chosen:
         chosen = [token for token, first in enumerate(ranked) if first]

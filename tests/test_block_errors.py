@@ -107,7 +107,7 @@ def test_a_block_costs_its_coded_bits_in_whole_symbols():
 
 
 def test_payloads_take_the_next_block(table):
-    assert [table.block_size(bits, 2, "1/2") for bits in (1, 144, 145, 423, 864)] == [80, 144, 288, 432, 864]
+    assert [table.code(bits, 2, "1/2").k for bits in (1, 144, 145, 423, 864)] == [80, 144, 288, 432, 864]
     assert table.largest(2, "1/2") == BlockCode(864, 2, "1/2")
 
 
@@ -117,8 +117,8 @@ def test_payloads_take_the_next_block(table):
         lambda table: table.bler(BlockCode(145, 2, "1/2"), 1.0),
         lambda table: table.bler(BlockCode(144, 6, "1/2"), 1.0),
         lambda table: table.rayleigh_bler(BlockCode(144, 2, "5/6"), 1.0),
-        lambda table: table.block_size(865, 2, "1/2"),
-        lambda table: table.block_size(0, 2, "1/2"),
+        lambda table: table.code(865, 2, "1/2"),
+        lambda table: table.code(0, 2, "1/2"),
         lambda table: table.largest(2, "5/6"),
     ],
 )

@@ -6,8 +6,7 @@ import torch
 
 from uoisc.base.boundary import described
 from uoisc.base.errors import InputError, QueryError
-from uoisc.codec import Message
-from uoisc.rate import check_message
+from uoisc.message import Message, check_message
 
 QUERIES = ["where is the hammer", "how many animals are there"]
 

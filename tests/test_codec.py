@@ -9,7 +9,8 @@ import tiny
 import torch
 
 from uoisc.base.config import DIAL
-from uoisc.codec import Codec, Message
+from uoisc.codec import Codec
+from uoisc.message import Message
 from uoisc.variants import VARIANTS
 
 QUERIES = ["where is the hammer", "how many animals are there", "what is at the upper left"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from uoisc.link.entropy import KINDS, TOTAL, Tables, build_tables, cells, contexts, count, kinds_for, to_frequencies
-from uoisc.rate import Shape
+from uoisc.message import Shape
 
 SHAPE = Shape(taps=2, tokens=9, segments=2, codes=4)
 

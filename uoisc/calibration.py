@@ -17,7 +17,6 @@ from uoisc.base.distributed import device
 from uoisc.base.terminal import bar
 from uoisc.codec import Codec
 from uoisc.data.answers import answers_match
-from uoisc.frozen.llava import FrozenLlava
 from uoisc.rate import Packing, RateDial
 from uoisc.training import Bench
 
@@ -37,10 +36,12 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     texts = [text for batch in whole for text in batch.texts]
     source = bench.llava.answer(x, texts)
     relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))
-    measured = {
-        packing: _share(codec.packed(packing), bench.llava, x, texts, source, relevance)
-        for packing in bar(measured_packings(dial), desc=f"{label} packings measured")
-    }
+    measured = {}
+    for packing in bar(measured_packings(dial), desc=f"{label} packings measured"):
+        sender = codec.packed(packing)
+        answers = bench.llava.answer(sender.decode(sender.encode(x, texts, relevance), texts), texts)
+        matches = [answers_match(*each) for each in zip(texts, source, answers, strict=True)]
+        measured[packing] = float(np.mean(matches))
     dial.answers.copy_(interpolated(dial, measured))
 
 
@@ -70,9 +71,3 @@ def _groups(dial: RateDial) -> dict[tuple[int, int], list[Packing]]:
     for packing in sorted(dial.packings, key=lambda p: p.level):
         groups[packing.top, packing.background].append(packing)
     return groups
-
-
-def _share(codec: Codec, judge: FrozenLlava, x, texts: list[str], source: list[str], relevance) -> float:
-    x_hat = codec.decode(codec.encode(x, texts, relevance), texts)
-    matches = [answers_match(*rows) for rows in zip(texts, source, judge.answer(x_hat, texts), strict=True)]
-    return float(np.mean(matches))

@@ -13,11 +13,10 @@ Each box is a part that is put in (`variants.py`): an ablation is another part, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from uoisc.alignment import Identity
@@ -25,26 +24,8 @@ from uoisc.base.boundary import check_images, check_relevance
 from uoisc.base.devices import precision
 from uoisc.base.errors import ConfigError
 from uoisc.data.queries import check_queries
-from uoisc.rate import FixedRate, Packing, RateDial, check_message
-
-
-@dataclass(frozen=True)
-class Message:
-    """What crosses the channel: indices, which of them were sent (None: all), and, where it is known, the setting of
-    the codec that sent them, which both ends share."""
-
-    indices: Int[Tensor, "B M N G"]
-    sent: Bool[Tensor, "B M N G"] | None
-    setting: str | None = None
-
-    def to(self, device: torch.device | str) -> Message:
-        """The same in a device's memory."""
-        sent = None if self.sent is None else self.sent.to(device)
-        return Message(self.indices.to(device), sent, self.setting)
-
-    def cpu(self) -> Message:
-        """The same in the CPU's memory."""
-        return self.to("cpu")
+from uoisc.message import Message, check_message
+from uoisc.rate import FixedRate, Packing, RateDial
 
 
 class Output(NamedTuple):
@@ -93,16 +74,8 @@ class Codec(nn.Module):
 
     def packed(self, packing: Packing) -> Codec:
         """The same codec, weights shared, that sends by this packing."""
-        return Codec(
-            self.vision,
-            self.projection,
-            self.alignment,
-            self.quantizer,
-            self.ranking,
-            packing,
-            self.receiver,
-            self.decoder,
-        ).train(self.training)
+        parts = {**dict(self.named_children()), "rate": packing}
+        return Codec(**parts).train(self.training)
 
     def forward(
         self,
@@ -145,17 +118,14 @@ class Codec(nn.Module):
         """
         check_images(x, self.decoder.side)
         queries = check_queries(queries, len(x))
-        if relevance is not None:
-            check_relevance(relevance, (len(x), self.rate.shape.tokens))
+        check_relevance(relevance, (len(x), self.rate.shape.tokens))
         with precision(self.device):
             text = self.vision.text(queries)
             features, tokens = self._align(x.to(self.device, torch.float32), text)
-            if isinstance(self.rate, FixedRate):
-                sent = None
-            elif relevance is None:
-                sent = self.rate.allocate(self.ranking(tokens, text)).sent
-            else:
-                sent = self.rate.allocate(relevance.to(self.device)).sent
+            sent = None
+            if not isinstance(self.rate, FixedRate):
+                ranks = self.ranking(tokens, text) if relevance is None else relevance.to(self.device)
+                sent = self.rate.allocate(ranks).sent
             return Message(self.quantizer.nearest(features), sent, self.rate.setting)
 
     @torch.no_grad()
@@ -166,7 +136,8 @@ class Codec(nn.Module):
         may be missing, which a link has lost. A rate dial that is set to no budget draws messages of all settings.
         """
         check_message(message, self.rate)
-        queries, message = check_queries(queries, len(message.indices)), message.to(self.device)
+        queries = check_queries(queries, len(message.indices))
+        message = message.to(self.device)
         codes = self.quantizer.lookup(message.indices.long(), message.sent)  # (B, M, N, D)
         with precision(self.device):
             text = self.vision.text(queries) if self.receiver_reads else None
@@ -189,15 +160,14 @@ class Codec(nn.Module):
 
     def own_state(self) -> dict[str, Tensor]:
         """What training changed: the state without a frozen CLIP's weights."""
-        return {k: v for k, v in self.state_dict().items() if not self._is_frozen(k)}
+        return {key: value for key, value in self.state_dict().items() if not self._is_frozen(key)}
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of `own_state`. Raises RuntimeError where keys or shapes do not fit."""
         missing, unexpected = self.load_state_dict(state, strict=False)
-        if unexpected or not all(map(self._is_frozen, missing)):
-            raise RuntimeError(
-                f"keys do not fit: {sorted({*unexpected, *filter(lambda k: not self._is_frozen(k), missing)})[:3]}"
-            )
+        wrong = {*unexpected, *(key for key in missing if not self._is_frozen(key))}
+        if wrong:
+            raise RuntimeError(f"keys do not fit: {sorted(wrong)[:3]}")
 
     def _is_frozen(self, key: str) -> bool:
-        return any(key.startswith(f"vision.{part}") for part in self.vision.frozen)
+        return key.startswith(tuple(f"vision.{part}" for part in self.vision.frozen))

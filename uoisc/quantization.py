@@ -56,9 +56,8 @@ class SegmentVQ(nn.Module):
 
     def segment(self, features: Float[Tensor, "*n D"]) -> Float[Tensor, "G V S"]:
         """All vectors' segments on the unit sphere, one row of V vectors a codebook."""
-        return F.normalize(
-            features.reshape(-1, self.segments, self.codebooks.shape[-1]).transpose(0, 1).float(), dim=-1
-        )
+        rows = features.reshape(-1, self.segments, self.codebooks.shape[-1]).transpose(0, 1)
+        return F.normalize(rows.float(), dim=-1)
 
     def forward(
         self, features: Float[Tensor, "*n D"], sent: Bool[Tensor, "*n G"] | None = None, rounded: bool = True
@@ -76,31 +75,26 @@ class SegmentVQ(nn.Module):
         mask = torch.ones_like(flat[..., 0]) if sent is None else rearrange(sent, "... g -> g (...)").to(flat.dtype)
         if self.training:
             self._revive(flat.detach(), mask)
-        books, indices = self._nearest(flat)
+        books = F.normalize(self.codebooks, dim=-1)  # (G, K, S)
+        indices = _most_alike(flat.detach(), books.detach())  # (G, V)
         codes = books.gather(1, indices[..., None].expand_as(flat))  # (G, V, S)
-        error = ((flat.detach() - codes).square().sum(-1), (flat - codes.detach()).square().sum(-1))
-        per_vector = error[0] + COMMITMENT * error[1] if rounded else error[0]
+        per_vector = (flat.detach() - codes).square().sum(-1)
+        if rounded:
+            per_vector = per_vector + COMMITMENT * (flat - codes.detach()).square().sum(-1)
         summed, counted = (per_vector * mask).sum(), mask.sum()
         # only in training do all processes come here together
         loss = mean_over(summed, counted) if self.training else summed / counted.clamp(min=1)
         if self.training:
             self._track(indices, mask)
-        straight = flat + (codes - flat).detach() if rounded else flat
-        straight = straight * mask[..., None]
-        shape = features.shape[:-1]
+        straight = (flat + (codes - flat).detach() if rounded else flat) * mask[..., None]
         codes = rearrange(straight, "g v s -> v (g s)").reshape(features.shape)
-        return Quantized(codes, indices.T.reshape(*shape, self.segments), loss)
+        return Quantized(codes, indices.T.reshape(*features.shape[:-1], self.segments), loss)
 
     def nearest(self, features: Float[Tensor, "*n D"]) -> Int[Tensor, "*n G"]:
         """The indices alone, as the transmitter needs them."""
         with torch.autocast(features.device.type, enabled=False):
             indices = _most_alike(self.segment(features), self._kept_books())
         return indices.T.reshape(*features.shape[:-1], self.segments)
-
-    def _nearest(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """The codes on the unit sphere (G, K, S), and which of them is nearest to each vector (G, V)."""
-        books = F.normalize(self.codebooks, dim=-1)
-        return books, _most_alike(flat.detach(), books.detach())
 
     @torch.no_grad()
     def _kept_books(self) -> Tensor:

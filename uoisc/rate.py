@@ -14,46 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from uoisc.base.boundary import described
 from uoisc.base.distributed import processes, rank
-from uoisc.base.errors import ConfigError, InputError
+from uoisc.base.errors import ConfigError
+from uoisc.message import Shape
 
 MAX_PACKINGS = 255  # a file names its packing in a byte (bitstream.py)
 SPREAD_STEPS = 6  # packings of spread tokens between one level of all and the next
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a codec's messages look like: M taps, N tokens, G segments, K codes."""
-
-    taps: int
-    tokens: int
-    segments: int
-    codes: int
-
-    @property
-    def side(self) -> int:
-        """Tokens a side."""
-        return int(self.tokens**0.5)
-
-    @property
-    def units(self) -> int:
-        """Segments of a token at all taps."""
-        return self.taps * self.segments
-
-    @cached_property
-    def order(self) -> Int[Tensor, "M G"]:
-        """The place of each tap's segments among a token's units."""
-        return torch.arange(self.segments) * self.taps + torch.arange(self.taps).flip(0)[:, None]
 
 
 def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B N"]:
@@ -95,6 +69,10 @@ class FixedRate(nn.Module):
         """Nothing is left out."""
         return Allocation(None, ranked_tokens(relevance, self.emphasised))
 
+    def can_send(self, sent: Bool[Tensor, "B M N G"]) -> bool:
+        """Whatever a link has left."""
+        return True
+
 
 class Packing(nn.Module):
     """The `top` first tokens send `level` units, the others `background`, fewer, units.
@@ -127,13 +105,13 @@ class Packing(nn.Module):
         ours, others = (units.to(first.device) for units in self._of_a_token)
         return torch.where(first[:, None, :, None], ours, others)
 
-    def can_send(self, sent: Bool[Tensor, "B M N G"]) -> Bool[Tensor, ""]:
+    def can_send(self, sent: Bool[Tensor, "B M N G"]) -> bool:
         """Whether these segments are some of those that it sends: a link may lose segments, and adds none."""
         ours, others = (units.to(sent.device) for units in self._of_a_token)
         first = (sent & ~others).any(dim=3).any(dim=1)  # (B, N)
         spread = spread_tokens(self.shape.tokens, self.top).to(sent.device)
         allowed = first.sum(1) <= self.top if self.ranked else (first <= spread).all(1)
-        return allowed.all() & ~(sent & ~ours).any()
+        return bool(allowed.all() & ~(sent & ~ours).any())
 
     @cached_property
     def _of_a_token(self) -> tuple[Bool[Tensor, "M 1 G"], Bool[Tensor, "M 1 G"]]:
@@ -161,6 +139,8 @@ class RateDial(nn.Module):
     Raises ConfigError where these are more packings than a file's one byte can name.
     """
 
+    setting = None  # none until a budget is set
+
     def __init__(
         self,
         shape: Shape,
@@ -177,9 +157,8 @@ class RateDial(nn.Module):
         self.queries = queries
         self.ranked = ranked
         if ranked:
-            choices = [
-                (top, level, low) for top in tops for low in backgrounds for level in range(low + 1, shape.units + 1)
-            ]
+            lows = [(top, low) for top in tops for low in backgrounds]
+            choices = [(top, level, low) for top, low in lows for level in range(low + 1, shape.units + 1)]
         else:
             step = max(1, shape.tokens // SPREAD_STEPS)
             upper = range(step, shape.tokens + 1, step)
@@ -235,15 +214,17 @@ class RateDial(nn.Module):
             raise ConfigError("a rate dial sends at a budget: set one with codec.at(bits)")
         low, high = (math.log(b) for b in self.budgets)
         own = len(relevance)
-        targets = torch.empty(own * processes()).uniform_(low, high).exp()  # every process draws for all rows
-        choices = [
-            (_one_of(self._deepest(bits)), 0 if self.ranked else _one_of(self.tops)) for bits in targets.tolist()
-        ]
+        budgets = torch.empty(own * processes()).uniform_(low, high).exp().tolist()  # every process draws for all rows
+        choices = [(_one_of(self._deepest(bits)), 0 if self.ranked else _one_of(self.tops)) for bits in budgets]
         rows = []
         for row, (packing, top) in zip(relevance.split(1), choices[rank() * own :], strict=False):
             sent, first = packing.allocate(row)
             rows.append((sent, first if self.ranked else ranked_tokens(row, top)))
         return Allocation(*map(torch.cat, zip(*rows, strict=True)))
+
+    def can_send(self, sent: Bool[Tensor, "B M N G"]) -> bool:
+        """Whatever one of its packings has sent, and a link has left."""
+        return True
 
     def _deepest(self, bits: float) -> list[Packing]:
         """Within `bits`, for each number of first tokens and each background the packing of most units."""
@@ -256,33 +237,3 @@ class RateDial(nn.Module):
 def _one_of(choices: Sequence):
     """One of them at random, by torch's generator."""
     return choices[int(torch.randint(len(choices), (1,)))]
-
-
-def check_message(message: Any, rate: FixedRate | Packing | RateDial) -> None:
-    """Raises InputError for anything but one or more images' messages that a codec of this rate sends, or what a link
-    has left of them. A rate dial that is set to no budget sends by any of its packings."""
-    if not hasattr(message, "indices") or not hasattr(message, "sent"):
-        raise InputError(f"message: wants what `encode` returns; given {described(message)}")
-    shape, indices, sent = rate.shape, message.indices, message.sent
-    each = (shape.taps, shape.tokens, shape.segments)
-    if not _holds_integers(indices) or indices.shape[1:] != each or not len(indices):
-        wanted = f"(B, {', '.join(map(str, each))}) with B at least 1"
-        raise InputError(f"message.indices: wants integers, {wanted}; given {described(indices)}")
-    low, high = torch.stack(indices.aminmax()).tolist()
-    if low < 0 or high >= shape.codes:
-        raise InputError(f"message.indices: wants codes from 0 to {shape.codes - 1}; given {low} to {high}")
-    if sent is not None and not (isinstance(sent, Tensor) and sent.dtype is torch.bool and sent.shape == indices.shape):
-        raise InputError(f"message.sent: wants bool {tuple(indices.shape)} or None; given {described(sent)}")
-    if isinstance(rate, RateDial):
-        return
-    if message.setting not in (None, rate.setting):
-        raise InputError(f"message: sent at {message.setting}; this codec is set to {rate.setting}: decode as encoded")
-    if isinstance(rate, Packing) and not rate.can_send(torch.ones_like(indices).bool() if sent is None else sent):
-        raise InputError(
-            f"message.sent: no codec sends these segments that is set to {rate.setting}: decode as encoded"
-        )
-
-
-def _holds_integers(x: Tensor | Any) -> bool:
-    numbers = isinstance(x, Tensor) and x.layout is torch.strided and x.dtype is not torch.bool
-    return numbers and not x.is_floating_point() and not x.is_complex()

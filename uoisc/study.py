@@ -95,18 +95,15 @@ def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
     return assemble(profile, load_params(profile), judges)
 
 
-def assemble(profile: str, params: Params, judges: tuple[str, ...]) -> Study:
-    """The profile's frozen models and questions under these parameters."""
-    return _frozen(profile, params, judges, open_source(profile, params))
-
-
 @lru_cache(maxsize=2)
 def open_codecs(profile: str, judges: tuple[str, ...] = ()) -> Study:
     """As `open_study`, without the source of questions: what sending and drawing a user's images takes."""
-    return _frozen(profile, load_params(profile), judges, None)
+    return assemble(profile, load_params(profile), judges, asked=False)
 
 
-def _frozen(profile: str, params: Params, judges: tuple[str, ...], source: Source | None) -> Study:
+def assemble(profile: str, params: Params, judges: tuple[str, ...], asked: bool = True) -> Study:
+    """The profile's frozen models and, where they are `asked`, its questions, under these parameters."""
+    source = open_source(profile, params) if asked else None
     settle(params.deterministic)
     clip, answering = open_foundation(profile, params, judges)
     answering = {name: judge.to(device()) for name, judge in answering.items()}

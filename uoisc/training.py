@@ -1,4 +1,4 @@
-"""Phase 1 and phase 2 of training, as two loops.
+"""Phase 1 and phase 2 of training: what each step's loss is, and the loop that both run.
 
     phase 1   pixels, features and codes; after a warm-up features are rounded to codes, after another one
               the user-intent relevance loss joins
@@ -15,29 +15,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uoisc.base.config import Params
 from uoisc.base.devices import precision
 from uoisc.base.distributed import accelerator, average_gradients, device, processes, share, total
 from uoisc.base.errors import UoiscError
 from uoisc.base.resuming import Keeper, Running
-from uoisc.base.settings import Weights
 from uoisc.codec import Codec, Output
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.data.questions import Batch, Source
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.llava import FrozenLlava
-from uoisc.losses import (
-    adversarial_loss,
-    critic_loss,
-    perceptual_loss,
-    pixel_loss,
-    relevance_weight,
-)
+from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss, pixel_loss, relevance_weight
 from uoisc.relevance import relevance_loss
 from uoisc.variants import Variant
 
+Terms = dict[str, Tensor]  # a loss, term by term
 Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm does
 
 
@@ -88,13 +82,12 @@ class Bench:
         """This process's share of every batch of a phase, from step `start` on."""
         p = self.params
         size = p.training.batch_size
-        for batch in self.source.batches(
-            [p.seed, phase], size, p.data.held_out, start, share(size, p.training.accumulation)
-        ):
+        own = share(size, p.training.accumulation)
+        for batch in self.source.batches([p.seed, phase], size, p.data.held_out, start, own):
             yield batch.to(device())
 
 
-def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> dict[str, Tensor]:
+def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> Terms:
     """The weighted terms of the codec's loss that both phases share; `intent`: whether its time has come."""
     params = bench.params
     weights = params.training.weights
@@ -120,31 +113,18 @@ def train_phase1(
 ) -> None:
     """Trains the codec in place without a critic; first without rounding to codes, then without the intent loss."""
     cfg = bench.params.training
-    keeper = keeper or Keeper()
-    own = [p for p in codec.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(own, lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     steps = bench.params.codec.dial.steps if kind.dial else cfg.phase1_steps
+    optimiser = torch.optim.AdamW(
+        trained(codec), lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total_steps=steps, pct_start=0.1)
-    launched = accelerator(cfg.accumulation)
-    model, optimiser = launched.prepare(codec, optimiser)
-    running = Running(codec, log, optimiser, schedule)
-    start = keeper.resume(running)
-    codec.train()
-    bar = progress(range(start, steps), "phase 1")
-    for step, batch in zip(keeper.over(bar, running, steps), bench.batches(1, start), strict=False):
-        parts = []
-        for part in batch.parts(cfg.accumulation):
-            with launched.accumulate(model):
-                out = model(part.images, part.texts, rounded=step >= cfg.rounding_step)
-                with precision(part.images.device):
-                    terms = codec_terms(bench, kind, part, out, intent=step >= cfg.intent_step)
-                loss = sum(terms.values())
-                norm = update(launched, optimiser, loss, own)
-            parts.append({"loss": loss, **terms})
-        schedule.step()
-        show(bar, log.add(1, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm}))
-    codec.eval()
-    launched.free_memory()
+
+    def terms(model: nn.Module, step: int, batch: Batch) -> tuple[Terms, Terms]:
+        out = model(batch.images, batch.texts, rounded=step >= cfg.rounding_step)
+        with precision(batch.images.device):
+            return codec_terms(bench, kind, batch, out, intent=step >= cfg.intent_step), {}
+
+    run_phase(1, steps, Running(codec, log, optimiser, schedule), terms, bench, progress, keeper or Keeper())
 
 
 def train_phase2(
@@ -155,46 +135,66 @@ def train_phase2(
     The critic takes one a micro-batch, as it must have seen the reconstructions that the codec's gradient is of.
     """
     cfg = bench.params.training
-    keeper = keeper or Keeper()
-    own = [p for p in codec.parameters() if p.requires_grad]
     critic = PatchCritic(cfg.critic_channels).to(device())
-    optimiser = torch.optim.AdamW(own, lr=cfg.phase2_learning_rate, betas=(0.5, 0.99), weight_decay=0.01, fused=True)
+    optimiser = torch.optim.AdamW(
+        trained(codec), lr=cfg.phase2_learning_rate, betas=(0.5, 0.99), weight_decay=0.01, fused=True
+    )
     critic_optimiser = torch.optim.Adam(critic.parameters(), lr=cfg.critic_learning_rate, betas=(0.5, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, cfg.phase2_steps)
     generator = torch.Generator().manual_seed(bench.params.seed)
-    launched = accelerator(cfg.accumulation)
-    model, optimiser = launched.prepare(codec, optimiser)
+
+    def terms(model: nn.Module, step: int, batch: Batch) -> tuple[Terms, Terms]:
+        out = model(batch.images, batch.texts)
+        x, fake = batch.images, out.x_hat.detach()
+        penalty = cfg.weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
+        judged = {"critic": critic_loss(critic(x), critic(fake)), "gradient_penalty": penalty}
+        update_critic(critic_optimiser, judged["critic"] + judged["gradient_penalty"], critic)
+        with precision(batch.images.device):
+            ours = codec_terms(bench, kind, batch, out, intent=True)
+        critic.requires_grad_(False)
+        ours["adversarial"] = cfg.weights.adversarial * adversarial_loss(critic(out.x_hat))
+        critic.requires_grad_(True)
+        return ours, judged
+
     running = Running(codec, log, optimiser, schedule, critic, critic_optimiser, generator)
+    run_phase(2, cfg.phase2_steps, running, terms, bench, progress, keeper or Keeper())
+
+
+def trained(codec: Codec) -> list[Tensor]:
+    """The weights that training changes."""
+    return [p for p in codec.parameters() if p.requires_grad]
+
+
+def run_phase(
+    phase: int, steps: int, running: Running, terms: Callable, bench: Bench, progress: Progress, keeper: Keeper
+) -> None:
+    """A phase's loop, from the last step that `keeper` holds: `terms` of each micro-batch, one update for each batch.
+
+    Args:
+        terms: from the model, the step and a micro-batch to the terms of its loss, and what the log shows beside them.
+    """
+    codec = running.codec
+    own = trained(codec)
+    launched = accelerator(bench.params.training.accumulation)
+    model, running.optimiser = launched.prepare(codec, running.optimiser)
     start = keeper.resume(running)
     codec.train()
-    bar = progress(range(start, cfg.phase2_steps), "phase 2")
-    for step, batch in zip(keeper.over(bar, running, cfg.phase2_steps), bench.batches(2, start), strict=False):
+    bar = progress(range(start, steps), f"phase {phase}")
+    for step, batch in zip(keeper.over(bar, running, steps), bench.batches(phase, start), strict=False):
         parts = []
-        for part in batch.parts(cfg.accumulation):
+        for part in batch.parts(bench.params.training.accumulation):
             with launched.accumulate(model):
-                out = model(part.images, part.texts)
-                judged = critic_terms(critic, part.images, out.x_hat.detach(), cfg.weights, generator)
-                update_critic(critic_optimiser, judged["critic"] + judged["gradient_penalty"], critic)
-                with precision(part.images.device):
-                    terms = codec_terms(bench, kind, part, out, intent=True)
-                critic.requires_grad_(False)
-                terms["adversarial"] = cfg.weights.adversarial * adversarial_loss(critic(out.x_hat))
-                critic.requires_grad_(True)
-                loss = sum(terms.values())
-                norm = update(launched, optimiser, loss, own)
-            parts.append({"loss": loss, **terms, **judged})
-        schedule.step()
-        show(bar, log.add(2, step, schedule.get_last_lr()[0], mean_terms(parts) | {"gradient_norm": norm}))
+                ours, beside = terms(model, step, part)
+                loss = sum(ours.values())
+                norm = update(launched, running.optimiser, loss, own)
+            parts.append({"loss": loss, **ours, **beside})
+        running.schedule.step()
+        values = mean_terms(parts) | {"gradient_norm": norm}
+        shown = running.log.add(phase, step, running.schedule.get_last_lr()[0], values)
+        if hasattr(bar, "set_postfix"):
+            bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
     codec.eval()
     launched.free_memory()
-
-
-def critic_terms(
-    critic: PatchCritic, x: Tensor, fake: Tensor, weights: Weights, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """The weighted terms of the critic's loss, for images and their reconstructions (B, 3, H, W) without a gradient."""
-    penalty = weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
-    return {"critic": critic_loss(critic(x), critic(fake)), "gradient_penalty": penalty}
 
 
 def update(launched, optimiser, loss: Tensor, parameters: list[Tensor]) -> Tensor:
@@ -220,13 +220,7 @@ def update_critic(optimiser: torch.optim.Optimizer, loss: Tensor, critic: PatchC
     optimiser.step()
 
 
-def mean_terms(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def mean_terms(parts: list[Terms]) -> Terms:
     """Each term's mean over micro-batches and processes."""
     count = len(parts) * processes()
     return {name: total(sum(part[name].detach() for part in parts)) / count for name in parts[0]}
-
-
-def show(steps, values: dict[str, float]) -> None:
-    """Loss terms beside the progress bar."""
-    if hasattr(steps, "set_postfix"):
-        steps.set_postfix({k: f"{v:.3f}" for k, v in values.items()}, refresh=False)

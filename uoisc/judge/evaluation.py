@@ -19,12 +19,13 @@ from torch import Tensor
 from uoisc.alignment import Identity
 from uoisc.base.distributed import device, spread
 from uoisc.base.processes import run_side_by_side
-from uoisc.codec import Codec, Message
+from uoisc.codec import Codec
 from uoisc.data.answers import answers_match, normalise, vqa_accuracy
 from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
+from uoisc.message import Message
 from uoisc.quantization import SegmentVQ
 from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study

@@ -18,19 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from constriction import stream
 
 from uoisc.base.storage import read_label
-from uoisc.codec import Codec, Message
+from uoisc.codec import Codec
 from uoisc.link.entropy import Tables
-from uoisc.link.header import (
-    COMPACT_MARK,
-    MAGIC,
-    VERSION,
-    BitstreamError,
-    check_size,
-    crc24,
-    parse,
-)
+from uoisc.link.header import COMPACT_MARK, HEAD, MAGIC, VERSION, BitstreamError, check_size, crc24, parse
+from uoisc.message import Message
 from uoisc.rate import Packing, RateDial
 
 DIGIT = 1 << 12  # the choice of tokens is coded in digits of this base
@@ -77,7 +71,7 @@ class SharedModel:
 
     @property
     def unasked(self) -> np.ndarray:
-        """Which tokens (N,) come first where no query chooses."""
+        """Which tokens (N,) come first where no query chooses: a spread packing's own, of a fixed rate none."""
         none = torch.zeros(1, self.tables.shape.tokens)
         return (self.codec.rate.first(none) if isinstance(self.codec.rate, Packing) else none > 0)[0].numpy()
 
@@ -87,6 +81,10 @@ class SharedModel:
         if not isinstance(rate, Packing):
             return np.ones((shape.taps, shape.tokens, shape.segments), dtype=bool)
         return rate.sent(torch.from_numpy(ranked[None]))[0].numpy()
+
+    def checksum(self, payload: bytes) -> bytes:
+        """Of the compact form: it covers what that form does not say."""
+        return crc24(self.fingerprint, bytes([self.packing]), payload)
 
 
 def fingerprint(*files: Path) -> bytes:
@@ -101,16 +99,8 @@ def fingerprint(*files: Path) -> bytes:
 
 def ranked_of(message: Message) -> np.ndarray:
     """Of which tokens (B, N) a message sends most, where it leaves anything out; of none at a fixed rate."""
-    batch, _, tokens, _ = message.indices.shape
-    if message.sent is None:
-        return np.zeros((batch, tokens), dtype=bool)
-    units = message.sent.numpy().sum(axis=(1, 3))
-    return units == units.max(axis=1, keepdims=True)
-
-
-def sent_of(message: Message) -> np.ndarray:
-    """Which segments (B, M, N, G) a message sends; all at a fixed rate."""
-    return np.ones(message.indices.shape, dtype=bool) if message.sent is None else message.sent.numpy()
+    units = message.mask.numpy().sum(axis=(1, 3))
+    return (units == units.max(axis=1, keepdims=True)) & (message.sent is not None)
 
 
 def write(message: Message, model: SharedModel, size: tuple[int, int] | None) -> bytes:
@@ -118,12 +108,11 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None) ->
 
     Raises BitstreamError for a size that the header cannot hold.
     """
-    payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], sent_of(message)[0], model)
+    payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], message.mask.numpy()[0], model)
     if size is None:
-        return bytes([COMPACT_MARK | VERSION]) + crc24(*_shared(model), payload) + payload
+        return bytes([COMPACT_MARK | VERSION]) + model.checksum(payload) + payload
     check_size(size)
-    sides = b"".join(side.to_bytes(2, "big") for side in size)
-    head = MAGIC + bytes([VERSION]) + model.fingerprint + sides + bytes([model.packing])
+    head = HEAD.pack(MAGIC, VERSION, model.fingerprint, *size, model.packing)
     return head + crc24(head, payload) + payload
 
 
@@ -134,15 +123,12 @@ def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | No
     """
     file = parse(data)
     if file.compact:
-        if file.checksum != crc24(*_shared(model), file.payload):
-            raise BitstreamError(
-                "the checksum does not fit: the file was altered, or written with another model or budget of bits"
-            )
+        if file.checksum != model.checksum(file.payload):
+            cause = "the file was altered, or written with another model or budget of bits"
+            raise BitstreamError(f"the checksum does not fit: {cause}")
     elif file.fingerprint != model.fingerprint:
-        raise BitstreamError(
-            f"written with model {file.fingerprint.hex()}, this one is {model.fingerprint.hex()}: name the variant "
-            "and profile that wrote it"
-        )
+        told = f"written with model {file.fingerprint.hex()}, this one is {model.fingerprint.hex()}"
+        raise BitstreamError(f"{told}: name the variant and profile that wrote it")
     else:
         model = model.at(file.packing)
     indices, _, sent = decode_payload(file.payload, model)
@@ -152,13 +138,10 @@ def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | No
 
 def encode_payload(indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, model: SharedModel) -> bytes:
     """The choice of tokens (N,), and of the indices (M, N, G) what it sends, in as few bytes as decode to the same."""
-    import constriction
-
-    encoder = constriction.stream.queue.RangeEncoder()
-    shape = model.tables.shape
+    encoder = stream.queue.RangeEncoder()
     if model.chosen:
-        for digit, base in _digits(_choice_number(ranked), math.comb(shape.tokens, model.chosen)):
-            encoder.encode(digit, _uniform(base))
+        for digit, base in _digits(_choice_number(ranked), math.comb(len(ranked), model.chosen)):
+            encoder.encode(digit, stream.model.Uniform(base))
     model.tables.encode(encoder, indices, sent, ranked)
     return _shortest(encoder)
 
@@ -179,23 +162,24 @@ def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.n
 
 
 def _decode(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    import constriction
-
     padded = payload + bytes(-len(payload) % 4) + bytes(8)
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
-    shape, number = model.tables.shape, 0
+    decoder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
     try:
-        if model.chosen:
-            total = math.comb(shape.tokens, model.chosen)
-            for base in _bases(total):
-                number = number * DIGIT + int(decoder.decode(_uniform(base)))
-            if number >= total:
-                raise BitstreamError("the payload names no choice of tokens: the file was altered, fetch it again")
-        ranked = _choice(number, shape.tokens, model.chosen) if model.chosen else model.unasked
+        ranked = _read_choice(decoder, model.tables.shape.tokens, model.chosen) if model.chosen else model.unasked
         sent = model.sent(ranked)
         return model.tables.decode(decoder, sent, ranked), ranked, sent
     except AssertionError as error:  # constriction's word for bytes that no encoder can have made
         raise BitstreamError("the payload cannot be decoded: the file was altered, fetch it again") from error
+
+
+def _read_choice(decoder, tokens: int, size: int) -> np.ndarray:
+    """Which tokens (N,) come first."""
+    total, number = math.comb(tokens, size), 0
+    for base in _bases(total):
+        number = number * DIGIT + int(decoder.decode(stream.model.Uniform(base)))
+    if number >= total:
+        raise BitstreamError("the payload names no choice of tokens: the file was altered, fetch it again")
+    return _choice(number, tokens, size)
 
 
 def _shortest(encoder) -> bytes:
@@ -218,14 +202,6 @@ def _shortest(encoder) -> bytes:
 
 
 @cache
-def _uniform(base: int):
-    """The range coder's model of a digit."""
-    import constriction
-
-    return constriction.stream.model.Uniform(base)
-
-
-@cache
 def _bases(total: int) -> list[int]:
     """Bases of the digits that a number below `total` has, the leading one as small as it may be."""
     further = 0
@@ -236,11 +212,8 @@ def _bases(total: int) -> list[int]:
 
 def _digits(number: int, total: int) -> list[tuple[int, int]]:
     """(digit, base) from the leading one on."""
-    pairs = []
-    for base in reversed(_bases(total)[1:]):
-        number, digit = divmod(number, base)
-        pairs.append((digit, base))
-    return [(number, _bases(total)[0]), *reversed(pairs)]
+    bases = _bases(total)
+    return [(number // DIGIT**place % base, base) for place, base in zip(range(len(bases))[::-1], bases, strict=True)]
 
 
 def _choice_number(ranked: np.ndarray) -> int:
@@ -258,8 +231,3 @@ def _choice(number: int, tokens: int, size: int) -> np.ndarray:
         ranked[token] = True
         number -= math.comb(token, place)
     return ranked
-
-
-def _shared(model: SharedModel) -> tuple[bytes, bytes]:
-    """What the compact form does not say, and its checksum covers."""
-    return model.fingerprint, bytes([model.packing])

@@ -1,4 +1,4 @@
-"""Block error rates of 5G LDPC codes, read from the measured table data/bler.csv (its generator: `bler.py`).
+"""Block error rates of 5G LDPC codes, read from the measured table data/bler.csv (its generator: benchmarks/bler.py).
 
 data/bler.csv --> BlerTable.bler(code, Es/N0 of the image) --> does the block arrive?   `channel.CodedLink`
 """
@@ -39,7 +39,7 @@ class BlockCode(NamedTuple):
 
 
 class BlerTable:
-    """Measured block error rates of 5G LDPC codes on AWGN (ours; generator and conditions: `bler.py`).
+    """Measured block error rates of 5G LDPC codes on AWGN (ours; generator and conditions: benchmarks/bler.py).
 
     Between two measured points log BLER is linear in dB; plain BLER where the upper point saw no error. Every curve
     starts where nearly all blocks fail and ends at a point without an error: below it the rate is 1, above it 0.
@@ -47,8 +47,7 @@ class BlerTable:
     Args:
         path: a CSV with the columns `COLUMNS`; its Rayleigh rows only validate `rayleigh_bler`.
 
-    Raises:
-        BlerError: the file or a column is missing, or a number cannot be read.
+    Raises BlerError where the file or a column is missing, or a number cannot be read.
     """
 
     def __init__(self, path: Path = BLER_TABLE):
@@ -68,20 +67,19 @@ class BlerTable:
             if rate[0] < 0.98 or rate[-1] > 0:
                 raise BlerError(f"{path}: the curve of {tuple(code)} lacks its start or its end; {restore}")
 
-    def block_size(self, bits: int, bits_per_symbol: int, code_rate: str) -> int:
-        """The smallest measured k that holds a payload of `bits`; the rest of the block is filler, and is sent.
+    def code(self, bits: int, bits_per_symbol: int, code_rate: str) -> BlockCode:
+        """The smallest measured block that holds a payload of `bits`; the rest of it is filler, and is sent.
 
-        Raises:
-            BlerError: no block is that large, or nothing was measured for this modulation and rate.
+        Raises BlerError where no block is that large, or nothing was measured for this modulation and rate.
         """
-        sizes = [k for k, *scheme in self.curves if scheme == [bits_per_symbol, code_rate] and k >= bits]
-        if bits < 1 or not sizes:
+        codes = [code for code in self._codes(bits_per_symbol, code_rate) if code.k >= bits > 0]
+        if not codes:
             raise self._unmeasured(f"a payload of {bits} bits", bits_per_symbol, code_rate)
-        return min(sizes)
+        return min(codes)
 
     def largest(self, bits_per_symbol: int, code_rate: str) -> BlockCode:
         """The largest measured block. Raises BlerError where nothing was measured for this modulation and rate."""
-        codes = [code for code in self.curves if code[1:] == (bits_per_symbol, code_rate)]
+        codes = self._codes(bits_per_symbol, code_rate)
         if not codes:
             raise self._unmeasured("any k", bits_per_symbol, code_rate)
         return max(codes)
@@ -105,6 +103,9 @@ class BlerTable:
         middle = self.bler(code, (edges[1:] + edges[:-1]) / 2)
         return float(below[0] + (middle * np.diff(below)).sum())
 
+    def _codes(self, *scheme: int | str) -> list[BlockCode]:
+        return [code for code in self.curves if code[1:] == scheme]
+
     def _curve(self, code: BlockCode) -> np.ndarray:
         """Es/N0 in dB and block error rate of a code's measured points, (2, points)."""
         if code not in self.curves:
@@ -114,10 +115,10 @@ class BlerTable:
     def _unmeasured(self, what: str, bits_per_symbol: int, code_rate: str) -> BlerError:
         schemes = defaultdict(list)
         for k, m, rate in self.curves:
-            schemes[m, rate].append(str(k))
-        measured = "; ".join(f"k = {', '.join(ks)} at {m} bits, rate {rate}" for (m, rate), ks in schemes.items())
+            schemes[f"{m} bits, rate {rate}"].append(str(k))
+        measured = "; ".join(f"k = {', '.join(ks)} at {scheme}" for scheme, ks in schemes.items())
         return BlerError(
-            f"no block error rate for {what} at {bits_per_symbol} bits per symbol, rate {code_rate}; "
-            f"measured: {measured}; choose one, split the payload, or measure more: "
+            f"no block error rate for {what} at {bits_per_symbol} bits per symbol, rate {code_rate}; measured: "
+            f"{measured}; choose one, split the payload, or measure more: "
             "`python -m benchmarks.bler K BITS_PER_SYMBOL CODE_RATE`"
         )

@@ -12,7 +12,6 @@ receiver knows; Es/N0 is then the mean over h. Eb is the energy of a payload bit
 symbol at code rate R.
 
 `LINKS` is the one list of links: the channel stage, the generator of block error rates, figures and tables follow it.
-The constellations are in constellations.py.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ import torch
 from jaxtyping import Bool, Complex, Int
 from torch import Tensor
 
-from uoisc.codec import Message
-from uoisc.link.block_errors import BlerTable, BlockCode
+from uoisc.link.block_errors import BlerTable
 from uoisc.link.constellations import ChannelError, Modulation, noise_variance, psk, square_qam
+from uoisc.message import Message
 
 FADINGS = ("awgn", "rayleigh")
 
@@ -37,11 +36,6 @@ FADINGS = ("awgn", "rayleigh")
 def eb_n0_db(es_n0_db: float, bits_per_symbol: int, code_rate: str = "1") -> float:
     """Eb/N0 in dB of a payload bit from Es/N0 in dB; the code rate is a fraction such as "1/2", "1" if uncoded."""
     return es_n0_db - 10 * math.log10(bits_per_symbol * Fraction(code_rate))
-
-
-def es_n0_db(eb_n0_db: float, bits_per_symbol: int, code_rate: str = "1") -> float:
-    """Es/N0 in dB from Eb/N0 in dB: the inverse of `eb_n0_db`."""
-    return eb_n0_db + 10 * math.log10(bits_per_symbol * Fraction(code_rate))
 
 
 def fading_coefficients(fading: str, images: int, generator: torch.Generator) -> Complex[Tensor, " B"]:
@@ -96,11 +90,7 @@ LINKS = {"uncoded": UNCODED, "coded": QPSK, "coded_16qam": QAM16}  # by the name
 
 
 def transmit_bits(
-    bits: Int[Tensor, "B L"],
-    es_n0_db: float,
-    fading: str,
-    generator: torch.Generator,
-    modulation: Modulation = PSK8,
+    bits: Int[Tensor, "B L"], es_n0_db: float, fading: str, generator: torch.Generator, modulation: Modulation = PSK8
 ) -> Int[Tensor, "B L"]:
     """Hard-decided bits after an uncoded link (authors' code: 8-PSK, one antenna, known channel).
 
@@ -110,8 +100,7 @@ def transmit_bits(
         bits: 0 or 1, one row per image. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
         generator: draws h and n, on its own device, so that a seed gives the same errors wherever `bits` lie.
 
-    Raises:
-        ChannelError: the fading is unknown or `es_n0_db` not finite.
+    Raises ChannelError where the fading is unknown or `es_n0_db` not finite.
     """
     images, length = bits.shape
     width = modulation.bits
@@ -144,17 +133,14 @@ class UncodedLink:
     def __call__(self, message: Message, generator: torch.Generator) -> Message:
         """The received message: indices in [0, K), `sent` as it was; indices that were not sent are unchanged.
 
-        Raises:
-            ChannelError: an index lies outside [0, K), the fading is unknown or the SNR not finite.
+        Raises ChannelError where an index lies outside [0, K), the fading is unknown or the SNR not finite.
         """
         indices = message.indices
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < self.codes:
             raise ChannelError(f"an index lies outside [0, {self.codes}); give the channel the codec's number of codes")
-        stream = indices.flatten(1)  # (B, M N G)
-        sent = torch.ones_like(stream, dtype=torch.bool) if message.sent is None else message.sent.flatten(1)
+        stream, sent = indices.flatten(1), message.mask.flatten(1)  # (B, M N G)
         order = (~sent).to(torch.uint8).argsort(dim=1, stable=True)  # sent segments first
-        packed = (stream * sent).gather(1, order)
-        bits = to_bits(packed, math.ceil(math.log2(self.codes)))  # (B, M N G, width)
+        bits = to_bits((stream * sent).gather(1, order), math.ceil(math.log2(self.codes)))  # (B, M N G, width)
         received = transmit_bits(bits.flatten(1), self.es_n0_db, self.fading, generator, self.modulation)
         values = from_bits(received.view_as(bits)).clamp(max=self.codes - 1)
         arrived = torch.empty_like(stream).scatter_(1, order, values)
@@ -164,8 +150,7 @@ class UncodedLink:
 def split_segments(segments: int, blocks: int) -> Int[Tensor, " G"]:
     """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most.
 
-    Raises:
-        ChannelError: there are fewer segments than blocks, or no block.
+    Raises ChannelError where there are fewer segments than blocks, or no block.
     """
     if not 1 <= blocks <= segments:
         raise ChannelError(f"{segments} segments cannot fill {blocks} blocks; ask for 1 to {segments} blocks")
@@ -179,16 +164,15 @@ def keep_prefix(message: Message, groups: Int[Tensor, "..."], arrived: Bool[Tens
         groups: block 0..P-1 that carries each segment, of a shape that broadcasts to (B, M, N, G).
         arrived: whether each block was decoded.
 
-    Raises:
-        ChannelError: a segment's block is not among the P.
+    Raises ChannelError where a segment's block is not among the P.
     """
-    blocks = arrived.shape[1]
-    if not 0 <= int(groups.min()) <= int(groups.max()) < blocks:
-        raise ChannelError(f"segments lie in blocks {int(groups.min())} to {int(groups.max())}, but {blocks} were sent")
+    first, last = torch.stack(groups.aminmax()).tolist()
+    if not 0 <= first <= last < arrived.shape[1]:
+        raise ChannelError(f"segments lie in blocks {first} to {last}, but {arrived.shape[1]} were sent")
     prefix = arrived.long().cumprod(1).bool().to(message.indices.device)  # (B, P)
     groups = groups.to(prefix.device).expand_as(message.indices)
     kept = prefix.gather(1, groups.flatten(1)).view_as(groups)  # (B, M, N, G)
-    return Message(message.indices, kept if message.sent is None else message.sent & kept)
+    return Message(message.indices, message.mask & kept)
 
 
 @dataclass(frozen=True)
@@ -214,14 +198,12 @@ class CodedLink:
     def arrived(self, block_bits: Sequence[int], images: int, generator: torch.Generator) -> Bool[Tensor, "B P"]:
         """Which of an image's P blocks arrive, for a payload of `block_bits[p]` bits in block p.
 
-        Raises:
-            ChannelError: the fading is unknown or the SNR not finite. BlerError: a payload fits no measured block.
+        Raises ChannelError where the fading is unknown or the SNR not finite, BlerError for a payload that fits no
+        measured block.
         """
-        noise = noise_variance(self.es_n0_db)
         gain = fading_coefficients(self.fading, images, generator).abs().square().double().cpu().numpy()
-        snr = 10 * np.log10(gain.clip(min=1e-30) / noise)  # (B,)
-        scheme = (self.bits_per_symbol, self.code_rate)
-        codes = [BlockCode(self.table.block_size(bits, *scheme), *scheme) for bits in block_bits]
+        snr = 10 * np.log10(gain.clip(min=1e-30) / noise_variance(self.es_n0_db))  # (B,)
+        codes = [self.table.code(bits, self.bits_per_symbol, self.code_rate) for bits in block_bits]
         rates = torch.from_numpy(np.stack([self.table.bler(code, snr) for code in codes], axis=1))  # (B, P)
         draws = torch.rand(rates.shape, generator=generator, dtype=rates.dtype, device=generator.device)
         return draws.cpu() >= rates

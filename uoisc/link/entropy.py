@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from constriction import stream
 from jaxtyping import Bool, Int
 
-from uoisc.rate import Shape
+from uoisc.message import Shape
 
 TOTAL = 1 << 16  # what a table's frequencies sum to
 PRIOR = 8  # how many observations the coarser table counts for in a finer one
@@ -29,12 +30,8 @@ KINDS = ("static", "conditioned", "causal")
 
 def cells(shape: Shape, kind: str) -> int:
     """Entries of all tables of a kind."""
-    contexts = {
-        "static": shape.segments,
-        "conditioned": shape.units * 2,
-        "causal": shape.units * 2 * (shape.codes + 1) ** 2,
-    }[kind]
-    return contexts * shape.codes
+    finest = shape.units * 2 * (shape.codes + 1) ** 2
+    return {"static": shape.segments, "conditioned": shape.units * 2, "causal": finest}[kind] * shape.codes
 
 
 @dataclass(frozen=True)
@@ -53,27 +50,22 @@ class Tables:
     @cached_property
     def models(self) -> list:
         """The range coder's own model of each context."""
-        import constriction
-
-        return [constriction.stream.model.Categorical(row, perfect=False) for row in self.probabilities]
+        return [stream.model.Categorical(row, perfect=False) for row in self.probabilities]
 
     def bits(
         self, indices: Int[np.ndarray, "B M N G"], sent: Bool[np.ndarray, "B M N G"], ranked: Bool[np.ndarray, "B N"]
     ) -> np.ndarray:
         """Each message's cross-entropy under the tables, in bits: what an ideal coder would spend."""
         table = contexts(self.shape, self.kind, indices, sent, ranked)
-        cost = -np.log2(self.frequencies[table, indices] / TOTAL)
+        cost = -np.log2(self.probabilities[table, indices])
         return np.where(sent, cost, 0.0).sum(axis=(1, 2, 3))
 
     def encode(self, encoder, indices: Int[np.ndarray, "M N G"], sent: np.ndarray, ranked: np.ndarray) -> None:
         """Appends one message's sent indices to a constriction range encoder."""
-        import constriction
-
         table = contexts(self.shape, self.kind, indices[None], sent[None], ranked[None])[0]
-        symbols = indices[sent].astype(np.int32)
-        if len(symbols):
-            family = constriction.stream.model.Categorical(perfect=False)
-            encoder.encode(symbols, family, self.probabilities[table[sent]])
+        if sent.any():
+            symbols = indices[sent].astype(np.int32)
+            encoder.encode(symbols, stream.model.Categorical(perfect=False), self.probabilities[table[sent]])
 
     def decode(self, decoder, sent: Bool[np.ndarray, "M N G"], ranked: Bool[np.ndarray, " N"]) -> np.ndarray:
         """Reads one message's indices (M, N, G) from a range decoder; 0 where nothing was sent."""
@@ -126,20 +118,14 @@ def count(shape: Shape, kind: str, indices: np.ndarray, sent: np.ndarray, ranked
 
 def build_tables(shape: Shape, kind: str, indices: np.ndarray, sent: np.ndarray, ranked: np.ndarray) -> Tables:
     """Tables from training messages; a context that was rarely seen falls back on the next coarser kind's."""
-    coarser = KINDS[: KINDS.index(kind)]
-    if coarser:
-        parent = build_tables(shape, coarser[-1], indices, sent, ranked).frequencies
-        prior = parent[_parents(shape, kind)]
-    else:
-        prior = np.full((1, shape.codes), TOTAL // shape.codes)
     counts = count(shape, kind, indices, sent, ranked)
+    if kind == "static":
+        prior = np.full((1, shape.codes), TOTAL // shape.codes)
+    else:
+        coarser = build_tables(shape, KINDS[KINDS.index(kind) - 1], indices, sent, ranked).frequencies
+        number = np.arange(len(counts))
+        prior = coarser[number // 2 % shape.segments if kind == "conditioned" else number // (shape.codes + 1) ** 2]
     return Tables(shape, kind, to_frequencies(counts * TOTAL + PRIOR * prior))
-
-
-def _parents(shape: Shape, kind: str) -> np.ndarray:
-    """The coarser table that each table of a kind falls back on."""
-    number = np.arange(cells(shape, kind) // shape.codes)
-    return number // 2 % shape.segments if kind == "conditioned" else number // (shape.codes + 1) ** 2
 
 
 def to_frequencies(weights: Int[np.ndarray, "C K"]) -> Int[np.ndarray, "C K"]:

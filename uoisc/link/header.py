@@ -15,6 +15,7 @@ All integers are big-endian; what follows is the payload (bitstream.py). Source:
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from uoisc.base.outputs import naming, opened
 
 MAGIC, VERSION, COMPACT_MARK = b"UOI", 2, 0xC0
 HEADER_BYTES, COMPACT_BYTES = 16, 4
+HEAD = struct.Struct(">3sB4s2HB")  # all of the self-describing form but its checksum
 MAX_SIDE = 16_384  # pixels a side of the restored image
 MAX_PIXELS = 178_956_970  # of it: as many as Pillow opens
 LARGEST = 1 << 20  # bytes: no file is larger, and none that is gets read
@@ -73,22 +75,23 @@ def parse(data: bytes) -> File:
     """
     if not data:
         raise BitstreamError("the file is empty: write it again")
-    if data[0] & 0xF0 == COMPACT_MARK:
-        _check_version(data[0] & 0x0F)
-        if len(data) < COMPACT_BYTES:
-            raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
-        return File(data[0] & 0x0F, True, None, None, None, data[COMPACT_BYTES:], data[1:COMPACT_BYTES])
-    if data[:3] != MAGIC[: len(data)]:
+    compact = data[0] & 0xF0 == COMPACT_MARK
+    if not compact and data[:3] != MAGIC[: len(data)]:
         raise BitstreamError("no .uoi file: its first bytes are not 'UOI'")
-    if len(data) < HEADER_BYTES:
+    if compact:
+        _check_version(data[0] & 0x0F)
+    length = COMPACT_BYTES if compact else HEADER_BYTES
+    if len(data) < length:
         raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
-    _check_version(data[3])
-    payload, checksum = data[HEADER_BYTES:], data[13:HEADER_BYTES]
-    if crc24(data[:13], payload) != checksum:
+    payload, checksum = data[length:], data[length - 3 : length]
+    if compact:
+        return File(VERSION, True, None, None, None, payload, checksum)
+    _, version, fingerprint, *size, packing = HEAD.unpack(data[: HEAD.size])
+    _check_version(version)
+    if crc24(data[: HEAD.size], payload) != checksum:
         raise BitstreamError("the checksum does not fit: the file was altered or truncated, fetch it again")
-    size = (int.from_bytes(data[8:10], "big"), int.from_bytes(data[10:12], "big"))
-    check_size(size)
-    return File(data[3], False, data[4:8], size, data[12], payload, checksum)
+    check_size(tuple(size))
+    return File(version, False, fingerprint, tuple(size), packing, payload, checksum)
 
 
 def crc24(*parts: bytes) -> bytes:

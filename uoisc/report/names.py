@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from uoisc.judge.evaluation import CONTROLS, floor
-from uoisc.variants import VARIANTS, Variant
+from uoisc.variants import SAYS, VARIANTS, Variant
 
 MOST_FLOOR = 64  # units: above what a token of any profile's dial has
 FLOORS = {f"dial_{floor(units).name}": units for units in range(MOST_FLOOR + 1)}  # a control's name -> its units
@@ -27,7 +27,7 @@ def _methods() -> dict[str, Method]:
     floors = {"dial": tuple(floor(units) for units in range(MOST_FLOOR + 1))}
     found = {}
     for name, variant in VARIANTS.items():
-        found[name] = Method(variant.title, variant.says, variant)
+        found[name] = Method(variant.title, SAYS[name], variant)
         for control in CONTROLS.get(name, ()) + floors.get(name, ()):
             found[f"{name}_{control.name}"] = Method(
                 f"{name}, {control.title}", f"control, {name}'s model: {control.says}", variant

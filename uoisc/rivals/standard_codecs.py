@@ -12,9 +12,11 @@ To add a format, write a `FileCodec` into `CODECS`: curves, tables and figures f
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import product
 from math import isqrt
 
 import numpy as np
@@ -27,8 +29,7 @@ BAD_STREAM = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow and
 LONGEST_SIDE = 4096  # pixels; a damaged header may claim any size
 LARGEST_GRID = 15  # tokens per side; four bits
 FLAT_GREY = 128
-PLACE_BYTES = 2
-COLOUR_BYTES = 3
+PLACE_BYTES, COLOUR_BYTES = 2, 3
 LOOK_AHEAD = 4  # qualities; JPEG XL's file may be a tenth smaller than that of the quality below
 
 
@@ -108,34 +109,23 @@ class FileCodec:
         return Image
 
 
+def _psnr(quality: int) -> dict:
+    """JPEG 2000's quality is the wanted PSNR in tenths of a dB. mct: luma and chroma are coded, not R, G, B."""
+    return dict(quality_mode="dB", quality_layers=[quality / 10], irreversible=True, mct=1, no_jp2=True)
+
+
+def _ssim(quality: int) -> dict:
+    """AVIF's tune=iq, libavif's default since 1.4, cannot make the small files that tune=ssim can."""
+    return dict(quality=quality, subsampling="4:2:0", speed=4, max_threads=1, advanced={"tune": "ssim"})
+
+
+END = b"\xff\xd9"  # of JPEG and JPEG 2000
 JPEG = FileCodec(
-    "jpeg",
-    "JPEG",
-    "JPEG",
-    "jpg",
-    range(1, 96),
-    lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"),
-    end=b"\xff\xd9",
+    "jpeg", "JPEG", "JPEG", "jpg", range(1, 96), lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"), END
 )
-JPEG2000 = FileCodec(
-    "jpeg2000",
-    "JPEG 2000",
-    "JPEG2000",
-    "jpg_2000",
-    range(150, 501),  # the wanted PSNR in tenths of a dB; mct: luma and chroma are coded, not R, G, B
-    lambda q: dict(quality_mode="dB", quality_layers=[q / 10], irreversible=True, mct=1, no_jp2=True),
-    end=b"\xff\xd9",
-)
+JPEG2000 = FileCodec("jpeg2000", "JPEG 2000", "JPEG2000", "jpg_2000", range(150, 501), _psnr, END)
 WEBP = FileCodec("webp", "WebP", "WEBP", "webp", range(101), lambda q: dict(quality=q, method=6))
-AVIF = FileCodec(
-    "avif",
-    "AVIF",
-    "AVIF",
-    "avif",
-    range(101),
-    # tune=iq, libavif's default since 1.4, cannot make the small files that tune=ssim can
-    lambda q: dict(quality=q, subsampling="4:2:0", speed=4, max_threads=1, advanced={"tune": "ssim"}),
-)
+AVIF = FileCodec("avif", "AVIF", "AVIF", "avif", range(101), _ssim)
 JPEG_XL = FileCodec("jpeg_xl", "JPEG XL", "JXL", None, range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
 DOWNSAMPLED = [
     replace(AVIF, name=f"avif_down{factor}", title=f"AVIF at 1/{factor} size", factor=factor) for factor in (2, 3, 4)
@@ -165,12 +155,10 @@ def token_square(relevance: np.ndarray, top: int, least: int = 2) -> tuple[int, 
         raise CodecError(f"top = {top}: must be in [1, {grid**2}]")
     ranked = np.argsort(-relevance, axis=None, kind="stable")[:top]
     places = np.stack(np.unravel_index(ranked, relevance.shape))  # (2, top)
-    first = places.min(axis=1)
-    last = places.max(axis=1)
+    first, last = places.min(axis=1), places.max(axis=1)
     side = max(least, *(last - first + 1).tolist())
-    top_row, left = np.maximum(last - side + 1, 0).tolist()
-    bottom_row, right = np.minimum(first, grid - side).tolist()
-    corners = [(row, column) for row in range(top_row, bottom_row + 1) for column in range(left, right + 1)]
+    ends = zip(np.maximum(last - side + 1, 0).tolist(), np.minimum(first, grid - side).tolist(), strict=True)
+    corners = product(*(range(low, high + 1) for low, high in ends))
     row, column = max(corners, key=lambda at: relevance[at[0] : at[0] + side, at[1] : at[1] + side].sum())
     return row, column, side
 
@@ -239,20 +227,17 @@ def at_most(codec: StandardCodec, image: np.ndarray, max_bytes: int) -> Coded:
 
     Where no file is small enough the smallest that was tried comes back, over the budget: `Coded.bytes` says so.
     """
-    files = {}
-    low, high = 0, len(codec.qualities)
-    while low < high:
-        middle = (low + high) // 2
-        quality = codec.qualities[middle]
-        files[quality] = codec.encode(image, quality)
-        if len(files[quality]) <= max_bytes:
-            low = middle + 1
-        else:
-            high = middle
-    files |= {q: codec.encode(image, q) for q in codec.qualities[low : low + LOOK_AHEAD] if q not in files}
-    fitting = [quality for quality, data in files.items() if len(data) <= max_bytes]
-    best = max(fitting, default=min(files, key=lambda quality: len(files[quality])))
-    return Coded(codec.decode(files[best]), len(files[best]), best)
+    made = {}
+
+    def size(quality: int) -> int:
+        made[quality] = codec.encode(image, quality)
+        return len(made[quality])
+
+    low = bisect_right(codec.qualities, max_bytes, key=size)
+    sizes = {q: len(made[q]) if q in made else size(q) for q in (*made, *codec.qualities[low : low + LOOK_AHEAD])}
+    fitting = [q for q, length in sizes.items() if length <= max_bytes]
+    best = max(fitting, default=min(sizes, key=sizes.get))
+    return Coded(codec.decode(made[best]), sizes[best], best)
 
 
 def files(

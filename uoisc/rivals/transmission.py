@@ -20,19 +20,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from uoisc.codec import Codec, Message
+from uoisc.codec import Codec
 from uoisc.data.images import BLANK_GREY, from_bytes
-from uoisc.link.block_errors import BlerTable, BlockCode
-from uoisc.link.channel import (
-    QPSK,
-    UNCODED,
-    CodedLink,
-    Link,
-    UncodedLink,
-    keep_prefix,
-    split_segments,
-    transmit_bits,
-)
+from uoisc.link.block_errors import BlerTable
+from uoisc.link.channel import QPSK, UNCODED, CodedLink, Link, UncodedLink, keep_prefix, split_segments, transmit_bits
+from uoisc.message import Message
 from uoisc.rivals.standard_codecs import CodecError, FileCodec, at_most
 
 BLOCKS = 2  # ours: of an image's segments, so that the first half may survive the second
@@ -62,14 +54,13 @@ class MessageSender:
     """
 
     def __init__(self, codec: Codec, message: Message, queries: list[str], table: BlerTable):
-        sent = torch.ones_like(message.indices, dtype=torch.bool) if message.sent is None else message.sent
         self.codec = codec
-        self.message = Message(message.indices, sent)
+        self.message = Message(message.indices, message.mask)
         self.queries = queries
         self.table = table
         segments = codec.quantizer.segments
         width = math.ceil(math.log2(codec.quantizer.codes))
-        bits = sent[0].sum((0, 1)) * width  # (G,): every image of a codec sends as many segments
+        bits = message.mask[0].sum((0, 1)) * width  # (G,): every image of a codec sends as many segments
         used = int((bits > 0).sum())  # the first ones
         self.groups = torch.full((segments,), min(BLOCKS, used) - 1)
         self.groups[:used] = split_segments(used, min(BLOCKS, used))
@@ -79,8 +70,9 @@ class MessageSender:
 
     def prefix(self, blocks: int | None) -> Arrival:
         """The first blocks alone arrive; None: all, without an error."""
-        arrived = torch.arange(len(self.block_bits)) < (len(self.block_bits) if blocks is None else blocks)
-        return self._arrival(keep_prefix(self.message, self.groups, arrived.expand(len(self.queries), -1)), {})
+        some = len(self.block_bits) if blocks is None else blocks
+        arrived = torch.arange(len(self.block_bits)).expand(len(self.queries), -1) < some
+        return self._arrival(keep_prefix(self.message, self.groups, arrived), {})
 
     def uncoded(self, es_n0_db: float, fading: str, generator: torch.Generator, link: Link = UNCODED) -> Arrival:
         """Over an uncoded link: the share of wrong indices among those that were sent."""
@@ -94,8 +86,7 @@ class MessageSender:
         """Over LDPC blocks: the share of the sent indices that arrived."""
         over = CodedLink(self.table, *link.scheme, es_n0_db, fading)
         received = over(self.message, self.groups, self.block_bits, generator)
-        codes = [BlockCode(self.table.block_size(bits, *link.scheme), *link.scheme) for bits in self.block_bits]
-        symbols = sum(code.symbols for code in codes)
+        symbols = sum(self.table.code(bits, *link.scheme).symbols for bits in self.block_bits)
         return self._arrival(received, {"arrived": self._share(received.sent), "symbols": self._each(symbols)})
 
     def draw(self, images: Sequence[int], contents: Sequence[bytes]) -> Float[Tensor, "B 3 H W"]:
@@ -156,10 +147,10 @@ class FileSender:
         bits = torch.from_numpy(np.unpackbits(padded, axis=1)).long()
         arrived = transmit_bits(bits, es_n0_db, fading, generator, link.modulation)
         received = np.packbits(arrived.numpy().astype(np.uint8), axis=1)
-        files = [self._mended(row.tobytes(), file) for row, file in zip(received, self.files, strict=True)]
-        pairs = zip(files, self.files, strict=True)
+        mended = [self._mended(row.tobytes(), file) for row, file in zip(received, self.files, strict=True)]
+        pairs = zip(mended, self.files, strict=True)
         wrong = [np.mean(np.frombuffer(a, np.uint8) != np.frombuffer(b, np.uint8)) for a, b in pairs]
-        contents = [file if self._picture(file) is not None else LOST for file in files]
+        contents = [file if self._picture(file) is not None else LOST for file in mended]
         lost = np.array([content == LOST for content in contents], dtype=float)
         symbols = np.ceil(8 * self.lengths / link.modulation.bits)
         return Arrival(contents, {"byte_errors": np.array(wrong), "undecodable": lost, "symbols": symbols})
@@ -172,8 +163,7 @@ class FileSender:
         arrived = over.arrived([code.k] * int(blocks.max()), len(self.files), generator).numpy()  # (B, P)
         whole = (arrived | (np.arange(blocks.max()) >= blocks[:, None])).all(1)
         contents = [file if kept else LOST for file, kept in zip(self.files, whole, strict=True)]
-        measures = {"arrived": whole.astype(float), "symbols": (blocks * code.symbols).astype(float)}
-        return Arrival(contents, measures)
+        return Arrival(contents, {"arrived": whole.astype(float), "symbols": (blocks * code.symbols).astype(float)})
 
     def draw(self, images: Sequence[int], contents: Sequence[bytes]) -> Float[Tensor, "B 3 H W"]:
         """The pictures of some images' contents."""

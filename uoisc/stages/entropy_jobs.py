@@ -16,7 +16,7 @@ from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
 from uoisc.codec import Codec
 from uoisc.data.questions import Batch
-from uoisc.link.bitstream import SharedModel, encode_payload, ranked_of, sent_of
+from uoisc.link.bitstream import SharedModel, encode_payload, ranked_of
 from uoisc.link.entropy import build_tables, kinds_for
 from uoisc.link.tables import codec_digest, write_tables
 from uoisc.study import open_study
@@ -78,6 +78,6 @@ def messages(codec: Codec, batches: Iterator[Batch], n: int) -> tuple[np.ndarray
     while counted < n:
         batch = next(batches).to(device())
         message = codec.encode(batch.images, batch.texts).cpu()
-        found.append((message.indices.numpy(), sent_of(message), ranked_of(message)))
+        found.append((message.indices.numpy(), message.mask.numpy(), ranked_of(message)))
         counted += len(batch.queries)
     return tuple(np.concatenate(parts)[:n] for parts in zip(*found, strict=True))

@@ -21,7 +21,6 @@ from uoisc.base.picture_data import Strip
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import COLUMNS, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.codec import Message
 from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
 from uoisc.data.questions import Asked
@@ -30,6 +29,7 @@ from uoisc.judge.evaluation import ask, batches, evaluation_questions, every_ref
 from uoisc.judge.metrics import psnr
 from uoisc.link.block_errors import BlerTable
 from uoisc.link.channel import FADINGS, LINKS, eb_n0_db, from_bits, to_bits, transmit_bits
+from uoisc.message import Message
 from uoisc.rivals.standard_codecs import AVIF, JPEG2000, FileCodec
 from uoisc.rivals.transmission import PROTECTED, Arrival, FileSender, MessageSender
 from uoisc.study import Point, Study, open_study
