@@ -1,7 +1,6 @@
 """params.yaml is read strictly: each wrong value is one line that names the key."""
 
 import hashlib
-import os
 import shutil
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from dvc.utils.serialize import parse_yaml as parse_as_dvc
 from uoisc.base import config
 from uoisc.base.config import PARAMS, ROOT, activate, active_profile, check_ready, document, load_params, merged, paths
 from uoisc.base.documents import edit_yaml, parse_yaml
-from uoisc.base.errors import ConfigError
+from uoisc.base.errors import ConfigError, DataError
 from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
@@ -58,16 +57,6 @@ def test_parameters_go_round(write):
     assert load_params("small", write("seed", 7)).seed == 7
 
 
-@pytest.mark.parametrize("profile", ["smoke", "small", "paper"])
-def test_every_profile_loads(profile):
-    params = load_params(profile)
-    values = merged(DOCUMENT["base"], DOCUMENT["profiles"][profile])
-    assert params.data.held_out == values["data"]["held_out"]
-    assert params.codec.taps == tuple(values["codec"]["taps"])
-    assert params.codec.rates["tight"].codes == values["codec"]["rates"]["tight"]["codes"]
-    assert params.training.weights.pixel == values["training"]["weights"]["pixel"]
-
-
 @pytest.mark.parametrize(("profile", "digest"), DIGESTS.items())
 def test_the_values_of_every_profile_are_those_of_the_published_runs(profile, digest):
     """Whatever the file looks like; a value that is meant to change changes its line here."""
@@ -97,83 +86,76 @@ def test_smoke_differs_from_small_in_size_alone():
     assert smoke.training.phase1_steps < small.training.phase1_steps
 
 
-@pytest.mark.parametrize("key", ["tranining", "data.colour", "codec.rates.low.segment", "training.weights.gan"])
-def test_unknown(write, key):
-    refused(write(key, 1), rf"^base\.{key}: unknown key, choose of ")
+WRONG = [  # (key, value, what is said of it)
+    ("tranining", 1, ": unknown key, choose of "),
+    ("data.colour", 1, ": unknown key, choose of "),
+    ("codec.rates.low.segment", 1, ": unknown key, choose of "),
+    ("training.weights.gan", 1, ": unknown key, choose of "),
+    ("data.image_size", 31, r" = 31: out of range \(allowed: 32 to 4096\)"),
+    ("seed", -1, r" = -1: out of range \(allowed: 0 to 2147483647\)"),
+    ("training.learning_rate", 2.0, r" = 2.0: out of range \(allowed: 1e-08 to 1.0\)"),
+    ("training.learning_rate", float("nan"), r" = nan: out of range \(allowed: 1e-08 to 1.0\)"),
+    ("training.weights.intent", -0.5, r" = -0.5: out of range \(allowed: 0 to 1000\)"),
+    ("codec.decoder_channels", [128, 4, 64, 32], r"\[1\] = 4: out of range \(allowed: 8 to 4096\)"),
+    ("deterministic", 1, " = 1: must be true or false$"),
+    ("data.image_size", "96", " = '96': must be int"),
+    ("data.image_size", 96.5, " = 96.5: must be int"),
+    ("data.image_size", True, " = True: must be int"),
+    ("training.learning_rate", "fast", " = 'fast': must be float"),
+    ("data.held_out", ["animal"], ".*: must be str"),
+    ("codec", 3, ": must be a mapping"),
+    ("codec.taps", 3, ": must be a list"),
+    ("codec.taps", [], ": must be a list with at least one entry"),
+    ("codec.rates", {}, ": must be a mapping with at least one entry"),
+    ("variants.uoisc", "tight", ": must be a list"),
+    *(("data.kind", kind, " = .*: choose of drawings, vqav2") for kind in (["drawings"], {"a": 1}, None, True, "vqa")),
+    ("foundation.clip.width", 80, " = 80: must be a multiple of 32"),
+    ("codec.width", 18, " = 18: must be a multiple of 4"),
+    ("codec.taps", [2, 1], ".*: must ascend"),
+    ("codec.taps", [1, 1], ".*: must ascend"),
+]
+IMPOSSIBLE = [  # together with the other values
+    ("data.validation", "animal", "must not be data.held_out"),
+    ("data.held_out", "unicorn", " = 'unicorn': no drawings of that category, choose of animal, "),
+    ("data.validation", "unicorn", " = 'unicorn': no drawings of that category"),
+    ("data.objects", 9999, " = 9999: data/objects.csv keeps 258"),
+    ("data.image_size", 64, "must be a multiple of 3 \\* foundation.clip.patch_size = 48"),
+    ("foundation.tower.patch_size", 16, "must be data.image_size / 3 = 32"),
+    ("foundation.llava.heads", 3, "heads of an even width must make up foundation.llava.width = 64"),
+    ("foundation.llava.width", 32, "must exceed foundation.tower.embed_dim = 32"),
+    ("codec.decoder_channels", [64, 32], "2 stages turn 6 tokens a side into 24 pixels, not data.image_size = 96"),
+    ("codec.decoder_channels", [12, 16, 8, 8], "the first 2 must be multiples of 8"),
+    ("codec.taps", [1, 3], "ascending block numbers from 0 to 2"),
+    ("codec.rates.low.segments", 5, "must divide codec.width = 16"),
+    ("codec.rates.low.ranked_segments", 7, "must divide codec.width = 16"),
+    ("codec.rates.low.ranked_tokens", 36, "must be 1 to 35"),
+    ("codec.rates.low.ranked_background", 3, "must be 0 to ranked_segments = 2"),
+    ("codec.dial.tokens", [2, 36], " = 36: must be at most 35"),
+    ("codec.dial.budgets", [1], "bits or more"),
+    ("training.accumulation", 3, "must divide training.batch_size"),
+    ("training.rounding_step", 4, "0 to training.phase1_steps = 3"),
+    ("training.intent_step", 4, "0 to training.phase1_steps = 3"),
+    ("variants.foo", ["low"], ": unknown variant, choose of uoisc, "),
+    ("variants.uoisc", ["low", "narrow"], "no rate 'narrow', choose of low, high"),
+    ("variants.uoisc", ["dial"], ": no rate 'dial', choose of low, high"),
+    ("variants.dial", ["low"], ": no rate 'low', choose of dial"),
+    ("variants.uoisc", ["low", "low"], "names a rate twice"),
+]
 
 
-def test_a_switch_is_true_or_false(write):
-    assert load_params("small", write("deterministic", False)).deterministic is False
-    refused(write("deterministic", 1), r"^base\.deterministic = 1: must be true or false$")
+@pytest.mark.parametrize(("key", "value", "says"), WRONG)
+def test_a_wrong_value_is_one_line_that_names_its_key(write, key, value, says):
+    refused(write(key, value), rf"^base\.{key}{says}")
+
+
+@pytest.mark.parametrize(("key", "value", "says"), IMPOSSIBLE)
+def test_what_does_not_go_together_is_refused_before_any_work(write, key, value, says):
+    refused(write(key, value), rf"^{key}.*{says}")
 
 
 @pytest.mark.parametrize("key", ["seed", "codec", "foundation.clip.width", "training.weights.vq"])
 def test_missing(write, key):
     refused(write(key, remove=True), rf"^base\.{key}: missing")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "allowed"),
-    [
-        ("data.image_size", 31, "32 to 4096"),
-        ("seed", -1, "0 to 2147483647"),
-        ("training.learning_rate", 2.0, "1e-08 to 1.0"),
-        ("training.learning_rate", float("nan"), "1e-08 to 1.0"),
-        ("training.weights.intent", -0.5, "0 to 1000"),
-        ("codec.rates.high.codes", 1, "2 to 65536"),
-        ("codec.decoder_channels", [128, 4, 64, 32], "8 to 4096"),
-    ],
-)
-def test_out_of_range(write, key, value, allowed):
-    refused(write(key, value), rf"^base\.{key}.* = .*: out of range \(allowed: {allowed}\)$")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "kind"),
-    [
-        ("data.image_size", "96", "int"),
-        ("data.image_size", 96.5, "int"),
-        ("data.image_size", True, "int"),
-        ("training.learning_rate", "fast", "float"),
-        ("data.held_out", ["animal"], "str"),
-        ("codec", 3, "a mapping"),
-        ("codec.taps", 3, "a list"),
-        ("codec.taps", [], "a list with at least one entry"),
-        ("codec.rates", {}, "a mapping with at least one entry"),
-        ("variants.uoisc", "tight", "a list"),
-    ],
-)
-def test_wrong_type(write, key, value, kind):
-    refused(write(key, value), rf"^base\.{key}.*: must be {kind}")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("codec.decoder_channels", [64, 32], "2 stages turn 6 tokens a side into 24 pixels, not data.image_size = 96"),
-        ("codec.rates.low.segments", 5, "must divide codec.width = 16"),
-        ("codec.rates.low.ranked_segments", 7, "must divide codec.width = 16"),
-        ("codec.rates.low.ranked_tokens", 36, "must be 1 to 35"),
-        ("codec.taps", [1, 3], "ascending block numbers from 0 to 2"),
-        ("codec.taps", [2, 1], "must ascend"),
-        ("codec.taps", [1, 1], "must ascend"),
-        ("variants.uoisc", ["low", "narrow"], "no rate 'narrow', choose of low, high"),
-        ("data.validation", "animal", "must not be data.held_out"),
-        ("training.rounding_step", 4, "0 to training.phase1_steps = 3"),
-        ("training.intent_step", 4, "0 to training.phase1_steps = 3"),
-        ("codec.decoder_channels", [12, 16, 8, 8], "the first 2 must be multiples of 8"),
-        ("codec.rates.low.ranked_background", 3, "must be 0 to ranked_segments = 2"),
-        ("foundation.clip.width", 80, "must be a multiple of 32"),
-        ("foundation.tower.text_width", 40, "must be a multiple of 32"),
-        ("foundation.tower.patch_size", 16, "must be data.image_size / 3 = 32"),
-        ("foundation.llava.heads", 3, "heads of an even width must make up foundation.llava.width = 64"),
-        ("foundation.llava.width", 32, "must exceed foundation.tower.embed_dim = 32"),
-        ("data.image_size", 64, "must be a multiple of 3 \\* foundation.clip.patch_size = 48"),
-        ("codec.width", 18, "must be a multiple of 4"),
-    ],
-)
-def test_impossible_combination(write, key, value, says):
-    refused(write(key, value), rf"^(base\.)?{key}.*{says}")
 
 
 def test_a_change_is_made_once_and_an_unknown_one_is_refused(write):
@@ -184,8 +166,10 @@ def test_a_change_is_made_once_and_an_unknown_one_is_refused(write):
     for change in ("training.emphasis", "training.emphases=4", "emphasis=4", "seed.low=4", "training.emphasis="):
         with pytest.raises(ConfigError, match="give a change as key=value"):
             load_params("small", path, (change,))
-    with pytest.raises(ConfigError, match="out of range"):
-        load_params("small", path, ("training.emphasis=0",))
+    with pytest.raises(ConfigError, match="seed is changed 2 times: give each key once"):
+        load_params("small", path, ("seed=1", "workers=1", "seed=2"))
+    with pytest.raises(ConfigError, match="^'training.emphasis=.*not YAML"):
+        load_params("small", path, ("training.emphasis=[",))
 
 
 def test_one_codebook_must_not_grow_without_bound():
@@ -194,16 +178,11 @@ def test_one_codebook_must_not_grow_without_bound():
         replace(tiny.PARAMS, codec=codec, variants={"plain_vq": ("low",)})
 
 
-@pytest.mark.parametrize("kind", [["drawings"], {"a": 1}, None, True, "vqa"])
-def test_kinds(write, kind):
-    refused(write("data.kind", kind), "data.kind = .*: choose of drawings, vqav2, manifest")
-
-
 def test_unknown_profile_and_broken_files(tmp_path):
     with pytest.raises(ConfigError, match="no profile 'large' in params.yaml: choose of "):
         load_params("large")
     file = tmp_path / "params.yaml"
-    with pytest.raises(ConfigError, match="params.yaml: not found; restore it with"):
+    with pytest.raises(ConfigError, match="params.yaml: not there; restore it with"):
         load_params("small", file)
     for text in (b"profiles: {small: [", b"profiles: {a: \0}", b"a: 1\na: 2"):
         file.write_bytes(text)
@@ -226,15 +205,7 @@ def test_unknown_profile_and_broken_files(tmp_path):
     refused(file, r"params.yaml: cannot be read \(Is a directory\)")
 
 
-@pytest.mark.parametrize("text", ["[", "2024-02-30", "0x_", "- " * 1000, "&a [*a]", "a\0b"])
-def test_a_change_that_is_no_yaml_is_one_line(text, write):
-    with pytest.raises(ConfigError, match="^'training.emphasis=.*(not YAML|no anchors)") as caught:
-        load_params("small", write("seed", 0), (f"training.emphasis={text}",))
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
-
-
 def test_numbers_in_the_forms_that_people_and_dvc_write(write):
-    assert parse_yaml("[1e-3, 1e-05, 010]", "") == [0.001, 0.00001, 10]
     path = write("seed", 0)
     assert load_params("small", path, ("training.learning_rate=1e-05",)).training.learning_rate == 0.00001
     assert load_params("small", path, ("seed=010",)).seed == 10
@@ -267,29 +238,11 @@ def test_a_profile_is_the_base_with_what_it_changes():
         "variants": {"u": ["t"], "v": ["t"]},
     }
     own = {"codec": {"dial": {"q": [3]}}, "variants": {"u": ["w"]}}
-    assert merged(base, own) == {
-        "data": {"kind": "a", "x": 1}, "codec": {"dial": {"p": 1, "q": [3]}}, "variants": {"u": ["w"]}
-    }  # fmt: skip
+    assert merged(base, own) == base | {"codec": {"dial": {"p": 1, "q": [3]}}, "variants": {"u": ["w"]}}
     assert merged(base, {"data": {"x": 2}})["data"] == {"kind": "a", "x": 2}
     assert merged(base, {"data": {"kind": "b", "y": 2}})["data"] == {"kind": "b", "y": 2}
     merged(base, {})["data"]["x"] = 7
     assert base["data"]["x"] == 1
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("variants", {"foo": ["low"]}, "variants.foo: unknown variant, choose of uoisc, "),
-        ("variants", {"uoisc": ["dial"]}, "variants.uoisc: no rate 'dial', choose of low, high"),
-        ("variants", {"dial": ["low"]}, "variants.dial: no rate 'low', choose of dial"),
-        ("variants", {"uoisc": ["low", "low"]}, "names a rate twice"),
-        ("data.held_out", "unicorn", "data.held_out = 'unicorn': no drawings of that category, choose of animal, "),
-        ("data.validation", "unicorn", "data.validation = 'unicorn': no drawings of that category"),
-        ("data.objects", 9999, "data.objects = 9999: data/objects.csv keeps 258"),
-    ],
-)
-def test_names_and_numbers_of_what_is_not_there_are_refused_before_any_work(write, key, value, says):
-    refused(write(key, value), says)
 
 
 def test_the_names_of_variants_are_those_that_can_be_built():
@@ -315,11 +268,6 @@ def test_the_published_profile_alone_publishes():
     assert active_profile() == DOCUMENT["active"][0]
 
 
-def test_a_key_that_is_changed_twice_is_refused(write):
-    with pytest.raises(ConfigError, match="seed is changed 2 times: give each key once"):
-        load_params("small", write("seed", 1), ("seed=1", "workers=1", "seed=2"))
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A folder with this project's params.yaml, from which the package reads and under which it writes."""
@@ -331,20 +279,15 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_file_that_changes_is_read_again(project):
-    assert active_profile() == "small"
-    activate("smoke")
-    assert active_profile() == "smoke" and paths("small").results == project / "results"
-
-
-def test_a_folder_of_results_that_takes_no_file_is_one_line_before_any_work(project, monkeypatch):
+def test_a_folder_of_results_that_takes_no_file_is_one_line_before_any_work(project):
     assert check_ready("small") == load_params("small")
     (project / "results").write_text("a file in the folder's place")
-    with pytest.raises(ConfigError, match="^results: cannot be written"):
+    with pytest.raises(DataError, match="results: cannot be written"):
         check_ready("small")
     check_ready("smoke")
-    monkeypatch.setattr(os, "access", lambda place, how: "build" not in str(place) and place != project)
-    with pytest.raises(ConfigError, match="^build/smoke/results: cannot be written"):
+    assert not (project / "build").exists()
+    (project / "build").write_text("a file in the folder's place")
+    with pytest.raises(DataError, match="build: cannot be written"):
         check_ready("smoke")
 
 
@@ -388,11 +331,8 @@ def test_activating_changes_values_alone(project, rewritten, ends):
     found, smoke = parse_yaml(after, ""), before["profiles"]["smoke"]["variants"]
     assert found["active"] == ["smoke"] and found["dials"] == "dial+dial_uniform"
     assert ["uoisc", *found["ablations"], "dial", "dial_uniform"] == [*smoke]
-    assert (found["results"], found["paper"], found["published"]) == (
-        "build/smoke/results",
-        "build/smoke/paper",
-        "small",
-    )
+    assert (found["results"], found["paper"]) == ("build/smoke/results", "build/smoke/paper")
+    assert found["published"] == "small"
     assert {key: found[key] for key in ("base", "profiles")} == {key: before[key] for key in ("base", "profiles")}
     comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
     assert [line.partition("#")[2] for line in after.splitlines() if "#" in line] == comments
@@ -402,7 +342,9 @@ def test_activating_changes_values_alone(project, rewritten, ends):
 
 
 def test_a_profile_publishes_when_told_so(project):
+    assert active_profile() == "small"
     activate("smoke", publish=True)
+    assert active_profile() == "smoke", "a file that changes is read again"
     assert (paths("smoke").results, paths("small").results) == (project / "results", project / "build/small/results")
     assert document(project / "params.yaml")["results"] == "results"
 

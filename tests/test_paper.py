@@ -52,9 +52,9 @@ def test_paper_compiles_to_the_same_bytes(made):
 
 
 def test_what_lacks_is_named_in_one_line(made, tmp_path):
-    with pytest.raises(ResultsError, match="claims.json is missing"):
+    with pytest.raises(ResultsError, match="claims.json: not there"):
         paper.build(tmp_path, tmp_path / "x.pdf", made / "tables", made / "figures")
-    with pytest.raises(ResultsError, match=r"numbers.csv is missing"):
+    with pytest.raises(ResultsError, match=r"numbers.csv: not there"):
         paper.build(made, tmp_path / "x.pdf", tmp_path, made / "figures")
     assert not (tmp_path / "x.pdf").exists()
 

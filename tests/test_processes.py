@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from uoisc.base.errors import ProcessError
-from uoisc.base.processes import run_side_by_side
-from uoisc.base.resuming import stop_requests
+from uoisc.base.processes import handling, run_side_by_side
 
 HERE = Path(__file__).parent
 
@@ -27,8 +26,9 @@ def work(folder: Path, name: str, how: str) -> str:
     if how == "killed":
         until(lambda: (folder / "works").exists())
         os.kill(os.getpid(), signal.SIGKILL)
-    with stop_requests() as asked:
-        until(asked)
+    heard = []
+    with handling(lambda: heard.append(True), signal.SIGINT, signal.SIGTERM):
+        until(lambda: heard)
         (folder / f"{name}.saved").write_text("")
         raise KeyboardInterrupt
 

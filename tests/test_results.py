@@ -120,7 +120,7 @@ def test_different_queries_are_not_paired(table):
 
 
 def test_missing_file_column_and_rows_say_what_to_do(tmp_path, table):
-    with pytest.raises(ResultsError, match=r"summary.csv is missing; run `make repro`.*evaluation"):
+    with pytest.raises(ResultsError, match=r"summary.csv: not there; run `make repro`.*evaluation"):
         results.read_table(tmp_path, "summary.csv")
     results.write_csv(pd.DataFrame({"profile": ["a"]}), tmp_path / "foundation.csv")
     with pytest.raises(ResultsError, match="lacks the column model, metric"):
@@ -175,7 +175,7 @@ def test_each_file_is_written_by_the_stage_that_its_error_names():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     outs = {name: [out if isinstance(out, str) else next(iter(out)) for out in stages[name]["outs"]] for name in stages}
     for file, stage in results.STAGES.items():
-        assert f"results/{file}" in outs[stage], file
+        assert f"${{results}}/{file}" in outs[stage], file
     assert set(results.COLUMNS) <= set(results.STAGES)
 
 
@@ -196,7 +196,7 @@ def test_results_of_another_profile_seed_or_variants(given, says):
 
 def test_a_results_file_that_is_a_folder_or_deeply_nested(tmp_path):
     (tmp_path / "summary.csv").mkdir()
-    with pytest.raises(ResultsError, match="summary.csv cannot be read .Is a directory."):
+    with pytest.raises(ResultsError, match="summary.csv: cannot be read .Is a directory."):
         results.read_table(tmp_path, "summary.csv")
     (tmp_path / "claims.json").write_text("[" * 200_000)
     with pytest.raises(ResultsError, match="claims.json is no JSON"):

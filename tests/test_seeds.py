@@ -108,7 +108,7 @@ def test_folders_are_joined_and_a_seed_comes_once(answers, tmp_path):
     assert back["seed"].tolist() == table["seed"].tolist() == ["0", "10", POOLED] * 2
     with pytest.raises(ResultsError, match="seed 10: two folders"):
         seeds.write_seeds([tmp_path / "10", tmp_path / "10"], claims, 200, tmp_path / "twice.csv")
-    with pytest.raises(ResultsError, match=r"answers.parquet is missing"):
+    with pytest.raises(ResultsError, match=r"answers.parquet: not there"):
         seeds.write_seeds([tmp_path / "nowhere"], claims, 200, tmp_path / "twice.csv")
     assert not (tmp_path / "twice.csv").exists()
     with pytest.raises(ResultsError, match="make seeds"):

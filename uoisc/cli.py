@@ -8,16 +8,7 @@ from typing import Annotated
 
 import typer
 
-from uoisc.base.entry import (
-    BAD_INPUT,
-    INTERRUPTED,
-    environment,
-    fail,
-    give_up_stdout,
-    hush,
-    in_top_folder,
-    run_this_tree,
-)
+from uoisc.base import entry
 from uoisc.base.errors import ConfigError, UoiscError
 from uoisc.base.terminal import say, show, warn_in_a_line
 
@@ -41,7 +32,7 @@ Name = Annotated[str, typer.Argument(help="Notebook, e.g. 03_phase1.")]
 Profile = Annotated[
     str, typer.Option(help="Profile of params.yaml.", default_factory=active, show_default="the active one")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors alone.", callback=hush)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors alone.", callback=entry.hush)]
 Query = Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")]
 Variant = Annotated[str, typer.Option(help="Variant of the codec.")]
 Bits = Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")]
@@ -60,7 +51,7 @@ def run(
     """Execute one notebook; the executed copy lands in build/executed/."""
     from uoisc.stages.notebooks import run_notebook
 
-    in_top_folder("notebooks")
+    entry.in_top_folder("notebooks")
     say(f"executed: {run_notebook(name, profile, variant, seed)}")
 
 
@@ -69,7 +60,7 @@ def nbsrc() -> None:
     """Write to build/nbsrc/ what each stage's code is, down to the last module: the pipeline watches these files."""
     from uoisc.stages.closures import write_closures
 
-    in_top_folder("notebooks")
+    entry.in_top_folder("notebooks")
     write_closures()
 
 
@@ -78,7 +69,7 @@ def record() -> None:
     """Take the code as it stands into dvc.lock: for a change that leaves the bytes of every output alone."""
     from uoisc.stages.closures import record as record_code
 
-    in_top_folder("dvc.lock")
+    entry.in_top_folder("dvc.lock")
     say(f"{record_code()} stages recorded in dvc.lock")
 
 
@@ -145,13 +136,12 @@ def activate(
 @app.command()
 def paper(quiet: Quiet = False) -> None:
     """Typeset paper/paper.typ for the active profile: paper/paper.pdf for the published one."""
-    from uoisc.base.config import ROOT, active_profile, check_ready, paths
+    from uoisc.base.config import ROOT, check_ready, paths
     from uoisc.report.paper import build
 
-    in_top_folder("paper")
-    check_ready(active_profile())
-    where = paths(active_profile())
-    results, target = (folder.relative_to(ROOT) for folder in (where.results, where.paper))
+    entry.in_top_folder("paper")
+    check_ready(active())
+    results, target = (folder.relative_to(ROOT) for folder in (paths(active()).results, paths(active()).paper))
     say(f"wrote {build(results, target / 'paper.pdf', target / 'tables', target / 'figures')}")
 
 
@@ -185,10 +175,10 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Write what the transmitter sends of each image for a query, as .uoi files."""
-    from uoisc.stages.transfer import Files
-    from uoisc.stages.transfer import encode as encode_files
+    from uoisc.stages import transfer
 
-    encode_files(Files(images, output, force, no_clobber), query, profile, variant, bits, compact)
+    sent = transfer.Files(images, output, force, no_clobber)
+    transfer.encode(sent, query, profile, variant, bits, compact)
 
 
 @app.command()
@@ -204,10 +194,9 @@ def decode(
     quiet: Quiet = False,
 ) -> None:
     """Draw the image that each .uoi file describes, at the size of the image that it was made of."""
-    from uoisc.stages.transfer import Files
-    from uoisc.stages.transfer import decode as decode_files
+    from uoisc.stages import transfer
 
-    decode_files(Files(files, output, force, no_clobber), profile, variant, bits, query)
+    transfer.decode(transfer.Files(files, output, force, no_clobber), profile, variant, bits, query)
 
 
 @app.command()
@@ -236,18 +225,17 @@ def doctor(
     """Say what a profile needs and what of it is here, with the commands that mend the rest; exit code 2 if any."""
     from uoisc.base.config import load_params
     from uoisc.stages.doctor import examine, verdict
+    from uoisc.stages.pinning import pins
 
+    params = load_params(profile)
     if pin:
-        from uoisc.stages.pinning import pins
-
-        show(pins(profile, load_params(profile)).rstrip("\n"))
-    findings = examine(profile, load_params(profile))
-    for finding in findings:
+        show(pins(profile, params).rstrip("\n"))
+    for finding in (findings := examine(profile, params)):
         show(finding)
     summary, well = verdict(profile, findings)
     show(summary)
     if not well:
-        raise typer.Exit(BAD_INPUT)
+        raise typer.Exit(entry.BAD_INPUT)
 
 
 @app.command()
@@ -257,7 +245,7 @@ def info(
 ) -> None:
     """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, seed."""
     if file is None:
-        show("\n".join(environment(profile or active())))
+        show("\n".join(entry.environment(profile or active())))
         return
     from uoisc.link.header import describe
 
@@ -268,7 +256,7 @@ def info(
 
 def main() -> None:
     """Entry point: a `UoiscError` or wrong usage is one line and exit code 2, Ctrl-C one line and 130."""
-    run_this_tree()
+    entry.run_this_tree()
     warn_in_a_line()
     try:
         try:
@@ -277,17 +265,17 @@ def main() -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except UoiscError as error:
-        fail(error)
+        entry.fail(error)
     except typer.TyperException as error:  # wrong usage; no message where help was printed in its place
-        shown, context = error.format_message(), getattr(error, "ctx", None)
-        fail(f"{shown.rstrip('.')}; see `{context.command_path if context else 'uoisc'} --help`" if shown else None)
+        shown, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+        entry.fail(f"{shown}; see `{context.command_path if context else 'uoisc'} --help`" if shown else None)
     except BrokenPipeError:  # whoever read this has gone
-        give_up_stdout()
+        entry.give_up_stdout()
         sys.exit(1)
     except OSError as error:  # files have errors of their own: this is standard output that takes no more, or the like
-        give_up_stdout()
-        fail(error)
-    if code == INTERRUPTED:
+        entry.give_up_stdout()
+        entry.fail(error)
+    if code == entry.INTERRUPTED:
         again = "the same command again (encode, decode: with --no-clobber)"
         print(f"stopped: run {again} to go on; what was finished is kept", file=sys.stderr)
     sys.exit(code)

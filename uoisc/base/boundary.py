@@ -1,7 +1,4 @@
-"""What a caller gives a codec or a judge, checked once where it comes in: one clear line, and no silence.
-
-Training passes by: these checks read values, for which a GPU has to be waited for.
-"""
+"""What a caller gives a codec or a judge, checked once where it comes in; training passes by, as a GPU would wait."""
 
 from __future__ import annotations
 

@@ -14,18 +14,10 @@ from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import readable, short
 from uoisc.base.storage import check_made_from, read_tensors, save_tensors
 
-NEUTRAL = {
-    "validation",
-    "unusable",
-    "loaders",
-    "folder",
-    "file",
-    "accumulation",
-    "log_every",
-    "save_every",
-}  # of weights
-PHASE2 = {"phase2_steps", "phase2_learning_rate", "critic_learning_rate", "critic_channels", "adversarial",
-          "gradient_penalty"}  # fmt: skip
+# names of parameters that no weights follow from, and of those that phase 1 does not read
+NEUTRAL = {"validation", "unusable", "loaders", "folder", "file", "accumulation", "log_every", "save_every"}
+PHASE2 = {"phase2_steps", "phase2_learning_rate", "critic_learning_rate", "critic_channels"}
+PHASE2 |= {"adversarial", "gradient_penalty"}  # weights of loss terms
 
 
 def fingerprint(params: Params, rate: str) -> str:
@@ -37,13 +29,10 @@ def fingerprint(params: Params, rate: str) -> str:
 
 def training_digests(params: Params, phase: int) -> dict[str, str]:
     """Digests of the parameters that a codec's weights after that phase follow from, beside those that shape it."""
-    data, training = asdict(params.data), asdict(params.training)
-    data = {key: value for key, value in data.items() if key not in NEUTRAL}
-    training = {key: value for key, value in training.items() if key not in NEUTRAL}
-    if phase == 1:
-        training["weights"] = {key: value for key, value in training["weights"].items() if key not in PHASE2}
-        training = {key: value for key, value in training.items() if key not in PHASE2}
-    values = {"seed": params.seed, "data": data, "training": training}
+    ignored, training = NEUTRAL | (PHASE2 if phase == 1 else set()), asdict(params.training)
+    training["weights"] = _without(ignored, training["weights"])
+    data = _without(ignored, asdict(params.data))
+    values = {"seed": params.seed, "data": data, "training": _without(ignored, training)}
     return {f"`{name}` in params.yaml": _digest(value) for name, value in values.items()}
 
 
@@ -64,14 +53,10 @@ def load_codec(
     made_from: dict[str, str] | None = None,
     command: str = "dvc repro, or notebooks 03 to 05",
 ) -> nn.Module:
-    """Fills `codec` from a checkpoint.
-
-    Args:
-        made_from: digests of what it must rest on (`check_made_from`).
-        command: what trains it.
+    """Fills `codec` from a checkpoint, which `command` trains.
 
     Raises CheckpointError when the file is missing, truncated, damaged, of another variant, rate or parameters, or made
-    from other models than `made_from` says.
+    from other models than those whose digests `made_from` holds (`check_made_from`).
     """
     remedy = f"train it again ({command})"
     readable(path, f"train it first ({command})", CheckpointError)
@@ -87,6 +72,10 @@ def load_codec(
     except RuntimeError as error:
         raise CheckpointError(f"{short(path)}: does not fit this codec ({first_line(error)}); {remedy}") from error
     return codec.eval()
+
+
+def _without(names: set[str], values: dict) -> dict:
+    return {key: value for key, value in values.items() if key not in names}
 
 
 def _digest(value) -> str:

@@ -1,10 +1,7 @@
 """One cure for one broken pair: PyPI's torchvision beside a CPU-only torch.
 
-open_clip imports torchvision, whose first import describes the operator `torchvision::nms` to torch. The
-compiled library that defines the operator is linked against CUDA and does not load without it, so the import
-dies with "operator torchvision::nms does not exist". Declaring the two missing operators lets the rest of
-torchvision import (transforms, which is all that open_clip needs). `torchvision.ops` stays unusable; this
-project calls none of it.
+Its compiled library, linked against CUDA, does not load there, so its import, which open_clip asks for, dies with
+"operator torchvision::nms does not exist". With the two missing operators declared, all but `torchvision.ops` works.
 """
 
 from __future__ import annotations
@@ -22,13 +19,9 @@ _declared: torch.library.Library | None = None  # torch forgets the operators wh
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, declaring its missing operators only when the plain import fails for want of them.
+    """torchvision, its missing operators declared only where the plain import fails for want of them.
 
-    Returns:
-        The module `torchvision`. Later `import torchvision` statements find the same one.
-
-    Raises:
-        RuntimeError: torchvision's own, when it fails for any other reason.
+    Raises torchvision's own RuntimeError where it fails for any other reason.
     """
     global _declared
     try:

@@ -1,8 +1,4 @@
-"""The one store of values, params.yaml, read strictly into frozen dataclasses.
-
-An unknown, missing or impossible value is one line that names the key and its range, before any work. A profile is
-`base` with what `profiles.NAME` changes: see `merged`.
-"""
+"""The one store of values, params.yaml, read strictly: a profile is `base` with what `profiles.NAME` changes."""
 
 from __future__ import annotations
 
@@ -14,22 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from uoisc.base import settings
 from uoisc.base.documents import edit_yaml, parse_yaml, read_text
 from uoisc.base.errors import ConfigError, choices
-from uoisc.base.folders import ROOT
+from uoisc.base.folders import ROOT, check_writable
 from uoisc.base.rules import broken
 from uoisc.base.schema import Misfit, number, read, shown
-from uoisc.base.settings import (
-    DIAL,
-    Codec,
-    Drawings,
-    Evaluation,
-    Manifest,
-    Pretrained,
-    StandIns,
-    Training,
-    Vqav2,
-)
+from uoisc.base.settings import DIAL
 
 PARAMS = ROOT / "params.yaml"
 PROFILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # also a folder's name
@@ -42,15 +29,15 @@ class Params:
     seed: int = number(0, 2**31 - 1)
     workers: int = number(1, 1024)
     deterministic: bool  # on a GPU: the same bytes every time
-    data: Drawings | Vqav2 | Manifest
-    foundation: StandIns | Pretrained
-    codec: Codec
-    training: Training
+    data: settings.Drawings | settings.Vqav2 | settings.Manifest
+    foundation: settings.StandIns | settings.Pretrained
+    codec: settings.Codec
+    training: settings.Training
     variants: dict[str, tuple[str, ...]]
-    evaluation: Evaluation
+    evaluation: settings.Evaluation
 
     def __post_init__(self):
-        if message := broken(self):
+        for message in broken(self):
             raise ConfigError(message)
 
 
@@ -89,56 +76,42 @@ class Paths:
 
 
 def paths(profile: str) -> Paths:
-    """The profile's files. The published profile writes to results/ and paper/; others stay under build/.
-
-    Raises ConfigError for a name that would lead elsewhere.
-    """
+    """The profile's files; only the published one has results/ and paper/, others build/. Raises ConfigError."""
     data = ROOT / "data" / _named(profile)
-    top = ROOT if profile == published_profile() else ROOT / "build" / profile
+    top = ROOT if profile == document(PARAMS)["published"] else ROOT / "build" / profile
     return Paths(data / "source", data / "foundation", data / "codecs", data / "tables", top / "results")
 
 
 def check_ready(profile: str) -> Params:
-    """A profile's parameters, once everything that its work needs of params.yaml and of folders is sure to hold.
-
-    Raises ConfigError, one line, before any work: a wrong value, a folder of results that takes no file, or stages of
-    DVC's that would look for the results elsewhere.
-    """
-    params, where = load_params(profile), paths(profile)
-    whole = document(PARAMS)
+    """A profile's parameters, before any work: raises ConfigError for a wrong value, and where DVC would look for the
+    results elsewhere, DataError where their folder takes no file."""
+    params, where, whole = load_params(profile), paths(profile), document(PARAMS)
     for key, folder in (("results", where.results), ("paper", where.paper)):
         expected = folder.relative_to(ROOT).as_posix()
         if profile == whole["active"][0] and whole.get(key, expected) != expected:
-            raise ConfigError(
-                f"params.yaml: {key} = {shown(whole[key])}, but profile {profile} writes to {expected}: run `uoisc "
-                f"activate {profile}`"
-            )
-        standing = next(place for place in (folder, *folder.parents) if place.exists())
-        if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
-            raise ConfigError(f"{expected}: cannot be written (no folder, or without the right to write)")
+            here = f"params.yaml: {key} = {shown(whole[key])}, but profile {profile} writes to {expected}"
+            raise ConfigError(f"{here}: run `uoisc activate {profile}`")
+        check_writable(next(place for place in (folder, *folder.parents) if place.exists()))  # and makes none
     return params
 
 
 def activate(profile: str, publish: bool = False, folder: Path = Path()) -> str:
     """Makes `dvc repro` run a profile and, if told so, publish it; says what it runs.
 
-    Raises ConfigError, one line, and changes nothing, where it is no project's top folder or the pipeline cannot run
-    the profile.
+    Raises ConfigError, and changes nothing, outside the project's top folder or where the pipeline cannot run it.
     """
     path = folder / "params.yaml"
     if not (path.is_file() and (folder / "dvc.yaml").is_file()):
         raise ConfigError("no params.yaml and dvc.yaml here: run this in the project's top folder")
-    rates = load_params(profile, path).variants
+    rates, whole = load_params(profile, path).variants, document(path)
     dials = [variant for variant in rates if DIAL in rates[variant]]
     if not dials:
-        raise ConfigError(
-            f"profile {profile} trains no rate dial, which the pipeline's figures show: run its stages by `uoisc run`, "
-            "`uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
-        )
+        by = "run its stages by `uoisc run`, `uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
+        raise ConfigError(f"profile {profile} trains no rate dial, which the pipeline's figures show: {by}")
     ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
-    if unwatched := [variant for variant in rates if variant not in document(path)["base"].get("variants", {})]:
+    if unwatched := [variant for variant in rates if variant not in whole["base"].get("variants", {})]:
         raise ConfigError(f"variants.{unwatched[0]}: name it in base.variants as well, which the pipeline watches")
-    published = profile if publish else document(path)["published"]
+    published = profile if publish else whole["published"]
     top = "" if profile == published else f"build/{profile}/"
     changes = {"active": [profile], "ablations": ablations, "dials": "+".join(dials), "published": published}
     edit_yaml(path, changes | {"results": f"{top}results", "paper": f"{top}paper"})
@@ -150,11 +123,6 @@ def active_profile() -> str:
     return document(PARAMS)["active"][0]
 
 
-def published_profile() -> str:
-    """The profile whose numbers stand in results/, paper/ and the README. Raises ConfigError."""
-    return document(PARAMS)["published"]
-
-
 def profile_names() -> list[str]:
     """Every profile of params.yaml."""
     return list(document(PARAMS)["profiles"])
@@ -163,34 +131,29 @@ def profile_names() -> list[str]:
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
     """Reads one profile, with `key=value` changes made to it (`training.emphasis=4`).
 
-    Raises ConfigError, one line, where a key is unknown, missing or out of range; it says whether it stands in `base`
-    or in the profile.
+    Raises ConfigError, which says where in the file it stands, for a key that is unknown, missing or out of range.
     """
     whole = document(path)
     own = whole["profiles"].get(_named(profile))
     if own is None:
         raise ConfigError(f"no profile {profile!r} in {path.name}: {choices(profile, whole['profiles'])}")
-    keys = [change.partition("=")[0] for change in changes]
+    values, keys = merged(whole["base"], own), [change.partition("=")[0] for change in changes]
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise ConfigError(f"{repeated[0]} is changed {len(repeated)} times: give each key once")
-    values = merged(whole["base"], own)
     for change in changes:
         _change(values, change)
     try:
         return read(Params, values)
     except Misfit as error:
+        if ".".join(error.keys).partition("[")[0] in keys:
+            raise ConfigError(f"--set {error}") from None
         stated = _leads(own, error.keys) or (not _leads(values, error.keys) and _leads(own, error.keys[:-1] or ("",)))
-        place = f"profiles.{profile}" if stated else "base"
-        changed = ".".join(error.keys).partition("[")[0] in [change.partition("=")[0] for change in changes]
-        raise ConfigError(f"--set {error}" if changed else f"{place}.{error}") from None
+        raise ConfigError(f"profiles.{profile}.{error}" if stated else f"base.{error}") from None
 
 
 def merged(base: dict, own: dict) -> dict:
-    """`base` with what a profile changes, key by key, its own copy.
-
-    Lists are replaced as a whole, and so are `variants` and a section of another `kind`: what remained of the other
-    would be unknown to it.
-    """
+    """A copy of `base` with what a profile changes, key by key; replaced as a whole are lists, `variants` and a section
+    of another `kind`, to which the other's keys would be unknown."""
     values = copy.deepcopy(base)
     for key, value in own.items():
         standing = values.get(key)
@@ -215,9 +178,8 @@ def _change(values: dict, change: str) -> None:
     for name in parents:
         values = values.get(name) if isinstance(values, dict) else None
     if not text or not isinstance(values, dict) or last not in values:
-        raise ConfigError(
-            f"{shown(change)}: give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
-        )
+        form = "give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
+        raise ConfigError(f"{shown(change)}: {form}")
     values[last] = parse_yaml(text, shown(change))
 
 
@@ -228,24 +190,21 @@ def _named(profile: object) -> str:
 
 
 def document(path: Path) -> dict:
-    """The document of params.yaml, whose outline is checked: what it says of profiles, not yet their values.
+    """The document of params.yaml, its outline checked, not yet the values; read anew when the file changes.
 
-    It is read once as long as the file does not change. Raises ConfigError, one line.
+    Raises ConfigError.
     """
-    try:
-        state = path.stat()
-    except OSError:
-        state = None  # `read_text` says why
+    state = os.stat(path) if os.path.exists(path) else None  # `read_text` says why
     return _document(path, state and (state.st_mtime_ns, state.st_size, state.st_ino))
 
 
 @lru_cache(maxsize=8)
 def _document(path: Path, state: tuple | None) -> dict:
     whole = parse_yaml(read_text(path), path.name)
-    outline = {"base": dict, "profiles": dict, "active": list, "published": str}
-    for key, kind in outline.items():
+    outline = {"base": (dict, "a mapping"), "profiles": (dict, "a mapping")}
+    outline |= {"active": (list, "a list"), "published": (str, "the name of a profile")}
+    for key, (kind, what) in outline.items():
         if not isinstance(whole, dict) or not isinstance(whole.get(key), kind):
-            what = {dict: "a mapping", list: "a list", str: "the name of a profile"}[kind]
             raise ConfigError(f"{path.name}: `{key}` must be {what}; restore it with `git checkout -- {path.name}`")
     known, active = ([_named(profile) for profile in whole[key]] for key in ("profiles", "active"))
     for profile, own in whole["profiles"].items():

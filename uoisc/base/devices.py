@@ -17,10 +17,7 @@ def fast_attention():
 
 
 def settle(deterministic: bool) -> None:
-    """One thread in this process; on a GPU, where `deterministic`, kernels that give the same bits every time.
-
-    Of an operation that has no such kernel torch warns by name. On a CPU all are.
-    """
+    """One thread in this process; where `deterministic`, a GPU's kernels give the same bits, or torch warns by name."""
     torch.set_num_threads(1)
     if device().type == "cuda" and deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it

@@ -52,15 +52,10 @@ def synchronised(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def share(rows: int, parts: int = 1) -> slice:
-    """Which rows of a batch this process takes, in so many micro-batches.
-
-    Raises ConfigError where they cannot be shared out evenly.
-    """
+    """Which rows of a batch this process takes, in so many micro-batches. Raises ConfigError for uneven shares."""
     if rows % (processes() * parts):
-        raise ConfigError(
-            f"training.batch_size = {rows}: must be a multiple of the {processes()} processes launched times "
-            f"training.accumulation = {parts}"
-        )
+        wants = f"a multiple of the {processes()} processes launched times training.accumulation = {parts}"
+        raise ConfigError(f"training.batch_size = {rows}: must be {wants}")
     own = rows // processes()
     return slice(rank() * own, (rank() + 1) * own)
 
@@ -74,10 +69,7 @@ def total(values: Tensor) -> Tensor:
 
 
 def mean_over(summed: Tensor, counted: Tensor) -> Tensor:
-    """summed / counted, both over the rows of all processes, as a term whose mean over processes is that mean.
-
-    Gradients are averaged over processes: so each one's sum is divided by the mean count.
-    """
+    """summed / counted over all processes' rows, once processes are averaged: each sum is divided by the mean count."""
     return summed / (total(counted) / processes()).clamp(min=1)
 
 
@@ -92,11 +84,10 @@ def gathered(values: Tensor, dim: int) -> Tensor:
 
 def average_gradients(module: torch.nn.Module) -> None:
     """Gradients become their mean over processes, for a module that Accelerate does not wrap."""
-    if processes() > 1:
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= processes()
+    for parameter in module.parameters() if processes() > 1 else ():
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= processes()
 
 
 def spread(function: Callable, parts: list) -> list:

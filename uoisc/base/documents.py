@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from uoisc.base.errors import ConfigError, first_line
+from uoisc.base.folders import unreadable, written_aside
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_+-]*")  # text that YAML takes for text without quotes
 WORDS = ("true", "false", "null")  # but for these
@@ -21,22 +21,18 @@ def read_text(path: Path) -> str:
     """A file's text with its line ends. Raises ConfigError, one line, where it cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path.name}: not found; restore it with `git checkout -- {path.name}`") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8"
-        raise ConfigError(f"{path.name}: cannot be read ({reason})") from None
+    except OSError as error:
+        raise ConfigError(unreadable(path, error, f"restore it with `git checkout -- {path.name}`")) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path.name}: cannot be read (it is no UTF-8)") from None
     if len(text) > LARGEST:
         raise ConfigError(f"{path.name}: has {len(text):,} characters, at most {LARGEST:,} are read")
     return text
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """What a YAML document holds; `name` stands for it in errors.
-
-    Raises ConfigError, one line, for what is no YAML, a key that stands twice, and anchors, by which a few lines could
-    unfold to gigabytes.
-    """
+    """What a YAML document holds. Raises ConfigError, which names it `name`, for what is no YAML, a repeated key, and
+    anchors, by which a few lines could unfold to gigabytes."""
     return _parsed(text, name, "load")
 
 
@@ -77,57 +73,39 @@ def comment(text: str, key: Any, value: Any) -> str:
 
 
 def edit_yaml(path: Path, changes: dict[str, str | list[str]]) -> None:
-    """Gives keys of a YAML file's mapping other values; everything else, comments and line ends too, stays as it is.
+    """Gives keys of a YAML file's mapping other values; all else, comments and line ends too, stays as it is.
 
-    Raises ConfigError, one line, and leaves the file alone, where a key is missing or the text does not read back.
+    Raises ConfigError, and leaves the file alone, where a key is missing or the text does not read back.
     """
-    text = read_text(path)
+    text = edited = read_text(path)
     standing = nodes(text, path.name)
-    for key in changes:
-        if key not in standing:
-            raise ConfigError(f"{path.name}: has no `{key}`; restore it with `git checkout -- {path.name}`")
-    edited = text
+    if lacking := [key for key in changes if key not in standing]:
+        raise ConfigError(f"{path.name}: has no `{lacking[0]}`; restore it with `git checkout -- {path.name}`")
     for key in sorted(changes, key=lambda key: standing[key][1].start_mark.index, reverse=True):
         start, end, written = _replacement(text, *standing[key], changes[key])
         edited = edited[:start] + written + edited[end:]
     if parse_yaml(edited, path.name) != parse_yaml(text, path.name) | changes:
         raise ConfigError(f"{path.name}: {', '.join(changes)} cannot be changed in place; write plain values there")
-    replace_text(path.resolve(), edited)
+    with written_aside(path.resolve(), ConfigError) as aside:
+        aside.write_bytes(edited.encode("utf-8"))
+        shutil.copymode(path, aside)
 
 
 def _replacement(text: str, key: Any, value: Any, new: str | list[str]) -> tuple[int, int, str]:
-    """Where a value stands, and what to write there: a list of rows stays one."""
+    """Where a value stands, and what to write there."""
     start, end = value.start_mark.index, value.end_mark.index
-    rows = isinstance(value.value, list) and not value.flow_style
-    if rows and value.value and isinstance(new, list):
-        line_end = "\r\n" if "\r\n" in text else "\n"
-        between = line_end + " " * value.start_mark.column
-        return start, value.value[-1].end_mark.index, between.join(f"- {_scalar(item)}" for item in new)
+    if isinstance(value.value, list) and value.value and not value.flow_style:  # rows, not what follows the last one
+        end = value.value[-1].end_mark.index
     written = _scalar(new) if isinstance(new, str) else f"[{', '.join(map(_scalar, new))}]"
     if start == end:  # nothing stood there
         start = end = key.end_mark.index + 1
-        written = f" {written}"
-    if text[start:end].endswith("\n"):  # a block of text, with its last line's end
+    elif text[start:end].endswith("\n"):  # a block of text, with its last line's end
         end = start + len(text[start:end].rstrip())
-    return start, end, written
+    return start, end, written if text[start - 1] == " " else f" {written}"
 
 
 def _scalar(text: str) -> str:
     return text if PLAIN.fullmatch(text) and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file at once: whoever reads it finds the old text or the new one. Raises ConfigError where it cannot."""
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        aside.write_bytes(text.encode("utf-8"))
-        if path.exists():
-            shutil.copymode(path, aside)
-        os.replace(aside, path)
-    except OSError as error:
-        raise ConfigError(f"{path.name}: cannot be written ({error.strerror})") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def parse_json(text: str | bytes) -> Any:

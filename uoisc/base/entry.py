@@ -19,8 +19,7 @@ def run_this_tree() -> None:
     DVC runs experiments in such copies: the installed package would read the installed tree's parameters there and
     overwrite its data and results.
     """
-    here = Path.cwd()
-    own = here / "uoisc" / "cli.py"
+    here, own = Path.cwd(), Path.cwd() / "uoisc" / "cli.py"
     if not (own.is_file() and (here / "dvc.yaml").is_file()):
         return
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(here))]

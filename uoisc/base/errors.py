@@ -50,6 +50,5 @@ def first_line(error: BaseException) -> str:
 
 def choices(name: str, known: Iterable[str]) -> str:
     """The end of a line about a name that is unknown: all that are known, and the nearest of these."""
-    known = list(known)
-    near = get_close_matches(name, known, 1)
+    near = get_close_matches(name, known := list(known), 1)
     return f"choose of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,4 +1,4 @@
-"""Files and folders: the project's own, why one cannot be read or written, and folders that are written whole."""
+"""Files and folders: the project's own, why one cannot be read or written, and what is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]  # the project's top folder
 
 def short(path: Path) -> str:
     """The end of a path: enough to find the file, nothing of the machine."""
-    return "/".join(Path(path).parts[-4:])
+    path = Path(path)
+    return "/".join((path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).parts[-4:]) or path.name
 
 
 def unreadable(path: Path, error: OSError, remedy: str) -> str:
@@ -31,13 +32,7 @@ def unreadable(path: Path, error: OSError, remedy: str) -> str:
 
 
 def readable(path: Path, remedy: str, kind: type[UoiscError] = DataError) -> Path:
-    """`path`, where it is a file that this user can read.
-
-    Args:
-        remedy: what to do about one that is not there or no file: the end of the error's line.
-
-    Raises `kind`, one line that says which it is: see `unreadable`.
-    """
+    """`path`, where it is a file that this user can read. Raises `kind`, see `unreadable`, which ends with `remedy`."""
     try:
         if not os.path.isdir(path):
             with open(path, "rb"):
@@ -45,17 +40,6 @@ def readable(path: Path, remedy: str, kind: type[UoiscError] = DataError) -> Pat
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
         raise kind(unreadable(path, error, remedy)) from error
-
-
-def is_there(path: Path, kind: type[UoiscError] = DataError) -> bool:
-    """Whether there is anything of that name. Raises `kind` where a folder on the way to it may not be entered."""
-    try:
-        os.stat(path)
-    except PermissionError as error:
-        raise kind(unreadable(path, error, "")) from error
-    except OSError:
-        return False
-    return True
 
 
 def readable_folder(folder: Path, remedy: str, kind: type[UoiscError] = DataError) -> Path:
@@ -68,6 +52,17 @@ def readable_folder(folder: Path, remedy: str, kind: type[UoiscError] = DataErro
         if not os.path.isdir(folder / name):
             readable(folder / name, remedy, kind)
     return folder
+
+
+def is_there(path: Path, kind: type[UoiscError] = DataError) -> bool:
+    """Whether there is anything of that name. Raises `kind` where a folder on the way to it may not be entered."""
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise kind(unreadable(path, error, "")) from error
+    except OSError:
+        return False
+    return True
 
 
 def unwritable(path: Path, error: Exception, kind: type[UoiscError] = DataError) -> UoiscError:
@@ -98,11 +93,8 @@ def share(*files: Path) -> None:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes `path`'s place when the block ends well, else it goes.
-
-    Raises DataError where it cannot be written.
-    """
+def written_aside(path: Path, kind: type[UoiscError] = DataError) -> Iterator[Path]:
+    """A path to write to, which takes `path`'s place when the block ends well. Raises `kind` where that cannot be."""
     path = Path(path)
     aside = path.with_name(f".{path.name}.partial")
     try:
@@ -110,43 +102,39 @@ def written_aside(path: Path) -> Iterator[Path]:
         yield aside
         os.replace(aside, path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, kind) from error
     finally:
-        with suppress(OSError):  # a folder that takes no file gives none away either
-            aside.unlink()
+        _remove(aside)
 
 
 @contextmanager
 def written_folder(target: Path) -> Iterator[Path]:
     """A folder to fill beside `target`, which it replaces when all went well and leaves no trace of otherwise.
 
-    Raises DataError where `target` cannot be written.
+    Two renames, so that at no time a part of a folder stands there. Raises DataError where it cannot be written.
     """
     aside, old = (target.with_name(f".{target.name}.{end}") for end in ("partial", "old"))
-    shutil.rmtree(aside, ignore_errors=True)
     try:
+        _remove(aside)
         aside.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(target, error) from error
-    try:
         yield aside
-        _take_place(aside, target, old)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _take_place(aside: Path, target: Path, old: Path) -> None:
-    """Two renames, so that at no time a part of a folder stands at `target`."""
-    shutil.rmtree(old, ignore_errors=True)
-    try:
         if os.path.lexists(target):
+            _remove(old)
             os.replace(target, old)
         os.replace(aside, target)
     except OSError as error:
-        if os.path.lexists(old) and not os.path.lexists(target):
-            os.replace(old, target)
         raise unwritable(target, error) from error
-    if old.is_dir() and not old.is_symlink():
-        shutil.rmtree(old, ignore_errors=True)
-    else:  # a file or a link was in the folder's place
-        old.unlink(missing_ok=True)
+    finally:
+        if not os.path.lexists(target):
+            with suppress(OSError):
+                os.replace(old, target)
+        _remove(aside)
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Takes away a folder, a file or a link; one that cannot go stays."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -45,11 +46,7 @@ def shown(name: str) -> str:
 
 
 def check_outputs(outputs: Sequence[str], inputs: Sequence[str], force: bool = False) -> None:
-    """Before any work: raises DataError where an output is an input, exists already or is that of two inputs.
-
-    Args:
-        force: whether existing files, inputs apart, may be replaced.
-    """
+    """Before any work: raises DataError where an output is an input, that of two, or exists and no `force` is given."""
     sources = {key: name for name in inputs if (key := _plain(name, INPUT))}
     taken = set()
     for name in outputs:
@@ -83,6 +80,7 @@ def write(data: bytes, name: str, force: bool = False) -> None:
         stream.write(data)
         stream.flush()
         return
+    aside = Path(os.path.dirname(place), f".{os.getpid()}.partial")  # short: a name may be as long as a folder takes
     try:
         if os.path.isdir(place) or Path(place).is_block_device():
             raise DataError(f"{shown(name)}: a folder or a disk; name a file in it")
@@ -92,13 +90,16 @@ def write(data: bytes, name: str, force: bool = False) -> None:
         elif not force and os.path.exists(place):
             raise _exists(name)
         else:
-            _replace(data, Path(place))
+            aside.write_bytes(data)
+            os.replace(aside, place)
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise DataError(
-            f"{shown(name)}: cannot be written ({error.strerror}); name a file in a folder that is there and takes it"
-        ) from None
+        remedy = "name a file in a folder that is there and takes it"
+        raise DataError(f"{shown(name)}: cannot be written ({error.strerror}); {remedy}") from None
+    finally:
+        with suppress(OSError):
+            aside.unlink()
 
 
 def opened(name: str):
@@ -108,12 +109,9 @@ def opened(name: str):
         return _stream(place, INPUT)
     try:
         return open(place, "rb")
-    except FileNotFoundError:
-        raise DataError(f"{shown(name)}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{shown(name)}: a folder; name the files in it") from None
     except OSError as error:
-        raise DataError(f"{shown(name)}: cannot be read ({error.strerror})") from None
+        known = {errno.ENOENT: "no such file", errno.EISDIR: "a folder; name the files in it"}
+        raise DataError(f"{shown(name)}: {known.get(error.errno, f'cannot be read ({error.strerror})')}") from None
 
 
 def _exists(name: str) -> DataError:
@@ -147,36 +145,20 @@ def _plain(name: str, standard: int) -> tuple[int, int] | None:
     """What tells a plain file from all others, whatever its names; None where it is none, or not there."""
     place = _place(name, standard)
     try:
-        found = os.stat(place) if isinstance(place, str) else os.fstat(_descriptor(place, standard))
+        found = os.stat((sys.stdin, sys.stdout)[standard].fileno() if place == standard else place)
     except (OSError, ValueError, AttributeError):  # ValueError, AttributeError: a stream in memory has no descriptor
         return None
     return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
-def _descriptor(place: int, standard: int) -> int:
-    """The descriptor itself, or that of what Python has put in standard input's or output's place."""
-    return (sys.stdin, sys.stdout)[standard].fileno() if place == standard else place
-
-
 def _stream(place: int, standard: int):
     """An open stream of bytes: standard input or output as Python holds it, or another descriptor."""
     if place == standard:
-        stream = (sys.stdin, sys.stdout)[standard]
+        stream, way = ((sys.stdin, "input"), (sys.stdout, "output"))[standard]
         if stream is None:
-            way = ("input", "output")[standard]
             raise DataError(f"standard {way} is closed: name a file in the place of {STREAM}")
         return stream.buffer
     try:
         return os.fdopen(os.dup(place), ("rb", "wb")[standard])
     except OSError as error:
         raise DataError(f"/dev/fd/{place}: cannot be used ({error.strerror}): the shell has not opened it") from None
-
-
-def _replace(data: bytes, path: Path) -> None:
-    aside = path.with_name(f".{os.getpid()}.partial")
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    finally:
-        with suppress(OSError):
-            aside.unlink()

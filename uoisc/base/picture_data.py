@@ -1,8 +1,4 @@
-"""Pictures and answers that the stages leave for figures: what they hold, and the files that keep them.
-
-evaluation --> Examples --> examples.npz (arrays), examples.json (queries and answers)
-a notebook --> Strip
-"""
+"""Pictures and answers that the stages leave for figures, in examples.npz (arrays) and examples.json (all else)."""
 
 from __future__ import annotations
 
@@ -17,33 +13,28 @@ from uoisc.base.folders import written_aside
 from uoisc.base.results import found, missing, read_json, write_json
 
 PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
-MAPS = ("scene", "relevance", "token_bits", "reconstruction")
+MAPS = ("scene", "relevance", "token_bits", "reconstruction")  # arrays beside the panels
+TEXTS = ("judge", "link", "rows", "maps")
 
 
 @dataclass(frozen=True)
 class Examples:
     """Pictures and answers behind the two figures.
 
-    judge: whose answers are shown.
     link: {es_n0_db, protected} of the uncoded link that all panels but the source crossed: the mean over the fading,
         and how many first bytes of the JPEG 2000 files are free of errors.
-    rows: one per query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits}}}; the
-        panels are those of `PANELS` that were trained; match is null for the source; es_n0_db is that of the row's
-        own fading coefficient.
-    images: panel, in the order of `PANELS` -> one image per row of `rows`.
-    maps: {queries, answers, matches, bits} of the rate dial on one scene, a list entry per query.
-    scene, relevance, token_bits, reconstruction: that scene, and per query the relevance of each token (any
-        scale), the bits that it gets, and the decoded image.
+    rows: one per query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits}}}; the panels are
+        those of `PANELS` that were trained; match is null for the source; es_n0_db has the row's own fading.
     """
 
-    judge: str
+    judge: str  # whose answers are shown
     link: dict
     rows: list[dict]
-    images: dict[str, UInt8[np.ndarray, "R H W 3"]]
-    maps: dict
+    images: dict[str, UInt8[np.ndarray, "R H W 3"]]  # by panel, in the order of `PANELS`
+    maps: dict  # {queries, answers, matches, bits} of the rate dial on one scene, a list entry per query
     scene: UInt8[np.ndarray, "H W 3"]
-    relevance: Float[np.ndarray, "Q h w"]
-    token_bits: Float[np.ndarray, "Q h w"]
+    relevance: Float[np.ndarray, "Q h w"]  # of each token, on any scale
+    token_bits: Float[np.ndarray, "Q h w"]  # that it gets
     reconstruction: UInt8[np.ndarray, "Q H W 3"]
 
 
@@ -52,8 +43,7 @@ def write_examples(examples: Examples, folder: Path) -> None:
     arrays = examples.images | {name: getattr(examples, name) for name in MAPS}
     with written_aside(Path(folder) / "examples.npz") as aside, aside.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    content = {name: getattr(examples, name) for name in ("judge", "link", "rows", "maps")}
-    write_json(content, Path(folder) / "examples.json")
+    write_json({name: getattr(examples, name) for name in TEXTS}, Path(folder) / "examples.json")
 
 
 def read_examples(folder: Path) -> Examples:
@@ -64,16 +54,15 @@ def read_examples(folder: Path) -> Examples:
             arrays = dict(stored)
     except (BadZipFile, ValueError, OSError) as error:
         raise missing(path, f"cannot be read ({error})") from error
-    lacking = [name for name in ("judge", "link", "rows", "maps") if name not in content]
-    shown = [panel for panel in PANELS if any(panel in row["panels"] for row in content.get("rows", []))]
+    rows = content.get("rows", [])
+    shown = [panel for panel in PANELS if any(panel in row["panels"] for row in rows)]
+    lacking = [name for name in TEXTS if name not in content]
     lacking += [name for name in (*shown, *MAPS) if name not in arrays]
-    for number, row in enumerate(content.get("rows", [])):
-        lacking += [f"{panel} of row {number}" for panel in shown if panel not in row["panels"]]
+    lacking += [f"{panel} of row {n}" for n, row in enumerate(rows) for panel in shown if panel not in row["panels"]]
     if lacking:
         raise missing(path, f"lacks {', '.join(lacking)}")
-    images = {panel: arrays[panel] for panel in shown}
-    maps = {name: arrays[name] for name in MAPS}
-    return Examples(*(content[name] for name in ("judge", "link", "rows")), images, content["maps"], **maps)
+    kept = {name: content[name] for name in TEXTS} | {name: arrays[name] for name in MAPS}
+    return Examples(images={panel: arrays[panel] for panel in shown}, **kept)
 
 
 @dataclass(frozen=True)

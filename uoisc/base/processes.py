@@ -7,6 +7,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,13 +22,10 @@ _stopped: list[bool] = []  # in a worker: that it was told to
 def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | None = None) -> list:
     """`function(*job)` for every job, in one-thread processes; results in the jobs' order.
 
-    `progress` names a bar that counts finished jobs, for jobs that show none of their own.
-
-    One worker runs them in this process, without the seconds that a new one takes to start; so do processes that were
-    launched together, as they share out each job. An error in one stops the others and is raised here. So do Ctrl-C
-    and SIGTERM, which raise KeyboardInterrupt once every worker has saved where it was.
-
-    Raises ProcessError where a worker was killed from outside.
+    `progress` names a bar that counts finished jobs, for jobs that show none of their own. One worker runs them in this
+    process, as do processes that were launched together and share out each job. An error in one stops the others and is
+    raised here, as are Ctrl-C and SIGTERM, as KeyboardInterrupt, once every worker has saved where it was; ProcessError
+    where a worker was killed from outside.
     """
     if not jobs:
         return []
@@ -37,7 +35,7 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
     context = multiprocessing.get_context("spawn")
     with (
-        _sigterm_as_interrupt(),
+        handling(_interrupt, signal.SIGTERM),
         ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_end_with_parent) as pool,
     ):
         futures = [pool.submit(_run, function, job) for job in jobs]
@@ -70,8 +68,7 @@ def _run(function, job: tuple):
 
 
 def _end_with_parent() -> None:
-    """In a worker: it ends with the process that started it. Nobody would hear of its result, and a new run would
-    write the same files."""
+    """In a worker: it ends with the process that started it, as nobody would hear of its result."""
 
     def follow() -> None:
         multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
@@ -81,20 +78,19 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _sigterm_as_interrupt():
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that workers are told too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+def handling(handler: Callable[[], None], *numbers: int) -> Iterator[None]:
+    """Until the block ends these signals call `handler`; outside the main thread, which alone hears them, nothing."""
+    heard = numbers if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, lambda *_: handler()) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, standing in before.items():
+            signal.signal(number, standing)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _counted(result, counter):

@@ -1,8 +1,4 @@
-"""Tidy results on disk: one schema, strict reading, atomic writing.
-
-Figures, tables, claims and the paper derive from these files alone; `bootstrap.py` turns answers into the
-numbers. A file, column or row that is missing is a `ResultsError` which says what lacks and what to run.
-"""
+"""Tidy results on disk, from which figures, tables, claims and paper derive: strict reading, atomic writing."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ import pandas as pd
 
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import ResultsError, reason
-from uoisc.base.folders import unreadable, written_aside
+from uoisc.base.folders import readable, written_aside
 
 BLANK = "blank"  # as a reference: the same questions asked of a blank image, at 0 bits
 SEEN = "seen"
@@ -54,23 +50,18 @@ COLUMNS = {  # of each table, by name
 COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
 
 
-def missing(path: Path, what: str = "is missing") -> ResultsError:
-    """The one-line error about a results file, which names the stage that writes it."""
-    stage = STAGES.get(path.name, "the pipeline")
-    return ResultsError(f"{path} {what}; run `make repro` again (it is written by: {stage})")
+def missing(path: Path, what: str) -> ResultsError:
+    """The one-line error about what a results file lacks, which names the stage that writes it."""
+    return ResultsError(f"{path} {what}; {_again(path)}")
 
 
 def found(path: Path) -> Path:
     """`path`, a results file that is there. Raises: ResultsError where it is not, or may not be read."""
-    try:
-        with open(path, "rb"):
-            return path
-    except PermissionError as error:
-        raise ResultsError(unreadable(path, error, "")) from error
-    except FileNotFoundError as error:
-        raise missing(path) from error
-    except OSError as error:
-        raise missing(path, f"cannot be read ({reason(error)})") from error
+    return readable(path, _again(path), ResultsError)
+
+
+def _again(path: Path) -> str:
+    return f"run `make repro` again (it is written by: {STAGES.get(path.name, 'the pipeline')})"
 
 
 def check_results(table: pd.DataFrame, profile: str, seed: int, variants: Iterable[str]) -> None:
@@ -85,18 +76,13 @@ def check_results(table: pd.DataFrame, profile: str, seed: int, variants: Iterab
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
-    """One results table, checked: every column of `COLUMNS` is there, and at least one row.
-
-    Seeds are read as text, bits as float.
-    Raises: ResultsError when the file, a column or all rows are missing.
-    """
+    """One results table, seeds as text, bits as float. Raises ResultsError where it, a column or all rows lack."""
     path = found(Path(folder) / name)
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
     except (ValueError, OSError) as error:  # pandas and pyarrow raise their own kinds of both
         raise missing(path, f"cannot be read ({reason(error)})") from error
-    lacking = [column for column in COLUMNS[name] if column not in table.columns]
-    if lacking:
+    if lacking := [column for column in COLUMNS[name] if column not in table.columns]:
         raise missing(path, f"lacks the column {', '.join(lacking)}")
     if table.empty:
         raise missing(path, "has no rows")
@@ -114,14 +100,11 @@ def read_json(folder: Path, name: str) -> Any:
 
 
 def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float | int, str, str]]) -> None:
-    """Every expected (variant, bits, split, judge) is there, on the same queries as all others of its split.
-
-    Raises: ResultsError that names the first missing group and counts the others.
-    """
+    """Raises ResultsError, which names the first, for groups (variant, bits, split, judge) that are missing, or not
+    on the same queries as the others of their split."""
     path = Path("answers.parquet")
     have = set(answers[["variant", "bits", "split", "judge"]].itertuples(index=False, name=None))
-    absent = [key for key in expected if (key[0], float(key[1]), *key[2:]) not in have]
-    if absent:
+    if absent := [key for key in expected if (key[0], float(key[1]), *key[2:]) not in have]:
         variant, bits, split, judge = absent[0]
         more = f" (and {len(absent) - 1} more groups)" if len(absent) > 1 else ""
         raise missing(path, f"lacks the rows of {variant} at {bits:g} bits, {split}, judge {judge}{more}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from uoisc.base.config import Params
 from uoisc.base.distributed import device, rank, total
 from uoisc.base.errors import CheckpointError, ProcessError, first_line
 from uoisc.base.folders import is_there, short, unwritable
+from uoisc.base.processes import handling
 from uoisc.base.storage import read_tensors, save_tensors
 
 
@@ -80,37 +80,26 @@ class Running:
 
 @dataclass
 class Keeper:
-    """Where a phase's state is kept, and how often; without a path it is kept nowhere.
+    """Where a phase's state is kept, and how often."""
 
-    Args:
-        label: whose state it is; a file of another one is refused.
-        every: steps from one save to the next.
-    """
-
-    path: Path | None = None
-    label: dict | None = None
-    every: int = 1
+    path: Path | None = None  # None: nowhere
+    label: dict | None = None  # whose state it is; a file of another one is refused
+    every: int = 1  # steps from one save to the next
 
     def resume(self, running: Running) -> int:
-        """Restores what was kept; returns the step to go on from, 0 where nothing was.
-
-        Raises CheckpointError where the file is damaged or of another run.
-        """
+        """Restores what was kept; returns the step to go on from. Raises CheckpointError: damaged, another run's."""
         if self.path is None or not is_there(self.path, CheckpointError):
             return 0
         remedy = "delete it to begin this model anew"
         tensors, label = read_tensors(self.path, remedy)
         if label.get("run") != self.label:
-            raise CheckpointError(
-                f"{short(self.path)}: an interrupted run of other parameters or another foundation than are here; "
-                f"restore them to go on with it, or {remedy}"
-            )
+            of = "an interrupted run of other parameters or another foundation than are here"
+            raise CheckpointError(f"{short(self.path)}: {of}; restore them to go on with it, or {remedy}")
         try:
             running.restore({key: value.to(_place(key)) for key, value in tensors.items()}, label["values"])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{short(self.path)}: does not fit this program ({first_line(error)}); {remedy}"
-            ) from error
+            says = f"does not fit this program ({first_line(error)}); {remedy}"
+            raise CheckpointError(f"{short(self.path)}: {says}") from error
         return label["step"]
 
     def save(self, running: Running, step: int) -> None:
@@ -121,10 +110,11 @@ class Keeper:
 
     def over(self, steps: Iterable[int], running: Running, last: int) -> Iterator[int]:
         """The steps, saved on the way. Raises KeyboardInterrupt after the save that a signal asks for."""
-        with stop_requests() as asked:
+        heard: list[bool] = []
+        with handling(lambda: heard.append(True), signal.SIGINT, signal.SIGTERM):
             for step in steps:
                 yield step
-                stop = bool(total(torch.tensor(float(asked()), device=device())))
+                stop = bool(total(torch.tensor(float(any(heard)), device=device())))
                 if stop or (step + 1) % self.every == 0 or step + 1 == last:
                     self.save(running, step + 1)
                 if stop:
@@ -133,7 +123,7 @@ class Keeper:
 
 @contextmanager
 def alone(lock: Path):
-    """Until the block ends, and at the latest with this process, no other trains the model that `lock` stands for.
+    """Until the block or this process ends no other trains the model that `lock` stands for.
 
     Raises ProcessError where one does, CheckpointError where nothing can be written.
     """
@@ -142,9 +132,8 @@ def alone(lock: Path):
         lock.parent.mkdir(parents=True, exist_ok=True)
         held.acquire()
     except Timeout:
-        raise ProcessError(
-            f"{lock.parent.name} at {lock.stem} is being trained by another process: wait for it, or stop it"
-        ) from None
+        what = f"{lock.parent.name} at {lock.stem}"
+        raise ProcessError(f"{what} is being trained by another process: wait for it, or stop it") from None
     except OSError as error:
         raise unwritable(lock, error, CheckpointError) from error
     try:
@@ -158,21 +147,6 @@ def run_label(params: Params, **names) -> dict:
     values, sections = asdict(params), ("seed", "data", "foundation", "codec", "training")
     text = json.dumps({section: values[section] for section in sections}, sort_keys=True)
     return names | {"parameters": hashlib.sha256(text.encode()).hexdigest()[:16]}
-
-
-@contextmanager
-def stop_requests():
-    """Yields a function that says whether Ctrl-C or SIGTERM has come; both wait for the end of the step meanwhile."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    heard = []
-    before = {number: signal.signal(number, lambda *_: heard.append(1)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(heard)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

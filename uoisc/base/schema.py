@@ -19,7 +19,6 @@ class Misfit(ConfigError):
     def __init__(self, keys: tuple[str, ...], says: str) -> None:
         super().__init__(".".join(keys) + says)
         self.keys = keys
-        self.says = says
 
 
 def number(low: int | float, high: int | float, multiple: int = 1, ascending: bool = False):
@@ -34,7 +33,11 @@ def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = NOTHING):
     """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
-        kind, value = _chosen(inner, value, keys)
+        by_name = {kind.KIND: kind for kind in inner}
+        name = value.get("kind") if isinstance(value, dict) else None
+        if not isinstance(name, str) or name not in by_name:
+            raise Misfit((*keys, "kind"), f" = {shown(name)}: choose of {', '.join(by_name)}")
+        return read(by_name[name], {key: part for key, part in value.items() if key != "kind"}, keys)
     if origin is tuple:
         return _read_list(inner[0], value, keys, wants)
     if kind in (bool, int, float, str):
@@ -49,12 +52,9 @@ def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = NOTHING):
             raise Misfit(keys, ": must be a mapping with at least one entry")
         return {key: read(inner[1], part, (*keys, key), wants) for key, part in value.items()}
     known = {f.name: f.metadata for f in fields(kind)}
-    for name in value:
-        if name not in known:
-            raise Misfit((*keys, name), f": unknown key, choose of {', '.join(known)}")
-    for name in known:
-        if name not in value:
-            raise Misfit((*keys, name), f": missing{_range(known[name])}")
+    for name in [name for name in (*value, *known) if name not in known or name not in value]:
+        says = f"missing{_range(known[name])}" if name in known else f"unknown key, choose of {', '.join(known)}"
+        raise Misfit((*keys, name), f": {says}")
     hints = typing.get_type_hints(kind)
     return kind(**{name: read(hints[name], value[name], (*keys, name), known[name]) for name in known})
 
@@ -63,15 +63,6 @@ def shown(value: object) -> str:
     """A wrong value as an error shows it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-def _chosen(kinds: tuple, value, keys: tuple[str, ...]) -> tuple[type, dict]:
-    """The dataclass that `value` names by its `kind`, and what else it holds."""
-    by_name = {kind.KIND: kind for kind in kinds}
-    name = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(name, str) or name not in by_name:
-        raise Misfit((*keys, "kind"), f" = {shown(name)}: choose of {', '.join(by_name)}")
-    return by_name[name], {key: part for key, part in value.items() if key != "kind"}
 
 
 def _read_list(kind, value, keys: tuple[str, ...], wants: Mapping) -> tuple:
@@ -84,16 +75,13 @@ def _read_list(kind, value, keys: tuple[str, ...], wants: Mapping) -> tuple:
 
 
 def _read_scalar(kind, value, keys: tuple[str, ...], wants: Mapping):
-    fits = isinstance(value, (int, float) if kind is float else kind)
-    if not fits or isinstance(value, bool) != (kind is bool):
+    if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool) != (kind is bool):
         name = {bool: "true or false", str: "str, in quotes"}.get(kind, kind.__name__)
         raise Misfit(keys, f" = {shown(value)}: must be {name}{_range(wants)}")
-    if "range" not in wants:
-        return value
-    low, high = wants["range"]
+    low, high = wants.get("range", (value, value))
     if not low <= value <= high:
         raise Misfit(keys, f" = {shown(value)}: out of range{_range(wants)}")
-    if wants["multiple"] > 1 and value % wants["multiple"]:
+    if wants.get("multiple", 1) > 1 and value % wants["multiple"]:
         raise Misfit(keys, f" = {value}: must be a multiple of {wants['multiple']}")
     return kind(value)
 

@@ -14,19 +14,20 @@ MAX_CODES = 65_536  # a codebook
 NORM_GROUPS = 8  # groups of the decoder's norms
 MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
 DIAL = "dial"  # the rate of every variant that has a rate dial
+JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
 
 # What variants.py builds: each at fixed rates, and one model for any budget of bits. Named here as well, so that a
 # wrong name is one line before torch is imported.
 FIXED_RATE = (
     *("uoisc", "no_alignment", "no_llava", "no_alignment_no_llava", "plain_vq", "query_aware", "adaptive", "uniform"),
-    *("uoisc_cross_attention", "uoisc_query_decoder"),
+    *("uoisc_cross_attention", "uoisc_query_decoder", "query_aware_answer", "answer_loss"),
 )
 RATE_DIALS = ("dial", "dial_uniform", "dial_scratch_text", "dial_query_decoder")
 
 
 @dataclass(frozen=True)
 class Drawings:
-    """The embedded benchmark (scenes.py)."""
+    """The embedded benchmark (data/scenes.py)."""
 
     KIND: ClassVar[str] = "drawings"
     image_size: int = number(32, 4096)
@@ -38,7 +39,7 @@ class Drawings:
 
 @dataclass(frozen=True)
 class Photographed:
-    """What all sources of photographs share (photographs.py)."""
+    """What all sources of photographs share (data/photographs.py)."""
 
     image_size: int = number(32, 4096)
     held_out: str
@@ -49,7 +50,7 @@ class Photographed:
 
 @dataclass(frozen=True)
 class Vqav2(Photographed):
-    """VQA v2 on COCO 2014, as downloaded (vqav2.py)."""
+    """VQA v2 on COCO 2014, as downloaded (data/vqav2.py)."""
 
     KIND: ClassVar[str] = "vqav2"
     folder: str  # of the official files
@@ -58,7 +59,7 @@ class Vqav2(Photographed):
 
 @dataclass(frozen=True)
 class Manifest(Photographed):
-    """Anyone's images, a line each of a JSONL file (manifest.py)."""
+    """Anyone's images, a line each of a JSONL file (data/manifest.py)."""
 
     KIND: ClassVar[str] = "manifest"
     file: str
@@ -92,7 +93,7 @@ class Llava:
 
 @dataclass(frozen=True)
 class StandIns:
-    """Small models that the foundation stage trains (foundation.py)."""
+    """Small models that the foundation stage trains (frozen/foundation.py)."""
 
     KIND: ClassVar[str] = "stand_ins"
     clip: Clip
@@ -120,12 +121,9 @@ class LlavaCheckpoint:
     sha256: dict[str, str]  # of each weights file
 
 
-JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
-
-
 @dataclass(frozen=True)
 class Pretrained:
-    """Checkpoints as others have trained them (pretrained.py)."""
+    """Checkpoints as others have trained them (frozen/pretrained.py)."""
 
     KIND: ClassVar[str] = "pretrained"
     clip: ClipCheckpoint

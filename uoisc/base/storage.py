@@ -4,8 +4,7 @@ write:  aside --> flushed to the disk --> renamed        what was there before s
 read:   a truncated file, a flipped bit, a foreign file: CheckpointError
 
 A label's `made_from` names the digests of what a file rests on: tables name their codec's, a codec its CLIP's and its
-judge's. As a file's own digest covers its label, it stands for the whole chain. `check_made_from` holds it against
-what is here.
+judge's. As a file's own digest covers its label, it stands for the whole chain.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, reason
-from uoisc.base.folders import readable, share, short, unwritable
+from uoisc.base.folders import readable, share, short, unwritable, written_aside
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
@@ -30,27 +29,20 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     # One entry: safetensors writes several in an order that changes from run to run, and so would the file's bytes.
     metadata = {"label": json.dumps(label | {"sha256": digest(tensors, label)})}
-    aside = path.with_suffix(".tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, aside, metadata)
-        share(aside)
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except (OSError, SafetensorError) as error:
+        with written_aside(path, CheckpointError) as aside:
+            save_file(tensors, aside, metadata)
+            share(aside)
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+    except SafetensorError as error:
         raise unwritable(path, error, CheckpointError) from error
-    finally:
-        _remove(aside)
 
 
 def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:
     """The tensors and the label of a file that `save_tensors` wrote.
 
-    Args:
-        remedy: what to do about a file that cannot be used: the end of the error's line.
-
-    Raises CheckpointError where it is truncated, changed, or no such file.
+    Raises CheckpointError, which ends with `remedy`, where it is truncated, changed, or no such file.
     """
     label = read_label(path, remedy)
     try:
@@ -69,7 +61,7 @@ def read_label(path: Path, remedy: str) -> dict:
     try:
         with safe_open(path, framework="pt") as file:
             label = parse_json((file.metadata() or {}).get("label", "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise _broken(path, error, remedy) from error
     if not isinstance(label, dict) or not isinstance(label.get("sha256"), str):
         raise CheckpointError(f"{short(path)}: not written by this program (it has no label); {remedy}")
@@ -77,12 +69,9 @@ def read_label(path: Path, remedy: str) -> dict:
 
 
 def check_made_from(path: Path, label: dict, here: dict[str, str], remedy: str) -> None:
-    """Holds what a file was made from against the digests of what is here.
+    """Holds what a file was made from against digests of what is `here`, by name ("CLIP"): no receiver has a judge.
 
-    Args:
-        here: digests by name ("CLIP"); a model that is not here, as no receiver has a judge, is left out.
-
-    Raises CheckpointError, one line that names the first one that is another and ends with `remedy`.
+    Raises CheckpointError, which names the first that is another and ends with `remedy`.
     """
     made_from = label.get("made_from", {})
     for name, expected in here.items():
@@ -102,10 +91,3 @@ def digest(tensors: dict[str, Tensor], label: dict) -> str:
         found.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         found.update(value.contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # a folder that takes no file gives none away either
-        return

@@ -13,7 +13,7 @@ from uoisc.base.folders import short
 from uoisc.base.storage import check_made_from, read_label, read_tensors, save_tensors
 from uoisc.link.bitstream import SharedModel, fingerprint
 from uoisc.link.entropy import TOTAL, Tables, cells
-from uoisc.rate import Shape
+from uoisc.message import Shape
 from uoisc.study import Study
 
 

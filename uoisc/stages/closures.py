@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 from pathlib import Path
 
+from uoisc.base.folders import written_aside
 from uoisc.stages.notebooks import code_cells, names
 
 CLOSURES = Path("build/nbsrc")
@@ -39,10 +39,8 @@ def _write(name: str, code: str) -> Path:
     lines = [f"{_digest(code)}  {name}"]
     lines += [f"{_digest(path.read_text(encoding='utf-8'))}  {path.as_posix()}" for path in closure(code)]
     target = CLOSURES / f"{name}.deps"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(".partial")
-    aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(aside, target)
+    with written_aside(target) as aside:
+        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return target
 
 

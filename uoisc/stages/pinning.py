@@ -26,8 +26,8 @@ class Source:
     """Where a checkpoint's weights lie; `files` is None where the hub has to be asked first."""
 
     shown: str
-    repo: str
     files: list[Path] | None
+    repo: str = ""
     command: str = ""
     commit: str = ""  # of the hub, where it lies in its cache
 
@@ -38,32 +38,33 @@ def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
     Raises CheckpointError where params.yaml names what cannot be, or where there is no home folder to look in.
     """
     try:
-        return _located(checkpoint)
+        return _clip(checkpoint) if isinstance(checkpoint, ClipCheckpoint) else _llava(checkpoint)
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: Path.home() finds no home folder
         raise CheckpointError(first_line(error)) from error
 
 
-def _located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
-    folder = Path(checkpoint.name)
-    if isinstance(checkpoint, LlavaCheckpoint):
-        if folder.is_dir():
-            return Source(shown(folder), "", weights_files(folder))
-        if not checkpoint.revision:
-            raise ValueError(f"{shown(folder)} is no folder, and a hub name wants a revision")
-        at = hub_revision(checkpoint.revision)
-        cached = cached_folder(checkpoint.name, checkpoint.revision)
-        name = f"{checkpoint.name} at {(at or UNPINNED)[:12]}"
-        files = weights_files(cached) if cached else None
-        return Source(name, checkpoint.name, files, fetch_command(checkpoint.name, at), cached.name if cached else "")
+def _llava(checkpoint: LlavaCheckpoint) -> Source:
+    name, folder = checkpoint.name, Path(checkpoint.name)
+    if folder.is_dir():
+        return Source(shown(folder), weights_files(folder))
+    if not checkpoint.revision:
+        raise ValueError(f"{shown(folder)} is no folder, and a hub name wants a revision")
+    at, cached = hub_revision(checkpoint.revision), cached_folder(name, checkpoint.revision)
+    files, commit = (weights_files(cached), cached.name) if cached else (None, "")
+    return Source(f"{name} at {(at or UNPINNED)[:12]}", files, name, fetch_command(name, at), commit)
+
+
+def _clip(checkpoint: ClipCheckpoint) -> Source:
     from uoisc.frozen.clip_files import hub_source, weights_in
 
+    folder, weights = Path(checkpoint.name), Path(checkpoint.weights)
     if folder.is_dir():
-        return Source(shown(folder), "", [weights_in(folder)])
-    if Path(checkpoint.weights).is_file():
-        return Source(f"{checkpoint.name}, {shown(Path(checkpoint.weights))}", "", [Path(checkpoint.weights)])
+        return Source(shown(folder), [weights_in(folder)])
+    if weights.is_file():
+        return Source(f"{checkpoint.name}, {shown(weights)}", [weights])
     repo, file = hub_source(checkpoint.name, checkpoint.weights)
     cached = cached_file(repo, file)
-    return Source(f"{file} of {repo}", repo, [cached] if cached else None, fetch_command(repo, file=file))
+    return Source(f"{file} of {repo}", [cached] if cached else None, repo, fetch_command(repo, file=file))
 
 
 def digests_of(checkpoint: ClipCheckpoint | LlavaCheckpoint, files: list[Path]) -> dict[str, str]:
@@ -85,38 +86,29 @@ def pins(profile: str, params: Params) -> str:
     """
     if not isinstance(params.foundation, Pretrained):
         return f"profile {profile} names no checkpoints of others: nothing to pin\n"
-    lines = []
-    for name in MODELS:
-        found = _pins(name, getattr(params.foundation, name))
-        lines += [f"      {name}:"] * bool(found)
-        lines += [f'        {keys[0]}: "{value}"' for keys, value in found.items() if len(keys) == 1]
-        files = [f'          {keys[1]}: "{value}"' for keys, value in found.items() if len(keys) == 2]
-        lines += ["        sha256:", *files] if files else []
+    lines = [line for name in MODELS for line in _pins(name, getattr(params.foundation, name))]
     if not lines:
         return f"profile {profile}: all is pinned\n"
     return "\n".join([f"  {profile}:  # under profiles in params.yaml", "    foundation:", *lines]) + "\n"
 
 
-def _pins(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> dict[tuple[str, ...], str]:
-    """What is open in a checkpoint's settings, by its keys there, and what it should be."""
-    if isinstance(checkpoint, ClipCheckpoint):
-        wanted = {("sha256",): checkpoint.sha256}
-    else:
-        wanted = {("revision",): checkpoint.revision}
-        wanted |= {("sha256", file): value for file, value in checkpoint.sha256.items()}
-    wanted = [key for key, value in wanted.items() if value == UNPINNED]
-    if not wanted:
-        return {}
+def _pins(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> list[str]:
+    """The lines of what is open in a checkpoint's settings."""
+    revision, digests = getattr(checkpoint, "revision", ""), digests_of(checkpoint, [Path()])
+    wanted = [file for file, value in digests.items() if value == UNPINNED]
+    if revision != UNPINNED and not wanted:
+        return []
     try:
         source = located(checkpoint)
     except CheckpointError as error:
         raise CheckpointError(f"foundation.{name}: {error}") from error
     if source.files is None:
         raise CheckpointError(f"foundation.{name}: {source.shown} is not here: run `{source.command}`, then pin")
-    here, pins = {file.name: file for file in source.files}, {}
-    for key in wanted:
-        file = key[1] if len(key) == 2 else source.files[0].name
-        if file not in here:
-            raise ConfigError(f"foundation.{name}.sha256.{file}: its weights are {', '.join(here)}; name these")
-        pins[key] = source.commit if key == ("revision",) else digest(here[file])
-    return pins
+    lines = [f"      {name}:"] + [f'        revision: "{source.commit}"'] * (revision == UNPINNED)
+    if isinstance(checkpoint, ClipCheckpoint):
+        return [*lines, f'        sha256: "{digest(source.files[0])}"']
+    here = {file.name: file for file in source.files}
+    if unknown := [file for file in wanted if file not in here]:
+        raise ConfigError(f"foundation.{name}.sha256.{unknown[0]}: its weights are {', '.join(here)}; name these")
+    pinned = [f'          {file}: "{digest(here[file])}"' for file in wanted]
+    return [*lines, *["        sha256:"] * bool(pinned), *pinned]

@@ -50,18 +50,14 @@ def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[st
     others = [name for name in rates if name != "uoisc" and name not in dials]
     found = []
     for variant in others if "variant" in stage.get("matrix", {}) else [""]:
-        values = {
-            "item.variant": variant,
-            "dials": "+".join(dials),
-            "results": str(where.results),
-            "paper": str(where.paper),
-        }
+        values = {"item.variant": variant, "dials": "+".join(dials)}
+        values |= {"results": str(where.results), "paper": str(where.paper)}
 
-        def filled(text: str, values: dict = values) -> str:
+        def filled(text: str | dict, values: dict = values) -> str:
+            text = text if isinstance(text, str) else next(iter(text))  # an output with its options
             return re.sub(r"\$\{(.+?)\}", lambda name: values.get(name[1], profile), text)
 
-        texts = ([out if isinstance(out, str) else next(iter(out)) for out in stage[key]] for key in ("deps", "outs"))
-        deps, outs = ([filled(text) for text in each] for each in texts)
+        deps, outs = ([filled(text) for text in stage[key]] for key in ("deps", "outs"))
         found.append((filled(stage["cmd"]).split()[1:], deps, outs))
     return found
 
