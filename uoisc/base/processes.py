@@ -44,10 +44,10 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
         except BaseException as error:
             started = list(pool._processes.values())  # which a shutdown forgets
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in started:
-                process.terminate()
-            for process in started:
-                process.join()
+            while alive := [process for process in started if process.is_alive()]:
+                for process in alive:
+                    process.terminate()  # again each second: one may wait for a lock that another took to its end
+                multiprocessing.connection.wait([process.sentinel for process in alive], timeout=1)
             if isinstance(error, BrokenProcessPool):
                 raise ProcessError(
                     "a process that worked beside this one was killed (out of memory?): run the same again, training "
