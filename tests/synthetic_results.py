@@ -7,6 +7,7 @@ probability that is written below; the files must only ever be written to a temp
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -50,48 +51,31 @@ def answers(
     queries: int = 300, seeds: tuple[int | str, ...] = (0,), kept: dict[str, float] | None = None
 ) -> pd.DataFrame:
     """A table of answers with every variant, rate, split and judge."""
-    kept, frames = kept or KEPT, []
-    for split in ("seen", "unseen"):
-        types = np.array(sorted(TYPES))[np.arange(queries) % len(TYPES)]
-        truth = np.array([TYPES[t][i // 5 % len(TYPES[t])] for i, t in enumerate(types)])
-        for j, judge in enumerate(JUDGES):
-            rng = np.random.default_rng([j, split == "seen"])
-            ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
-            source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
-            for v, (variant, share) in enumerate(kept.items()):
-                for r, bits in enumerate(rates_of(variant)):
-                    for seed in seeds:
-                        noise = np.random.default_rng([j, v, r, int(seed), split == "seen"]).normal(0, 0.1, queries)
-                        bonus = 0.05 * (split == "seen") + 0.08 * r
-                        match = ability + noise < share + bonus
-                        frames.append(
-                            pd.DataFrame(
-                                {
-                                    "profile": "synthetic",
-                                    "variant": variant,
-                                    "seed": seed,
-                                    "bits": bits,
-                                    "split": split,
-                                    "judge": judge,
-                                    "query_id": np.arange(queries),
-                                    "query": "is there a lion",
-                                    "type": types,
-                                    "object": "lion",
-                                    "truth": truth,
-                                    "answer_source": truth,
-                                    "answer_hat": np.where(match, truth, "cup"),
-                                    "answer_blank": "no",
-                                    "answer_wrong_query": None,
-                                    "match": match,
-                                    "match_blank": match_blank,
-                                    "match_wrong_query": match & (noise < 0)
-                                    if variant in ("uoisc", "adaptive")
-                                    else None,
-                                    "source_right": source_right,
-                                    "correct": match & source_right,
-                                }
-                            )
-                        )
+    types = np.array(sorted(TYPES))[np.arange(queries) % len(TYPES)]
+    truth = np.array([TYPES[t][i // 5 % len(TYPES[t])] for i, t in enumerate(types)])
+    about = {
+        "query_id": np.arange(queries),
+        "query": "is there a lion",
+        "type": types,
+        "object": "lion",
+        "truth": truth,
+    }
+    frames = []
+    for split, (j, judge) in product(("seen", "unseen"), enumerate(JUDGES)):
+        rng = np.random.default_rng([j, split == "seen"])
+        ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
+        source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
+        for v, (variant, share) in enumerate((kept or KEPT).items()):
+            for (r, bits), seed in product(enumerate(rates_of(variant)), seeds):
+                noise = np.random.default_rng([j, v, r, int(seed), split == "seen"]).normal(0, 0.1, queries)
+                match = ability + noise < share + (0.05 * (split == "seen") + 0.08 * r)
+                keys = {"profile": "synthetic", "variant": variant, "seed": seed, "bits": bits}
+                keys |= {"split": split, "judge": judge} | about
+                answered = {"answer_source": truth, "answer_hat": np.where(match, truth, "cup"), "answer_blank": "no"}
+                wrong = match & (noise < 0) if variant in ("uoisc", "adaptive") else None
+                matches = {"match": match, "match_blank": match_blank, "match_wrong_query": wrong}
+                right = {"source_right": source_right, "correct": match & source_right}
+                frames.append(pd.DataFrame(keys | answered | {"answer_wrong_query": None} | matches | right))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -177,7 +177,7 @@ def test_a_panel_of_the_link_figure_ends_where_nothing_changes():
 
 
 def test_a_channel_table_without_the_judge_is_a_named_error():
-    with pytest.raises(ResultsError, match="no rows of llava_independent, unseen"):
+    with pytest.raises(ResultsError, match="channel.csv has no rows with judge llava_independent, split unseen"):
         link_figures.amr_against_snr(synthetic.channel()[lambda rows: rows["judge"] == "llava"])
 
 

@@ -9,11 +9,9 @@ from test_figures import a_summary, all_points, drawn
 from uoisc.base.errors import ResultsError
 from uoisc.base.results import COLUMNS, read_table
 from uoisc.base.settings import JUDGES
-from uoisc.link import header
 from uoisc.report import tables
 from uoisc.report.rate_answer import (
     ANCHOR,
-    COMPACT_HEADER,
     TRAINED,
     bd_rates,
     curve_points,
@@ -24,7 +22,6 @@ from uoisc.report.rate_answer import (
 
 
 def test_a_message_costs_its_payload_and_the_compact_header():
-    assert COMPACT_HEADER == header.COMPACT_BYTES
     table = all_points()
     own = table[(table["codec"] == "adaptive") & (table["setting"] == 426)]
     payload = 8 * np.ceil((426 - 24) / 8) / 8  # of the cheapest tables

@@ -1,6 +1,5 @@
 """Goals over training seeds: independent arithmetic, budgets, verdicts each way, and the published rows."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 import synthetic_results as synthetic
 import yaml
+from msgspec.structs import asdict, replace
 
 from uoisc.base import results
 from uoisc.base.config import load_params
@@ -100,7 +100,7 @@ def test_what_cannot_be_compared_is_named_in_one_line(answers):
 
 def test_folders_are_joined_and_a_seed_comes_once(answers, tmp_path):
     claims = tmp_path / "claims.yaml"
-    claims.write_text(yaml.safe_dump({"goals": [vars(GOAL)]}))
+    claims.write_text(yaml.safe_dump({"goals": [asdict(GOAL)]}))
     for seed in ("0", "10"):
         results.write_parquet(answers[answers["seed"] == seed], tmp_path / seed / "answers.parquet")
     table = seeds.write_seeds([tmp_path / "0", tmp_path / "10"], claims, 200, tmp_path / "seeds.csv")
@@ -116,13 +116,10 @@ def test_folders_are_joined_and_a_seed_comes_once(answers, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "named"), [({"golf": 1}, "golf"), ({"reading": "odd"}, "reading must be"), ({"goal": None}, None)]
+    ("change", "named"), [({"golf": 1}, "golf"), ({"reading": "odd"}, "reading must be"), ({"goal": None}, "goal")]
 )
 def test_a_wrong_goal_is_named(tmp_path, change, named):
-    entry = vars(GOAL) | change
-    if named is None:
-        del entry["goal"]
-        named = "missing key goal"
+    entry = asdict(GOAL) | change
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump({"goals": [entry]}))
     with pytest.raises(ConfigError, match=f"G: .*{named}"):
@@ -130,11 +127,9 @@ def test_a_wrong_goal_is_named(tmp_path, change, named):
 
 
 def test_a_table_that_is_there_is_replaced_with_force_alone(tmp_path, answers, monkeypatch):
-    folders = []
-    for seed in ("0", "10", "20"):
-        folders.append(tmp_path / seed)
-        folders[-1].mkdir()
-        results.write_parquet(answers[answers["seed"] == seed], folders[-1] / "answers.parquet")
+    folders = [tmp_path / seed for seed in ("0", "10", "20")]
+    for folder in folders:
+        results.write_parquet(answers[answers["seed"] == folder.name], folder / "answers.parquet")
     monkeypatch.setattr(seeds, "paths", lambda profile: SimpleNamespace(results=folders[0]))
     monkeypatch.setattr(seeds, "load_goals", lambda path: [GOAL])
     seeds.write_profile_seeds("small", folders[1:], force=False)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 SPLITS = ("seen", "unseen")  # images without, and with, the held-out category
+POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums a judge up: without naming and counting
 
 
 @dataclass(frozen=True)

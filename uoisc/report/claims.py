@@ -11,12 +11,13 @@ blank image.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pandas as pd
-import yaml
 
+from uoisc.base.documents import parse_yaml, read_text
 from uoisc.base.errors import ConfigError
 from uoisc.base.results import BLANK, GAP, SEEN, UNSEEN, read_table, write_json
 from uoisc.base.settings import JUDGES
@@ -25,17 +26,11 @@ REPRODUCED = "reproduced"
 PARTLY = "partly"
 NOT = "not"
 NOT_TESTABLE = "not testable"
-TYPES = {"str": str, "int": int, "float": (int, float)}  # of the fields of claims.yaml's entries
-CHOICES = {
-    "rate": ("tightest", "middle", "loosest"),
-    "reading": ("absolute", "relative"),
-    "split": (SEEN, UNSEEN, GAP),
-}
+CHOICES = {"rate": ("tightest", "middle", "loosest"), "reading": ("absolute", "relative"), "split": (SEEN, UNSEEN, GAP)}
 MORE_BITS = 1.03  # a method that spends over 3 % more bits than its reference is not compared with it
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One reading of one claim of the paper.
 
     id, statement: short name, and what is claimed, in our words.
@@ -75,30 +70,25 @@ class Evidence:
 
 
 def read_entries(path: Path, section: str, kind: type, choices: dict[str, tuple]) -> list:
-    """One list of claims.yaml as dataclasses of a `kind`; `choices`: what some of its fields may be.
+    """One list of claims.yaml as structs of a `kind`; `choices`: what some of its fields may be.
 
     Raises: ConfigError that names the entry and the key that is wrong.
     """
-    try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))[section]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: no list of {section} can be read ({type(error).__name__})") from error
+    whole = parse_yaml(read_text(Path(path)), Path(path).name)
+    entries = whole.get(section) if isinstance(whole, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{path}: {section} must be a list of mappings")
-    known = {field.name: field for field in fields(kind)}
+    found = []
     for entry in entries:
         name = f"{path}: {entry.get('id', f'an entry of {section} without id')}"
-        lacking = [key for key, field in known.items() if field.default is MISSING and entry.get(key) is None]
-        for key in [*sorted(set(entry) - set(known), key=str), *lacking]:
-            raise ConfigError(f"{name}: unknown or missing key {key}")
-        for key, value in entry.items():
-            wanted = TYPES[known[key].type.removesuffix(" | None")]
-            if value is not None and not isinstance(value, wanted):
-                raise ConfigError(f"{name}: {key} must be {'text' if wanted is str else 'a number'}, not {value!r}")
         for key in choices:
             if key in entry and entry[key] not in choices[key]:
                 raise ConfigError(f"{name}: {key} must be one of {', '.join(choices[key])}")
-    return [kind(**entry) for entry in entries]
+        try:
+            found.append(msgspec.convert(entry, kind))
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    return found
 
 
 def load_claims(path: Path) -> list[Claim]:
@@ -106,8 +96,7 @@ def load_claims(path: Path) -> list[Claim]:
     claims = read_entries(path, "claims", Claim, CHOICES)
     for claim in claims:
         if not claim.untestable and not (claim.variant and claim.reference):
-            lacking = "reference" if claim.variant else "variant"
-            raise ConfigError(f"{path}: {claim.id}: unknown or missing key {lacking}")
+            raise ConfigError(f"{path}: {claim.id}: missing key {'reference' if claim.variant else 'variant'}")
         if claim.split == GAP and claim.reading == "relative":
             raise ConfigError(f"{path}: {claim.id}: the split {GAP} has an absolute reading only")
     return claims
@@ -159,7 +148,7 @@ def describe(claim: Claim, evidence: dict[str, Evidence]) -> str:
         return f"none: {claim.untestable}"
     sign = "-" if claim.reading == "absolute" else "/"
     reference = "blank image" if claim.reference == BLANK else claim.reference
-    text = f"AMR {claim.variant} {sign} {reference}" + (" - 1" if sign == "/" else "") + f", {claim.split}"
+    text = f"AMR {claim.variant} {sign} {reference}{' - 1' if sign == '/' else ''}, {claim.split}"
     if not evidence:
         return f"{text}, {claim.rate} rate: not evaluated"
     one = next(iter(evidence.values()))
@@ -174,8 +163,8 @@ def claim_rows(claims: list[Claim], differences: pd.DataFrame) -> list[dict]:
         evidence = gather(claim, differences)
         shown = evidence.get(JUDGES[-1])
         judge = f", judge {JUDGES[-1]} (verdict: both)" if shown else ""
-        row = {"id": claim.id, "statement": claim.statement, "metric": describe(claim, evidence) + judge}
-        row["paper"] = claim.paper
+        metric = describe(claim, evidence) + judge
+        row = {"id": claim.id, "statement": claim.statement, "metric": metric, "paper": claim.paper}
         row |= {name: getattr(shown, name, None) for name in ("ours", "low", "high", "n")}
         rows.append(row | {"verdict": decide(evidence, claim.paper)})
     return rows

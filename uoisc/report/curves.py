@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -9,20 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from uoisc.base.errors import ResultsError
-from uoisc.report.figures import GREY, LOOKS, PAGE, styled
+from uoisc.base.results import missing
+from uoisc.report.figures import legend_below, look_of, page, styled
 from uoisc.report.names import in_order, label
 
-TERMS = {
-    "loss": "total",
-    "pixel": "pixel",
-    "perceptual": "perceptual",
-    "vq": "quantisation",
-    "intent": "user-intent relevance",
-    "adversarial": "adversarial",
-    "critic": "critic",
-    "gradient_norm": "gradient norm",
-}
+TERMS = ("loss", "pixel", "perceptual", "vq", "intent", "adversarial", "critic", "gradient_norm")
+TITLES = {"loss": "total", "vq": "quantisation", "intent": "user-intent relevance", "gradient_norm": "gradient norm"}
 SHOWN = ("uoisc", "no_alignment", "query_aware", "adaptive", "no_llava", "plain_vq")
 DASHES = ("", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (2, 2))  # one per variant of `SHOWN`
 SHADE = "#EEEEEE"
@@ -34,7 +28,7 @@ def _tightest(table: pd.DataFrame, name: str) -> pd.DataFrame:
     tightest = table.groupby("variant")["bits"].transform("min")
     rows = table[(table["bits"] == tightest) & table["variant"].isin(SHOWN)]
     if rows.empty:
-        raise ResultsError(f"{name} has none of the main variants; run `make repro` again (stage training)")
+        raise missing(Path(name), "has none of the main variants")
     return rows
 
 
@@ -42,21 +36,18 @@ def _panels(count: int, across: int, row_height: float, rest: float, **options: 
     """A figure of `count` panels, at most so many across; heights in inches, of a row and of the rest."""
     across = min(across, count)
     down = -(-count // across)
-    figure = Figure(figsize=(PAGE, rest + row_height * down), layout="constrained")
-    grid = np.atleast_1d(figure.subplots(down, across, **options)).ravel()
-    for axes in grid[count:]:
+    figure, grid = page(rest + row_height * down, down, across, **options)
+    for axes in grid.flat[count:]:
         axes.set_axis_off()
-    return figure, grid[:count]
+    return figure, grid.flat[:count]
 
 
 def _on_one_axis(training: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Steps counted through both phases (they may start anew in phase 2), and where phase 2 starts."""
-    phases = sorted(training["phase"].unique())
-    first = training[training["phase"] == phases[0]]
-    end = float(first["step"].max()) + 1
-    later = training["phase"] != phases[0]
-    restarted = later.any() and training.loc[later, "step"].min() < end
-    return training.assign(step=training["step"] + np.where(later & restarted, end, 0.0)), end
+    first = training["phase"] == training["phase"].min()
+    end = float(training.loc[first, "step"].max()) + 1
+    restarted = ~first & (training.loc[~first, "step"].min() < end)
+    return training.assign(step=training["step"] + np.where(restarted, end, 0.0)), end
 
 
 @styled
@@ -71,26 +62,22 @@ def training_curves(training: pd.DataFrame) -> Figure:
     terms = [term for term in TERMS if term in rows.columns and rows[term].notna().any()]
     variants = in_order(rows["variant"])
     figure, grid = _panels(len(terms), across=4, row_height=1.05, rest=0.5, sharex=True)
-    palette = {v: LOOKS.get(v, (GREY, "."))[0] for v in variants}
+    palette = {v: look_of(v)[0] for v in variants}
     dashes = dict(zip(variants, DASHES, strict=False))
     by_variant = dict(hue="variant", hue_order=variants, palette=palette, style="variant", dashes=dashes)
     for axes, term in zip(grid, terms, strict=True):
         logged = rows.dropna(subset=[term])
         sns.lineplot(logged, x="step", y=term, **by_variant, errorbar=None, legend=False, ax=axes)
         axes.axvspan(phase2, rows["step"].max(), color=SHADE, zorder=0, linewidth=0)
-        axes.set(title=TERMS[term], xlabel="step", ylabel="")
+        axes.set(title=TITLES.get(term, term), xlabel="step", ylabel="")
         axes.margins(x=0)
     handles = [
         Line2D([], [], color=palette[v], linestyle=(0, dashes[v]) if dashes[v] else "-", label=label(v))
         for v in variants
     ]
     handles.append(Patch(color=SHADE, label="phase 2, with the critic"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+    legend_below(figure, handles, columns=min(5, len(handles)), floor=False)
     return figure
-
-
-def _use(row: pd.Series) -> str:
-    return f"{row['perplexity']:.1f}" + (f" ({row['dead']:g})" if row["dead"] else "")
 
 
 @styled
@@ -107,11 +94,11 @@ def codebook_use(codebooks: pd.DataFrame) -> Figure:
     look = dict(vmin=0, vmax=1, cmap="Blues", fmt="", annot_kws={"size": 7}, cbar=False, linewidths=0.5)
     for axes, variant in zip(grid, variants, strict=True):
         mine = rows[rows["variant"] == variant]
-        codes = mine["codes"].iloc[0]
-        bits = mine["bits"].iloc[0]
+        bits, codes = mine[["bits", "codes"]].iloc[0]
         mine = mine.groupby(["tap", "segment"], sort=False).mean(numeric_only=True)
         share = (mine["perplexity"] / mine["codes"]).unstack("segment")
-        words = mine.apply(_use, axis=1).unstack("segment")
+        dead = mine["dead"].map(lambda codes: f" ({codes:g})" if codes else "")
+        words = (mine["perplexity"].map("{:.1f}".format) + dead).unstack("segment")
         sns.heatmap(share, annot=words, **look, ax=axes)
         axes.set(title=f"{label(variant)}\n{bits:g} bits, {codes:g} codes", xlabel="segment", ylabel="tap")
         axes.tick_params(length=0, labelrotation=0)

@@ -10,6 +10,7 @@ from uoisc.report.figures import BLUE, GREEN, GREY, PAGE, styled
 
 HEIGHT = 3.0  # inches; the axes' unit is the inch, so that sizes below are print sizes
 LANES = {"1": 2.02, "2": 1.62, "M_S": 1.02}  # vertical place of the shallowest, the second and the deepest tap
+MIDDLE = (LANES["1"] + LANES["M_S"]) / 2
 FROZEN = ("#DCEAF5", BLUE)  # face and edge of a box
 TRAINED = ("#FBEBD0", "#B36B00")
 PLAIN = ("white", "#555555")
@@ -39,13 +40,12 @@ def _frame(axes: Axes, x: float, width: float, title: str) -> None:
 
 
 def _transmitter(axes: Axes) -> None:
-    middle = (LANES["1"] + LANES["M_S"]) / 2
-    _box(axes, 0.06, middle, 0.46, 0.46, "image\n$x$")
+    _box(axes, 0.06, MIDDLE, 0.46, 0.46, "image\n$x$")
     _box(axes, 0.06, 2.66, 0.46, 0.34, "query\n$q$")
-    _box(axes, 0.84, middle, 0.42, 1.36, "CLIP vision transformer", FROZEN, rotation=90)
+    _box(axes, 0.84, MIDDLE, 0.42, 1.36, "CLIP vision transformer", FROZEN, rotation=90)
     _box(axes, 0.84, 2.66, 0.86, 0.34, "CLIP text\ntransformer", FROZEN)
     _box(axes, 1.92, 2.66, 0.62, 0.34, "text\nprojection", TRAINED)
-    _arrow(axes, (0.52, middle), (0.84, middle))
+    _arrow(axes, (0.52, MIDDLE), (0.84, MIDDLE))
     _arrow(axes, (0.52, 2.66), (0.84, 2.66))
     _arrow(axes, (1.70, 2.66), (1.92, 2.66))
     bus = 2.09  # the query's vector t passes down between the projections and the FiLM layers
@@ -63,16 +63,15 @@ def _transmitter(axes: Axes) -> None:
     axes.text(1.79, 1.32, "$\\vdots$", **TEXT)
     axes.text(2.50, 1.32, "$\\vdots$", **TEXT)
     text = "segments\n$1 \\ldots G$\n\nnearest of\n$K$ codes\nin each\ncodebook"
-    _box(axes, 3.06, middle, 0.62, 1.36, text, TRAINED)
+    _box(axes, 3.06, MIDDLE, 0.62, 1.36, text, TRAINED)
 
 
 def _link_and_receiver(axes: Axes) -> None:
-    middle = (LANES["1"] + LANES["M_S"]) / 2
-    _box(axes, 3.98, middle, 0.46, 0.62, "link", PLAIN)
-    _arrow(axes, (3.68, middle), (3.98, middle))
-    _arrow(axes, (4.44, middle), (4.76, middle))
-    axes.text(4.21, middle + 0.66, "indices $i$,\n$M_S\\,N\\,G\\,\\log_2 K$\nbits", **TEXT)
-    _box(axes, 4.76, middle, 0.40, 1.36, "codes to token maps", TRAINED, rotation=90)
+    _box(axes, 3.98, MIDDLE, 0.46, 0.62, "link", PLAIN)
+    _arrow(axes, (3.68, MIDDLE), (3.98, MIDDLE))
+    _arrow(axes, (4.44, MIDDLE), (4.76, MIDDLE))
+    axes.text(4.21, MIDDLE + 0.66, "indices $i$,\n$M_S\\,N\\,G\\,\\log_2 K$\nbits", **TEXT)
+    _box(axes, 4.76, MIDDLE, 0.40, 1.36, "codes to token maps", TRAINED, rotation=90)
     deep = LANES["M_S"]
     stages = (5.36, 5.92, 6.48)
     for x, size in zip(stages, (0.30, 0.38, 0.46), strict=True):
@@ -97,8 +96,7 @@ def _judge(axes: Axes) -> None:
     asked = "LLaVA with the query, once on $x$ and once on $\\hat{x}$"
     used = "hidden states: user-intent relevance loss;  answers: answer match rate"
     _box(axes, 1.60, 0.28, 4.02, 0.42, f"{asked}\n{used}", FROZEN)
-    middle = (LANES["1"] + LANES["M_S"]) / 2
-    _arrow(axes, (0.29, middle - 0.23), (0.29, 0.28), (1.60, 0.28))
+    _arrow(axes, (0.29, MIDDLE - 0.23), (0.29, 0.28), (1.60, 0.28))
     _arrow(axes, (7.02, 1.44), (7.02, 0.28), (5.62, 0.28))
     for x, look, text in ((0.40, FROZEN, "frozen"), (0.86, TRAINED, "trained")):
         axes.add_patch(Rectangle((x, 0.06), 0.1, 0.1, facecolor=look[0], edgecolor=look[1], linewidth=0.8))

@@ -7,19 +7,8 @@ from matplotlib.figure import Figure
 
 from uoisc.base.results import UNSEEN
 from uoisc.base.settings import JUDGES
-from uoisc.report.figures import (
-    PAGE,
-    SHADES,
-    in_order,
-    label,
-    legend_below,
-    rate_panel,
-    rate_points,
-    styled,
-    variant_key,
-    with_interval,
-)
-from uoisc.report.names import FLOORS
+from uoisc.report.figures import AMR, SHADES, legend_below, page, rate_curves, rate_points, styled, with_interval
+from uoisc.report.names import FLOORS, in_order, label
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
 OWN = "own"  # the packing that the dial picks by itself
@@ -29,14 +18,7 @@ OWN = "own"  # the packing that the dial picks by itself
 def rate_dial(summary: pd.DataFrame) -> Figure:
     """AMR against bits on unseen objects, one panel per judge: the dial, its controls, and fixed-rate UO-ISC."""
     variants = [v for v in in_order(summary["variant"]) if v in LINES]
-    figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, judge in zip(panels, JUDGES, strict=True):
-        rate_panel(axes, summary, variants, judge, UNSEEN, rate_points(summary, "dial"))
-        axes.set_xlabel("bits per image (nominal)")
-    panels[0].set_ylabel("AMR (95 % interval)")
-    legend_below(figure, [variant_key(v) for v in variants])
-    return figure
+    return rate_curves(summary, variants, [[(judge, UNSEEN) for judge in JUDGES]], rate_points(summary, "dial"), 2.5)
 
 
 @styled
@@ -47,13 +29,13 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
     """
     floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
     rows = summary[(summary["split"] == UNSEEN) & summary["variant"].isin(floors)]
-    table = rows.assign(floor=rows["variant"].map(floors), budget=_budgets(rows))
-    figure = Figure(figsize=(PAGE, 2.3), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    own = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
+    budgets = rows["bits"].map(lambda bits: min(own, key=lambda point: max(point / bits, bits / point)))  # the nearest
+    table = rows.assign(floor=rows["variant"].map(floors), budget=budgets).set_index(["budget", "floor"])
+    psnr = table[table["metric"] == "psnr"]["value"]
+    figure, (panels,) = page(2.3, across="PSNR of the whole image, dB", up=AMR, sharey=True)
     for axes, judge in zip(panels, JUDGES, strict=True):
-        keys = ["budget", "floor"]
-        amr = table[(table["judge"] == judge) & (table["metric"] == "amr")].set_index(keys)
-        psnr = table[table["metric"] == "psnr"].set_index(keys)["value"]
+        amr = table[(table["judge"] == judge) & (table["metric"] == "amr")]
         for shade, (bits, line) in zip(SHADES, amr.groupby(level=0), strict=False):
             line = line.droplevel(0)
             line = line.assign(across=psnr[bits].reindex(line.index)).sort_values("across")
@@ -65,15 +47,8 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
                     axes.plot(*place, color=shade, marker="o", markersize=6)
                 else:
                     axes.annotate(floor, place, (4, 3), textcoords="offset points", fontsize=7, color=shade)
-        axes.set(title=f"{label(UNSEEN)}, {label(judge)}", xlabel="PSNR of the whole image, dB")
+        axes.set_title(f"{label(UNSEEN)}, {label(judge)}")
         axes.grid()
-    panels[0].set_ylabel("AMR (95 % interval)")
     handles, _ = panels[0].get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    legend_below(figure, handles, columns=len(handles), floor=False)
     return figure
-
-
-def _budgets(table: pd.DataFrame) -> pd.Series:
-    """The dial's own point that is nearest to each row's bits."""
-    own = sorted(table.loc[table["variant"] == "dial", "bits"].unique())
-    return table["bits"].map(lambda bits: min(own, key=lambda b: max(b / bits, bits / b)))

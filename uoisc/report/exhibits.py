@@ -127,7 +127,7 @@ def write_figures(sources: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def write_tables(sources: Mapping[str, Any], folder: Path) -> list[Path]:
     """Writes every table as `folder/NAME.csv`; returns the paths."""
-    paths = [Path(folder) / f"{name}.csv" for name in TABLES]
-    for path, table in zip(paths, TABLES.values(), strict=True):
-        write_csv(table.made(sources), path)
-    return paths
+    paths = {name: Path(folder) / f"{name}.csv" for name in TABLES}
+    for name, path in paths.items():
+        write_csv(TABLES[name].made(sources), path)
+    return list(paths.values())

@@ -8,7 +8,8 @@ on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 p
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,9 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uoisc.base.errors import ResultsError
 from uoisc.base.folders import written_aside
-from uoisc.base.results import SEEN, UNSEEN
+from uoisc.base.results import SEEN, UNSEEN, missing
 from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report.names import in_order, label
@@ -37,45 +37,45 @@ SKY = "#56B4E9"
 BLACK = "#000000"
 BROWN = "#8C6D31"
 GREY = "#777777"
+PURPLE = "#5B2A86"
 SHADES = (BLACK, BLUE, RED, GREEN, GREY)  # of lines that are no methods
-LOOKS = {  # one colour and marker per method, in every figure
-    "uoisc": (BLUE, "o"),
-    "no_alignment": (RED, "s"),
-    "query_aware": (GREEN, "^"),
-    "adaptive": (BLACK, "D"),
-    "uniform": (ORANGE, "v"),
-    "no_llava": (SKY, "P"),
-    "no_alignment_no_llava": (PINK, "X"),
-    "plain_vq": (BROWN, "h"),
-    "dial": ("#5B2A86", "D"),
-    "dial_oracle": (GREY, "*"),
-    "dial_uniform": (ORANGE, "v"),
-    "dial_scratch_text": (GREEN, "<"),
-    "dial_no_query": (PINK, "X"),
-    "dial_random": (SKY, "P"),
-    "jpeg": (GREY, "v"),
-    "jpeg2000": (BROWN, "h"),
-    "jpeg2000_protected": (PINK, "*"),
-    "webp": (SKY, "P"),
-    "jpeg_xl": (PINK, "d"),
-    "avif": (ORANGE, "X"),
-    "avif_down2": (ORANGE, "<"),
-    "avif_down3": (ORANGE, ">"),
-    "avif_down4": (ORANGE, "p"),
-    "avif_crop": (ORANGE, "*"),
+MARKERS = {  # a colour, and the methods that have it: one colour and marker per method, in every figure
+    BLUE: {"uoisc": "o"},
+    RED: {"no_alignment": "s"},
+    GREEN: {"query_aware": "^", "dial_scratch_text": "<"},
+    BLACK: {"adaptive": "D"},
+    ORANGE: {
+        "uniform": "v",
+        "dial_uniform": "v",
+        "avif": "X",
+        "avif_down2": "<",
+        "avif_down3": ">",
+        "avif_down4": "p",
+        "avif_crop": "*",
+    },
+    SKY: {"no_llava": "P", "dial_random": "P", "webp": "P"},
+    PINK: {"no_alignment_no_llava": "X", "dial_no_query": "X", "jpeg2000_protected": "*", "jpeg_xl": "d"},
+    BROWN: {"plain_vq": "h", "jpeg2000": "h"},
+    PURPLE: {"dial": "D"},
+    GREY: {"dial_oracle": "*", "jpeg": "v"},
 }
+LOOKS = {method: (colour, marker) for colour, own in MARKERS.items() for method, marker in own.items()}
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
+BESIDE = dict(zip(JUDGES, (-0.17, 0.17), strict=True))  # so far from a row's line stand the judges' points
+CI = " (95 % interval)"
+AMR = f"AMR{CI}"
+FLOOR = "floor: blank image"  # in legends
 SHIFT = 1.015  # series stand this factor of the rate apart, so that their intervals do not cover each other
 MAIN = ("uoisc", "no_alignment", "query_aware", "adaptive", "uniform")
 SIZES = {  # points
-    8: ["axes.titlesize"],
-    7.5: ["font.size", "axes.labelsize"],
-    7: ["xtick.labelsize", "ytick.labelsize", "legend.fontsize"],
-    4: ["lines.markersize"],
-    2.5: ["xtick.major.size", "ytick.major.size"],
-    1.1: ["lines.linewidth"],
-    0.6: ["axes.linewidth", "xtick.major.width", "ytick.major.width"],
-    0.4: ["grid.linewidth"],
+    8: "axes.titlesize",
+    7.5: "font.size axes.labelsize",
+    7: "xtick.labelsize ytick.labelsize legend.fontsize",
+    4: "lines.markersize",
+    2.5: "xtick.major.size ytick.major.size",
+    1.1: "lines.linewidth",
+    0.6: "axes.linewidth xtick.major.width ytick.major.width",
+    0.4: "grid.linewidth",
 }
 LOOK = {
     "font.family": "sans-serif",
@@ -87,7 +87,7 @@ LOOK = {
     "figure.facecolor": "white",
 }
 OFF = dict.fromkeys(["legend.frameon", "axes.spines.top", "axes.spines.right"], False)
-STYLE = sns.axes_style("ticks") | LOOK | OFF | {key: size for size, keys in SIZES.items() for key in keys}
+STYLE = sns.axes_style("ticks") | LOOK | OFF | {key: size for size, keys in SIZES.items() for key in keys.split()}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -112,14 +112,14 @@ def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def rows_of(summary: pd.DataFrame, **where: object) -> pd.DataFrame:
-    """The rows of a summary that equal the given values. Raises: ResultsError when there are none."""
-    kept = summary
+def rows_of(table: pd.DataFrame, file: str = "summary.csv", **where: object) -> pd.DataFrame:
+    """The rows of a results table that equal the given values. Raises: ResultsError, of `file`, for none."""
+    kept = table
     for column, value in where.items():
         kept = kept[kept[column] == value]
     if kept.empty:
         asked = ", ".join(f"{column} {value}" for column, value in where.items())
-        raise ResultsError(f"summary.csv has no rows with {asked}; run `make repro` again (stage evaluation)")
+        raise missing(Path(file), f"has no rows with {asked}")
     return kept
 
 
@@ -134,6 +134,23 @@ def at_rate(summary: pd.DataFrame, bits: float) -> pd.DataFrame:
     return summary[summary["bits"] == summary["variant"].map(nearest)]
 
 
+def page(
+    height: float, rows: int = 1, columns: int = 2, across: str = "", up: str = "", **options: object
+) -> tuple[Figure, np.ndarray]:
+    """A figure as wide as a page and so many inches high, and its panels, (rows, columns).
+
+    across, up: labels of the lowest panels' horizontal axes, and of the leftmost ones' vertical axes. options: of
+    matplotlib's `subplots`.
+    """
+    figure = Figure(figsize=(PAGE, height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid[-1]:
+        axes.set_xlabel(across)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(up)
+    return figure, grid
+
+
 def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, str], sideways: bool = False) -> None:
     """A value with its 95 % interval; `sideways` puts the value on the horizontal axis."""
     spread = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
@@ -141,6 +158,29 @@ def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, st
     place = ([row["value"]], [across]) if sideways else ([across], [row["value"]])
     style = dict(color=colour, marker=marker, markersize=3.6, elinewidth=1, capsize=1.6, linestyle="")
     axes.errorbar(*place, **{"xerr" if sideways else "yerr": spread}, **style)
+
+
+def look_of(name: str) -> tuple[str, str]:
+    """Colour and marker of a method; a grey point of one that `MARKERS` does not list."""
+    return LOOKS.get(name, (GREY, "."))
+
+
+def method_curve(axes: Axes, across: pd.Series, rows: pd.DataFrame, variant: str) -> None:
+    """A method's line through its values, each with its interval."""
+    axes.plot(across, rows["value"], color=look_of(variant)[0])
+    for place, (_, row) in zip(across, rows.iterrows(), strict=True):
+        with_interval(axes, place, row, look_of(variant))
+
+
+def finish(axes: Axes, floor: float, title: str, ticks: Sequence[int | float] = ()) -> None:
+    """The blank image's AMR as a dotted line, a title and a grid; with `ticks`, a logarithmic horizontal axis."""
+    axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
+    axes.set_title(title)
+    axes.grid()
+    if ticks:
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
 
 
 def count_of(rows: pd.DataFrame) -> str:
@@ -151,7 +191,7 @@ def count_of(rows: pd.DataFrame) -> str:
 
 def variant_key(variant: str, line: str = "-", more: str = "") -> Line2D:
     """A legend's entry for a variant."""
-    colour, marker = LOOKS.get(variant, (GREY, "."))
+    colour, marker = look_of(variant)
     return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label(variant) + more)
 
 
@@ -160,80 +200,63 @@ def judge_keys() -> list[Line2D]:
     return [Line2D([], [], color=c, marker=m, label=label(judge)) for judge, (c, m) in JUDGE_LOOKS.items()]
 
 
-def legend_below(figure: Figure, handles: list[Artist], floor: str = ":", columns: int = 3) -> None:
-    """A legend under the panels, so many entries per row, the floor last; `floor`: its line style or marker."""
-    mark = {"linestyle": floor} if floor == ":" else {"marker": floor, "linestyle": "", "markeredgewidth": 1}
-    handles = [*handles, Line2D([], [], color=BLACK, label="floor: blank image", **mark)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+def legend_below(figure: Figure, handles: list[Artist], columns: int = 3, floor: bool = True) -> None:
+    """A legend under the panels, so many entries per row; last, where there is one, the dotted line of the floor."""
+    floors = [Line2D([], [], color=BLACK, linestyle=":", label=FLOOR)] if floor else []
+    figure.legend(handles=[*handles, *floors], loc="outside lower center", ncols=columns)
 
 
 @styled
 def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
     """AMR of every variant at one rate point, unseen and seen, both judges; a tick marks each floor.
 
-    Args:
-        summary: summary.csv.
-        rate: which of UO-ISC's rate points, 0 is the tightest.
+    Args: summary: summary.csv. rate: which of UO-ISC's rate points, 0 is the tightest.
     """
     table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[rate])
     variants = in_order(table["variant"])
-    figure = Figure(figsize=(PAGE, 0.62 + 0.195 * len(variants)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    figure, (panels,) = page(0.62 + 0.195 * len(variants), across=f"answer match rate{CI}", sharey=True, sharex=True)
     for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
-        rows = rows_of(table, metric="amr", split=split)
-        floors = rows_of(table, metric="amr_floor", split=split)
-        for judge, shift in zip(JUDGES, (-0.17, 0.17), strict=True):
+        rows, floors = (rows_of(table, metric=metric, split=split) for metric in ("amr", "amr_floor"))
+        for judge, shift in BESIDE.items():
             for _, row in rows[rows["judge"] == judge].iterrows():
-                place = variants.index(row["variant"]) + shift
-                with_interval(axes, place, row, JUDGE_LOOKS[judge], sideways=True)
-            for _, row in floors[floors["judge"] == judge].iterrows():
-                place = variants.index(row["variant"]) + shift
-                axes.plot([row["value"]], [place], "|", color=BLACK, markersize=6, markeredgewidth=1)
+                with_interval(axes, variants.index(row["variant"]) + shift, row, JUDGE_LOOKS[judge], sideways=True)
+            for row in floors[floors["judge"] == judge].itertuples():
+                place = variants.index(row.variant) + shift
+                axes.plot([row.value], [place], "|", color=BLACK, markersize=6, markeredgewidth=1)
         axes.set_title(f"{label(split)} ({count_of(rows)} queries)")
-        axes.set_xlabel("answer match rate (95 % interval)")
         axes.grid(axis="x")
-    bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
+    bits = table.groupby("variant")["bits"].first()
     panels[0].set_yticks(range(len(variants)), [f"{label(v)}, {bits[v]:g} bits" for v in variants])
     panels[0].set_ylim(len(variants) - 0.5, -0.5)
-    legend_below(figure, judge_keys(), floor="|")
+    tick = Line2D([], [], color=BLACK, marker="|", linestyle="", markeredgewidth=1, label=FLOOR)
+    legend_below(figure, [*judge_keys(), tick], floor=False)
     return figure
 
 
 @styled
 def amr_against_rate(summary: pd.DataFrame) -> Figure:
     """AMR against bits per image for the main variants with two rates or more; one panel per split and judge."""
-    rows = rows_of(summary, metric="amr")
-    several = rows.groupby("variant")["bits"].nunique()
+    several = rows_of(summary, metric="amr").groupby("variant")["bits"].nunique()
     variants = [v for v in MAIN if several.get(v, 0) > 1]
-    figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
-    grid = figure.subplots(2, 2, sharex=True, sharey=True)
-    for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in (UNSEEN, SEEN)], strict=True):
-        rate_panel(axes, summary, variants, judge, split, rate_points(summary))
-    for bottom, left in zip(grid[1], grid[:, 0], strict=True):
-        bottom.set_xlabel("bits per image (nominal)")
-        left.set_ylabel("AMR (95 % interval)")
+    cells = [[(judge, split) for split in (UNSEEN, SEEN)] for judge in JUDGES]
+    return rate_curves(summary, variants, cells, rate_points(summary), 3.2)
+
+
+def rate_curves(
+    summary: pd.DataFrame, variants: list[str], cells: list[list[tuple[str, str]]], ticks: list[float], height: float
+) -> Figure:
+    """AMR of variants against bits, a panel per (judge, split) of the rows of `cells`; `ticks` are bits."""
+    labels = ("bits per image (nominal)", AMR)
+    figure, grid = page(height, len(cells), len(cells[0]), *labels, sharex=True, sharey=True)
+    for axes, (judge, split) in zip(grid.flat, chain(*cells), strict=True):
+        panel = rows_of(summary, metric="amr", judge=judge, split=split)
+        for place, variant in enumerate(variants):
+            line = panel[panel["variant"] == variant].sort_values("bits")
+            method_curve(axes, line["bits"] * SHIFT ** (place - (len(variants) - 1) / 2), line, variant)
+        floor = rows_of(summary, metric="amr_floor", judge=judge, split=split)["value"].mean()
+        finish(axes, floor, f"{label(split)}, {label(judge)} ({count_of(panel)})", ticks)
     legend_below(figure, [variant_key(v) for v in variants])
     return figure
-
-
-def rate_panel(
-    axes: Axes, summary: pd.DataFrame, variants: list[str], judge: str, split: str, ticks: list[float]
-) -> None:
-    """AMR of variants against bits, with intervals and the blank image's floor; `ticks` are bits."""
-    panel = rows_of(summary, metric="amr", judge=judge, split=split)
-    for place, variant in enumerate(variants):
-        shift = SHIFT ** (place - (len(variants) - 1) / 2)
-        line = panel[panel["variant"] == variant].sort_values("bits")
-        axes.plot(line["bits"] * shift, line["value"], color=LOOKS[variant][0])
-        for _, row in line.iterrows():
-            with_interval(axes, row["bits"] * shift, row, LOOKS[variant])
-    floor = rows_of(summary, metric="amr_floor", judge=judge, split=split)["value"].mean()
-    axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
-    axes.set_title(f"{label(split)}, {label(judge)} ({count_of(panel)})")
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{bits:g}" for bits in ticks])
-    axes.minorticks_off()
-    axes.grid()
 
 
 @styled
@@ -243,8 +266,7 @@ def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -
     types = in_order([m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")])
     variants = [v for v in MAIN if v in set(table["variant"])]
     shifts = np.linspace(-0.3, 0.3, len(variants))
-    figure = Figure(figsize=(PAGE, 2.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, (panels,) = page(2.2, up=f"answer match rate\n{CI.strip()}", sharey=True)
     for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
         ticks = []
         for x, kind in enumerate(types):
@@ -258,7 +280,6 @@ def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -
         axes.set_xticks(range(len(types)), ticks)
         axes.set_title(f"{label(split)}, {label(judge)}")
         axes.grid(axis="y")
-    panels[0].set_ylabel("answer match rate\n(95 % interval)")
-    bits = {v: table[table["variant"] == v]["bits"].iloc[0] for v in variants}
+    bits = table.groupby("variant")["bits"].first()
     legend_below(figure, [variant_key(v, line="", more=f", {bits[v]:g} bits") for v in variants])
     return figure

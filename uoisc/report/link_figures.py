@@ -6,25 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from uoisc.base.errors import ResultsError
 from uoisc.base.picture_data import Strip
 from uoisc.base.results import UNSEEN
 from uoisc.base.settings import JUDGES
 from uoisc.link import channel
-from uoisc.report.figures import (
-    BLACK,
-    GREEN,
-    LOOKS,
-    PAGE,
-    RED,
-    count_of,
-    legend_below,
-    styled,
-    variant_key,
-    with_interval,
-)
+from uoisc.report.figures import AMR, count_of, finish, legend_below, method_curve, page, rows_of, styled, variant_key
 from uoisc.report.names import in_order, label
-from uoisc.report.pictures import ATTRIBUTION
+from uoisc.report.pictures import ATTRIBUTION, bare, show_answer
 
 LINKS = {name: link.title for name, link in channel.LINKS.items()}
 AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
@@ -32,13 +20,8 @@ APART = 0.006  # series stand this share of the axis apart, so that their interv
 
 
 def loosest(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
-    """A judge's rows of channel.csv on one split, each method at its loosest rate.
-
-    Raises: ResultsError when there are none.
-    """
-    rows = channel[(channel["judge"] == judge) & (channel["split"] == split)]
-    if rows.empty:
-        raise ResultsError(f"channel.csv has no rows of {judge}, {split}; run `make repro` again (stage channel)")
+    """A judge's rows of channel.csv on one split, each method at its loosest rate. Raises: ResultsError for none."""
+    rows = rows_of(channel, "channel.csv", judge=judge, split=split)
     return rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
 
 
@@ -50,16 +33,13 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
 
     Returns -inf where more is left at every point, inf where less is.
     """
-    line = line.sort_values("es_n0_db")
-    snr = line["es_n0_db"].to_numpy()
-    kept = (line["value"].to_numpy() - floor) / (perfect - floor)
+    snr, value = line.sort_values("es_n0_db")[["es_n0_db", "value"]].to_numpy().T
+    kept = (value - floor) / (perfect - floor)
     below = np.flatnonzero(kept < 0.5)
     if not len(below):
         return -np.inf
-    last = below[-1]
-    if last == len(kept) - 1:
-        return np.inf
-    return float(np.interp(0.5, kept[last : last + 2], snr[last : last + 2]))
+    ends = slice(below[-1], below[-1] + 2)
+    return float(np.interp(0.5, kept[ends], snr[ends])) if kept[-1] >= 0.5 else np.inf
 
 
 def half_points(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
@@ -85,34 +65,23 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
 def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> Figure:
     """AMR against Es/N0 of every method at its loosest rate; one panel per fading and link, floor dotted.
 
-    A panel ends where nothing changes any more.
-
-    Args:
-        channel: channel.csv.
+    A panel ends where nothing changes any more. Args: channel: channel.csv.
     """
     rows = loosest(channel, judge, split)
     floor = rows[rows["metric"] == "amr_floor"]["value"].mean()
     rows = rows[rows["metric"] == "amr"]
     variants = in_order(rows["variant"])
     shifts = APART * (np.arange(len(variants)) - (len(variants) - 1) / 2)
-    figure = Figure(figsize=(PAGE, 3.9), layout="constrained")
     links = [link for link in LINKS if link in set(rows["link"])]
-    grid = figure.subplots(len(AIRS), len(links), sharey=True, squeeze=False)
+    figure, grid = page(3.9, len(AIRS), len(links), up=AMR, sharey=True)
     for axes, (fading, link) in zip(grid.flat, [(f, k) for f in AIRS for k in links], strict=True):
         panel = until_flat(rows[(rows["fading"] == fading) & (rows["link"] == link)])
         span = np.ptp(panel["es_n0_db"])
         for variant, shift in zip(variants, shifts, strict=True):
             line = panel[panel["variant"] == variant].sort_values("es_n0_db")
-            axes.plot(line["es_n0_db"] + shift * span, line["value"], color=LOOKS[variant][0])
-            for _, row in line.iterrows():
-                with_interval(axes, row["es_n0_db"] + shift * span, row, LOOKS[variant])
-        axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
-        axes.set_title(f"{AIRS[fading]}, {LINKS[link]} ({count_of(panel)})")
-        axes.grid()
-    for axes in grid.flat:
+            method_curve(axes, line["es_n0_db"] + shift * span, line, variant)
+        finish(axes, floor, f"{AIRS[fading]}, {LINKS[link]} ({count_of(panel)})")
         axes.set_xlabel("Es/N0 (dB)")
-    for left in grid[:, 0]:
-        left.set_ylabel("AMR (95 % interval)")
     bits = rows.groupby("variant")["bits"].first()
     legend_below(figure, [variant_key(v, more=f", {bits[v]:.0f} bits") for v in variants])
     return figure
@@ -122,18 +91,15 @@ def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str =
 def picture_strip(strip: Strip) -> Figure:
     """A row per method, a column per Es/N0, the judge's answer under each picture."""
     rows = len(strip.pictures)
-    figure = Figure(figsize=(PAGE, 0.6 + 1.35 * rows), layout="constrained")
-    grid = np.atleast_2d(figure.subplots(rows, len(strip.es_n0_db) + 1))
+    figure, grid = page(0.6 + 1.35 * rows, rows, len(strip.es_n0_db) + 1)
     for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
+        bare(axes)
     for places, (method, pictures) in zip(grid, strip.pictures.items(), strict=True):
         places[0].imshow(strip.source)
-        places[0].set_ylabel(label(method))
-        places[0].set_xlabel(strip.answer)
+        places[0].set(ylabel=label(method), xlabel=strip.answer)
         for axes, picture, (answer, match) in zip(places[1:], pictures, strip.answers[method], strict=True):
             axes.imshow(picture)
-            axes.set_xlabel(f"{'✓' if match else '✗'} {answer or 'no answer'}", color=GREEN if match else RED)
+            show_answer(axes, answer, match)
     for axes, title in zip(grid[0], ["source", *(f"{snr:g} dB" for snr in strip.es_n0_db)], strict=True):
         axes.set_title(title)
     figure.suptitle(f"“{strip.query}?”, uncoded 8-PSK, AWGN. {ATTRIBUTION}", fontsize=7.5)

@@ -5,7 +5,7 @@ Variants and their controls bring their titles along (`variants.VARIANTS`, `eval
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from uoisc.judge.evaluation import CONTROLS, floor
@@ -23,19 +23,15 @@ class Method(NamedTuple):
     variant: Variant
 
 
-def _methods() -> dict[str, Method]:
-    floors = {"dial": tuple(floor(units) for units in range(MOST_FLOOR + 1))}
-    found = {}
+def _methods() -> Iterator[tuple[str, Method]]:
     for name, variant in VARIANTS.items():
-        found[name] = Method(variant.title, SAYS[name], variant)
-        for control in CONTROLS.get(name, ()) + floors.get(name, ()):
-            found[f"{name}_{control.name}"] = Method(
-                f"{name}, {control.title}", f"control, {name}'s model: {control.says}", variant
-            )
-    return found
+        yield name, Method(variant.title, SAYS[name], variant)
+        for control in (*CONTROLS.get(name, ()), *(map(floor, FLOORS.values()) if name == "dial" else ())):
+            says = f"control, {name}'s model: {control.says}"
+            yield f"{name}_{control.name}", Method(f"{name}, {control.title}", says, variant)
 
 
-METHODS = _methods()
+METHODS = dict(_methods())
 LABELS = {name: method.title for name, method in METHODS.items()} | {
     "jpeg": "JPEG",
     "jpeg2000": "JPEG 2000",
@@ -43,9 +39,7 @@ LABELS = {name: method.title for name, method in METHODS.items()} | {
     "webp": "WebP",
     "jpeg_xl": "JPEG XL",
     "avif": "AVIF",
-    "avif_down2": "AVIF at 1/2 size",
-    "avif_down3": "AVIF at 1/3 size",
-    "avif_down4": "AVIF at 1/4 size",
+    **{f"avif_down{factor}": f"AVIF at 1/{factor} size" for factor in (2, 3, 4)},
     "avif_crop": "AVIF, relevant crop",
     "message": "one message",
     "file": "one file per image",
@@ -55,9 +49,7 @@ LABELS = {name: method.title for name, method in METHODS.items()} | {
     "llava_independent": "independent judge",
     "seen": "seen objects",
     "unseen": "unseen objects",
-    "existence": "existence",
-    "place": "place",
-    "colour": "colour",
+    **{kind: kind for kind in ("existence", "place", "colour")},
     "what": "what is there",
     "count": "count",
 }
@@ -72,8 +64,3 @@ def label(name: str) -> str:
 def in_order(names: Iterable[str]) -> list[str]:
     """Names in the order of `LABELS`, unknown ones behind them by the alphabet."""
     return sorted(set(names), key=lambda name: (PLACES.get(name, len(PLACES)), name))
-
-
-def glossary(names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """(name in the results, title, what it is) of each of these methods."""
-    return [(name, METHODS[name].title, METHODS[name].says) for name in in_order(names) if name in METHODS]

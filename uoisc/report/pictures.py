@@ -9,18 +9,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Examples
-from uoisc.report.figures import GREEN, PAGE, RED, label, styled
+from uoisc.report.figures import GREEN, PAGE, RED, styled
+from uoisc.report.names import label
 
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
 VEIL = 0.85  # opacity over a token that sends nothing
+
+
+def bare(axes: Axes) -> None:
+    """Takes ticks and frame from a panel that shows a picture."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def show_answer(axes: Axes, answer: str, match: bool | None, **style: object) -> None:
+    """The judge's answer under an image: a tick or a cross tells (with the colour) whether it matches."""
+    mark, colour = {None: ("", "black"), True: ("✓ ", GREEN), False: ("✗ ", RED)}[match]
+    axes.set_xlabel(f"{mark}{answer or 'no answer'}", color=colour, **style)
 
 
 def _frame(figure: Figure, left: float, bottom: float, size: float) -> Axes:
     """A square panel without ticks, placed in inches from the lower left: all panels come out equal."""
     width, height = figure.get_size_inches()
     axes = figure.add_axes((left / width, bottom / height, size / width, size / height))
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    bare(axes)
     return axes
 
 
@@ -30,21 +42,11 @@ def _write(figure: Figure, left: float, bottom: float, text: str, **style: objec
     figure.text(left / width, bottom / height, text, **{"fontsize": 7.5, "va": "baseline"} | style)
 
 
-def _answer(axes: Axes, answer: str, match: bool | None) -> None:
-    """The judge's answer under an image: a tick or a cross tells (with the colour) whether it matches."""
-    mark, colour = {None: ("", "black"), True: ("✓ ", GREEN), False: ("✗ ", RED)}[match]
-    axes.set_xlabel(f"{mark}{answer or 'no answer'}", color=colour, fontsize=7.5, labelpad=2)
-
-
 @styled
 def visual_comparison(examples: Examples) -> Figure:
     """Input and reconstructions of each query over a noisy link, with the judge's answer and the bits of each."""
-    size = 0.9  # of a panel, like all that follows in inches
-    gap = 0.13
-    margin = 1.03
-    row_height = 1.22
-    head = 0.18
-    foot = 0.55
+    size, gap, margin = 0.9, 0.13, 1.03  # inches: of a panel, between panels, left of them
+    row_height, head, foot = 1.22, 0.18, 0.55
     count = len(examples.rows)
     figure = Figure(figsize=(PAGE, head + count * row_height + foot))
     for c, panel in enumerate(examples.images):
@@ -64,7 +66,7 @@ def visual_comparison(examples: Examples) -> Figure:
             axes.imshow(examples.images[panel][r], interpolation="nearest", aspect="auto")
             is_source = panel == "source"
             axes.set_title("" if is_source else f"{seen['bits']:g} bits", fontsize=7, pad=2)
-            _answer(axes, seen["answer"], None if is_source else seen["match"])
+            show_answer(axes, seen["answer"], None if is_source else seen["match"], labelpad=2)
     link = examples.link
     notes = [
         f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not.",
@@ -83,9 +85,7 @@ def relevance_maps(examples: Examples) -> Figure:
     maps = examples.maps
     height = examples.scene.shape[0]
     count = len(maps["queries"])
-    gap = 0.04  # inches: within a query's three panels, between queries, and below all
-    between = 0.12
-    bottom = 0.34
+    gap, between, bottom = 0.04, 0.12, 0.34  # inches: within a query's three panels, between queries, below all
     size = (PAGE - count * (2 * gap + between)) / (1 + 3 * count)
     figure = Figure(figsize=(PAGE, bottom + size + 0.2))
     extent = (0, height, height, 0)  # token maps lie over the scene, whatever their grid
@@ -105,7 +105,7 @@ def relevance_maps(examples: Examples) -> Figure:
         sent.imshow(veil, interpolation="nearest", extent=extent)
         sent.set_xlabel(" or ".join(f"{b:g}" for b in np.unique(bits)[::-1]) + " bits", labelpad=2)
         received.imshow(examples.reconstruction[q], interpolation="nearest", extent=extent)
-        _answer(received, maps["answers"][q], maps["matches"][q])
+        show_answer(received, maps["answers"][q], maps["matches"][q], labelpad=2)
     note = f"Yellow: most relevant. Third: bits per token, bright: most; {maps['bits']:g} in all."
     _write(figure, 0.02, 0.04, f"{note} {ATTRIBUTION}", fontsize=7)
     return figure

@@ -14,27 +14,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from uoisc.base.results import COLUMNS, SEEN, UNSEEN, missing, read_table, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.report.figures import (
-    BLACK,
-    LOOKS,
-    PAGE,
-    count_of,
-    in_order,
-    label,
-    legend_below,
-    rows_of,
-    styled,
-)
+from uoisc.link.header import COMPACT_BYTES
+from uoisc.report.figures import AMR, count_of, finish, legend_below, look_of, page, rows_of, styled
+from uoisc.report.names import in_order, label
 from uoisc.rivals.bd_rate import LEAST_POINTS, bd_rate
 
 TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
-COMPACT_HEADER = 4  # bytes, of `bitstream`
 MESSAGE = "message"  # the form of a trained codec's points
 FORMS = ("file", "mosaic")  # those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
@@ -56,7 +46,7 @@ def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.Data
         lacking = rows[rows["payload_bits"].isna()].iloc[0]
         raise missing(Path("entropy.csv"), f"lacks {lacking['variant']} at {lacking['bits']:g} bits")
     trained = rows.rename(columns={"variant": "codec", "bits": "setting"}).assign(
-        form=MESSAGE, bytes=lambda r: r["payload_bits"] / 8 + COMPACT_HEADER, bytes_less_flat=rows["payload_bits"] / 8
+        form=MESSAGE, bytes=lambda r: r["payload_bits"] / 8 + COMPACT_BYTES, bytes_less_flat=rows["payload_bits"] / 8
     )
     return pd.concat([trained, standard], ignore_index=True)[COLUMNS["standard_codecs.csv"]]
 
@@ -126,44 +116,28 @@ def read_points(results: Path) -> pd.DataFrame:
 
 def _look(codec: str) -> dict:
     """Colour, marker and line of a curve; a trained codec's is thick."""
-    colour, marker = LOOKS[codec]
+    colour, marker = look_of(codec)
     width, above = (1.6, 3) if codec in TRAINED else (0.8, 2)
     return dict(color=colour, marker=marker, linestyle=LINES.get(codec, "-"), linewidth=width, zorder=above)
-
-
-def _draw(axes: Axes, codec: str, curve: pd.DataFrame) -> None:
-    spread = [curve["value"] - curve["low"], curve["high"] - curve["value"]]
-    axes.errorbar(curve["bytes"], curve["value"], yerr=spread, elinewidth=0.5, markersize=3.6, **_look(codec))
 
 
 @styled
 def rate_answer(table: pd.DataFrame, judge: str = JUDGES[-1]) -> Figure:
     """AMR against bytes per image on both splits, standard codecs as files and as a mosaic, trained ones in each panel.
 
-    Args:
-        table: `curve_points`; the floor is that of the trained codecs' queries.
+    Args: table: `curve_points`; the floor is that of the trained codecs' queries.
     """
     rows, floors = (rows_of(table, judge=judge, metric=metric) for metric in ("amr", "amr_floor"))
-    figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
-    grid = figure.subplots(2, 2, sharex=True, sharey=True)
-    for across, split in zip(grid, (UNSEEN, SEEN), strict=True):
-        for axes, form in zip(across, FORMS, strict=True):
-            panel = rows_of(rows, split=split)
-            panel = panel[panel["form"].isin([form, MESSAGE])]
-            for codec, curve in panel.groupby("codec"):
-                _draw(axes, codec, curve.sort_values("bytes"))
-            floor = rows_of(floors, split=split, form=MESSAGE)["value"].iloc[0]
-            axes.axhline(floor, color=BLACK, linestyle=":", linewidth=0.9)
-            axes.set_title(f"{label(split)}, {label(form)}")
-            axes.grid()
-    for axes in grid.flat:
-        axes.set_xscale("log")
-        axes.set_xticks(TICKS, [f"{size:g}" for size in TICKS])
-        axes.minorticks_off()
     standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
-    for bottom, left in zip(grid[1], grid[:, 0], strict=True):
-        bottom.set_xlabel(f"bytes per image ({standard}, trained codecs {trained})")
-        left.set_ylabel("AMR (95 % interval)")
+    labels = (f"bytes per image ({standard}, trained codecs {trained})", AMR)
+    figure, grid = page(4.2, 2, 2, *labels, sharex=True, sharey=True)
+    for axes, (split, form) in zip(grid.flat, product((UNSEEN, SEEN), FORMS), strict=True):
+        panel = rows_of(rows, split=split)
+        for codec, curve in panel[panel["form"].isin([form, MESSAGE])].sort_values("bytes").groupby("codec"):
+            spread = [curve["value"] - curve["low"], curve["high"] - curve["value"]]
+            axes.errorbar(curve["bytes"], curve["value"], yerr=spread, elinewidth=0.5, markersize=3.6, **_look(codec))
+        floor = rows_of(floors, split=split, form=MESSAGE)["value"].iloc[0]
+        finish(axes, floor, f"{label(split)}, {label(form)}", TICKS)
     keys = [Line2D([], [], label=label(codec), **_look(codec)) for codec in in_order(table["codec"])]
     legend_below(figure, keys, columns=5)
     return figure

@@ -33,10 +33,10 @@ def claims_block(claims: pd.DataFrame) -> str:
     unknown = sorted(set(figure_of) - set(claims["id"]))
     if unknown:
         raise ConfigError(f"figure {figure_of[unknown[0]]} bears on {unknown[0]}, which claims.yaml does not have")
-    rows = []
-    for row in claims[claims["id"].isin(figure_of)].itertuples():
-        paper = UNSIZED if row.paper == NONE else row.paper
-        rows.append([row.statement.removesuffix("."), paper, row.independent, row.verdict])
+    rows = [
+        [row.statement.removesuffix("."), UNSIZED if row.paper == NONE else row.paper, row.independent, row.verdict]
+        for row in claims[claims["id"].isin(figure_of)].itertuples()
+    ]
     return _table(["claim, on unseen objects", "paper", "ours (95 % interval)", "verdict"], rows)
 
 
@@ -70,7 +70,5 @@ def write_block(page: Path, name: str, block: str) -> None:
     text = Path(page).read_text(encoding="utf-8")
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ResultsError(f"{page} must hold the lines {begin} and {end} once each, in this order")
-    before = text.split(begin)[0]
-    after = text.split(end)[1]
     with written_aside(Path(page)) as aside:
-        aside.write_text(f"{before}{begin}\n{block}\n{end}{after}", encoding="utf-8")
+        aside.write_text(f"{text.split(begin)[0]}{begin}\n{block}\n{end}{text.split(end)[1]}", encoding="utf-8")

@@ -11,9 +11,9 @@ over them speaks of training as well as of queries. One seed's intervals are boo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -23,22 +23,15 @@ from uoisc.base.folders import readable
 from uoisc.base.outputs import check_outputs
 from uoisc.base.results import UNSEEN, read_table, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.judge.bootstrap import (
-    LEVEL,
-    difference,
-    estimate,
-    paired_means,
-    relative,
-    split_seed,
-)
+from uoisc.judge.bootstrap import LEVEL, difference, estimate, paired_means, relative, split_seed
 from uoisc.report.claims import read_entries
 
 POOLED = "all"  # in the column `seed`: the mean over every seed
 READINGS = {"absolute": difference, "relative": relative}
+INTERVAL = ("value", "low", "high")
 
 
-@dataclass(frozen=True)
-class Goal:
+class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one comparison on unseen objects should come to; stated before any seed but the published one was trained.
 
     id, statement: short name, and what is asked, in our words.
@@ -67,7 +60,7 @@ def read_seeds(path: Path) -> pd.DataFrame:
     """The rows that `write_seeds` wrote. Raises: ResultsError where the file or a column is missing."""
     readable(path, "restore it with git, or run `make seeds` (an hour or two)", ResultsError)
     table = pd.read_csv(path, dtype={"seed": str})
-    lacking = [name for name in ("id", "judge", "seed", "goal", "value", "low", "high", "n") if name not in table]
+    lacking = [name for name in ("id", "judge", "seed", "goal", *INTERVAL, "n") if name not in table]
     if lacking:
         raise ResultsError(f"{path} lacks the column {', '.join(lacking)}; restore it with git, or run `make seeds`")
     return table
@@ -86,21 +79,18 @@ def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.
     rows = []
     for goal in goals:
         for judge in JUDGES:
-            keys = asdict(goal) | {"judge": judge}
+            keys = msgspec.structs.asdict(goal) | {"judge": judge}
             found = []
             for seed, own in unseen[unseen["judge"] == judge].groupby("seed"):
                 sent, matches = _paired(own, goal, seed)
                 draws = READINGS[goal.reading](paired_means(matches, split_seed(UNSEEN, int(seed)), resamples))
-                own_row = keys | {"seed": seed, **sent, **_named(*estimate(draws)), "n": len(matches)}
-                found.append(own_row["value"])
-                rows.append(own_row)
+                measured = dict(zip(INTERVAL, estimate(draws), strict=True))
+                rows.append(keys | {"seed": seed, **sent, **measured, "n": len(matches)})
+                found.append(measured["value"])
             if len(found) > 1:
-                rows.append(keys | {"seed": POOLED, **_named(*over_seeds(found)), "n": len(found)})
+                mean = dict(zip(INTERVAL, over_seeds(found), strict=True))
+                rows.append(keys | {"seed": POOLED, **mean, "n": len(found)})
     return pd.DataFrame(rows)
-
-
-def _named(value: float, low: float, high: float) -> dict[str, float]:
-    return {"value": value, "low": low, "high": high}
 
 
 def over_seeds(values: list[float]) -> tuple[float, float, float]:
@@ -108,8 +98,7 @@ def over_seeds(values: list[float]) -> tuple[float, float, float]:
     from scipy import stats
 
     mean = float(np.mean(values))
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(np.std(values, ddof=1) / np.sqrt(len(values)))
     return mean, mean - reach, mean + reach
 
 

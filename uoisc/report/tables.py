@@ -14,20 +14,21 @@ import pandas as pd
 
 from uoisc.base.results import SEEN, UNSEEN, missing
 from uoisc.base.settings import JUDGES
+from uoisc.data.questions import POOLED_TYPES
 from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report.claims import Claim, decide, describe, gather
 from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
-from uoisc.report.names import METHODS, glossary, in_order, label
+from uoisc.report.names import METHODS, in_order, label
 from uoisc.report.rate_answer import nearest
 from uoisc.report.seeds import POOLED, verdicts
-from uoisc.stages.foundation_jobs import POOLED_TYPES
 
 NONE = "–"
 INDEPENDENT = JUDGES[1]
 JUDGED = dict(zip(("LLaVA", "independent"), JUDGES, strict=True))  # a column's title -> the judge
 DIALS = {name for name, method in METHODS.items() if method.variant.dial}
 FAIR_CHANCE = {name for name, method in METHODS.items() if method.variant.fair_chance}
+ALIKE = "no_alignment"  # what ablations are held against
 SHOWN_DB = (10, 20)  # Es/N0 of the Rayleigh points in the table of links
 
 
@@ -59,57 +60,57 @@ def _lookup(table: pd.DataFrame, keys: list[str]) -> Callable[..., str]:
     return lambda *key, **style: cell(rows.loc[[key]].iloc[0] if key in rows.index else None, **style)
 
 
+def _measured(of: Callable[..., str], point: tuple, beside: dict[str, str]) -> dict[str, str]:
+    """Cells of a point: AMR of both judges, what stands `beside` (title -> metric), AMR on seen objects, PSNR."""
+    row = {f"unseen, {title}": of(*point, UNSEEN, judge, "amr") for title, judge in JUDGED.items()}
+    row |= {title: of(*point, UNSEEN, INDEPENDENT, metric, digits=3) for title, metric in beside.items()}
+    row["seen, independent"] = of(*point, SEEN, INDEPENDENT, "amr")
+    return row | {"PSNR": of(*point, UNSEEN, "none", "psnr", digits=1)}
+
+
 def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
     """C1's table: the main variants at each rate, AMR with intervals, and all that AMR needs beside it."""
     of = _lookup(summary, ["variant", "bits", "split", "judge", "metric"])
+    beside = {"floor": "amr_floor", "accuracy": "accuracy"}
+    beside |= {"source right": "amr_source_right", "wrong query": "amr_wrong_query"}
     rows = []
     amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=UNSEEN)
-    for bits in rate_points(summary):
-        near = at_rate(amr, bits)
-        for variant in [v for v in in_order(near["variant"]) if v in (*MAIN, "jpeg2000")]:
-            own = near[near["variant"] == variant].iloc[0]
-            point = (variant, own["bits"])
-            row = {"method": label(variant), "bits": f"{own['bits']:g}", "n": f"{own['n']:g}"}
-            row |= {f"unseen, {title}": of(*point, UNSEEN, judge, "amr") for title, judge in JUDGED.items()}
-            beside = {"floor": "amr_floor", "accuracy": "accuracy"}
-            beside |= {"source right": "amr_source_right", "wrong query": "amr_wrong_query"}
-            row |= {title: of(*point, UNSEEN, INDEPENDENT, metric, digits=3) for title, metric in beside.items()}
-            row["seen, independent"] = of(*point, SEEN, INDEPENDENT, "amr")
-            rows.append(row | {"PSNR": of(*point, UNSEEN, "none", "psnr", digits=1)})
+    for rate in rate_points(summary):
+        near = at_rate(amr, rate).drop_duplicates("variant").set_index("variant")
+        for variant in [v for v in in_order(near.index) if v in (*MAIN, "jpeg2000")]:
+            bits, n = near.loc[variant, ["bits", "n"]]
+            row = {"method": label(variant), "bits": f"{bits:g}", "n": f"{n:g}"}
+            rows.append(row | _measured(of, (variant, bits), beside))
     return pd.DataFrame(rows)
 
 
-def against(differences: pd.DataFrame, variants: list[str], reference: str) -> pd.DataFrame:
-    """Variants less one reference at the tightest rate: both judges on unseen, one on seen objects."""
-    ours = differences[differences["reference"] == reference]
+def against(differences: pd.DataFrame, shown: Callable[[str], bool]) -> pd.DataFrame:
+    """The variants that are `shown`, less `ALIKE`, at the tightest rate: both judges on unseen, one on seen objects."""
+    ours = differences[differences["reference"] == ALIKE]
     of = _lookup(ours, ["variant", "bits", "split", "judge"])
+    tightest = ours.groupby("variant")["bits"].min()
     rows = []
-    for variant in variants:
-        bits = ours[ours["variant"] == variant]["bits"].min()
-        if pd.isna(bits):
-            continue
-        row = {"method": label(variant), "bits": f"{bits:g}"}
+    for variant in filter(shown, in_order(tightest.index)):
+        point = (variant, tightest[variant])
+        row = {"method": label(variant), "bits": f"{tightest[variant]:g}"}
         for title, judge in JUDGED.items():
-            row[f"unseen, {title}"] = of(variant, bits, UNSEEN, judge, prefix="difference", signed=True)
-        independent = (variant, bits, UNSEEN, INDEPENDENT)
-        row["relative, independent"] = of(*independent, prefix="relative", signed=True, percent=True)
-        row["seen, independent"] = of(variant, bits, SEEN, INDEPENDENT, prefix="difference", signed=True)
-        rows.append(row)
+            row[f"unseen, {title}"] = of(*point, UNSEEN, judge, prefix="difference", signed=True)
+        relative = of(*point, UNSEEN, INDEPENDENT, prefix="relative", signed=True, percent=True)
+        seen = of(*point, SEEN, INDEPENDENT, prefix="difference", signed=True)
+        rows.append(row | {"relative, independent": relative, "seen, independent": seen})
     if not rows:
-        raise missing(Path("differences.csv"), f"has no rows against {reference}")
+        raise missing(Path("differences.csv"), f"has no rows against {ALIKE}")
     return pd.DataFrame(rows)
 
 
 def ablations(differences: pd.DataFrame) -> pd.DataFrame:
     """C2's table: the method, each ablation and both readings of alignment, less `no_alignment`."""
-    names = [name for name in in_order(differences["variant"]) if name not in FAIR_CHANCE]
-    return against(differences, names, "no_alignment")
+    return against(differences, lambda name: name not in FAIR_CHANCE)
 
 
 def fair_chance(differences: pd.DataFrame) -> pd.DataFrame:
     """FiLM's fair chance: every other way in which the query was let into the codec, less `no_alignment`."""
-    names = [name for name in in_order(differences["variant"]) if name in ("uoisc", *FAIR_CHANCE)]
-    return against(differences, names, "no_alignment")
+    return against(differences, lambda name: name in ("uoisc", *FAIR_CHANCE))
 
 
 def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
@@ -157,15 +158,12 @@ def dial(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def foundation(table: pd.DataFrame) -> pd.DataFrame:
-    """How good the stand-ins for the foundation models are, a row per metric, a column per model.
-
-    Where a metric is given by question type as well, the row over several types names those that it pools.
-    """
+    """How good the stand-ins are, a row per metric, a column per model; a row over several types names them."""
     shown = table.assign(text=table.apply(cell, axis=1))
     order = list(dict.fromkeys(table["metric"]))
     wide = shown.pivot_table(index="metric", columns="model", values="text", aggfunc="first").reindex(order)
     models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(set(wide.columns) - {"clip", *JUDGES})
-    names = {"clip": "CLIP", "llava": "LLaVA", "llava_independent": "independent judge"}
+    names = {"clip": "CLIP", JUDGES[0]: "LLaVA", JUDGES[1]: "independent judge"}
     pooled = {m: f"{m}:{' + '.join(POOLED_TYPES)}" for m in order if f"{m}:{POOLED_TYPES[0]}" in order}
     wide.index = [pooled.get(metric, metric).replace("_", " ").replace(":", ", ") for metric in order]
     return wide[models].fillna(NONE).rename(columns=names).rename_axis("metric").reset_index()
@@ -189,8 +187,8 @@ def entropy(table: pd.DataFrame) -> pd.DataFrame:
     wide["bytes"] = table[table["chosen"]].groupby(["variant", "bits"])["payload_bits"].mean() / 8
     shown = wide.reindex(columns=["static", "conditioned", "causal", "bytes"])
     shown = shown.map(lambda value: NONE if pd.isna(value) else f"{value:.1f}").reset_index()
-    order = {name: place for place, name in enumerate(in_order(shown["variant"]))}
-    shown = shown.sort_values(["variant", "bits"], key=lambda c: c.map(order) if c.name == "variant" else c)
+    order = in_order(shown["variant"])
+    shown = shown.sort_values(["variant", "bits"], key=lambda c: c.map(order.index) if c.name == "variant" else c)
     shown = shown.assign(variant=shown["variant"].map(label), bits=shown["bits"].map("{:g}".format))
     return shown.rename(columns={"variant": "method"})
 
@@ -203,10 +201,7 @@ def equal_bytes(points: pd.DataFrame) -> pd.DataFrame:
         key = (point["codec"], point["form"], point["setting"])
         row = {"method": label(point["codec"]), "form": label(point["form"]), "n": f"{point['n']:g}"}
         row |= {"bytes": f"{point['bytes']:.1f}", "less flat": f"{point['bytes_less_flat']:.1f}"}
-        row |= {f"unseen, {title}": of(*key, UNSEEN, judge, "amr") for title, judge in JUDGED.items()}
-        row["floor"] = of(*key, UNSEEN, INDEPENDENT, "amr_floor", digits=3)
-        row["seen, independent"] = of(*key, SEEN, INDEPENDENT, "amr")
-        rows.append(row | {"PSNR": of(*key, UNSEEN, "none", "psnr", digits=1)})
+        rows.append(row | _measured(of, key, {"floor": "amr_floor"}))
     return pd.DataFrame(rows)
 
 
@@ -291,4 +286,6 @@ def goals(seeds: pd.DataFrame) -> pd.DataFrame:
 
 def methods(summary: pd.DataFrame) -> pd.DataFrame:
     """The glossary: each method's name in the results, what tables call it, and what it is."""
-    return pd.DataFrame(glossary(summary["variant"]), columns=["name", "method", "what it is"])
+    told = [(name, METHODS[name]) for name in in_order(summary["variant"]) if name in METHODS]
+    rows = [(name, method.title, method.says) for name, method in told]
+    return pd.DataFrame(rows, columns=["name", "method", "what it is"])

@@ -17,7 +17,7 @@ from uoisc.base.results import write_csv
 from uoisc.base.settings import Pretrained
 from uoisc.base.terminal import bar
 from uoisc.data.answers import normalise
-from uoisc.data.questions import SPLITS
+from uoisc.data.questions import POOLED_TYPES, SPLITS
 from uoisc.data.sources import open_source, open_world
 from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields, localisation, train_clip
@@ -29,7 +29,6 @@ from uoisc.judge.bootstrap import mean_rows
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
 CHECKED_PHOTOGRAPHS = 64  # questions per split, of others' judges
-POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums a judge up: without naming and counting
 
 
 def train_foundation(profile: str) -> pd.DataFrame:
