@@ -20,8 +20,8 @@ import numpy as np
 import typer
 
 from uoisc.base.settings import Vqav2
-from uoisc.data.vqav2 import index
-from uoisc.data.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file
+from uoisc.importers.vqav2 import index
+from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file
 
 SIZES = {"train": (82_783, 443_757, 604_907), "val": (40_504, 214_354, 291_875)}  # images, questions, instances
 SHAPES = ((640, 480), (480, 640), (640, 427), (500, 375), (612, 612), (640, 640), (427, 640), (640, 360))

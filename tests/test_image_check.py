@@ -10,9 +10,9 @@ from PIL import Image
 from test_image_colour import png, saved
 
 from uoisc.base.errors import DataError
-from uoisc.data import image_check
-from uoisc.data.image_check import check_image, check_images
 from uoisc.data.images import read_pixels
+from uoisc.importers import image_check
+from uoisc.importers.image_check import check_image, check_images
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((160, 120))
 

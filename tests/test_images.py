@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from uoisc.base.errors import DataError
-from uoisc.data.image_check import check_images
 from uoisc.data.images import MAX_PIXELS, check_suffix, image_bytes, read_pixels
+from uoisc.importers.image_check import check_images
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))  # 64 x 64
 

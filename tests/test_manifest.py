@@ -14,11 +14,11 @@ from test_image_check import odd_files
 
 from uoisc.base import config
 from uoisc.base.errors import DataError
-from uoisc.data import sources
-from uoisc.data.manifest import index
-from uoisc.data.photographs import Photographs
-from uoisc.data.sources import open_source
 from uoisc.frozen.clip import clip_reader
+from uoisc.importers import sources
+from uoisc.importers.manifest import index
+from uoisc.importers.photographs import Photographs
+from uoisc.importers.sources import open_source
 
 WHY = {"image": "photos/0.png", "question": "Why?", "answer": "no"}
 

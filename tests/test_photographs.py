@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from uoisc.base.errors import DataError
-from uoisc.data.photographs import Photographs
-from uoisc.data.question_index import Index
 from uoisc.data.questions import Batch, Source
-from uoisc.data.vqav2 import index
+from uoisc.importers.photographs import Photographs
+from uoisc.importers.question_index import Index
+from uoisc.importers.vqav2 import index
 
 STREAM = [0, 3]
 HELD_OUT = ("animal", "human", "indoor", "outdoor", "dog")

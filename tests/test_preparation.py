@@ -12,8 +12,8 @@ from own_data import N, of_a_profile, two_each, written
 from uoisc.base import config
 from uoisc.base.errors import DataError
 from uoisc.base.settings import Manifest
-from uoisc.data import sources
-from uoisc.data.sources import open_source
+from uoisc.importers import sources
+from uoisc.importers.sources import open_source
 from uoisc.stages import preparation
 from uoisc.stages.preparation import prepare_data
 

@@ -6,7 +6,7 @@ import pytest
 from own_data import N, two_each, written
 
 from uoisc.base.errors import DataError
-from uoisc.data.manifest import index
+from uoisc.importers.manifest import index
 
 
 @pytest.fixture

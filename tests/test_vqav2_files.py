@@ -10,9 +10,9 @@ from PIL import Image
 from test_vqav2 import ALL, QUESTION, change, cut, photo, report_lines
 
 from uoisc.base.errors import DataError
-from uoisc.data.vqav2 import index
-from uoisc.data.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE
 from uoisc.frozen.clip import clip_reader
+from uoisc.importers.vqav2 import index
+from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE
 
 
 @pytest.fixture

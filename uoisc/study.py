@@ -15,12 +15,12 @@ from uoisc.base.folders import is_there, readable_folder, short
 from uoisc.base.settings import JUDGES, Pretrained
 from uoisc.codec import Codec
 from uoisc.data.questions import Source
-from uoisc.data.sources import open_source
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.llava import FrozenLlava, load_llava
 from uoisc.frozen.pretrained import identity, open_pretrained
 from uoisc.frozen.weights import folder_digest
+from uoisc.importers.sources import open_source
 from uoisc.variants import variant
 
 

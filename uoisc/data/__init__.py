@@ -1,1 +1,1 @@
-"""Sources of images, questions and answers."""
+"""Images, queries and answers, and the scenes of drawings with their questions."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
-from uoisc.data.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
+from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.stages.pinning import MODELS, digests_of, located, shown
 
 FINE, WARNING, MISSING, WRONG = "present", "warning", "missing", "wrong"

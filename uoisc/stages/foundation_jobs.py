@@ -18,12 +18,12 @@ from uoisc.base.settings import Pretrained
 from uoisc.base.terminal import bar
 from uoisc.data.answers import normalise
 from uoisc.data.questions import POOLED_TYPES, SPLITS
-from uoisc.data.sources import open_source, open_world
 from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields, localisation, train_clip
 from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
 from uoisc.frozen.llava import save_llava
 from uoisc.frozen.pretrained import open_pretrained
+from uoisc.importers.sources import open_source, open_world
 from uoisc.judge.bootstrap import mean_rows
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes

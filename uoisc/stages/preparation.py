@@ -14,10 +14,10 @@ from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.settings import GRID, Drawings, Vqav2
 from uoisc.data.objects import load_catalogue, rasterise
 from uoisc.data.questions import SPLITS
-from uoisc.data.sources import open_source
+from uoisc.importers.sources import open_source
 
 if TYPE_CHECKING:
-    from uoisc.data.photographs import Photographs
+    from uoisc.importers.photographs import Photographs
 
 
 def prepare_data(profile: str) -> Path:
@@ -30,8 +30,8 @@ def prepare_data(profile: str) -> Path:
     if isinstance(params.data, Drawings):
         _rasterise_drawings(params.data, params.seed, folder)
         return folder
-    from uoisc.data import manifest, vqav2
     from uoisc.frozen.pretrained import open_readers
+    from uoisc.importers import manifest, vqav2
 
     readers, absent = open_readers(params.foundation)
     importer = vqav2 if isinstance(params.data, Vqav2) else manifest

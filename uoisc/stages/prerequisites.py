@@ -35,12 +35,13 @@ def need(notebook: str, profile: str) -> None:
 
 
 def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
-    """(arguments of `uoisc`, outputs) of every stage whose outputs the notebook's own stages depend on, in order."""
+    """(arguments of `uoisc`, outputs that the notebook's own stages depend on) of every stage with such, in order."""
     stages = parse_yaml(read_text(ROOT / "dvc.yaml"), "dvc.yaml")["stages"]
     own = [run for stage in stages.values() if notebook in stage["cmd"].split() for run in _runs(stage, profile)]
     made = [run for stage in stages.values() if "uoisc run" in stage["cmd"] for run in _runs(stage, profile)]
     wanted = {dep for _, deps, _ in own for dep in deps}
-    return [(command, outs) for command, _, outs in made if any(_covers(dep, out) for dep in wanted for out in outs)]
+    needed = [(command, [o for o in outs if any(_covers(dep, o) for dep in wanted)]) for command, _, outs in made]
+    return [(command, outs) for command, outs in needed if outs]
 
 
 def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[str]]]:

@@ -33,8 +33,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from uoisc.base.errors import DataError
 from uoisc.data.images import from_bytes, read_pixels
-from uoisc.data.question_index import Index
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
+from uoisc.importers.question_index import Index
 
 ONE_IN = 5  # ours: images that are held back for tests, where the data do not say which
 CHOICE = 20_000  # ours: seeds which questions are trained on where there are more; every codec trains on the same

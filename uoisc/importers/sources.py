@@ -20,7 +20,7 @@ def open_source(profile: str, params: Params) -> Source:
     data = params.data
     if isinstance(data, Drawings):
         return open_world(profile, params)
-    from uoisc.data.photographs import Photographs
+    from uoisc.importers.photographs import Photographs
 
     vqav2 = isinstance(data, Vqav2)
     root, questions = (ROOT / data.folder, data.questions) if vqav2 else ((ROOT / data.file).parent, None)

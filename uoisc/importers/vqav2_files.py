@@ -23,7 +23,7 @@ from uoisc.base.errors import DataError
 from uoisc.base.folders import is_there, short, unreadable
 from uoisc.base.terminal import bar
 from uoisc.data.queries import Reader
-from uoisc.data.question_index import IMAGES, QUESTIONS, Problems, check_questions, draw_of
+from uoisc.importers.question_index import IMAGES, QUESTIONS, Problems, check_questions, draw_of
 
 QUESTIONS_FILE = "v2_OpenEnded_mscoco_{}2014_questions.json"
 ANNOTATIONS_FILE = "v2_mscoco_{}2014_annotations.json"

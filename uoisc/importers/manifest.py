@@ -30,9 +30,9 @@ from uoisc.base.config import ROOT
 from uoisc.base.errors import DataError
 from uoisc.base.folders import unreadable
 from uoisc.base.settings import Manifest
-from uoisc.data.image_check import check_images
 from uoisc.data.queries import Reader
-from uoisc.data.question_index import (
+from uoisc.importers.image_check import check_images
+from uoisc.importers.question_index import (
     IMAGES,
     PARTS,
     QUESTIONS,

@@ -27,8 +27,8 @@ from uoisc.base.documents import parse_json
 from uoisc.base.errors import DataError, QueryError
 from uoisc.base.folders import readable, short, written_folder
 from uoisc.base.settings import Photographed
-from uoisc.data.image_check import Checked
 from uoisc.data.queries import Reader, check_query, misfits
+from uoisc.importers.image_check import Checked
 
 PARTS = ("train", "test", "seen", "unseen", "")  # "": nobody has said, the image's draw decides
 LINES = 1000  # of one kind in a report

@@ -18,10 +18,10 @@ from uoisc.base.config import ROOT
 from uoisc.base.errors import DataError
 from uoisc.base.folders import is_there
 from uoisc.base.settings import Vqav2
-from uoisc.data.image_check import check_images
 from uoisc.data.queries import Reader
-from uoisc.data.question_index import PARTS, Problems, Report, check_spellings, write_index
-from uoisc.data.vqav2_files import (
+from uoisc.importers.image_check import check_images
+from uoisc.importers.question_index import PARTS, Problems, Report, check_spellings, write_index
+from uoisc.importers.vqav2_files import (
     GROUPS,
     INSTANCES_FILE,
     OPPOSITES,
