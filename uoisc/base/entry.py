@@ -28,10 +28,11 @@ def run_this_tree() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "uoisc.cli", *sys.argv[1:]])
 
 
-def hush(quiet: bool) -> None:
+def hush(quiet: bool) -> bool:
     """Keeps this process, and those that it starts, quiet."""
     if quiet:
         os.environ[QUIET] = "1"
+    return quiet
 
 
 def in_top_folder(needed: str) -> None:
