@@ -43,7 +43,9 @@ def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Pat
     root = Path(os.path.commonpath([PAPER, *folders.values()]))
     inputs = {name: "/" + folder.relative_to(root).as_posix() for name, folder in folders.items()}
     try:
-        pdf = typst.compile(TEXT, root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=0)
+        # without tags: with them typst 0.15 dies of an error of its own in some layouts of many wide floats, and the
+        # layout is the data's
+        pdf = typst.compile(TEXT, root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=0, pdf_tags=False)
     except typst.TypstError as error:
         raise UoiscError(f"paper/paper.typ does not compile: {' '.join(str(error).split())}") from error
     with written_aside(Path(out)) as aside:
