@@ -12,7 +12,7 @@ from uoisc.losses import intent_loss, source_answer_loss
 from uoisc.rate import FixedRate, Packing
 from uoisc.variants import VARIANTS, variant
 
-# vision, alignment, receiver, segments, rate, intent loss, weighted pixels: DESIGN's table once more, by hand
+# vision, alignment, receiver, segments, rate, intent loss, weighted pixels: the table of variants once more, by hand
 STATES, ANSWERS = intent_loss, source_answer_loss
 PARTS = {
     "uoisc": (FrozenCLIP, Film, Identity, 2, FixedRate, STATES, False),
