@@ -73,7 +73,7 @@ def _digest(text: str) -> str:
 
 
 def record() -> int:
-    """Takes the code and parameters as they stand into dvc.lock, as what made the outputs that it names.
+    """Takes code, parameters and what git keeps of outputs into dvc.lock as they stand; all others as it names them.
 
     For a change that leaves every output's bytes alone; seen at the smoke profile. `dvc commit` would want all outputs
     here. Returns how many stages were recorded.
@@ -88,5 +88,8 @@ def record() -> int:
             for dependency in stage.deps:
                 if dependency.exists and not str(dependency).startswith("data/"):
                     dependency.save()
+            for out in stage.outs:
+                if out.exists and not out.use_cache:
+                    out.save()
             stage.dump(update_pipeline=False)
     return len(stages)
