@@ -87,7 +87,7 @@ class Codec(nn.Module):
         """Transmitter and receiver in one differentiable pass.
 
         Args:
-            x: images in [0, 1]. queries: one an image.
+            x: images in [0, 1]. queries: one per image.
             relevance: overrides the ranking of tokens (controls: random, oracle); None asks CLIP.
             rounded: whether features become codes; not in the first steps of training (`SegmentVQ`).
         """
@@ -111,7 +111,7 @@ class Codec(nn.Module):
         """The transmitter: what is sent for these images and queries. At a fixed rate nothing needs to be ranked.
 
         Args:
-            x: images in [0, 1] of the codec's own size, on any device. queries: one an image.
+            x: images in [0, 1] of the codec's own size, on any device. queries: one per image.
             relevance: as in `forward`.
 
         Raises InputError or QueryError where they are not.
@@ -155,7 +155,7 @@ class Codec(nn.Module):
 
     @property
     def bits(self) -> float:
-        """Nominal bits an image, side information included."""
+        """Nominal bits per image, side information included."""
         return self.rate.bits
 
     def own_state(self) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ class Quantized(NamedTuple):
 
 
 class SegmentVQ(nn.Module):
-    """G codebooks of K codes, one a segment of D/G channels, shared by the taps.
+    """G codebooks of K codes, one per segment of D/G channels, shared by the taps.
 
     i^g = argmin_k | normalise(f^g) - c_k^g |^2;  loss = | sg(f) - c |^2 + 0.25 | f - sg(c) |^2, the mean over
     vectors of the sum over a segment's channels (authors' code: normalised input, 0.25, no moving average).

@@ -26,11 +26,11 @@ def check_images(x: Float[Tensor, "B 3 H W"] | Any, side: int | None = None) -> 
 
 
 def check_relevance(relevance: Float[Tensor, "B N"] | Any, shape: tuple[int, int]) -> None:
-    """Raises InputError for anything but one number a token, which NaN is not, or None."""
+    """Raises InputError for anything but one number per token, which NaN is not, or None."""
     if relevance is None:
         return
     if not isinstance(relevance, Tensor) or not relevance.is_floating_point() or relevance.shape != shape:
-        raise InputError(f"relevance: wants floats {shape}, one a token; given {described(relevance)}")
+        raise InputError(f"relevance: wants floats {shape}, one per token; given {described(relevance)}")
     if relevance.isnan().any():
         raise InputError("relevance: wants floats; given nan among them")
 

@@ -84,7 +84,7 @@ def _codec_rules(p) -> Iterator[str]:
     if taps[-1] >= blocks:
         yield f"codec.taps = {taps}: ascending block numbers from 0 to {blocks - 1}"
     if len(taps) > len(channels):
-        yield f"codec.taps = {taps}: at most {len(channels)}, one a stage of codec.decoder_channels"
+        yield f"codec.taps = {taps}: at most {len(channels)}, one per stage of codec.decoder_channels"
 
 
 def _rate_rules(codec, tokens: int) -> Iterator[str]:

@@ -49,7 +49,7 @@ def to_rgb(file) -> tuple:
 
 
 def _eight_bits(file):
-    """The loaded image in 8 bits a channel. Raises ValueError where nobody knows which of its values is white."""
+    """The loaded image in 8 bits per channel. Raises ValueError where nobody knows which of its values is white."""
     from PIL import Image
 
     raw = file.tile[0].args if file.tile else ""  # how the file holds its values
@@ -57,7 +57,7 @@ def _eight_bits(file):
     file.load()
     if file.mode == "F" or file.mode == "I" and file.format != "PPM":  # of a PPM Pillow makes 16 bits
         values = "floating-point" if file.mode == "F" else "integer"
-        raise ValueError(f"its {values} pixels have no known range: save it with 8 or 16 bits a channel")
+        raise ValueError(f"its {values} pixels have no known range: save it with 8 or 16 bits per channel")
     clear = file.info.get("transparency")  # of a PNG without alpha: the value that shows nothing
     if file.mode.startswith("I"):
         values, white = np.asarray(file).astype(np.int64), 4095 if raw == "I;12" else 65_535

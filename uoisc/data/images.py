@@ -1,4 +1,4 @@
-"""A user's own images, in and out, and images of 8 bits a channel."""
+"""A user's own images, in and out, and images of 8 bits per channel."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Picture:
 
 
 def to_bytes(x: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
-    """Images in [0, 1] in 8 bits a channel, rounded."""
+    """Images in [0, 1] in 8 bits per channel, rounded."""
     return rearrange((x.clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c").numpy()
 
 
 def from_bytes(images: UInt8[np.ndarray, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
-    """Images of 8 bits a channel in [0, 1]."""
+    """Images of 8 bits per channel in [0, 1]."""
     return rearrange(torch.from_numpy(images).float() / 255, "b h w c -> b c h w").contiguous()
 
 
@@ -65,7 +65,7 @@ def read_image(source: Path | io.BytesIO, size: int) -> Picture:
 def read_pixels(
     source: Path | io.BytesIO, size: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int], tuple[str, ...]]:
-    """`read_image` in 8 bits a channel, the (width, height) that the image had upright, and notes."""
+    """`read_image` in 8 bits per channel, the (width, height) that the image had upright, and notes."""
     from PIL import Image
 
     with quiet(), opened(source) as file:

@@ -195,18 +195,6 @@ def _images(
     return parts, shown
 
 
-def _questions(lines: list[_Line], image_rows: list[int]) -> pa.RecordBatch:
-    """Lines as rows of the index; `image_rows` are their images' rows there."""
-    columns = [
-        pa.array(image_rows, pa.int32()),
-        pa.array([_type(line) for line in lines], pa.string()),
-        pa.array([line.question for line in lines], pa.string()),
-        pa.array([line.answer for line in lines], pa.string()),
-        pa.array([line.answers for line in lines], pa.list_(pa.string())),
-    ]
-    return pa.record_batch(columns, schema=QUESTIONS)
-
-
 def _type(line: _Line) -> str:
     answer = line.answer.strip().lower()
     return line.type or ("yes/no" if answer in ("yes", "no") else "number" if answer.isdecimal() else "other")

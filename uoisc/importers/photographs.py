@@ -110,7 +110,7 @@ class Photographs:
             yield Batch(from_bytes(pixels.numpy()), queries)
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
-        """At most n questions of a split: one an image, a second one of an image once all images have one.
+        """At most n questions of a split: one per image, a second one of an image once all images have one.
 
         `others` are about the same image in other words; where an image has but one question, about another image
         of the split. Raises DataError where the split has fewer than two questions.
@@ -159,7 +159,7 @@ class Photographs:
         return from_bytes(self.pixels(files).numpy())
 
     def pixels(self, files: list[str]) -> Tensor:
-        """Images in 8 bits a channel, (B, H, W, 3): a quarter of what floats take on their way between processes."""
+        """Images in 8 bits per channel, (B, H, W, 3): a quarter of what floats take on their way between processes."""
         read = np.empty((len(files), self.image_size, self.image_size, 3), dtype=np.uint8)
         for place, file in zip(read, files, strict=True):
             try:
