@@ -104,7 +104,7 @@ def test_folders_are_joined_and_a_seed_comes_once(answers, tmp_path):
     for seed in ("0", "10"):
         results.write_parquet(answers[answers["seed"] == seed], tmp_path / seed / "answers.parquet")
     table = seeds.write_seeds([tmp_path / "0", tmp_path / "10"], claims, 200, tmp_path / "seeds.csv")
-    back = seeds.read_seeds(tmp_path / "seeds.csv")
+    back = results.read_table(tmp_path, "seeds.csv")
     assert back["seed"].tolist() == table["seed"].tolist() == ["0", "10", POOLED] * 2
     with pytest.raises(ResultsError, match="seed 10: two folders"):
         seeds.write_seeds([tmp_path / "10", tmp_path / "10"], claims, 200, tmp_path / "twice.csv")
@@ -112,7 +112,7 @@ def test_folders_are_joined_and_a_seed_comes_once(answers, tmp_path):
         seeds.write_seeds([tmp_path / "nowhere"], claims, 200, tmp_path / "twice.csv")
     assert not (tmp_path / "twice.csv").exists()
     with pytest.raises(ResultsError, match="make seeds"):
-        seeds.read_seeds(tmp_path / "twice.csv")
+        results.read_table(tmp_path / "nowhere", "seeds.csv")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_table_that_is_there_is_replaced_with_force_alone(tmp_path, answers, m
 
 
 def test_the_published_rows_are_those_of_the_published_answers():
-    published = seeds.read_seeds(ROOT / "results" / "seeds.csv")
+    published = results.read_table(ROOT / "results", "seeds.csv")
     answers = results.read_table(ROOT / "results", "answers.parquet")
     goals = seeds.load_goals(CLAIMS)
     again = seeds.compare(answers, goals, load_params("small").evaluation.resamples)

@@ -46,6 +46,7 @@ COLUMNS = {  # of each table, by name
     "standard_codecs.csv": "profile seed codec setting form split judge bytes bytes_less_flat metric value low high n",
     "bd_rate.csv": "profile seed codec form anchor anchor_form split judge metric low high bd_rate undefined",
     "channel.csv": "profile seed variant bits link fading es_n0_db eb_n0_db split judge metric value low high n",
+    "seeds.csv": "id goal judge seed value low high n",
 }
 COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
 
@@ -61,6 +62,8 @@ def found(path: Path) -> Path:
 
 
 def _again(path: Path) -> str:
+    if path.name == "seeds.csv":  # no stage's
+        return "restore it with git, or run `make seeds` (an hour or two)"
     return f"run `make repro` again (it is written by: {STAGES.get(path.name, 'the pipeline')})"
 
 

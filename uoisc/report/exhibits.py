@@ -26,7 +26,6 @@ from uoisc.report.pictures import relevance_maps, visual_comparison
 from uoisc.report.provenance import settings
 from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
 from uoisc.report.seed_figures import goals_over_seeds
-from uoisc.report.seeds import read_seeds
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Sources(dict):
             "points": lambda: read_points(results),
             "bd_rates": lambda: bd_rates(self["points"]),
             "claims": lambda: load_claims(claims),
-            "seeds": lambda: read_seeds(seeds),
+            "seeds": lambda: read_table(seeds.parent, "seeds.csv"),
         }
 
     def __missing__(self, name: str) -> Any:

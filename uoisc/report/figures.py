@@ -137,11 +137,8 @@ def at_rate(summary: pd.DataFrame, bits: float) -> pd.DataFrame:
 def page(
     height: float, rows: int = 1, columns: int = 2, across: str = "", up: str = "", **options: object
 ) -> tuple[Figure, np.ndarray]:
-    """A figure as wide as a page and so many inches high, and its panels, (rows, columns).
-
-    across, up: labels of the lowest panels' horizontal axes, and of the leftmost ones' vertical axes. options: of
-    matplotlib's `subplots`.
-    """
+    """A figure as wide as a page and so many inches high, and its panels, (rows, columns). across, up: labels of the
+    lowest panels' horizontal axes, and of the leftmost ones' vertical axes. options: of matplotlib's `subplots`."""
     figure = Figure(figsize=(PAGE, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in grid[-1]:
@@ -207,12 +204,9 @@ def legend_below(figure: Figure, handles: list[Artist], columns: int = 3, floor:
 
 
 @styled
-def amr_by_method(summary: pd.DataFrame, rate: int = 0) -> Figure:
-    """AMR of every variant at one rate point, unseen and seen, both judges; a tick marks each floor.
-
-    Args: summary: summary.csv. rate: which of UO-ISC's rate points, 0 is the tightest.
-    """
-    table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[rate])
+def amr_by_method(summary: pd.DataFrame) -> Figure:
+    """AMR of every variant at UO-ISC's tightest rate, unseen and seen, both judges; a tick marks each floor."""
+    table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[0])
     variants = in_order(table["variant"])
     figure, (panels,) = page(0.62 + 0.195 * len(variants), across=f"answer match rate{CI}", sharey=True, sharex=True)
     for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
@@ -260,9 +254,9 @@ def rate_curves(
 
 
 @styled
-def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -> Figure:
-    """AMR by question type at one rate point, unseen and seen, with the floor of each type."""
-    table = at_rate(rows_of(summary, judge=judge), rate_points(summary)[rate])
+def amr_by_type(summary: pd.DataFrame) -> Figure:
+    """AMR by question type at UO-ISC's tightest rate, unseen and seen, with the floor of each type."""
+    table = at_rate(rows_of(summary, judge=JUDGES[-1]), rate_points(summary)[0])
     types = in_order([m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")])
     variants = [v for v in MAIN if v in set(table["variant"])]
     shifts = np.linspace(-0.3, 0.3, len(variants))
@@ -278,7 +272,7 @@ def amr_by_type(summary: pd.DataFrame, rate: int = 0, judge: str = JUDGES[-1]) -
                     with_interval(axes, x + shift, row, LOOKS[variant])
             ticks.append(f"{label(kind)}\n({count_of(rows)})")
         axes.set_xticks(range(len(types)), ticks)
-        axes.set_title(f"{label(split)}, {label(judge)}")
+        axes.set_title(f"{label(split)}, {label(JUDGES[-1])}")
         axes.grid(axis="y")
     bits = table.groupby("variant")["bits"].first()
     legend_below(figure, [variant_key(v, line="", more=f", {bits[v]:g} bits") for v in variants])

@@ -19,20 +19,9 @@ AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
 APART = 0.006  # series stand this share of the axis apart, so that their intervals do not cover each other
 
 
-def loosest(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
-    """A judge's rows of channel.csv on one split, each method at its loosest rate. Raises: ResultsError for none."""
-    rows = rows_of(channel, "channel.csv", judge=judge, split=split)
-    return rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
-
-
 def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
-    """The Es/N0 in dB at which half of what a perfect link gives above the floor is left, interpolated.
-
-    Args:
-        line: one method's AMR on one link and fading, a row per Es/N0.
-
-    Returns -inf where more is left at every point, inf where less is.
-    """
+    """The Es/N0 in dB at which half of what a perfect link gives above the floor is left, interpolated; -inf where more
+    is left at every point, inf where less is. `line`: one method's AMR on one link and fading, a row per Es/N0."""
     snr, value = line.sort_values("es_n0_db")[["es_n0_db", "value"]].to_numpy().T
     kept = (value - floor) / (perfect - floor)
     below = np.flatnonzero(kept < 0.5)
@@ -42,9 +31,9 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
     return float(np.interp(0.5, kept[ends], snr[ends])) if kept[-1] >= 0.5 else np.inf
 
 
-def half_points(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
+def half_points(channel: pd.DataFrame) -> pd.DataFrame:
     """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN: nothing lies above the floor."""
-    rows = channel[(channel["judge"] == judge) & (channel["split"] == split)]
+    rows = channel[(channel["judge"] == JUDGES[-1]) & (channel["split"] == UNSEEN)]
     found = {}
     for key, own in rows.groupby(["variant", "bits"]):
         perfect = own[own["link"] == "perfect"].set_index("metric")
@@ -62,12 +51,11 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
-def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> Figure:
-    """AMR against Es/N0 of every method at its loosest rate; one panel per fading and link, floor dotted.
-
-    A panel ends where nothing changes any more. Args: channel: channel.csv.
-    """
-    rows = loosest(channel, judge, split)
+def amr_against_snr(channel: pd.DataFrame) -> Figure:
+    """AMR against Es/N0 of every method at its loosest rate, unseen objects, independent judge; floor dotted. One panel
+    per fading and link, which ends where nothing changes any more. Raises: ResultsError for no rows."""
+    rows = rows_of(channel, "channel.csv", judge=JUDGES[-1], split=UNSEEN)
+    rows = rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
     floor = rows[rows["metric"] == "amr_floor"]["value"].mean()
     rows = rows[rows["metric"] == "amr"]
     variants = in_order(rows["variant"])

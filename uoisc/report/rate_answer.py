@@ -122,12 +122,10 @@ def _look(codec: str) -> dict:
 
 
 @styled
-def rate_answer(table: pd.DataFrame, judge: str = JUDGES[-1]) -> Figure:
-    """AMR against bytes per image on both splits, standard codecs as files and as a mosaic, trained ones in each panel.
-
-    Args: table: `curve_points`; the floor is that of the trained codecs' queries.
-    """
-    rows, floors = (rows_of(table, judge=judge, metric=metric) for metric in ("amr", "amr_floor"))
+def rate_answer(table: pd.DataFrame) -> Figure:
+    """AMR against bytes per image on both splits, standard codecs as files and as a mosaic, trained ones in each panel;
+    of `curve_points`. The floor is that of the trained codecs' queries."""
+    rows, floors = (rows_of(table, judge=JUDGES[-1], metric=metric) for metric in ("amr", "amr_floor"))
     standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
     labels = (f"bytes per image ({standard}, trained codecs {trained})", AMR)
     figure, grid = page(4.2, 2, 2, *labels, sharex=True, sharey=True)

@@ -19,7 +19,6 @@ import pandas as pd
 
 from uoisc.base.config import ROOT, load_params, paths
 from uoisc.base.errors import ResultsError
-from uoisc.base.folders import readable
 from uoisc.base.outputs import check_outputs
 from uoisc.base.results import UNSEEN, read_table, write_csv
 from uoisc.base.settings import JUDGES
@@ -56,23 +55,10 @@ def load_goals(path: Path) -> list[Goal]:
     return read_entries(path, "goals", Goal, {"reading": tuple(READINGS)})
 
 
-def read_seeds(path: Path) -> pd.DataFrame:
-    """The rows that `write_seeds` wrote. Raises: ResultsError where the file or a column is missing."""
-    readable(path, "restore it with git, or run `make seeds` (an hour or two)", ResultsError)
-    table = pd.read_csv(path, dtype={"seed": str})
-    lacking = [name for name in ("id", "judge", "seed", "goal", *INTERVAL, "n") if name not in table]
-    if lacking:
-        raise ResultsError(f"{path} lacks the column {', '.join(lacking)}; restore it with git, or run `make seeds`")
-    return table
-
-
 def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.DataFrame:
     """seeds.csv: a row per goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds.
 
-    Args:
-        answers: rows of answers.parquet, of one seed or several.
-        resamples: of each seed's bootstrap.
-
+    Args: answers: rows of answers.parquet, of one seed or several. resamples: of each seed's bootstrap.
     Raises: ResultsError where a variant was not evaluated within its bits, or on other queries than its reference.
     """
     unseen = answers[answers["split"] == UNSEEN]
@@ -103,10 +89,8 @@ def over_seeds(values: list[float]) -> tuple[float, float, float]:
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per goal: how many seeds meet it by both judges, and `met`, for the mean over seeds.
-
-    Met: for both judges the mean reaches the goal, and for a goal above zero its interval lies above zero.
-    """
+    """A row per goal: how many seeds meet it by both judges, and `met`, for the mean over seeds: for both judges the
+    mean reaches the goal, and for a goal above zero its interval lies above zero."""
     rows = []
     for name, own in table.groupby("id", sort=False):
         reached = own["value"] >= own["goal"]
@@ -119,10 +103,8 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_seeds(folders: Iterable[Path], claims_path: Path, resamples: int, path: Path) -> pd.DataFrame:
-    """Compares the answers of every folder of results and writes them to `path`; returns the rows.
-
-    Raises: ResultsError where a folder has no answers, or two have the same seed.
-    """
+    """Compares the answers of every folder of results and writes them to `path`; returns the rows. Raises: ResultsError
+    where a folder has no answers, or two have the same seed."""
     answers = pd.concat([read_table(folder, "answers.parquet") for folder in folders], ignore_index=True)
     repeated = answers.duplicated(["variant", "bits", "split", "judge", "query_id", "seed"])
     if repeated.any():
@@ -133,10 +115,8 @@ def write_seeds(folders: Iterable[Path], claims_path: Path, resamples: int, path
 
 
 def write_profile_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFrame:
-    """As `write_seeds`, of a profile's results and those in `folders`: among the profile's results.
-
-    Raises also DataError where that table is there already and is not to be replaced.
-    """
+    """As `write_seeds`, of a profile's results and those in `folders`: among the profile's results. Raises also
+    DataError where that table is there already and is not to be replaced."""
     results = paths(profile).results
     target, sources = results / "seeds.csv", [results, *folders]
     check_outputs([str(target)], [str(folder / "answers.parquet") for folder in sources], force)
