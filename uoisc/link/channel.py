@@ -131,10 +131,8 @@ class UncodedLink:
     modulation: Modulation = PSK8
 
     def __call__(self, message: Message, generator: torch.Generator) -> Message:
-        """The received message: indices in [0, K), `sent` as it was; indices that were not sent are unchanged.
-
-        Raises ChannelError where an index lies outside [0, K), the fading is unknown or the SNR not finite.
-        """
+        """The received message: indices in [0, K), `sent` as it was; indices that were not sent are unchanged. Raises
+        ChannelError where an index lies outside [0, K), the fading is unknown or the SNR not finite."""
         indices = message.indices
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < self.codes:
             raise ChannelError(f"an index lies outside [0, {self.codes}); give the channel the codec's number of codes")
@@ -148,10 +146,8 @@ class UncodedLink:
 
 
 def split_segments(segments: int, blocks: int) -> Int[Tensor, " G"]:
-    """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most.
-
-    Raises ChannelError where there are fewer segments than blocks, or no block.
-    """
+    """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most. Raises
+    ChannelError where there are fewer segments than blocks, or no block."""
     if not 1 <= blocks <= segments:
         raise ChannelError(f"{segments} segments cannot fill {blocks} blocks; ask for 1 to {segments} blocks")
     return torch.arange(segments) * blocks // segments
@@ -196,11 +192,8 @@ class CodedLink:
     fading: str = "rayleigh"
 
     def arrived(self, block_bits: Sequence[int], images: int, generator: torch.Generator) -> Bool[Tensor, "B P"]:
-        """Which of an image's P blocks arrive, for a payload of `block_bits[p]` bits in block p.
-
-        Raises ChannelError where the fading is unknown or the SNR not finite, BlerError for a payload that fits no
-        measured block.
-        """
+        """Which of an image's P blocks arrive, for a payload of `block_bits[p]` bits in block p. Raises ChannelError
+        where the fading is unknown or the SNR not finite, BlerError for a payload that fits no measured block."""
         gain = fading_coefficients(self.fading, images, generator).abs().square().double().cpu().numpy()
         snr = 10 * np.log10(gain.clip(min=1e-30) / noise_variance(self.es_n0_db))  # (B,)
         codes = [self.table.code(bits, self.bits_per_symbol, self.code_rate) for bits in block_bits]
@@ -211,8 +204,6 @@ class CodedLink:
     def __call__(
         self, message: Message, groups: Int[Tensor, "..."], block_bits: Sequence[int], generator: torch.Generator
     ) -> Message:
-        """The message as far as it arrived: `groups` and errors as in `keep_prefix`, `block_bits` as in `arrived`.
-
-        One block per image is `groups = torch.zeros(1, dtype=torch.long)` with one entry in `block_bits`.
-        """
+        """The message as far as it arrived: `groups` and errors as in `keep_prefix`, `block_bits` as in `arrived`. One
+        block per image is `groups = torch.zeros(1, dtype=torch.long)` with one entry in `block_bits`."""
         return keep_prefix(message, groups, self.arrived(block_bits, len(message.indices), generator))

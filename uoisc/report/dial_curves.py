@@ -24,9 +24,7 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 @styled
 def floor_dial(summary: pd.DataFrame) -> Figure:
     """AMR against whole-image PSNR of the dial as the floor changes, a line per budget, the floor's units beside it.
-
-    The larger point without a number is the packing that the dial picks by itself.
-    """
+    The larger point without a number is the packing that the dial picks by itself."""
     floors = {"dial": OWN} | {f"dial_floor{units}": str(units) for units in range(65)}
     rows = summary[(summary["split"] == UNSEEN) & summary["variant"].isin(floors)]
     own = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())

@@ -56,11 +56,9 @@ def load_goals(path: Path) -> list[Goal]:
 
 
 def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.DataFrame:
-    """seeds.csv: a row per goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds.
-
-    Args: answers: rows of answers.parquet, of one seed or several. resamples: of each seed's bootstrap.
-    Raises: ResultsError where a variant was not evaluated within its bits, or on other queries than its reference.
-    """
+    """seeds.csv: a row per goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds. Args:
+    answers: rows of answers.parquet, of one seed or several. resamples: of each seed's bootstrap. Raises: ResultsError
+    where a variant was not evaluated within its bits, or on other queries than its reference."""
     unseen = answers[answers["split"] == UNSEEN]
     rows = []
     for goal in goals:

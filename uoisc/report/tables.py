@@ -140,10 +140,8 @@ def pairs(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def dial(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget.
-
-    A column per budget: the point of each method nearest to the dial's own bits, which stand first.
-    """
+    """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget. A
+    column per budget: the point of each method nearest to the dial's own bits, which stand first."""
     rows = rows_of(summary, metric="amr", split=UNSEEN)
     budgets = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
     table = []
@@ -223,10 +221,8 @@ def bd_rate(table: pd.DataFrame) -> pd.DataFrame:
 
 def channel(table: pd.DataFrame) -> pd.DataFrame:
     """AMR over noisy links, unseen objects, independent judge: a row per method, rate and link, the floor last.
-
     Nothing: AMR where nothing arrives. The last columns: the Es/N0 in dB at which half of what a perfect link gives
-    above the floor is left.
-    """
+    above the floor is left."""
     unseen = table[table["split"] == UNSEEN]
     halves = half_points(table)
     at = ["variant", "bits", "link", "fading", "es_n0_db"]

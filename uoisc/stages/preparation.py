@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 def prepare_data(profile: str) -> Path:
     """Fills data/PROFILE/source: rasterises the catalogue's drawings, or indexes photographs and says what it found.
-
-    Raises DataError where they cannot be used, also where a split lacks what training or evaluation needs.
-    """
+    Raises DataError where they cannot be used, also where a split lacks what training or evaluation needs."""
     params, folder = load_params(profile), paths(profile).source
     check_writable(folder.parent)
     if isinstance(params.data, Drawings):
@@ -42,11 +40,8 @@ def prepare_data(profile: str) -> Path:
 
 
 def _splits(source: Photographs, held_out: str) -> str:
-    """What each split holds, a line each.
-
-    Raises DataError where there is nothing to train on, nothing to ask about, or a split without two different
-    questions; the index is then taken away, so that no later stage starts on it.
-    """
+    """What each split holds, a line each. Raises DataError where there is nothing to train on, nothing to ask about, or
+    a split without two different questions; the index is then taken away, so that no later stage starts on it."""
     found = {split: source.rows(split, held_out) for split in ("training", *SPLITS)}
     texts, wrong = source.index.questions["text"], ""
     if not found["training"].size:

@@ -27,10 +27,8 @@ from uoisc.study import Study, open_codecs
 
 @dataclass(frozen=True)
 class Files:
-    """Inputs, and their outputs: `output` itself for one, a folder of files for several.
-
-    Outputs that are there are refused, replaced if `force`, left as they are if `no_clobber`.
-    """
+    """Inputs, and their outputs: `output` itself for one, a folder of files for several. Outputs that are there are
+    refused, replaced if `force`, left as they are if `no_clobber`."""
 
     inputs: list[str]
     output: str
@@ -38,10 +36,8 @@ class Files:
     no_clobber: bool = False
 
     def pairs(self, suffix: str) -> list[tuple[str, str]]:
-        """Each input with where its output goes, less those that --no-clobber skips.
-
-        Raises DataError where that is unclear or a file would be destroyed, ConfigError where both options are given.
-        """
+        """Each input with where its output goes, less those that --no-clobber skips. Raises DataError where that is
+        unclear or a file would be destroyed, ConfigError where both options are given."""
         if self.force and self.no_clobber:
             raise ConfigError("--force replaces files and --no-clobber keeps them: give one of both")
         inputs, output, folder = self.inputs, self.output, os.path.isdir(self.output)
@@ -61,11 +57,9 @@ class Files:
 
 
 def encode(files: Files, query: str, profile: str, variant: str, bits: float | None, compact: bool) -> None:
-    """Writes each image's message as a file.
-
-    Of several images those that cannot be sent are told and left out, and a DataError at the end counts them.
-    Raises BitstreamError, ConfigError, DataError or QueryError, one line each; nothing half-written is left.
-    """
+    """Writes each image's message as a file. Of several images those that cannot be sent are told and left out, and a
+    DataError at the end counts them. Raises BitstreamError, ConfigError, DataError or QueryError, one line each;
+    nothing half-written is left."""
     pairs = files.pairs(".uoi")
     if not pairs:
         return
@@ -111,10 +105,8 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
 def ask(
     image: str, query: str, profile: str, variant: str, bits: float | None, output: str | None, force: bool
 ) -> None:
-    """Sends an image for a query and prints the judge's answers on both ends; writes what is drawn to `output`.
-
-    The lines go to standard error where the picture goes to a stream.
-    """
+    """Sends an image for a query and prints the judge's answers on both ends; writes what is drawn to `output`. The
+    lines go to standard error where the picture goes to a stream."""
     lines = sys.stdout
     if output is not None:
         suffix = _suffix(output)
@@ -134,10 +126,8 @@ def ask(
 
 
 def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
-    """The variant's model, tables included, of the most bits that are at most `bits`; of the most where None.
-
-    Raises ConfigError where the variant is not trained or the bits are too few.
-    """
+    """The variant's model, tables included, of the most bits that are at most `bits`; of the most where None. Raises
+    ConfigError where the variant is not trained or the bits are too few."""
     if bits is not None and not bits > 0:
         raise ConfigError(f"--bits {bits:g}: must be above 0")
     rates = study.params.variants.get(variant)
@@ -153,10 +143,8 @@ def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
 
 
 def writer(profile: str, fingerprint: bytes) -> SharedModel:
-    """The trained model of that fingerprint, of this profile or else of any that is here.
-
-    Raises BitstreamError where there is none, which says what of the models here lacks its tables.
-    """
+    """The trained model of that fingerprint, of this profile or else of any that is here. Raises BitstreamError where
+    there is none, which says what of the models here lacks its tables."""
     trained = False
     lacking: Counter[str] = Counter()
     for name in dict.fromkeys([profile, *profile_names()]):
