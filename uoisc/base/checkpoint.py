@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from torch import nn
 from uoisc.base.config import DIAL, Params
 from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import readable, short
-from uoisc.base.storage import check_made_from, read_tensors, save_tensors
+from uoisc.base.storage import check_made_from, digest_of, read_tensors, save_tensors
 
 # names of parameters that no weights follow from, and of those that phase 1 does not read
 NEUTRAL = {"validation", "unusable", "loaders", "folder", "file", "accumulation", "log_every", "save_every"}
@@ -24,7 +22,7 @@ def fingerprint(params: Params, rate: str) -> str:
     """Eight hex digits of what shapes a codec of that rate: its own parameters and the image size."""
     shaping = asdict(params.codec)
     shaping.pop("rates" if rate == DIAL else "dial")
-    return _digest([shaping, params.data.image_size])[:8]
+    return digest_of([shaping, params.data.image_size])[:8]
 
 
 def training_digests(params: Params, phase: int) -> dict[str, str]:
@@ -33,7 +31,7 @@ def training_digests(params: Params, phase: int) -> dict[str, str]:
     training["weights"] = _without(ignored, training["weights"])
     data = _without(ignored, asdict(params.data))
     values = {"seed": params.seed, "data": data, "training": _without(ignored, training)}
-    return {f"`{name}` in params.yaml": _digest(value) for name, value in values.items()}
+    return {f"`{name}` in params.yaml": digest_of(value) for name, value in values.items()}
 
 
 def save_codec(
@@ -74,7 +72,3 @@ def load_codec(
 
 def _without(names: set[str], values: dict) -> dict:
     return {key: value for key, value in values.items() if key not in names}
-
-
-def _digest(value) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

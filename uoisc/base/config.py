@@ -137,7 +137,15 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise ConfigError(f"{repeated[0]} is changed {len(repeated)} times: give each key once")
     for change in changes:
-        _change(values, change)
+        key, _, text = change.partition("=")
+        *parents, last = key.split(".")
+        section: object = values
+        for name in parents:
+            section = section.get(name) if isinstance(section, dict) else None
+        if not text or not isinstance(section, dict) or last not in section:
+            form = "give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
+            raise ConfigError(f"{shown(change)}: {form}")
+        section[last] = parse_yaml(text, shown(change))
     try:
         return read(Params, values)
     except Misfit as error:
@@ -166,17 +174,6 @@ def _leads(tree: object, keys: Sequence[str]) -> bool:
     for key in keys:
         tree = tree.get(key.partition("[")[0]) if isinstance(tree, dict) else None
     return tree is not None
-
-
-def _change(values: dict, change: str) -> None:
-    key, _, text = change.partition("=")
-    *parents, last = key.split(".")
-    for name in parents:
-        values = values.get(name) if isinstance(values, dict) else None
-    if not text or not isinstance(values, dict) or last not in values:
-        form = "give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
-        raise ConfigError(f"{shown(change)}: {form}")
-    values[last] = parse_yaml(text, shown(change))
 
 
 def _named(profile: object) -> str:

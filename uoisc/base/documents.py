@@ -30,13 +30,9 @@ def read_text(path: Path) -> str:
     return text
 
 
-def parse_yaml(text: str, name: str) -> Any:
-    """What a YAML document holds. Raises ConfigError, which names it `name`, for what is no YAML, a repeated key, and
-    anchors, by which a few lines could unfold to gigabytes."""
-    return _parsed(text, name, "load")
-
-
-def _parsed(text: str, name: str, how: str) -> Any:
+def parse_yaml(text: str, name: str, how: str = "load") -> Any:
+    """What a YAML document holds, or its nodes (`compose`). Raises ConfigError, which names it `name`, for what is no
+    YAML, a repeated key, and anchors, by which a few lines could unfold to gigabytes."""
     from ruamel.yaml import YAML
     from ruamel.yaml.tokens import AliasToken, AnchorToken
 
@@ -55,7 +51,7 @@ def _parsed(text: str, name: str, how: str) -> Any:
 
 def nodes(text: str, name: str) -> dict[str, tuple[Any, Any]]:
     """The nodes of a YAML mapping's keys and values, which know where in the text they stand, by the keys' text."""
-    return pairs(_parsed(text, name, "compose"))
+    return pairs(parse_yaml(text, name, "compose"))
 
 
 def pairs(node: Any) -> dict[str, tuple[Any, Any]]:

@@ -9,8 +9,6 @@ The data's position is the step itself (`Source.batches`).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +24,7 @@ from uoisc.base.distributed import device, rank, total
 from uoisc.base.errors import CheckpointError, ProcessError, first_line
 from uoisc.base.folders import is_there, short, unwritable
 from uoisc.base.processes import handling
-from uoisc.base.storage import read_tensors, save_tensors
+from uoisc.base.storage import digest_of, read_tensors, save_tensors
 
 
 @dataclass
@@ -143,8 +141,7 @@ def alone(lock: Path):
 def run_label(params: Params, **names) -> dict:
     """Whose state it is: names, and a digest of all parameters that training depends on."""
     values, sections = asdict(params), ("seed", "data", "foundation", "codec", "training")
-    text = json.dumps({section: values[section] for section in sections}, sort_keys=True)
-    return names | {"parameters": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return names | {"parameters": digest_of({section: values[section] for section in sections})[:16]}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -79,6 +79,11 @@ def _broken(path: Path, error: Exception, remedy: str) -> CheckpointError:
     return CheckpointError(f"{short(path)}: truncated or no safetensors file ({reason(error)}); {remedy}")
 
 
+def digest_of(value) -> str:
+    """SHA-256 of JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def digest(tensors: dict[str, Tensor], label: dict) -> str:
     """SHA-256 over the label and every tensor's name, type, shape and bytes."""
     found = hashlib.sha256(json.dumps(label, sort_keys=True).encode())

@@ -143,21 +143,17 @@ def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.n
     most = shape.taps * shape.tokens * shape.segments * SYMBOL_BYTES + shape.tokens
     if len(payload) > most:
         raise BitstreamError(f"a payload of {len(payload)} bytes, at most {most} with this model: no message of it")
-    indices, ranked, sent = _decode(payload, model)
-    if encode_payload(indices, ranked, sent, model) != payload:
-        raise BitstreamError("the payload is not one that this model writes: the file was altered, fetch it again")
-    return indices, ranked, sent
-
-
-def _decode(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     padded = payload + bytes(-len(payload) % 4) + bytes(8)
     decoder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
     try:
-        ranked = _read_choice(decoder, model.tables.shape.tokens, model.chosen) if model.chosen else model.unasked
+        ranked = _read_choice(decoder, shape.tokens, model.chosen) if model.chosen else model.unasked
         sent = model.sent(ranked)
-        return model.tables.decode(decoder, sent, ranked), ranked, sent
+        indices = model.tables.decode(decoder, sent, ranked)
     except AssertionError as error:  # constriction's word for bytes that no encoder can have made
         raise BitstreamError("the payload cannot be decoded: the file was altered, fetch it again") from error
+    if encode_payload(indices, ranked, sent, model) != payload:
+        raise BitstreamError("the payload is not one that this model writes: the file was altered, fetch it again")
+    return indices, ranked, sent
 
 
 def _read_choice(decoder, tokens: int, size: int) -> np.ndarray:

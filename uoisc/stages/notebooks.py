@@ -56,26 +56,12 @@ def code_cells(name: str) -> list:
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def declared_parameters(name: str) -> set[str]:
-    """Names that a notebook's cell with the tag `parameters` assigns."""
-    tagged = [cell.source for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
-    try:
-        lines = ast.parse("\n".join(tagged)).body
-    except (SyntaxError, ValueError) as error:
-        raise NotebookError(f"{name}: its `parameters` cell is no Python ({first_line(error)}): mend it") from None
-    assignments = [line for line in lines if isinstance(line, ast.Assign)]
-    return {target.id for line in assignments for target in line.targets if isinstance(target, ast.Name)}
-
-
 def run_notebook(name: str, profile: str, variant: str | None = None, seed: int | None = None) -> Path:
     """Execute one notebook from the first cell to the last, its prints passed on as they come.
 
-    Args:
-        name: the file's, with or without its folder and ending.
-        profile: handed to the notebook's `parameters` cell, like `variant` and `seed` where they are given.
-
+    Args: name: the file's, with or without its folder and ending. profile, and `variant` and `seed` where they are
+    given, are handed to the notebook's `parameters` cell.
     Returns the path of the executed copy, `build/executed/PROFILE/NAME[-VARIANT].ipynb`; there when every cell ran.
-
     Raises NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell comes
     through with its own message alone; anything else names the cell and the partial copy.
     """
@@ -112,7 +98,12 @@ def _execute(name: str, partial: Path, parameters: dict) -> None:
             extra_arguments=["--log-level=50"],  # the kernel's own chatter, not the notebook's
         )
     except papermill.PapermillExecutionError as error:
-        raise NotebookError(_what_failed(name, error, partial)) from None
+        kind = getattr(errors, error.ename, None)
+        if isinstance(kind, type) and issubclass(kind, UoiscError):
+            raise NotebookError(error.evalue) from None
+        reason = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+        where = f"{name} stopped at In [{error.exec_count}]"
+        raise NotebookError(f"{where}: {reason} (traceback in {partial})") from None
     except Exception as error:  # the kernel's end, and whatever keeps one from starting
         why = f"its kernel did not start or was killed (out of memory?): {first_line(error)}"
         raise NotebookError(f"{name} stopped, as {why}; run the same command again") from None
@@ -124,17 +115,14 @@ def _parameters(name: str, profile: str, variant: str | None, seed: int | None) 
         raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
     given = {"profile": profile, "variant": variant, "seed": seed}
     parameters = {key: value for key, value in given.items() if value is not None}
-    # papermill only warns of a parameter that nothing reads
-    if unread := sorted(set(parameters) - (declared := declared_parameters(name))):
+    tagged = [cell.source for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
+    try:
+        lines = ast.parse("\n".join(tagged)).body
+    except (SyntaxError, ValueError) as error:
+        raise NotebookError(f"{name}: its `parameters` cell is no Python ({first_line(error)}): mend it") from None
+    targets = [target for line in lines if isinstance(line, ast.Assign) for target in line.targets]
+    declared = {target.id for target in targets if isinstance(target, ast.Name)}
+    if unread := sorted(set(parameters) - declared):  # papermill only warns of what nothing reads
         takes = ", ".join(sorted(declared)) or "nothing"
         raise NotebookError(f"{name} does not take {', '.join(unread)}: its `parameters` cell declares {takes}")
     return parameters
-
-
-def _what_failed(name: str, error: Exception, partial: Path) -> str:
-    """One line from a papermill execution error."""
-    kind = getattr(errors, error.ename, None)
-    if isinstance(kind, type) and issubclass(kind, UoiscError):
-        return str(error.evalue)
-    reason = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
-    return f"{name} stopped at In [{error.exec_count}]: {reason} (traceback in {partial})"

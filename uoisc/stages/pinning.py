@@ -8,15 +8,8 @@ from pathlib import Path
 from uoisc.base.config import Params
 from uoisc.base.errors import CheckpointError, ConfigError, first_line
 from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
-from uoisc.frozen.weights import (
-    UNPINNED,
-    cached_file,
-    cached_folder,
-    digest,
-    fetch_command,
-    hub_revision,
-    weights_files,
-)
+from uoisc.frozen import weights
+from uoisc.frozen.weights import UNPINNED
 
 MODELS = ("clip", "llava", "llava_independent")  # of Pretrained
 
@@ -44,32 +37,31 @@ def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
 def _llava(checkpoint: LlavaCheckpoint) -> Source:
     name, folder = checkpoint.name, Path(checkpoint.name)
     if folder.is_dir():
-        return Source(shown(folder), weights_files(folder))
+        return Source(shown(folder), weights.weights_files(folder))
     if not checkpoint.revision:
         raise ValueError(f"{shown(folder)} is no folder, and a hub name wants a revision")
-    at, cached = hub_revision(checkpoint.revision), cached_folder(name, checkpoint.revision)
-    files, commit = (weights_files(cached), cached.name) if cached else (None, "")
-    return Source(f"{name} at {(at or UNPINNED)[:12]}", files, name, fetch_command(name, at), commit)
+    at, cached = weights.hub_revision(checkpoint.revision), weights.cached_folder(name, checkpoint.revision)
+    files, commit = (weights.weights_files(cached), cached.name) if cached else (None, "")
+    return Source(f"{name} at {(at or UNPINNED)[:12]}", files, name, weights.fetch_command(name, at), commit)
 
 
 def _clip(checkpoint: ClipCheckpoint) -> Source:
     from uoisc.frozen.clip_files import hub_source, weights_in
 
-    folder, weights = Path(checkpoint.name), Path(checkpoint.weights)
+    folder, own = Path(checkpoint.name), Path(checkpoint.weights)
     if folder.is_dir():
         return Source(shown(folder), [weights_in(folder)])
-    if weights.is_file():
-        return Source(f"{checkpoint.name}, {shown(weights)}", [weights])
+    if own.is_file():
+        return Source(f"{checkpoint.name}, {shown(own)}", [own])
     repo, file = hub_source(checkpoint.name, checkpoint.weights)
-    cached = cached_file(repo, file)
-    return Source(f"{file} of {repo}", [cached] if cached else None, repo, fetch_command(repo, file=file))
+    cached = weights.cached_file(repo, file)
+    return Source(f"{file} of {repo}", [cached] if cached else None, repo, weights.fetch_command(repo, file=file))
 
 
 def digests_of(checkpoint: ClipCheckpoint | LlavaCheckpoint, files: list[Path]) -> dict[str, str]:
     """The sha256 that params.yaml gives for each weights file."""
-    if isinstance(checkpoint, ClipCheckpoint):
-        return {file.name: checkpoint.sha256 for file in files}
-    return checkpoint.sha256
+    own = checkpoint.sha256
+    return own if isinstance(own, dict) else {file.name: own for file in files}
 
 
 def shown(path: Path) -> str:
@@ -102,9 +94,9 @@ def _pins(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> list[str]:
         raise CheckpointError(f"foundation.{name}: {source.shown} is not here: run `{source.command}`, then pin")
     lines = [f"      {name}:"] + [f'        revision: "{source.commit}"'] * (revision == UNPINNED)
     if isinstance(checkpoint, ClipCheckpoint):
-        return [*lines, f'        sha256: "{digest(source.files[0])}"']
+        return [*lines, f'        sha256: "{weights.digest(source.files[0])}"']
     here = {file.name: file for file in source.files}
     if unknown := [file for file in wanted if file not in here]:
         raise ConfigError(f"foundation.{name}.sha256.{unknown[0]}: its weights are {', '.join(here)}; name these")
-    pinned = [f'          {file}: "{digest(here[file])}"' for file in wanted]
+    pinned = [f'          {file}: "{weights.digest(here[file])}"' for file in wanted]
     return [*lines, *["        sha256:"] * bool(pinned), *pinned]

@@ -26,7 +26,12 @@ def prepare_data(profile: str) -> Path:
     params, folder = load_params(profile), paths(profile).source
     check_writable(folder.parent)
     if isinstance(params.data, Drawings):
-        _rasterise_drawings(params.data, params.seed, folder)
+        entries, held_out = load_catalogue(params.data.objects), params.data.held_out
+        if held_out not in {entry.category for entry in entries}:
+            raise DataError(f"data.held_out = {held_out!r}: no object has that category; see data/objects.csv")
+        sprites = rasterise(entries, params.data.sprite_variants, params.data.image_size // GRID, params.seed)
+        with written_folder(folder) as aside:
+            np.savez(aside / "sprites.npz", sprites=sprites)
         return folder
     from uoisc.frozen.pretrained import open_readers
     from uoisc.importers import manifest, vqav2
@@ -58,12 +63,3 @@ def _splits(source: Photographs, held_out: str) -> str:
         shutil.rmtree(source.index.folder)
         raise DataError(f"{wrong} ({'; '.join(lines)})")
     return "\n".join(lines)
-
-
-def _rasterise_drawings(data: Drawings, seed: int, target: Path) -> None:
-    entries = load_catalogue(data.objects)
-    if data.held_out not in {entry.category for entry in entries}:
-        raise DataError(f"data.held_out = {data.held_out!r}: no object has that category; see data/objects.csv")
-    sprites = rasterise(entries, data.sprite_variants, data.image_size // GRID, seed)
-    with written_folder(target) as folder:
-        np.savez(folder / "sprites.npz", sprites=sprites)

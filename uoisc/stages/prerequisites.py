@@ -36,8 +36,8 @@ def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
     stages = parse_yaml(read_text(ROOT / "dvc.yaml"), "dvc.yaml")["stages"]
     own = [run for stage in stages.values() if notebook in stage["cmd"].split() for run in _runs(stage, profile)]
     made = [run for stage in stages.values() if "uoisc run" in stage["cmd"] for run in _runs(stage, profile)]
-    wanted = {dep for _, deps, _ in own for dep in deps}
-    needed = [(command, [o for o in outs if any(_covers(dep, o) for dep in wanted)]) for command, _, outs in made]
+    wanted = {Path(dep) for _, deps, _ in own for dep in deps}
+    needed = [(command, [o for o in outs if {Path(o), *Path(o).parents} & wanted]) for command, _, outs in made]
     return [(command, outs) for command, outs in needed if outs]
 
 
@@ -58,7 +58,3 @@ def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[st
         deps, outs = ([filled(text) for text in stage[key]] for key in ("deps", "outs"))
         found.append((filled(stage["cmd"]).split()[1:], deps, outs))
     return found
-
-
-def _covers(dep: str, out: str) -> bool:
-    return Path(out) == Path(dep) or Path(dep) in Path(out).parents

@@ -50,8 +50,7 @@ class Files:
         stems = ["stdin" if name == STREAM else Path(name).stem for name in inputs]
         names = [os.path.join(output, stem + suffix) if folder else output for stem in stems]
         check_outputs(names, inputs, self.force or self.no_clobber)
-        kept = existing(names) if self.no_clobber else []
-        if kept:
+        if kept := existing(names) if self.no_clobber else []:
             say(f"{len(kept)} of {len(names)} outputs exist and are left as they are", sys.stderr)
         return [(source, name) for source, name in zip(inputs, names, strict=True) if name not in kept]
 
@@ -73,13 +72,10 @@ def encode(files: Files, query: str, profile: str, variant: str, bits: float | N
 def decode(files: Files, profile: str, variant: str | None, bits: float | None, query: str | None) -> None:
     """Draws each file's image at the size of the image that it was made of; several into a folder, as PNG.
 
-    Args:
-        profile: where a file's model is looked for first; then in all others.
-        variant, bits: of the compact form alone, which does not say them.
-        query: of variants whose receiver reads it alone; the one of `encode`, or another picture is drawn.
-
-    Raises BitstreamError where a file is broken or no trained model here wrote it, ConfigError for options that would
-    not be read.
+    Args: profile: where a file's model is looked for first; then in all others. variant, bits: of the compact form
+    alone, which does not say them. query: of variants whose receiver reads it alone; the one of `encode`, or another
+    picture is drawn. Raises BitstreamError where a file is broken or no trained model here wrote it, ConfigError for
+    options that would not be read.
     """
     pairs = files.pairs(".png")
     for _, name in pairs[:1]:
@@ -91,7 +87,12 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
     def draw(file: str, name: str) -> str:
         with naming(file):
             data = read_file(file)
-            fingerprint = _fingerprint(data, variant)
+            fingerprint = parse(data).fingerprint  # None in the compact form
+            if fingerprint and variant is not None:
+                raise ConfigError("says itself which model wrote it: leave --variant and --bits out")
+            if not fingerprint and variant is None:
+                which = "the compact form does not say which model wrote it"
+                raise BitstreamError(f"{which}: give --variant, and --bits as then")
             model = written_by(fingerprint) if fingerprint else model_within(open_codecs(profile), variant, bits)
             message, size = bitstream.read(data, model)
         x_hat = model.codec.decode(message, [_asked(model.codec.receiver_reads, query)])
@@ -188,8 +189,7 @@ def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: 
     failed = []
     for source, name in bar(pairs) if len(pairs) > 1 else pairs:
         try:
-            line = job(source, name)
-            if line:
+            if line := job(source, name):
                 say(line, sys.stderr)
         except (DataError, BitstreamError) as error:
             if len(pairs) == 1:
@@ -225,16 +225,6 @@ def _picture(name: str, side: int) -> Picture:
     for note in picture.notes:
         say(f"{shown(name)}: {note}", sys.stderr)
     return picture
-
-
-def _fingerprint(data: bytes, variant: str | None) -> bytes | None:
-    """That of the model which wrote a file; None in the compact form. Raises where a variant is lacking or not read."""
-    parsed = parse(data)
-    if not parsed.compact and variant is not None:
-        raise ConfigError("says itself which model wrote it: leave --variant and --bits out")
-    if parsed.compact and variant is None:
-        raise BitstreamError("the compact form does not say which model wrote it: give --variant, and --bits as then")
-    return parsed.fingerprint
 
 
 def _asked(reads: bool, query: str | None) -> str:
