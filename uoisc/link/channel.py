@@ -95,11 +95,8 @@ def transmit_bits(
     """Hard-decided bits after an uncoded link (authors' code: 8-PSK, one antenna, known channel).
 
     y = h x + n, one h per row; the receiver takes the symbol nearest to y / h. The last symbol is padded with zeros.
-
-    Args:
-        bits: 0 or 1, one row per image. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
-        generator: draws h and n, on its own device, so that a seed gives the same errors wherever `bits` lie.
-
+    Args: bits: 0 or 1, one row per image. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh". generator: draws h
+    and n, on its own device, so that a seed gives the same errors wherever `bits` lie.
     Raises ChannelError where the fading is unknown or `es_n0_db` not finite.
     """
     images, length = bits.shape
@@ -120,9 +117,7 @@ class UncodedLink:
     At K = 64 an index is two symbols of 8-PSK. The bits of an image's sent segments form one stream in the order tap,
     token, segment; what was not sent costs no symbol. Side information (which segments were sent) is taken to arrive.
     A pattern beyond K - 1, possible where K is no power of two, is read as K - 1 (ours).
-
-    Args:
-        codes: K, at least 2. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
+    Args: codes: K, at least 2. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
     """
 
     codes: int
@@ -156,11 +151,8 @@ def split_segments(segments: int, blocks: int) -> Int[Tensor, " G"]:
 def keep_prefix(message: Message, groups: Int[Tensor, "..."], arrived: Bool[Tensor, "B P"]) -> Message:
     """The message up to an image's first failed block: later segments count as not sent, so the decoder sees zeros.
 
-    Args:
-        groups: block 0..P-1 that carries each segment, of a shape that broadcasts to (B, M, N, G).
-        arrived: whether each block was decoded.
-
-    Raises ChannelError where a segment's block is not among the P.
+    Args: groups: block 0..P-1 that carries each segment, of a shape that broadcasts to (B, M, N, G). arrived: whether
+    each block was decoded. Raises ChannelError where a segment's block is not among the P.
     """
     first, last = torch.stack(groups.aminmax()).tolist()
     if not 0 <= first <= last < arrived.shape[1]:
@@ -179,10 +171,8 @@ class CodedLink:
     decoder that did not converge, and a CRC of 16 bits (3GPP TS 38.212 for payloads this short) would add 11 % at
     k = 144 and 2 % at k = 864. All blocks of an image see its one fading coefficient; given that, failures are
     independent, with the rate that was measured on AWGN at |h|^2 Es/N0.
-
-    Args:
-        table: measured block error rates. bits_per_symbol: 2 is QPSK, 4 is 16-QAM. code_rate: such as "1/2".
-        es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
+    Args: table: measured block error rates. bits_per_symbol: 2 is QPSK, 4 is 16-QAM. code_rate: such as "1/2".
+    es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
     """
 
     table: BlerTable

@@ -24,15 +24,12 @@ def needed(text: str) -> dict[str, list[str]]:
 
 
 def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Path | None = None) -> Path:
-    """Compiles the paper into `out`, atomically.
+    """Compiles the paper into `out`, a PDF, atomically.
 
-    Args:
-        results_dir: holds claims.json.
-        out: the PDF.
-        tables, figures: what `exhibits.write_tables` and `write_figures` wrote; paper/tables and paper/figures
-            unless told.
-    Raises: ResultsError when an input lacks, UoiscError with typst's one line when the text does not compile
-        (a number that it looks up is not in the tables, for instance).
+    Args: results_dir: holds claims.json. tables, figures: what `exhibits.write_tables` and `write_figures` wrote;
+    paper/tables and paper/figures unless told.
+    Raises: ResultsError when an input lacks, UoiscError with typst's one line when the text does not compile (a number
+    that it looks up is not in the tables, for instance).
     """
     given = {"results": results_dir, "tables": tables or PAPER / "tables", "figures": figures or PAPER / "figures"}
     folders = {name: Path(folder).resolve() for name, folder in given.items()}

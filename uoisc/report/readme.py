@@ -23,12 +23,8 @@ def _table(titles: list[str], rows: list[list[str]]) -> str:
 
 
 def claims_block(claims: pd.DataFrame) -> str:
-    """The outcome of each claim that a figure bears on, by the independent judge.
-
-    Args:
-        claims: the table `tables.claims`.
-    Raises: ConfigError where a figure names a claim that there is not.
-    """
+    """The outcome of each claim that a figure bears on, by the independent judge, from the table `tables.claims`.
+    Raises: ConfigError where a figure names a claim that there is not."""
     figure_of = {claim: name for name, figure in FIGURES.items() for claim in figure.claims}
     unknown = sorted(set(figure_of) - set(claims["id"]))
     if unknown:

@@ -26,22 +26,20 @@ COMMANDS = {"paper": "from uoisc.report.paper import build"}  # stages that run 
 
 def write_closures() -> list[Path]:
     """Writes every stage's file. Raises NotebookError for a file that is no notebook."""
-    return [_write(name, code) for name, code in ({name: making(name) for name in names()} | COMMANDS).items()]
+    targets = {CLOSURES / f"{name}.deps": (name, making(name)) for name in names()}
+    targets |= {CLOSURES / f"{name}.deps": (name, code) for name, code in COMMANDS.items()}
+    for target, (name, code) in targets.items():
+        lines = [f"{_digest(code)}  {name}"]
+        lines += [f"{_digest(path.read_text(encoding='utf-8'))}  {path.as_posix()}" for path in closure(code)]
+        with written_aside(target) as aside:
+            aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return list(targets)
 
 
 def making(name: str) -> str:
     """The code of a notebook that makes its stage's outputs."""
     cells = [cell for cell in code_cells(name) if "show" not in cell.metadata.get("tags", [])]
     return "\n\n".join(cell.source.strip() for cell in cells)
-
-
-def _write(name: str, code: str) -> Path:
-    lines = [f"{_digest(code)}  {name}"]
-    lines += [f"{_digest(path.read_text(encoding='utf-8'))}  {path.as_posix()}" for path in closure(code)]
-    target = CLOSURES / f"{name}.deps"
-    with written_aside(target) as aside:
-        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return target
 
 
 def closure(code: str) -> list[Path]:

@@ -29,10 +29,8 @@ FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: da
 def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) -> pd.DataFrame:
     """Trains a variant through both phases where `data.validation` is held out; returns its answer match rates.
 
-    Args:
-        name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
-        changes: `key=value`, keys as in params.yaml.
-
+    Args: name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
+    changes: `key=value`, keys as in params.yaml.
     Returns one row per budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, n.
     Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
@@ -43,18 +41,15 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
             raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
     params = load_params(profile, changes=changes)
     check_rate(params, name, rate)
-    params = replace(
-        params, data=replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
-    )
-    study = assemble(profile, params, JUDGES)
+    data = replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
+    study = assemble(profile, params := replace(params, data=data), JUDGES)
     codec = untrained(study, name, rate)
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
     rankings = {"own": None} | {control.name: control.ranking for control in evaluation.CONTROLS.get(name, ())}
     codecs = [codec.at(bits) for bits in params.codec.dial.budgets] if rate == DIAL else [codec]
-    questions = [
-        evaluation.evaluation_questions(study, split, stream=VALIDATION_STREAM) for split in study.source.splits
-    ]
+    asks = evaluation.evaluation_questions
+    questions = [asks(study, split, stream=VALIDATION_STREAM) for split in study.source.splits]
     references = pd.concat([evaluation.ask_references(study, asked) for asked in questions], ignore_index=True)
     rows = [
         row | {"ranking": ranking}
