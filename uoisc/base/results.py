@@ -20,17 +20,10 @@ SEEN = "seen"
 UNSEEN = "unseen"
 GAP = "unseen-seen"
 
-EVALUATED = (
-    *("answers.parquet", "quality.csv", "summary.csv", "differences.csv", "training.csv", "codebooks.csv"),
-    *("foundation.csv", "data_card.csv", "examples.npz", "examples.json"),
-)
-STAGES = dict.fromkeys(EVALUATED, "evaluation") | {
-    "claims.json": "figures",
-    "bd_rate.csv": "figures",
-    "entropy.csv": "rate",
-    "channel.csv": "channel",
-    "standard_codecs.csv": "standard_codecs",
-}
+EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.csv codebooks.csv foundation.csv "
+EVALUATED += "data_card.csv examples.npz examples.json"
+STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
+STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
 COLUMNS = {  # of each table, by name
     "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
     "answer_hat match match_blank match_wrong_query source_right correct",

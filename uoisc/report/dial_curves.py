@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from uoisc.base.results import UNSEEN
 from uoisc.base.settings import JUDGES
 from uoisc.report.figures import AMR, SHADES, legend_below, page, rate_curves, rate_points, styled, with_interval
-from uoisc.report.names import in_order, label
+from uoisc.report.names import FLOORS, in_order, label
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
 OWN = "own"  # the packing that the dial picks by itself
@@ -25,7 +25,7 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 def floor_dial(summary: pd.DataFrame) -> Figure:
     """AMR against whole-image PSNR of the dial as the floor changes, a line per budget, the floor's units beside it.
     The larger point without a number is the packing that the dial picks by itself."""
-    floors = {"dial": OWN} | {f"dial_floor{units}": str(units) for units in range(65)}
+    floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
     rows = summary[(summary["split"] == UNSEEN) & summary["variant"].isin(floors)]
     own = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
     budgets = rows["bits"].map(lambda bits: min(own, key=lambda point: max(point / bits, bits / point)))  # the nearest

@@ -44,21 +44,14 @@ MARKERS = {  # a colour, and the methods that have it: one colour and marker per
     RED: {"no_alignment": "s"},
     GREEN: {"query_aware": "^", "dial_scratch_text": "<"},
     BLACK: {"adaptive": "D"},
-    ORANGE: {
-        "uniform": "v",
-        "dial_uniform": "v",
-        "avif": "X",
-        "avif_down2": "<",
-        "avif_down3": ">",
-        "avif_down4": "p",
-        "avif_crop": "*",
-    },
+    ORANGE: {"uniform": "v", "dial_uniform": "v"},
     SKY: {"no_llava": "P", "dial_random": "P", "webp": "P"},
     PINK: {"no_alignment_no_llava": "X", "dial_no_query": "X", "jpeg2000_protected": "*", "jpeg_xl": "d"},
     BROWN: {"plain_vq": "h", "jpeg2000": "h"},
     PURPLE: {"dial": "D"},
     GREY: {"dial_oracle": "*", "jpeg": "v"},
 }
+MARKERS[ORANGE] |= {"avif": "X", "avif_down2": "<", "avif_down3": ">", "avif_down4": "p", "avif_crop": "*"}
 LOOKS = {method: (colour, marker) for colour, own in MARKERS.items() for method, marker in own.items()}
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
 BESIDE = dict(zip(JUDGES, (-0.17, 0.17), strict=True))  # so far from a row's line stand the judges' points

@@ -19,14 +19,13 @@ from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report.claims import Claim, decide, describe, gather
 from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
-from uoisc.report.names import DIALS, METHODS, in_order, label
+from uoisc.report.names import DIALS, FAIR_CHANCE, SAYS, in_order, label
 from uoisc.report.rate_answer import nearest
 from uoisc.report.seeds import POOLED, verdicts
 
 NONE = "–"
 INDEPENDENT = JUDGES[1]
 JUDGED = dict(zip(("LLaVA", "independent"), JUDGES, strict=True))  # a column's title -> the judge
-FAIR_CHANCE = {name for name, method in METHODS.items() if method.fair_chance}
 ALIKE = "no_alignment"  # what ablations are held against
 SHOWN_DB = (10, 20)  # Es/N0 of the Rayleigh points in the table of links
 
@@ -281,6 +280,5 @@ def goals(seeds: pd.DataFrame) -> pd.DataFrame:
 
 def methods(summary: pd.DataFrame) -> pd.DataFrame:
     """The glossary: each method's name in the results, what tables call it, and what it is."""
-    told = [(name, METHODS[name]) for name in in_order(summary["variant"]) if name in METHODS]
-    rows = [(name, method.title, method.says) for name, method in told]
+    rows = [(name, label(name), SAYS[name]) for name in in_order(summary["variant"]) if name in SAYS]
     return pd.DataFrame(rows, columns=["name", "method", "what it is"])

@@ -26,14 +26,14 @@ COMMANDS = {"paper": "from uoisc.report.paper import build"}  # stages that run 
 
 def write_closures() -> list[Path]:
     """Writes every stage's file. Raises NotebookError for a file that is no notebook."""
-    targets = {CLOSURES / f"{name}.deps": (name, making(name)) for name in names()}
-    targets |= {CLOSURES / f"{name}.deps": (name, code) for name, code in COMMANDS.items()}
-    for target, (name, code) in targets.items():
+    codes = {name: making(name) for name in names()} | COMMANDS
+    targets = [CLOSURES / f"{name}.deps" for name in codes]
+    for target, (name, code) in zip(targets, codes.items(), strict=True):
         lines = [f"{_digest(code)}  {name}"]
         lines += [f"{_digest(path.read_text(encoding='utf-8'))}  {path.as_posix()}" for path in closure(code)]
         with written_aside(target) as aside:
             aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return list(targets)
+    return targets
 
 
 def making(name: str) -> str:
