@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -34,10 +33,8 @@ def unreadable(path: Path, error: OSError, remedy: str) -> str:
 def readable(path: Path, remedy: str, kind: type[UoiscError] = DataError) -> Path:
     """`path`, where it is a file that this user can read. Raises `kind`, see `unreadable`, which ends with `remedy`."""
     try:
-        if not os.path.isdir(path):
-            with open(path, "rb"):
-                return path
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with open(path, "rb"):
+            return path
     except OSError as error:
         raise kind(unreadable(path, error, remedy)) from error
 

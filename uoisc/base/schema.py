@@ -10,7 +10,6 @@ from dataclasses import field, fields
 from uoisc.base.errors import ConfigError
 
 SHOWN = 80  # characters of a wrong value
-NOTHING = types.MappingProxyType({})
 
 
 class Misfit(ConfigError):
@@ -26,7 +25,7 @@ def number(low: int | float, high: int | float, multiple: int = 1, ascending: bo
     return field(metadata={"range": (low, high), "multiple": multiple, "ascending": ascending})
 
 
-def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = NOTHING):
+def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = types.MappingProxyType({})):
     """`value` checked against the annotation `kind` and what a field's metadata `wants`; `keys` lead to it. Of a union
     of dataclasses, the value's own `kind` says which one it is (their `KIND`). Raises Misfit, one line."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
