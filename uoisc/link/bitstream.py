@@ -112,7 +112,7 @@ def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | No
     """The message (B = 1) of a file, and the size of the image that it was made of (None in the compact form). Raises
     BitstreamError: see `parse`; also where the file is of another model."""
     file = parse(data)
-    if file.compact:
+    if file.fingerprint is None:
         if file.checksum != model.checksum(file.payload):
             cause = "the file was altered, or written with another model or budget of bits"
             raise BitstreamError(f"the checksum does not fit: {cause}")

@@ -38,8 +38,6 @@ class BitstreamError(UoiscError):
 class File:
     """A parsed file: what its header says, and the payload. Fingerprint, size and packing: None in the compact form."""
 
-    version: int
-    compact: bool
     fingerprint: bytes | None
     size: tuple[int, int] | None
     packing: int | None
@@ -52,8 +50,8 @@ def describe(file: str) -> list[str]:
     with naming(file):
         data = read_file(file)
         parsed = parse(data)
-    form = "compact" if parsed.compact else "self-describing"
-    lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {parsed.version}, {form} form"]
+    form = "self-describing" if parsed.fingerprint else "compact"
+    lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {VERSION}, {form} form"]
     if parsed.size is not None:
         lines.append(f"image of {parsed.size[0]} x {parsed.size[1]} pixels, model {parsed.fingerprint.hex()}")
         lines.append(f"packing {parsed.packing} of its rate dial" if parsed.packing else "fixed rate")
@@ -83,13 +81,13 @@ def parse(data: bytes) -> File:
         raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
     payload, checksum = data[length:], data[length - 3 : length]
     if compact:
-        return File(VERSION, True, None, None, None, payload, checksum)
+        return File(None, None, None, payload, checksum)
     _, version, fingerprint, *size, packing = HEAD.unpack(data[: HEAD.size])
     _check_version(version)
     if crc24(data[: HEAD.size], payload) != checksum:
         raise BitstreamError("the checksum does not fit: the file was altered or truncated, fetch it again")
     check_size(tuple(size))
-    return File(version, False, fingerprint, tuple(size), packing, payload, checksum)
+    return File(fingerprint, tuple(size), packing, payload, checksum)
 
 
 def crc24(*parts: bytes) -> bytes:
