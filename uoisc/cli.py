@@ -1,7 +1,5 @@
 """The `uoisc` command. Heavy packages are imported in the commands: `uoisc --help` takes half a second."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """What a caller gives a codec or a judge, checked once where it comes in; training passes by, as a GPU would wait."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

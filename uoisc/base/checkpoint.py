@@ -1,7 +1,5 @@
 """Codec checkpoints: a codec's own weights, labelled with the variant, the rate and the parameters that shape it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

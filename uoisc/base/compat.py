@@ -4,8 +4,6 @@ Its compiled library, linked against CUDA, does not load there, so its import, w
 "operator torchvision::nms does not exist". With the two missing operators declared, all but `torchvision.ops` works.
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from types import ModuleType

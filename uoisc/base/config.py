@@ -1,7 +1,5 @@
 """The one store of values, params.yaml, read strictly: a profile is `base` with what `profiles.NAME` changes."""
 
-from __future__ import annotations
-
 import copy
 import os
 import re

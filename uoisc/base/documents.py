@@ -1,7 +1,5 @@
 """Text that people write by hand, read as it stands or refused in one line: YAML 1.2, as DVC reads it, and JSON."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

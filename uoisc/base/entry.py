@@ -1,7 +1,5 @@
 """How the command starts and ends: whose package runs, and what an error leaves on the terminal."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Errors that a user can act on: each carries one line that says what is wrong and what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from difflib import get_close_matches
 

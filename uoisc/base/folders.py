@@ -1,7 +1,5 @@
 """Files and folders: the project's own, why one cannot be read or written, and what is written whole or not at all."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

@@ -8,8 +8,6 @@
 | a file, or nothing yet | is written aside and renamed: there whole or not at all; an existing one only with --force |
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

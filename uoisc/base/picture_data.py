@@ -1,7 +1,5 @@
 """Pictures and answers that the stages leave for figures, in examples.npz (arrays) and examples.json (all else)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile

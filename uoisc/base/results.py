@@ -1,7 +1,5 @@
 """Tidy results on disk, from which figures, tables, claims and paper derive: strict reading, atomic writing."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable

@@ -7,8 +7,6 @@ Ctrl-C and SIGTERM are heard at the end of a step. Whatever else ends the proces
 The data's position is the step itself (`Source.batches`).
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

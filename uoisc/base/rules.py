@@ -1,7 +1,5 @@
 """What the values of a profile must keep to together: a line for each rule that is broken says what to change."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """Reads a document's values strictly into frozen dataclasses: nothing unknown, missing or out of range passes."""
 
-from __future__ import annotations
-
 import types
 import typing
 from collections.abc import Mapping

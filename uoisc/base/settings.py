@@ -1,7 +1,5 @@
 """The sections of a profile: what may be set, and in which range. `config.py` reads them from params.yaml."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

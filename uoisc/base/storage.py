@@ -7,8 +7,6 @@ A label's `made_from` names the digests of what a file rests on: tables name the
 judge's. As a file's own digest covers its label, it stands for the whole chain.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What reaches a terminal: text without control characters, and progress bars on a terminal alone."""
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings

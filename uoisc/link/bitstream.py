@@ -8,8 +8,6 @@ it a segment after the other. All integers are big-endian. The payload is cut to
 same message. docs/bitstream.md says it all byte by byte. Source: ours.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from dataclasses import dataclass, replace
@@ -41,12 +39,12 @@ class SharedModel:
     fingerprint: bytes
     packing: int = 0
 
-    def within(self, bits: int | float) -> SharedModel:
+    def within(self, bits: int | float) -> "SharedModel":
         """The model with its rate dial set to at most so many bits. Raises ConfigError as `RateDial.at`."""
         dial = self.trained.rate
         return self.at(dial.packings.index(dial.at(bits)) + 1)
 
-    def at(self, packing: int) -> SharedModel:
+    def at(self, packing: int) -> "SharedModel":
         """The model with its rate dial, if it has one, set to the packing of that number. Raises BitstreamError where
         it has none of that number."""
         packings = self.trained.rate.packings if isinstance(self.trained.rate, RateDial) else []

@@ -3,8 +3,6 @@
 data/bler.csv --> BlerTable.bler(code, Es/N0 of the image) --> does the block arrive?   `channel.CodedLink`
 """
 
-from __future__ import annotations
-
 import csv
 import math
 from collections import defaultdict

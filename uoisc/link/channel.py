@@ -14,8 +14,6 @@ symbol at code rate R.
 `LINKS` is the one list of links: the channel stage, the generator of block error rates, figures and tables follow it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 bits --> label --points--> x --> z = conj(h) y, |h|^2 --decide--> label --> bits
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

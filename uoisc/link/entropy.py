@@ -11,8 +11,6 @@
 All arithmetic that both ends must agree on is on integers. The range coder is constriction's. Source: ours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

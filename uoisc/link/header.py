@@ -13,8 +13,6 @@
 All integers are big-endian; what follows is the payload (bitstream.py). Source: ours.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Probability tables on disk, and the codecs that they go with."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -9,8 +9,6 @@ figure or passes it; *partly* when both differences are above zero and at least 
 blank image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

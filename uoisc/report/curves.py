@@ -1,7 +1,5 @@
 """Figures about training: the loss terms of both phases, and how much of each codebook is used."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

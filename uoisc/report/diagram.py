@@ -1,7 +1,5 @@
 """The system diagram, drawn by code: our own drawing of the method that the paper's figure 1 describes."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle

@@ -1,7 +1,5 @@
 """Figures of the rate dial: answers against bits under every control, and answers against the rest of the picture."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

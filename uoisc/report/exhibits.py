@@ -6,8 +6,6 @@ row of `TABLES`, `read-table("name")` in the paper. All else follows: notebook 0
 README tells, and the pipeline's outputs, which are the folders paper/figures and paper/tables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 p
 (colour-blind safe) and never the only mark of a series. `exhibits.py` lists all figures and says how to add one.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from itertools import chain

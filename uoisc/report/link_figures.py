@@ -1,7 +1,5 @@
 """Figures about the link: answer match rate against Es/N0, and one scene as it comes through at several Es/N0."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """What figures and tables call the names in the results, in which order they stand, and the glossary of methods."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from uoisc.base.settings import RATE_DIALS

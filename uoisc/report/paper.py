@@ -1,7 +1,5 @@
 """Typesets paper/paper.typ: the same tables and figures give the same bytes of PDF."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Figures made of images: the six-panel visual comparison, and relevance maps of one scene."""
 
-from __future__ import annotations
-
 import textwrap
 
 import numpy as np

@@ -3,8 +3,6 @@
 A value without a comment has that of the mapping around it, where both stand: in the profile, else in `base`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -6,8 +6,6 @@ A trained codec's bytes are its mean range-coded payload on training scenes and 
 model, as both ends of a standard codec share its standard.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The generated tables of README.md and docs/results.md: outcomes of claims, figures, methods."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The figure of several training seeds: how far each goal is reached, seed by seed and in the mean."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D

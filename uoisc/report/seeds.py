@@ -8,8 +8,6 @@ over them speaks of training as well as of queries. One seed's intervals are boo
 `make seeds` trains the seeds that `make repro` does not. Source: ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Numbers come out as the text that is printed, so that the paper and the README c
 `0.735 [0.700, 0.768]` is a value with its 95 % interval. `exhibits.py` lists all tables and says how to add one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -10,8 +10,6 @@ may be shown beside what it was measured from, and its colours measure nothing a
 project's top folder, where DVC and `make` run.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from pathlib import Path

@@ -3,8 +3,6 @@
 Packages, the hub's switch, weights and their digests, data files, disk, memory, GPU; sizes as their publishers say.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """The tables stage: probability tables of every trained codec, and what they save on messages they never met."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 notebooks/NAME.ipynb --run_notebook--> build/executed/PROFILE/  the run's record, not an output of DVC's
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import re

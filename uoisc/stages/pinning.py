@@ -1,7 +1,5 @@
 """Where the models of params.yaml lie, and `pins`: the revisions and digests that it leaves open."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

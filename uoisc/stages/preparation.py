@@ -1,10 +1,7 @@
 """Prepares what a profile's questions are asked about: drawings, or an index of photographs."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +12,6 @@ from uoisc.base.settings import GRID, Drawings, Vqav2
 from uoisc.data.objects import load_catalogue, rasterise
 from uoisc.data.questions import SPLITS
 from uoisc.importers.sources import open_source
-
-if TYPE_CHECKING:
-    from uoisc.importers.photographs import Photographs
 
 
 def prepare_data(profile: str) -> Path:
@@ -44,9 +38,9 @@ def prepare_data(profile: str) -> Path:
     return folder
 
 
-def _splits(source: Photographs, held_out: str) -> str:
-    """What each split holds, a line each. Raises DataError where there is nothing to train on, nothing to ask about, or
-    a split without two different questions; the index is then taken away, so that no later stage starts on it."""
+def _splits(source, held_out: str) -> str:
+    """What each split of photographs holds, a line each. Raises DataError where there is nothing to train on or to ask
+    about, or a split without two different questions; the index is then taken away: no later stage starts on it."""
     found = {split: source.rows(split, held_out) for split in ("training", *SPLITS)}
     texts, wrong = source.index.questions["text"], ""
     if not found["training"].size:

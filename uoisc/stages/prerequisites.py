@@ -3,8 +3,6 @@
 What comes before a notebook stands in dvc.yaml. In the pipeline DVC has run those stages, and nothing happens here.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

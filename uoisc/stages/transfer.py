@@ -1,7 +1,5 @@
 """Images to .uoi files and back, with what a user is told about it: the commands `encode`, `decode` and `ask`."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -3,8 +3,6 @@
 validate("small", "adaptive", "tight", ("training.emphasis=4",))  -->  match rates of both judges, seen and unseen
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pandas as pd
