@@ -22,6 +22,7 @@ from uoisc.base.settings import (
     ClipCheckpoint,
     Dial,
     Drawings,
+    Emphasis,
     Evaluation,
     Llava,
     LlavaCheckpoint,
@@ -72,8 +73,8 @@ PARAMS = Params(
     ),
     training=Training(
         batch_size=4, accumulation=1, phase1_steps=3, rounding_step=1, intent_step=1, phase2_steps=2,
-        learning_rate=2e-3, phase2_learning_rate=2e-4, critic_learning_rate=2e-4, critic_channels=4, emphasis=8.0,
-        log_every=1, save_every=1, weights=WEIGHTS,
+        learning_rate=2e-3, phase2_learning_rate=2e-4, critic_learning_rate=2e-4, critic_channels=4, log_every=1,
+        emphasis=Emphasis(pixel=8.0, perceptual=1.0), save_every=1, weights=WEIGHTS,
     ),
     variants={"uoisc": ("low",), "adaptive": ("low",), "dial": (DIAL,)},
     evaluation=Evaluation(queries=20, batch_size=8, resamples=100),
@@ -278,10 +279,13 @@ def clip_checkpoint(folder: Path, quick_gelu: bool = True) -> ClipCheckpoint:
     return ClipCheckpoint(str(folder), "", weights, CLIP.patch_size, CLIP.layers)
 
 
-def llava_checkpoint(folder: Path, tower: str = "clip", seed: int = 0) -> LlavaCheckpoint:
+SUFFIX = "Answer in one word."
+
+
+def llava_checkpoint(folder: Path, tower: str = "clip", seed: int = 0, suffix: str = SUFFIX) -> LlavaCheckpoint:
     """A local folder as `save_pretrained` writes it: LLaVA-1.5's layout ("clip") or LLaVA-interleave's ("siglip")."""
     save_llava(layout_model(tower, seed), layout_processor(tower), folder)
-    return LlavaCheckpoint(str(folder), "", {"model.safetensors": sha256(folder / "model.safetensors")})
+    return LlavaCheckpoint(str(folder), "", {"model.safetensors": sha256(folder / "model.safetensors")}, suffix)
 
 
 def layout_model(tower: str, seed: int = 0):
