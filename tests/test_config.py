@@ -19,7 +19,7 @@ DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "3c06e8d5bf87cb3f",
     "small": "6a49fdf531257969",
-    "paper": "567e144c1ed5cf9c",
+    "paper": "37067d3e35392a32",
     "seed10": "4e9d83e84b3670bb",
     "seed20": "29c06dce1e5bd721",
 }
@@ -61,6 +61,11 @@ def test_parameters_go_round(write):
 def test_the_values_of_every_profile_are_those_of_the_published_runs(profile, digest):
     """Whatever the file looks like; a value that is meant to change changes its line here."""
     assert hashlib.sha256(repr(load_params(profile)).encode()).hexdigest()[:16] == digest
+
+
+def test_an_unknown_attention_is_one_line():
+    with pytest.raises(ConfigError, match="foundation.clip.relevance_attention = 'key_key': choose of query_key, "):
+        load_params("paper", changes=("foundation.clip.relevance_attention=key_key",))
 
 
 def test_the_papers_profile_spends_what_the_authors_spend():

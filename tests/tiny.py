@@ -276,7 +276,7 @@ def clip_checkpoint(folder: Path, quick_gelu: bool = True) -> ClipCheckpoint:
     document["model_cfg"]["quick_gelu"] = quick_gelu
     config.write_text(json.dumps(document))
     weights = sha256(folder / "open_clip_model.safetensors")
-    return ClipCheckpoint(str(folder), "", weights, CLIP.patch_size, CLIP.layers)
+    return ClipCheckpoint(str(folder), "", weights, CLIP.patch_size, CLIP.layers, "value_value")
 
 
 SUFFIX = "Answer in one word."
