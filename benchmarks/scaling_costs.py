@@ -30,6 +30,8 @@ from uoisc.frozen.clip import FrozenCLIP, open_clip
 from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss
 from uoisc.quantization import SegmentVQ
 
+SOURCE = "of it, the source's states"  # which follow from image and question, and can be kept
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -45,7 +47,7 @@ class Setting:
     codes: int
     decoder_channels: tuple[int, ...]
     critic_channels: int
-    prompt_tokens: int = 40  # ours: chat template and a question of VQAv2
+    prompt_tokens: int = 40  # ours: chat template, a question of VQAv2 and what follows it
     answer_tokens: int = 5  # ours: one or two words and the end
 
 
@@ -188,7 +190,12 @@ def costs(setting: Setting) -> dict[str, Cost]:
                 look(llava, image(batch, size=size), s.prompt_tokens)
             return look(llava, image(batch, True, size), s.prompt_tokens).sum()
 
+        def source(batch: int) -> None:
+            with torch.no_grad():
+                look(llava, image(batch, size=size), s.prompt_tokens)
+
         found["intent loss, LLaVA 0.5B"] = count(intent, llava)
+        found[SOURCE] = count(source, llava)
         for name, model in (("answer, LLaVA 0.5B", llava), ("answer, LLaVA 7B", build_llava(judge=True))):
             size = model.config.vision_config.image_size
 

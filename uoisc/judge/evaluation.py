@@ -236,6 +236,7 @@ def judged(
             if column in own:
                 answered = zip(own[column], people, strict=True)
                 rows[metric] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
+    if asked.originals is not None:  # photographs: no stand-in answers in sentences
         rows["long_answer"] = own["answer_source"].map(is_long)
     return rows
 
