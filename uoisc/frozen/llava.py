@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from uoisc.base.boundary import check_images
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, first_line
-from uoisc.base.folders import is_there, readable_folder, share
+from uoisc.base.folders import ROOT, is_there, readable_folder, share
 from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
 from uoisc.frozen.weights import REMEDY, hub_folder, verify, weights_files
@@ -258,9 +258,9 @@ def _check_config(folder: Path) -> None:
 
 
 def llava_folder(name: str, revision: str = "") -> Path:
-    """Where a LLaVA lies: a local folder, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
-    if is_there(Path(name), CheckpointError) and Path(name).is_dir():
-        return readable_folder(Path(name), REMEDY, CheckpointError)
+    """A local folder, from the project's top, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
+    if is_there(folder := ROOT / name, CheckpointError) and folder.is_dir():
+        return readable_folder(folder, REMEDY, CheckpointError)
     if not HUB_NAME.fullmatch(name) or not revision:
         raise CheckpointError(
             f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): {REMEDY}"

@@ -149,7 +149,7 @@ def beside(checkpoint: ClipCheckpoint | LlavaCheckpoint, weights: list[Path]) ->
     """What a folder lacks that a model is built by, beside its weights."""
     wanted = LLAVA_FILES
     if isinstance(checkpoint, ClipCheckpoint):
-        wanted = [("open_clip_config.json",)] if Path(checkpoint.name).is_dir() else []
+        wanted = [("open_clip_config.json",)] if (ROOT / checkpoint.name).is_dir() else []
     folder = weights[0].parent
     return [" or ".join(names) for names in wanted if not any((folder / name).is_file() for name in names)]
 
