@@ -309,6 +309,8 @@ ablations:
   - b
 # below
 dials: "a+b"  # joined
+dialled:
+- small
 results: 'results'
 paper: paper
 published: small
