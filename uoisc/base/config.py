@@ -27,7 +27,7 @@ class Params:
     """One profile of params.yaml."""
 
     seed: int = number(0, 2**31 - 1)
-    workers: int = number(1, 1024)
+    workers: int = number(1, 1024, auto=True)  # AUTO: as cores and memory allow (devices.py)
     deterministic: bool  # on a GPU: the same bytes every time
     data: settings.Drawings | settings.Vqav2 | settings.Manifest
     foundation: settings.StandIns | settings.Pretrained

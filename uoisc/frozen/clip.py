@@ -148,7 +148,8 @@ class FrozenCLIP(nn.Module):
         return Seen(taps, visual.ln_post(hidden[-1]) @ visual.proj)
 
     def early(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2 N d"]:
-        """Layer-normalised outputs of the first two blocks for images in [0, 1] (the perceptual loss)."""
+        """Layer-normalised outputs of the first two blocks (the perceptual loss), as `see`."""
+        x = x.to(self.mean.device)
         hidden = self.model.visual.forward_intermediates(
             (x - self.mean) / self.std, indices=[0, 1], stop_early=True, output_fmt="NLC", intermediates_only=True
         )["image_intermediates"]
