@@ -41,7 +41,7 @@ def written(folder: Path, lines: list[dict | str]) -> Manifest:
 
 
 def of_a_profile(data: Manifest) -> config.Params:
-    judge = LlavaCheckpoint("", "", {})
+    judge = LlavaCheckpoint("", "", {}, "")
     pretrained = Pretrained(ClipCheckpoint("", "", "", patch_size=16, layers=3), judge, judge)
     return replace(
         tiny.PARAMS, data=replace(data, image_size=tiny.IMAGE), foundation=pretrained, variants={"uoisc": ("low",)}

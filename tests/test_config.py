@@ -17,11 +17,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "03a6deeb292f9287",
-    "small": "f427b36e4fc178c1",
-    "paper": "3ab246d487966f10",
-    "seed10": "944cd481a91b5af1",
-    "seed20": "f6c382ceee2b0148",
+    "smoke": "3c06e8d5bf87cb3f",
+    "small": "6a49fdf531257969",
+    "paper": "567e144c1ed5cf9c",
+    "seed10": "4e9d83e84b3670bb",
+    "seed20": "29c06dce1e5bd721",
 }
 
 
@@ -160,16 +160,16 @@ def test_missing(write, key):
 
 def test_a_change_is_made_once_and_an_unknown_one_is_refused(write):
     path = write("seed", 0)
-    changed = load_params("small", path, ("training.emphasis=4", "codec.rates.low.codes=8"))
-    assert (changed.training.emphasis, changed.codec.rates["low"].codes) == (4.0, 8)
+    changed = load_params("small", path, ("training.emphasis.pixel=4", "codec.rates.low.codes=8"))
+    assert (changed.training.emphasis.pixel, changed.codec.rates["low"].codes) == (4.0, 8)
     assert replace(changed, training=tiny.PARAMS.training, codec=tiny.PARAMS.codec) == tiny.PARAMS
-    for change in ("training.emphasis", "training.emphases=4", "emphasis=4", "seed.low=4", "training.emphasis="):
+    for change in ("training.log_every", "training.emphases=4", "emphasis=4", "seed.low=4", "training.log_every="):
         with pytest.raises(ConfigError, match="give a change as key=value"):
             load_params("small", path, (change,))
     with pytest.raises(ConfigError, match="seed is changed 2 times: give each key once"):
         load_params("small", path, ("seed=1", "workers=1", "seed=2"))
-    with pytest.raises(ConfigError, match="^'training.emphasis=.*not YAML"):
-        load_params("small", path, ("training.emphasis=[",))
+    with pytest.raises(ConfigError, match="^'training.emphasis.pixel=.*not YAML"):
+        load_params("small", path, ("training.emphasis.pixel=[",))
 
 
 def test_one_codebook_must_not_grow_without_bound():
@@ -216,7 +216,7 @@ def test_an_error_says_in_which_part_of_the_file_a_value_stands(tmp_path):
     path, base = tmp_path / "params.yaml", workplace.document(tiny.PARAMS)
     pretrained = {"kind": "pretrained", "clip": {}}
     for own, match in (
-        ({"training": {"emphasis": 0}}, r"^profiles\.small\.training\.emphasis = 0: out of range"),
+        ({"training": {"emphasis": {"pixel": 0}}}, r"^profiles\.small\.training\.emphasis\.pixel = 0: out of range"),
         ({"training": {"emphases": 3}}, r"^profiles\.small\.training\.emphases: unknown key"),
         ({"codec": {"taps": [0, "x"]}}, r"^profiles\.small\.codec\.taps\[1\] = 'x': must be int"),
         ({"foundation": pretrained}, r"^profiles\.small\.foundation\.llava: missing"),
@@ -227,8 +227,8 @@ def test_an_error_says_in_which_part_of_the_file_a_value_stands(tmp_path):
         refused(path, match)
     workplace.write_params(path, base | {"seed": -1}, "small", own={"workers": 1})
     refused(path, r"^base\.seed = -1: out of range")
-    with pytest.raises(ConfigError, match=r"^--set training\.emphasis = 0: out of range"):
-        load_params("small", path, ("seed=1", "training.emphasis=0"))
+    with pytest.raises(ConfigError, match=r"^--set training\.emphasis\.pixel = 0: out of range"):
+        load_params("small", path, ("seed=1", "training.emphasis.pixel=0"))
 
 
 def test_a_profile_is_the_base_with_what_it_changes():

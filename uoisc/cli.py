@@ -205,7 +205,7 @@ def validate(
     rate: Annotated[str, typer.Argument(help="A rate of params.yaml, or dial.")],
     profile: Profile,
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="A changed setting, e.g. training.emphasis=4; may be repeated.")
+        list[str] | None, typer.Option("--set", help="A changed setting, e.g. training.batch_size=8; may be repeated.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -54,7 +54,7 @@ class FixedRate(nn.Module):
     """Every token sends every segment at every tap: M N G log2 K bits (paper).
 
     Args:
-        emphasised: how many of the most relevant tokens' pixels weigh more, where the losses weigh them.
+        emphasised: how many of the most relevant tokens weigh more, where the losses weigh them.
     """
 
     def __init__(self, shape: Shape, emphasised: int):

@@ -1,4 +1,4 @@
-"""How relevant each token is to the query: what ranks the tokens of a rate dial, and weighs pixels in training.
+"""How relevant each token is to the query: what ranks the tokens of a rate dial, and weighs them in training.
 
     token embeddings (B, N, e), query (B, e) --cosine--> (B, N) --head--> (B, N)
 

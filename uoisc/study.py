@@ -23,6 +23,8 @@ from uoisc.frozen.weights import folder_digest
 from uoisc.importers.sources import open_source
 from uoisc.variants import variant
 
+SUFFIX = "foundation.llava.suffix"
+
 
 class Point(NamedTuple):
     """One point of the rate axis: a variant's model, and for a rate dial the budget that it is set to."""
@@ -72,6 +74,8 @@ class Study:
         """
         path = paths(self.profile).codec(phase, name, rate)
         command, made_from = f"uoisc train {name} --profile {self.profile}", self.made_from(name, phase)
+        if phase == 2:
+            made_from.pop(SUFFIX, None)  # who has a trained codec may ask otherwise than its loss did
         codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, command)
         return codec if bits is None else codec.at(bits)
 
@@ -83,6 +87,8 @@ class Study:
             used[JUDGES[0]] = "training judge"
         found = training_digests(self.params, phase)
         if isinstance(self.params.foundation, Pretrained):
+            if kind.intent:
+                found[SUFFIX] = self.params.foundation.llava.suffix
             return found | {what: identity(getattr(self.params.foundation, key)) for key, what in used.items()}
         folders = {what: paths(self.profile).foundation / key for key, what in used.items()}
         here = {what: folder for what, folder in folders.items() if is_there(folder, CheckpointError)}

@@ -27,7 +27,7 @@ from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.data.questions import Batch, Source
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.llava import FrozenLlava
-from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss, pixel_loss, relevance_weight
+from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss, pixel_loss, pixel_weight, token_weight
 from uoisc.relevance import relevance_loss
 from uoisc.variants import Variant
 
@@ -90,14 +90,15 @@ class Bench:
 def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> Terms:
     """The weighted terms of the codec's loss that both phases share; `intent`: whether its time has come."""
     params = bench.params
-    weights = params.training.weights
+    weights, emphasis = params.training.weights, params.training.emphasis
     x, x_hat = batch.images, out.x_hat
-    weight = None
+    pixels = tokens = None
     if kind.weighted:
-        weight = relevance_weight(out.first, params.training.emphasis, params.data.image_size)
+        pixels = pixel_weight(out.first, emphasis.pixel, params.data.image_size)
+        tokens = token_weight(out.first, emphasis.perceptual)
     terms = {
-        "pixel": weights.pixel * pixel_loss(x, x_hat, weight),
-        "perceptual": weights.perceptual * perceptual_loss(bench.clip, x, x_hat),
+        "pixel": weights.pixel * pixel_loss(x, x_hat, pixels),
+        "perceptual": weights.perceptual * perceptual_loss(bench.clip, x, x_hat, tokens),
         "vq": weights.vq * out.vq_loss,
     }
     if kind.ranked:

@@ -129,7 +129,7 @@ def profile_names() -> list[str]:
 
 
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
-    """Reads one profile, with `key=value` changes made to it (`training.emphasis=4`).
+    """Reads one profile, with `key=value` changes made to it (`training.batch_size=8`).
 
     Raises ConfigError, which says where in the file it stands, for a key that is unknown, missing or out of range.
     """
@@ -178,7 +178,7 @@ def _change(values: dict, change: str) -> None:
     for name in parents:
         values = values.get(name) if isinstance(values, dict) else None
     if not text or not isinstance(values, dict) or last not in values:
-        form = "give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
+        form = "give a change as key=value, the key as in params.yaml, e.g. training.batch_size=8"
         raise ConfigError(f"{shown(change)}: {form}")
     values[last] = parse_yaml(text, shown(change))
 

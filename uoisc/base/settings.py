@@ -119,6 +119,7 @@ class LlavaCheckpoint:
     name: str
     revision: str
     sha256: dict[str, str]  # of each weights file
+    suffix: str  # what follows every question, on a line of its own; "" asks the bare question
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,14 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Emphasis:
+    """How many times another token's a ranked token's part of a loss term counts; 1: all tokens alike."""
+
+    pixel: float = number(1, 1000)
+    perceptual: float = number(1, 1000)
+
+
+@dataclass(frozen=True)
 class Training:
     batch_size: int = number(1, 65_536)
     accumulation: int = number(1, 65_536)  # micro-batches that a process makes of its share of a batch
@@ -191,7 +200,7 @@ class Training:
     phase2_learning_rate: float = number(1e-8, 1.0)
     critic_learning_rate: float = number(1e-8, 1.0)
     critic_channels: int = number(4, 1024)
-    emphasis: float = number(1, 1000)
+    emphasis: Emphasis
     log_every: int = number(1, 100_000)
     save_every: int = number(1, 1_000_000)  # steps between the saves that an interrupted run goes on from
     weights: Weights

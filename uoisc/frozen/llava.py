@@ -37,13 +37,14 @@ class FrozenLlava(nn.Module):
     Args:
         model: `LlavaForConditionalGeneration`.
         processor: its `LlavaProcessor` (image processor, tokenizer, chat template).
+        suffix: what follows every question, on a line of its own: the form of answer that is wanted. "": nothing.
     """
 
-    def __init__(self, model, processor):
+    def __init__(self, model, processor, suffix: str = ""):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         speed_up(model.model.vision_tower)
-        self.processor = processor
+        self.processor, self.suffix = processor, suffix
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
         image = processor.image_processor
         self.register_buffer("mean", torch.tensor(image.image_mean).view(3, 1, 1), persistent=False)
@@ -84,15 +85,18 @@ class FrozenLlava(nn.Module):
         return super().train(False)
 
     def prompts(self, queries: list[str] | Any) -> list[str]:
-        """Each query and one image in the chat template. Raises QueryError for what would not be read whole as text."""
+        """Each query, the suffix and one image in the chat template.
+
+        Raises QueryError for what would not be read whole as text.
+        """
         queries = check_queries(queries)
         check_fits(queries, self.reader)
-        return [_prompt(self.processor, query) for query in queries]
+        return [_prompt(self.processor, query, self.suffix) for query in queries]
 
     @cached_property
     def reader(self) -> Reader:
         """What its tokenizer makes of queries."""
-        return llava_reader(self.processor, self.model.config, self.image_tokens)
+        return llava_reader(self.processor, self.model.config, self.image_tokens, self.suffix)
 
     def tokenize(self, queries: list[str] | Any) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
@@ -170,20 +174,24 @@ class FrozenLlava(nn.Module):
         return mask & (seen_after == 0)
 
 
-def llava_reader(processor, config, image_tokens: int) -> Reader:
+def llava_reader(processor, config, image_tokens: int, suffix: str) -> Reader:
     """What a LLaVA's tokenizer makes of queries; the prompt around them and the answer take of its context too."""
     tokenizer = processor.tokenizer
-    around = len(tokenizer(_prompt(processor, ""))["input_ids"]) - 1 + image_tokens + MAX_ANSWER_TOKENS
+    around = len(tokenizer(_prompt(processor, "", suffix))["input_ids"]) - 1 + image_tokens + MAX_ANSWER_TOKENS
     room = config.get_text_config().max_position_embeddings - around
     return hub_reader("the judge", tokenizer, room, config.image_token_id)
 
 
-def _prompt(processor, query: str) -> str:
-    content = [{"type": "image"}, {"type": "text", "text": query}]
+def _prompt(processor, query: str, suffix: str) -> str:
+    """Where a question becomes a prompt, for answers and losses alike; the suffix as LLaVA's own evaluation adds it."""
+    text = f"{query}\n{suffix}" if suffix else query
+    content = [{"type": "image"}, {"type": "text", "text": text}]
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
-def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu") -> FrozenLlava:
+def load_llava(
+    name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu", suffix: str = ""
+) -> FrozenLlava:
     """A frozen LLaVA from a local folder or a hub name; no remote code, safetensors alone.
 
     Args:
@@ -191,6 +199,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
         revision: of the hub name; "" for a folder.
         sha256: of each weights file; None checks none (what the pipeline itself has made).
         device: bfloat16 on a GPU, float32 on a CPU.
+        suffix: what follows every question.
 
     Raises CheckpointError when it is not there, is no LLaVA, lacks weights, or is another one than `sha256` says.
     """
@@ -215,7 +224,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet
         raise CheckpointError(f"LLaVA {name!r} cannot be loaded ({first_line(error)}): {REMEDY}") from error
     _check_weights(model, loaded["missing_keys"], name)
-    llava = FrozenLlava(model.to(device), processor).to(device)
+    llava = FrozenLlava(model.to(device), processor, suffix).to(device)
     _check_prompt(llava, name)
     return llava
 

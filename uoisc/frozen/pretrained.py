@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 
-from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.errors import CheckpointError, ConfigError, QueryError, first_line
 from uoisc.base.folders import ROOT
 from uoisc.base.settings import JUDGES, ClipCheckpoint, LlavaCheckpoint, Pretrained
-from uoisc.data.queries import Reader
+from uoisc.data.queries import Reader, check_query
 from uoisc.frozen.clip import FrozenCLIP, clip_reader
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.llava import FrozenLlava, llava_reader, load_llava
@@ -33,7 +33,16 @@ def open_pretrained(
     """
     clip = open_clip_checkpoint(settings.clip, taps, image_size).to(device)
     checkpoints = {name: getattr(settings, name) for name in judges}
-    return clip, {name: load_llava(c.name, c.revision, c.sha256, device) for name, c in checkpoints.items()}
+    suffixes = {name: checked_suffix(name, c.suffix) for name, c in checkpoints.items()}
+    return clip, {n: load_llava(c.name, c.revision, c.sha256, device, suffixes[n]) for n, c in checkpoints.items()}
+
+
+def checked_suffix(judge: str, suffix: str) -> str:
+    """What follows every question to a judge. Raises ConfigError where it is no visible text (`check_query`)."""
+    try:
+        return check_query(suffix) if suffix else ""
+    except QueryError as error:
+        raise ConfigError(f"foundation.{judge}.suffix: {error}") from None
 
 
 def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_size: int) -> FrozenCLIP:
@@ -64,7 +73,7 @@ def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
     for key in ("clip", *JUDGES):
         checkpoint = getattr(settings, key)
         try:
-            readers.append(_clip_reader(checkpoint.name) if key == "clip" else _llava_reader(checkpoint))
+            readers.append(_clip_reader(checkpoint.name) if key == "clip" else _llava_reader(key, checkpoint))
         except Exception as error:  # whatever a missing or damaged folder makes parsers raise: training says it again
             absent.append(f"foundation.{key} cannot be asked whether it reads every question ({first_line(error)})")
     return readers, absent
@@ -79,7 +88,7 @@ def _clip_reader(name: str) -> Reader:
     return clip_reader(open_clip.get_tokenizer(f"local-dir:{ROOT / name}" if folder else name))
 
 
-def _llava_reader(settings: LlavaCheckpoint) -> Reader:
+def _llava_reader(key: str, settings: LlavaCheckpoint) -> Reader:
     from transformers import AutoConfig, AutoProcessor
 
     named = bool(settings.name) and (ROOT / settings.name).is_dir()
@@ -88,4 +97,5 @@ def _llava_reader(settings: LlavaCheckpoint) -> Reader:
         raise CheckpointError(f"{settings.name} is not in the local cache")
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return llava_reader(processor, config, config.vision_config.image_size**2 // config.vision_config.patch_size**2)
+    tokens = config.vision_config.image_size**2 // config.vision_config.patch_size**2
+    return llava_reader(processor, config, tokens, checked_suffix(key, settings.suffix))

@@ -1,6 +1,6 @@
 """Chooses settings without looking at the test split: another category held out, other scenes, one model at a time.
 
-validate("small", "adaptive", "tight", ("training.emphasis=4",))  -->  match rates of both judges, seen and unseen
+validate("small", "adaptive", "tight", ("training.batch_size=8",))  -->  match rates of both judges, seen and unseen
 """
 
 from __future__ import annotations
