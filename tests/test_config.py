@@ -17,11 +17,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "03a6deeb292f9287",
-    "small": "f427b36e4fc178c1",
-    "paper": "3ab246d487966f10",
-    "seed10": "944cd481a91b5af1",
-    "seed20": "f6c382ceee2b0148",
+    "smoke": "4b3a25a4e920c44d",
+    "small": "d1f6270af7675cce",
+    "paper": "e2953d53eb7e6e2f",
+    "seed10": "405ab34655c208b7",
+    "seed20": "a5b93cd97f3294eb",
 }
 
 
