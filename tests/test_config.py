@@ -17,11 +17,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "3c06e8d5bf87cb3f",
-    "small": "6a49fdf531257969",
-    "paper": "567e144c1ed5cf9c",
-    "seed10": "4e9d83e84b3670bb",
-    "seed20": "29c06dce1e5bd721",
+    "smoke": "641d7321485a5f28",
+    "small": "e38573e304fa7a67",
+    "paper": "cc453a7708a79f3b",
+    "seed10": "c3c1dbcc0a76bc08",
+    "seed20": "c42f3776a878ad1b",
 }
 
 

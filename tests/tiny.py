@@ -64,6 +64,7 @@ PARAMS = Params(
     seed=0,
     workers=1,
     deterministic=True,
+    kept="nothing",
     data=Drawings(
         image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, held_out="animal", validation="food"
     ),

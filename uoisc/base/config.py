@@ -29,6 +29,7 @@ class Params:
     seed: int = number(0, 2**31 - 1)
     workers: int = number(1, 1024, auto=True)  # AUTO: as cores and memory allow (devices.py)
     deterministic: bool  # on a GPU: the same bytes every time
+    kept: str  # of `settings.KEPT`: what frozen models make of training images, worked out once for all codecs
     data: settings.Drawings | settings.Vqav2 | settings.Manifest
     foundation: settings.StandIns | settings.Pretrained
     codec: settings.Codec
@@ -68,6 +69,11 @@ class Paths:
     def paper(self) -> Path:
         """The folder of figures, tables and paper.pdf."""
         return self.results.with_name("paper")
+
+    @property
+    def source_work(self) -> Path:
+        """What frozen models make of training images (`base/kept.py`); DVC does not know it."""
+        return self.codecs.with_name("source_work")
 
     @property
     def kept(self) -> Path:

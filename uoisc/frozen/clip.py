@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from uoisc.base.compat import import_torchvision
 from uoisc.base.errors import CheckpointError
+from uoisc.base.kept import Kept
 from uoisc.data.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
 
 import_torchvision()
@@ -30,10 +31,17 @@ MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 
 @dataclass(frozen=True)
 class Seen:
-    """What CLIP sees in a batch of images: M_S taps of N tokens of width d, and token embeddings of width e."""
+    """What CLIP sees in a batch of images: M_S taps of N tokens of width d, token embeddings of width e, and what its
+    first two blocks put out."""
 
     taps: Float[Tensor, "B M N d"]
     tokens: Float[Tensor, "B N e"]
+    first: Float[Tensor, "B 2 N d"] | None = None
+
+    @property
+    def early(self) -> Float[Tensor, "B 2 N d"]:
+        """The first two blocks' outputs, layer-normalised (the perceptual loss)."""
+        return F.layer_norm(self.first, self.first.shape[-1:])
 
 
 class PatchConv(nn.Conv2d):
@@ -107,6 +115,7 @@ class FrozenCLIP(nn.Module):
     def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...], mean=MEAN, std=STD):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.kept = Kept()
         speed_up(model)
         self.tokenizer = tokenizer
         self.taps = tuple(taps)
@@ -136,19 +145,23 @@ class FrozenCLIP(nn.Module):
         return super().train(False)
 
     def see(self, x: Float[Tensor, "B 3 H W"]) -> Seen:
-        """Taps and token embeddings of images in [0, 1], on whatever device, in one pass through the transformer."""
-        x = x.to(self.mean.device)
+        """What CLIP sees in images in [0, 1], on whatever device, in one pass through the transformer."""
+        return Seen(*self.kept.of(x, "see", lambda: self._see(x.to(self.mean.device))))
+
+    def _see(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         visual = self.model.visual
         last = len(visual.transformer.resblocks) - 1
-        indices = sorted({*self.taps, last})
+        indices = sorted({0, min(1, last), *self.taps, last})
         hidden = visual.forward_intermediates(
             (x - self.mean) / self.std, indices=indices, output_fmt="NLC", intermediates_only=True
         )["image_intermediates"]  # one (B, N, d) an index
         taps = torch.stack([hidden[indices.index(m)] for m in self.taps], dim=1)  # (B, M, N, d)
-        return Seen(taps, visual.ln_post(hidden[-1]) @ visual.proj)
+        return taps, visual.ln_post(hidden[-1]) @ visual.proj, torch.stack(hidden[:2], dim=1)
 
     def early(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2 N d"]:
-        """Layer-normalised outputs of the first two blocks (the perceptual loss), as `see`."""
+        """`Seen.early` of images in [0, 1]; no further block runs."""
+        if self.kept.knows(x):
+            return self.see(x).early
         x = x.to(self.mean.device)
         hidden = self.model.visual.forward_intermediates(
             (x - self.mean) / self.std, indices=[0, 1], stop_early=True, output_fmt="NLC", intermediates_only=True
@@ -166,7 +179,10 @@ class FrozenCLIP(nn.Module):
 
     def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
-        return self.model.encode_text(self.tokenize(queries).to(self.mean.device), normalize=True)
+        device = self.mean.device
+        return self.kept.of_texts(
+            queries, device, lambda: self.model.encode_text(self.tokenize(queries).to(device), normalize=True)
+        )
 
     @staticmethod
     def relevance(tokens: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B N"]:
