@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from benchmarks.shapes import JUDGE_TEXT, JUDGE_VISION, TEXT, VISION
 from uoisc.alignment import Film, ImageProjection
 from uoisc.base.config import load_params
 from uoisc.critic import PatchCritic, gradient_penalty
@@ -140,20 +141,9 @@ def build_llava(judge: bool):
     )
 
     if judge:
-        tower = CLIPVisionConfig(
-            hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
-            image_size=336, patch_size=14,
-        )  # fmt: skip
-        text = LlamaConfig(vocab_size=32_064)  # the defaults are those of 7B
+        tower, text = CLIPVisionConfig(**JUDGE_VISION), LlamaConfig(**JUDGE_TEXT)
     else:
-        tower = SiglipVisionConfig(
-            hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16,
-            image_size=384, patch_size=14, vision_use_head=False,
-        )  # fmt: skip
-        text = Qwen2Config(
-            vocab_size=152_000, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
-            num_attention_heads=14, num_key_value_heads=2, tie_word_embeddings=True,
-        )  # fmt: skip
+        tower, text = SiglipVisionConfig(**VISION), Qwen2Config(**TEXT)
     config = LlavaConfig(vision_config=tower, text_config=text, tie_word_embeddings=not judge)
     llava = LlavaForConditionalGeneration(config).eval().requires_grad_(False)
     if not judge:

@@ -52,7 +52,7 @@ def clip_checkpoint(folder: Path, quick_gelu: bool = True, sizes: Clip = CLIP) -
     document["model_cfg"]["quick_gelu"] = quick_gelu
     config.write_text(json.dumps(document))
     weights = digest(folder / "open_clip_model.safetensors")
-    return ClipCheckpoint(str(folder), "", weights, sizes.patch_size, sizes.layers)
+    return ClipCheckpoint(str(folder), "", weights, sizes.patch_size, sizes.layers, "value_value")
 
 
 def llava_checkpoint(folder: Path, tower: str = "clip", seed: int = 0, suffix: str = SUFFIX) -> LlavaCheckpoint:

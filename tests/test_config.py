@@ -19,7 +19,7 @@ DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "641d7321485a5f28",
     "small": "e38573e304fa7a67",
-    "paper": "cc453a7708a79f3b",
+    "paper": "13c45a2bb91f9fe0",
     "seed10": "c3c1dbcc0a76bc08",
     "seed20": "c42f3776a878ad1b",
 }
@@ -61,6 +61,11 @@ def test_parameters_go_round(write):
 def test_the_values_of_every_profile_are_those_of_the_published_runs(profile, digest):
     """Whatever the file looks like; a value that is meant to change changes its line here."""
     assert hashlib.sha256(repr(load_params(profile)).encode()).hexdigest()[:16] == digest
+
+
+def test_an_unknown_attention_is_one_line():
+    with pytest.raises(ConfigError, match="foundation.clip.relevance_attention = 'key_key': choose of query_key, "):
+        load_params("paper", changes=("foundation.clip.relevance_attention=key_key",))
 
 
 def test_the_papers_profile_spends_what_the_authors_spend():

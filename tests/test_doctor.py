@@ -157,8 +157,8 @@ def test_instances_are_found_where_cocos_archive_unpacks_them(vqa):
 
 def test_the_wrong_activation_and_an_unknown_tag():
     for checkpoint, says in (
-        (ClipCheckpoint("ViT-B-16", "openai", UNPINNED, 16, 12), "use ViT-B-16-quickgelu"),
-        (ClipCheckpoint("ViT-B-16", "opneai", UNPINNED, 16, 12), "open_clip has no model"),
+        (ClipCheckpoint("ViT-B-16", "openai", UNPINNED, 16, 12, "query_key"), "use ViT-B-16-quickgelu"),
+        (ClipCheckpoint("ViT-B-16", "opneai", UNPINNED, 16, 12, "query_key"), "open_clip has no model"),
     ):
         finding = doctor.model("paper", "clip", checkpoint)
         assert finding.state == doctor.WRONG and says in finding.note

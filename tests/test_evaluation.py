@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -56,7 +57,7 @@ class Scripted(FrozenLlava):
 def study(monkeypatch) -> tiny.TinyStudy:
     """The tiny study with two scripted judges, opened by whatever asks for one."""
     study = replace(tiny.study(), judges={name: Scripted() for name in JUDGES})
-    monkeypatch.setattr(evaluation, "open_study", lambda profile: study)
+    monkeypatch.setattr(evaluation, "open_study", lambda profile, **_: study)
     return study
 
 
@@ -252,7 +253,7 @@ def test_summary_rows_carry_intervals_and_n(study):
 
 
 def test_some_variants_are_scored_apart_from_the_results(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation_jobs, "open_study", lambda profile: study)
+    monkeypatch.setattr(evaluation_jobs, "open_study", lambda profile, **_: study)
     monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
     monkeypatch.setattr(evaluation_jobs, "paths", None)  # where the results lie is not even asked
     monkeypatch.setattr(evaluation_jobs, "ROOT", tmp_path)
@@ -264,6 +265,48 @@ def test_some_variants_are_scored_apart_from_the_results(study, tmp_path, monkey
     answers = pd.read_parquet(tmp_path / folder / "answers.parquet")
     own = answers[(answers["split"] == "unseen") & (answers["judge"] == JUDGES[0])]
     assert amr["value"].item() == pytest.approx(own["match"].mean()) and amr["n"].item() == N
+
+
+def test_scores_with_another_suffix_lie_beside_those_without(study, tmp_path, monkeypatch):
+    opened = []
+
+    def open_changed(profile, changes=()):
+        opened.append(changes)
+        return study
+
+    for module in (evaluation, evaluation_jobs):
+        monkeypatch.setattr(module, "open_study", open_changed)
+    monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(evaluation_jobs, "ROOT", tmp_path)
+    bare = ('foundation.llava.suffix=""',)
+    _, folder = score("tiny", "uoisc", bare)
+    assert set(opened) == {bare} and len(opened) > 4, "references and models are asked alike"
+    assert folder.name == "uoisc+foundation.llava.suffix=_" and (tmp_path / folder / "summary.csv").is_file()
+    with pytest.raises(ConfigError, match=r"^'training.batch_size=8': codecs are trained already; only evaluation\., "):
+        score("tiny", "uoisc", ("training.batch_size=8",))
+
+
+def test_a_photographs_judges_see_the_files_image_too(study, monkeypatch):
+    """As large as it is; its VQA accuracy and the source's stand beside the reconstruction's."""
+    queries = [replace(query, answers=("yes",) * 4 + ("no",) * 6) for query in asked().queries]
+    files = [np.full((5 + i, 7, 3), i, dtype=np.uint8) for i in range(N)]
+    photographs = replace(asked(), queries=queries, originals=lambda rows: iter(files[rows]))
+    said = {"answer_source": "Yes, there is one.", "answer_hat": "no", "answer_original": "yes"}
+    for judge in study.judges.values():
+        judge.answer_files = lambda images, texts: [f"{image.shape[0]}" for image in images]
+    references = evaluation.ask_references(study, photographs)
+    assert list(references["answer_original"]) == [f"{5 + i}" for i in range(N)] * len(JUDGES)
+    references = references.assign(**{name: text for name, text in said.items() if name in references})
+    answers = {name: [said["answer_hat"]] * N for name in JUDGES}
+    rows = evaluation.judged(
+        references, photographs, answers, {"variant": "uoisc", "profile": "", "seed": 0, "bits": 1}
+    )
+    assert rows["long_answer"].all() and (rows["vqa_accuracy_source"] == 0).all()
+    assert (rows["vqa_accuracy"] == 1).all() and rows["vqa_accuracy_original"].iloc[0] == pytest.approx(1.0)
+    summary = summarise(rows, resamples=100).set_index("metric")["value"]
+    assert {"long_answers", "vqa_accuracy_source", "vqa_accuracy_original"} <= set(summary.index)
+    drawn = evaluation.ask_references(study, asked())
+    assert "answer_original" not in drawn
 
 
 def test_a_variant_that_is_not_trained_is_told_before_any_work(monkeypatch):

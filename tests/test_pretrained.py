@@ -557,6 +557,24 @@ def test_a_suffix_follows_the_question_on_a_line_of_its_own(checkpoints, llavas,
     assert asked.after_image(ids, mask).sum() == bare.after_image(*bare.tokenize(QUERIES[:1])).sum() + longer
 
 
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_files_image_is_prepared_by_the_judges_own_processor(llavas, tower, monkeypatch):
+    """Each by itself, whatever its shape."""
+    llava, images = llavas[tower], [noise(50, 90), noise(80, 60, seed=1), noise(58, 58, seed=2)]
+    alone = [llava.answer(tensor(image), [query])[0] for image, query in zip(images, QUERIES, strict=True)]
+    assert llava.answer_files(iter(images), QUERIES) == alone
+    seen, generate = [], llava.model.generate
+
+    def watched(**inputs):
+        seen.append(inputs["pixel_values"])
+        return generate(**inputs)
+
+    monkeypatch.setattr(llava.model, "generate", watched)
+    llava.answer_files(iter(images), QUERIES)
+    theirs = llava.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
+    assert torch.equal(seen[0], theirs)
+
+
 def test_a_suffix_that_is_a_command_to_the_model_is_one_line(checkpoints):
     judge = replace(checkpoints["siglip"], suffix="Answer <image>")
     settings = Pretrained(checkpoints["openclip"], judge, checkpoints["clip"])

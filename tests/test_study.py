@@ -114,14 +114,15 @@ def test_a_foundation_that_is_not_there_is_one_line(place):
 
 
 def test_a_pinned_checkpoint_is_known_by_its_digest_wherever_it_lies():
-    one, moved = (ClipCheckpoint(name, "", "a" * 64, 16, 12) for name in ("here", "there"))
+    one, moved = (ClipCheckpoint(name, "", "a" * 64, 16, 12, "query_key") for name in ("here", "there"))
     assert identity(one) == identity(moved) != identity(replace(one, sha256="b" * 64))
+    assert identity(one) != identity(replace(one, relevance_attention="value_value")), "other tokens rank first"
     assert identity(replace(one, sha256="unpinned")) != identity(replace(moved, sha256="unpinned"))
 
 
 def test_a_codec_is_trained_on_with_the_same_question_and_evaluated_with_any(place, tmp_path):
     judge = LlavaCheckpoint("here", "", {"a": "c" * 64}, "In a word.")
-    models = Pretrained(ClipCheckpoint("here", "", "a" * 64, 16, 3), judge, judge)
+    models = Pretrained(ClipCheckpoint("here", "", "a" * 64, 16, 3, "query_key"), judge, judge)
     data = tiny.vqav2(tmp_path / "vqav2")
     params = replace(tiny.PARAMS, foundation=models, data=data, variants={"uoisc": ("low",)})
     bare = replace(params, foundation=replace(models, llava=replace(judge, suffix="")))

@@ -93,15 +93,21 @@ def evaluate(
     variants: Annotated[
         str | None, typer.Option(help="Of these alone, joined by +: printed and kept under build/, not in the results.")
     ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="With --variants, e.g. 'foundation.llava.suffix=\"\"'; repeatable."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Ask both judges about every trained model and write the results; `accelerate launch` shares out the queries."""
     from uoisc.stages.evaluation_jobs import evaluate, score
 
+    if variants is None and change:
+        raise ConfigError("--set: the results are those of params.yaml, change it there or name --variants")
     if variants is None:
         say(f"{len(evaluate(profile))} rows of summary.csv")
         return
-    table, folder = score(profile, variants)
+    table, folder = score(profile, variants, tuple(change or ()))
     show(table.to_string(index=False, float_format="%.3f"))
     say(f"written to {folder}; the published results stay as they were", sys.stderr)
 

@@ -114,10 +114,17 @@ class Study:
             models[name].kept = Kept(Folder(here.source_work / name, label))
 
 
-@lru_cache(maxsize=2)
-def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
-    """Everything that is frozen. Raises ConfigError, DataError or CheckpointError with what to run."""
-    return assemble(profile, load_params(profile), judges)
+def open_study(profile: str, judges: tuple[str, ...] = JUDGES, changes: tuple[str, ...] = ()) -> Study:
+    """Everything that is frozen, with `changes` made to the profile (`load_params`).
+
+    Raises ConfigError, DataError or CheckpointError with what to run.
+    """
+    return _opened(profile, judges, changes)
+
+
+@lru_cache(maxsize=2)  # however a caller writes its arguments
+def _opened(profile: str, judges: tuple[str, ...], changes: tuple[str, ...]) -> Study:
+    return assemble(profile, load_params(profile, changes=changes), judges)
 
 
 @lru_cache(maxsize=2)

@@ -22,6 +22,8 @@ def broken(p) -> Iterator[str]:
     yield from _data_rules(p)
     if isinstance(p.foundation, settings.StandIns):
         yield from _stand_in_rules(p.foundation, p.data.image_size)
+    elif (name := p.foundation.clip.relevance_attention) not in settings.RELEVANCE_ATTENTIONS:
+        yield f"foundation.clip.relevance_attention = {name!r}: choose of {', '.join(settings.RELEVANCE_ATTENTIONS)}"
     yield from _codec_rules(p)
     yield from _rate_rules(p.codec, _tokens(p) ** 2)
     yield from _variant_rules(p)

@@ -14,6 +14,7 @@ MAX_CODES = 65_536  # a codebook
 NORM_GROUPS = 8  # groups of the decoder's norms
 MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
 DIAL = "dial"  # the rate of every variant that has a rate dial
+RELEVANCE_ATTENTIONS = ("query_key", "value_value")
 JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
 KEPT = {"all": ("clip", JUDGES[0]), "states": JUDGES[:1], "nothing": ()}  # whose view of training images, by `kept`
 
@@ -111,6 +112,7 @@ class ClipCheckpoint:
     sha256: str
     patch_size: int = number(4, 64)
     layers: int = number(1, 64)
+    relevance_attention: str  # of `RELEVANCE_ATTENTIONS`: the last block's, for the relevance of tokens to a query
 
 
 @dataclass(frozen=True)

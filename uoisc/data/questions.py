@@ -6,12 +6,13 @@ source.ask_split(...)  -->  Asked                evaluation: seen, unseen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 SPLITS = ("seen", "unseen")  # images without, and with, the held-out category
@@ -70,6 +71,8 @@ class Asked:
     queries: list[Query]
     others: list[Query]
     images: Callable[[slice], Float[Tensor, "B 3 H W"]]  # the images of these queries, in [0, 1]
+    _: KW_ONLY
+    originals: Callable[[slice], Iterable[UInt8[np.ndarray, "h w 3"]]] | None = None  # as in their files, unsquashed
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -81,7 +84,13 @@ class Asked:
     def only(self, row: int) -> Asked:
         """One of them."""
         rows = slice(row, row + 1)
-        return replace(self, queries=self.queries[rows], others=self.others[rows], images=lambda _: self.images(rows))
+        return replace(
+            self,
+            queries=self.queries[rows],
+            others=self.others[rows],
+            images=lambda _: self.images(rows),
+            originals=None,
+        )
 
     def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
         """An image, and the words of different questions about it: the first question and its other one."""

@@ -7,15 +7,16 @@ processor's chat template and normalisation, from a local folder or a hub name.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -161,12 +162,22 @@ class FrozenLlava(nn.Module):
         queries, answers = check_queries(queries, len(x)), []
         for start in range(0, len(queries), batch_size):
             rows = slice(start, start + batch_size)
-            ids, mask = self.tokenize(queries[rows])
-            seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": self.pixels(x[rows])}
-            out = self.model.generate(**seen, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
-            texts = self.processor.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
-            answers += [text.strip() for text in texts]
+            answers += self._generate(self.pixels(x[rows]), queries[rows])
         return answers
+
+    @torch.no_grad()
+    def answer_files(self, images: Iterable[UInt8[np.ndarray, "h w 3"]], queries: list[str]) -> list[str]:
+        """As `answer`, of images of any shapes, prepared by the processor itself; no more of them than fit a batch."""
+        prepare = partial(self.processor.image_processor, return_tensors="pt", input_data_format="channels_last")
+        pixels = torch.cat([prepare(images=image)["pixel_values"] for image in images])
+        return self._generate(pixels.to(self.mean), check_queries(queries, len(pixels)))
+
+    def _generate(self, pixels: Float[Tensor, "B 3 h w"], queries: list[str]) -> list[str]:
+        ids, mask = self.tokenize(queries)
+        seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": pixels}
+        out = self.model.generate(**seen, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
+        texts = self.processor.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
     def hidden(
         self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None, depths=True

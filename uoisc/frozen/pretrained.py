@@ -9,7 +9,7 @@ from uoisc.base.errors import CheckpointError, ConfigError, QueryError, first_li
 from uoisc.base.folders import ROOT
 from uoisc.base.settings import JUDGES, ClipCheckpoint, LlavaCheckpoint, Pretrained
 from uoisc.data.queries import Reader, check_query
-from uoisc.frozen.clip import FrozenCLIP, clip_reader
+from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP, clip_reader
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.llava import FrozenLlava, llava_reader, load_llava
 from uoisc.frozen.weights import UNPINNED, cached_folder
@@ -47,7 +47,8 @@ def checked_suffix(judge: str, suffix: str) -> str:
 
 def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_size: int) -> FrozenCLIP:
     """That CLIP. Raises CheckpointError also where params.yaml gives it another patch size or depth."""
-    clip = load_clip(settings.name, settings.weights, taps, image_size, settings.sha256)
+    attention = ATTENTIONS[settings.relevance_attention]
+    clip = load_clip(settings.name, settings.weights, taps, image_size, settings.sha256, attention)
     visual = clip.model.visual
     for key, found in (("patch_size", visual.patch_size[0]), ("layers", len(visual.transformer.resblocks))):
         if getattr(settings, key) != found:
@@ -58,13 +59,15 @@ def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_
 
 
 def identity(settings: ClipCheckpoint | LlavaCheckpoint) -> str:
-    """Which checkpoint that is, without a look at it: the digest that `verify` holds its weights against.
+    """Which checkpoint that is, without a look at it: the digest that `verify` holds its weights against, and the
+    attention by which a CLIP finds tokens relevant.
 
     What is not pinned is known by its name alone.
     """
     pinned = settings.sha256 if isinstance(settings.sha256, dict) else {"weights": settings.sha256}
     known = pinned if UNPINNED not in pinned.values() else [settings.name, pinned]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    how = getattr(settings, "relevance_attention", None)
+    return hashlib.sha256(json.dumps([known, how], sort_keys=True).encode()).hexdigest()
 
 
 def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:

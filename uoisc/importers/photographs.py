@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -128,7 +128,9 @@ class Photographs:
         others = self._others(chosen, entries, rows)
         files = [entry["file"] for entry in entries]
         queries = ([query(i, entry) for i, entry in enumerate(asked)] for asked in (entries, others))
-        return Asked(split, *queries, lambda rows: self.load(files[rows]))
+        return Asked(
+            split, *queries, lambda rows: self.load(files[rows]), originals=lambda rows: self.originals(files[rows])
+        )
 
     def _others(self, chosen: Int[np.ndarray, " n"], entries: list[dict], rows: Int[np.ndarray, " rows"]) -> list[dict]:
         """For each question one of other words: the next about its image, else the next of these, else of the split."""
@@ -162,12 +164,19 @@ class Photographs:
         """Images in 8 bits per channel, (B, H, W, 3): a quarter of what floats take on their way between processes."""
         read = np.empty((len(files), self.image_size, self.image_size, 3), dtype=np.uint8)
         for place, file in zip(read, files, strict=True):
-            try:
-                place[:], *_ = read_pixels(self.root / file, self.image_size)
-            except DataError as error:
-                remedy = "restore it, or run the data stage again, which leaves it out once it is taken away"
-                raise DataError(f"{error}: {remedy}") from None
+            place[:] = self._read(file, self.image_size)
         return torch.from_numpy(read)
+
+    def originals(self, files: list[str]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Images as large as they are, in 8 bits per channel, one at a time."""
+        return (self._read(file, None) for file in files)
+
+    def _read(self, file: str, size: int | None) -> UInt8[np.ndarray, "h w 3"]:
+        try:
+            return read_pixels(self.root / file, size)[0]
+        except DataError as error:
+            remedy = "restore it, or run the data stage again, which leaves it out once it is taken away"
+            raise DataError(f"{error}: {remedy}") from None
 
 
 def query(image: int, entry: dict) -> Query:

@@ -36,7 +36,10 @@ METRICS: dict[str, tuple[str, str | None]] = {  # name: (what is averaged, over 
     "accuracy_source": ("source_right", None),
     "amr_source_right": ("match", "source_right"),
     "amr_wrong_query": ("match_wrong_query", None),  # null where the control was not run
-    "vqa_accuracy": ("vqa_accuracy", None),  # where several people answered each question
+    "vqa_accuracy": ("vqa_accuracy", None),  # this and the rest: where several people answered each question
+    "vqa_accuracy_source": ("vqa_accuracy_source", None),
+    "vqa_accuracy_original": ("vqa_accuracy_original", None),  # of the file's image, whole, as the judge prepares it
+    "long_answers": ("long_answer", None),  # share of source answers of more than three words
 }
 
 

@@ -18,12 +18,13 @@ from uoisc.codec import Codec
 from uoisc.data.questions import Asked
 from uoisc.judge import evaluation
 from uoisc.judge.bootstrap import mean_rows
+from uoisc.stages.evaluation_jobs import ASKED
 from uoisc.stages.train_models import fit, untrained
 from uoisc.study import Study, assemble, check_rate
 
 COLUMNS = ["bits", "split", "judge", "amr", "low", "high", "floor", "n", "ranking"]
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
-FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: data and stand-ins are made already
+FREE = ("seed", "codec.", "training.", *ASKED)  # what may be changed: data and stand-ins are made already
 
 
 def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) -> pd.DataFrame:
