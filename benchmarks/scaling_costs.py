@@ -23,7 +23,6 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.shapes import JUDGE_TEXT, JUDGE_VISION, TEXT, VISION
 from uoisc.alignment import Film, ImageProjection
 from uoisc.base.config import load_params
-from uoisc.base.devices import precision
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.decoder import Decoder
 from uoisc.frozen.clip import FrozenCLIP, open_clip
@@ -223,7 +222,7 @@ def trained_costs(s: Setting, clip_width: int, clip_text_width: int) -> dict[str
 
     def codec(batch: int) -> Tensor:
         projection, film, quantizer, decoder = parts
-        with precision(torch.device("cpu")):
+        with torch.autocast("cpu", torch.bfloat16):  # as on a GPU, whatever this machine has
             features = projection(torch.empty(batch, taps, s.grid**2, clip_width))
             quantized = quantizer(film(features, torch.empty(batch, clip_text_width)))
             return decoder(quantized.codes).sum() + quantized.loss

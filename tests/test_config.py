@@ -17,11 +17,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "3c06e8d5bf87cb3f",
-    "small": "6a49fdf531257969",
-    "paper": "37067d3e35392a32",
-    "seed10": "4e9d83e84b3670bb",
-    "seed20": "29c06dce1e5bd721",
+    "smoke": "641d7321485a5f28",
+    "small": "e38573e304fa7a67",
+    "paper": "13c45a2bb91f9fe0",
+    "seed10": "c3c1dbcc0a76bc08",
+    "seed20": "c42f3776a878ad1b",
 }
 
 
@@ -314,6 +314,8 @@ ablations:
   - b
 # below
 dials: "a+b"  # joined
+dialled:
+- small
 results: 'results'
 paper: paper
 published: small

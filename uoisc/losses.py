@@ -57,17 +57,15 @@ def intent_loss(
     Depths are quarters of the language model (authors' code: 6, 12, 18 and last of 24); the stand-in's three blocks
     give three. Deviation (ours): only tokens behind the image count, as those before it cannot depend on both.
     """
-    ids, mask = llava.tokenize(queries)
+    ids, mask = llava.read(queries)
+    behind = llava.after_image(ids, mask)
     with torch.no_grad():
-        source = llava.hidden(x, ids, mask)
-    ours = llava.hidden(x_hat, ids, mask)
-    counts = llava.after_image(ids, mask)
-    layers = len(source) - 1
-    depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
+        source = llava.states(x, ids, mask)
     loss = x_hat.new_zeros(())
-    for depth in depths:
-        cosine = F.cosine_similarity(source[depth].float(), ours[depth].float(), dim=-1)  # (B, L)
-        loss = loss + mean_over(((1 - cosine) * counts).sum(), counts.sum())
+    for before, after in zip(source, llava.states(x_hat, ids, mask), strict=True):
+        distance = 1 - F.cosine_similarity(before.float(), after.float(), dim=-1)  # a token each
+        distances = torch.zeros(behind.shape, device=distance.device).masked_scatter(behind, distance)
+        loss = loss + mean_over(distances.sum(), behind.sum())
     return loss
 
 

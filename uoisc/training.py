@@ -86,6 +86,11 @@ class Bench:
         for batch in self.source.batches([p.seed, phase], size, p.data.held_out, start, own):
             yield batch.to(device())
 
+    def know(self, batch: Batch | None) -> None:
+        """Its images are the source from now on: what is made of them is worked out once (`base/kept.py`)."""
+        for frozen in (self.clip, self.llava):
+            frozen.kept.know(*((batch.images, batch.names) if batch else (None, ())))
+
 
 def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> Terms:
     """The weighted terms of the codec's loss that both phases share; `intent`: whether its time has come."""
@@ -184,6 +189,7 @@ def run_phase(
     for step, batch in zip(keeper.over(bar, running, steps), bench.batches(phase, start), strict=False):
         parts = []
         for part in batch.parts(bench.params.training.accumulation):
+            bench.know(part)
             with launched.accumulate(model):
                 ours, beside = terms(model, step, part)
                 loss = sum(ours.values())
@@ -195,6 +201,7 @@ def run_phase(
         if hasattr(bar, "set_postfix"):
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
     codec.eval()
+    bench.know(None)
     launched.free_memory()
 
 

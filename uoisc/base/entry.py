@@ -47,11 +47,14 @@ def environment(profile: str) -> list[str]:
     from importlib.metadata import version
 
     from uoisc.base.config import load_params
+    from uoisc.base.devices import cores, described, side_by_side
 
     packages = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
+    params, here = load_params(profile), described()
     return [
-        f"profile {profile}, seed {load_params(profile).seed}",
-        f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores",
+        f"profile {profile}, seed {params.seed}",
+        f"{platform.python_implementation()} {platform.python_version()}, {cores()} cores",
+        f"{here['device']}, {here['precision']}, {side_by_side(params.workers)} processes side by side",
         ", ".join(f"{package} {version(package)}" for package in packages),
     ]
 

@@ -17,6 +17,8 @@ OBJECTS = ROOT / "data" / "objects.csv"
 
 def broken(p) -> Iterator[str]:
     """A line for each rule that the values of a profile, `config.Params`, break; the first is sure to make sense."""
+    if p.kept not in settings.KEPT:
+        yield f"kept = {p.kept!r}: choose of {', '.join(settings.KEPT)}"
     yield from _data_rules(p)
     if isinstance(p.foundation, settings.StandIns):
         yield from _stand_in_rules(p.foundation, p.data.image_size)

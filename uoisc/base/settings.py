@@ -16,6 +16,7 @@ MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the oth
 DIAL = "dial"  # the rate of every variant that has a rate dial
 RELEVANCE_ATTENTIONS = ("query_key", "value_value")
 JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
+KEPT = {"all": ("clip", JUDGES[0]), "states": JUDGES[:1], "nothing": ()}  # whose view of training images, by `kept`
 
 # What variants.py builds: each at fixed rates, and one model for any budget of bits. Named here as well, so that a
 # wrong name is one line before torch is imported.

@@ -45,7 +45,7 @@ class Picture:
 
 def to_bytes(x: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
     """Images in [0, 1] in 8 bits per channel, rounded."""
-    return rearrange((x.clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c").numpy()
+    return rearrange((x.clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c").cpu().numpy()
 
 
 def from_bytes(images: UInt8[np.ndarray, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:

@@ -34,10 +34,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Batch:
-    """A step's images in [0, 1], one query each."""
+    """A step's images in [0, 1], one query each; `names` are what its equal parts are called wherever they come again."""
 
     images: Float[Tensor, "B 3 H W"]
     queries: list[Query]
+    names: tuple[str, ...] = ()
 
     @property
     def texts(self) -> list[str]:
@@ -50,8 +51,16 @@ class Batch:
 
     def parts(self, n: int) -> list[Batch]:
         """n equal parts, in order."""
-        size = len(self.queries) // n
-        return [Batch(self.images[i : i + size], self.queries[i : i + size]) for i in range(0, n * size, size)]
+        if n == 1:
+            return [self]
+        size, names = len(self.queries) // n, self.names
+        if len(names) == 1:
+            names = tuple(f"{names[0]}-{i + 1}of{n}" for i in range(n))
+        each = len(names) // n
+        return [
+            Batch(self.images[i * size :][:size], self.queries[i * size :][:size], names[i * each :][:each])
+            for i in range(n)
+        ]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from uoisc.base.compat import import_torchvision
 from uoisc.base.errors import CheckpointError
+from uoisc.base.kept import Kept
 from uoisc.base.settings import RELEVANCE_ATTENTIONS
 from uoisc.data.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
 
@@ -31,10 +32,17 @@ MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 
 @dataclass(frozen=True)
 class Seen:
-    """What CLIP sees in a batch of images: M_S taps of N tokens of width d, and token embeddings of width e."""
+    """What CLIP sees in a batch of images: M_S taps of N tokens of width d, token embeddings of width e, and what its
+    first two blocks put out."""
 
     taps: Float[Tensor, "B M N d"]
     tokens: Float[Tensor, "B N e"]
+    first: Float[Tensor, "B 2 N d"] | None = None
+
+    @property
+    def early(self) -> Float[Tensor, "B 2 N d"]:
+        """The first two blocks' outputs, layer-normalised (the perceptual loss)."""
+        return F.layer_norm(self.first, self.first.shape[-1:])
 
 
 class PatchConv(nn.Conv2d):
@@ -143,6 +151,7 @@ class FrozenCLIP(nn.Module):
     def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...], mean=MEAN, std=STD, attention=QueryKey):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.kept = Kept()
         speed_up(model)
         self.tokenizer = tokenizer
         self.taps, self.attention = tuple(taps), attention()
@@ -174,12 +183,14 @@ class FrozenCLIP(nn.Module):
         return super().train(False)
 
     def see(self, x: Float[Tensor, "B 3 H W"]) -> Seen:
-        """Taps and token embeddings of images in [0, 1], on whatever device, in one pass through the transformer."""
-        x = x.to(self.mean.device)
+        """What CLIP sees in images in [0, 1], on whatever device, in one pass through the transformer."""
+        return Seen(*self.kept.of(x, "see", lambda: self._see(x.to(self.mean.device))))
+
+    def _see(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         visual = self.model.visual
         depth = len(visual.transformer.resblocks)
         ends = range(depth - self.attention.blocks, depth)
-        indices = sorted({*self.taps, *ends})
+        indices = sorted({0, min(1, depth - 1), *self.taps, *ends})
         found = visual.forward_intermediates(
             (x - self.mean) / self.std,
             indices=indices,
@@ -191,10 +202,14 @@ class FrozenCLIP(nn.Module):
         prefix = dict(zip(indices, found["image_intermediates_prefix"], strict=True))  # the class token, (B, 1, d)
         taps = torch.stack([hidden[m] for m in self.taps], dim=1)  # (B, M, N, d)
         tokens = self.attention(visual, [torch.cat([prefix[i], hidden[i]], dim=1) for i in ends])[:, 1:]
-        return Seen(taps, visual.ln_post(tokens) @ visual.proj)
+        first = torch.stack([hidden[i] for i in indices[:2]], dim=1)
+        return taps, visual.ln_post(tokens) @ visual.proj, first
 
     def early(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2 N d"]:
-        """Layer-normalised outputs of the first two blocks for images in [0, 1] (the perceptual loss)."""
+        """`Seen.early` of images in [0, 1]; no further block runs."""
+        if self.kept.knows(x):
+            return self.see(x).early
+        x = x.to(self.mean.device)
         hidden = self.model.visual.forward_intermediates(
             (x - self.mean) / self.std, indices=[0, 1], stop_early=True, output_fmt="NLC", intermediates_only=True
         )["image_intermediates"]
@@ -211,7 +226,10 @@ class FrozenCLIP(nn.Module):
 
     def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
-        return self.model.encode_text(self.tokenize(queries).to(self.mean.device), normalize=True)
+        device = self.mean.device
+        return self.kept.of_texts(
+            queries, device, lambda: self.model.encode_text(self.tokenize(queries).to(device), normalize=True)
+        )
 
     @staticmethod
     def relevance(tokens: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B N"]:

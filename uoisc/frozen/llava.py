@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from torch.nn.utils.rnn import pad_sequence
 from uoisc.base.boundary import check_images
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, first_line
-from uoisc.base.folders import is_there, readable_folder, share
+from uoisc.base.folders import ROOT, is_there, readable_folder, share
+from uoisc.base.kept import Kept
 from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
 from uoisc.frozen.weights import REMEDY, hub_folder, verify, weights_files
@@ -44,6 +46,7 @@ class FrozenLlava(nn.Module):
     def __init__(self, model, processor, suffix: str = ""):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.kept = Kept()
         speed_up(model.model.vision_tower)
         self.processor, self.suffix = processor, suffix
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
@@ -99,16 +102,21 @@ class FrozenLlava(nn.Module):
         """What its tokenizer makes of queries."""
         return llava_reader(self.processor, self.model.config, self.image_tokens, self.suffix)
 
-    def tokenize(self, queries: list[str] | Any) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
+    def tokenize(self, queries: list[str] | Any, side: str = "left") -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """Token ids with image placeholders expanded, padded on that side, and the mask of what is no padding."""
         placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
         prompts = self.prompts(queries)
         texts = [p.replace(placeholder, placeholder * self.image_tokens) for p in prompts]
         # transformers' rule: the tokenizer begins the sequence unless the template already has
         special = begin is None or not prompts[0].startswith(begin)
-        batch = self.processor.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=special)
+        how = {"padding": True, "padding_side": side, "return_tensors": "pt", "add_special_tokens": special}
+        batch = self.processor.tokenizer(texts, **how)
         device = self.mean.device
         return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+
+    def read(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """As `tokenize`, for `states`: padded on the right where fused attention, which takes no mask, is to serve."""
+        return self.tokenize(queries, "right" if self.native else "left")
 
     def tokenize_answered(
         self, queries: list[str], answers: list[str]
@@ -172,11 +180,38 @@ class FrozenLlava(nn.Module):
         return [text.strip() for text in texts]
 
     def hidden(
+        self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None, depths=True
+    ) -> tuple[Float[Tensor, "B L w"] | None, ...]:
+        """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries.
+
+        Args:
+            mask: of what is no padding; None: padding stands on the right, where no other token attends to it.
+            depths: which of them, by number; the others are None.
+        """
+        seen = {"input_ids": ids, "attention_mask": None if mask is None else mask.long()}
+        seen["pixel_values"] = self.pixels(x)
+        return self.model.model(**seen, output_hidden_states=depths, use_cache=False).hidden_states
+
+    @property
+    def native(self) -> bool:
+        """Whether it computes in bfloat16 by itself, as its weights are: autocast would widen what lies between."""
+        return self.model.dtype is torch.bfloat16
+
+    def states(
         self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]
-    ) -> tuple[Float[Tensor, "B L w"], ...]:
-        """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries."""
-        seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": self.pixels(x)}
-        return self.model.model(**seen, output_hidden_states=True, use_cache=False).hidden_states
+    ) -> tuple[Float[Tensor, "T w"], ...]:
+        """What the intent loss compares: hidden states of the T tokens behind the image, row after row, a quarter of the
+        language model deep, two, three and four; of prompts as `read` gives them."""
+        layers = self.model.config.get_text_config().num_hidden_layers
+        depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
+        behind = self.after_image(ids, mask)
+
+        def make() -> tuple[Tensor, ...]:
+            with torch.autocast(ids.device.type, enabled=False) if self.native else nullcontext():
+                hidden = self.hidden(x, ids, None if self.native else mask, depths)
+            return tuple(hidden[depth][behind] for depth in depths)
+
+        return self.kept.of(x, "states", make, behind.sum(1).tolist())
 
     def after_image(self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """Which tokens stand behind the image: only these can depend on image and query together."""
@@ -278,9 +313,9 @@ def _check_config(folder: Path) -> None:
 
 
 def llava_folder(name: str, revision: str = "") -> Path:
-    """Where a LLaVA lies: a local folder, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
-    if is_there(Path(name), CheckpointError) and Path(name).is_dir():
-        return readable_folder(Path(name), REMEDY, CheckpointError)
+    """A local folder, from the project's top, or the hub's cache. Raises CheckpointError as `hub_folder` does."""
+    if is_there(folder := ROOT / name, CheckpointError) and folder.is_dir():
+        return readable_folder(folder, REMEDY, CheckpointError)
     if not HUB_NAME.fullmatch(name) or not revision:
         raise CheckpointError(
             f"LLaVA {name!r} cannot be loaded (no such folder, and a hub name is owner/name at a revision): {REMEDY}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 from uoisc.base.errors import CheckpointError, ConfigError, QueryError, first_line
+from uoisc.base.folders import ROOT
 from uoisc.base.settings import JUDGES, ClipCheckpoint, LlavaCheckpoint, Pretrained
 from uoisc.data.queries import Reader, check_query
 from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP, clip_reader
@@ -85,17 +85,17 @@ def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
 def _clip_reader(name: str) -> Reader:
     import open_clip
 
-    folder = Path(name).is_dir() and bool(name)
+    folder = (ROOT / name).is_dir() and bool(name)
     if not folder and open_clip.get_model_config(name) is None:
         raise CheckpointError(f"no model {name!r}")
-    return clip_reader(open_clip.get_tokenizer(f"local-dir:{name}" if folder else name))
+    return clip_reader(open_clip.get_tokenizer(f"local-dir:{ROOT / name}" if folder else name))
 
 
 def _llava_reader(key: str, settings: LlavaCheckpoint) -> Reader:
     from transformers import AutoConfig, AutoProcessor
 
-    named = bool(settings.name) and Path(settings.name).is_dir()
-    folder = Path(settings.name) if named else cached_folder(settings.name, settings.revision)
+    named = bool(settings.name) and (ROOT / settings.name).is_dir()
+    folder = ROOT / settings.name if named else cached_folder(settings.name, settings.revision)
     if folder is None:
         raise CheckpointError(f"{settings.name} is not in the local cache")
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -106,8 +106,8 @@ class Photographs:
         for loaded in loader:
             if isinstance(loaded, DataError):
                 raise loaded
-            pixels, queries = loaded
-            yield Batch(from_bytes(pixels.numpy()), queries)
+            pixels, queries, names = loaded
+            yield Batch(from_bytes(pixels.numpy()), queries, names)
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
         """At most n questions of a split: one per image, a second one of an image once all images have one.
@@ -186,7 +186,7 @@ def query(image: int, entry: dict) -> Query:
 
 @dataclass
 class _Steps(Dataset):
-    """Training step -> its images in 8 bits and its queries, of the same rows whichever process loads them."""
+    """Training step -> its images in 8 bits, its queries and their names, of the same rows whichever process loads them."""
 
     source: Photographs
     rows: np.ndarray
@@ -194,7 +194,7 @@ class _Steps(Dataset):
     size: int
     share: slice
 
-    def __getitem__(self, step: int) -> tuple[Tensor, list[Query]] | DataError:
+    def __getitem__(self, step: int) -> tuple[Tensor, list[Query], tuple[str, ...]] | DataError:
         rng = np.random.default_rng([*self.stream, step])
         rows = rng.choice(self.rows, self.size, replace=self.rows.size < self.size)
         entries = self.source.index.entries(rows[self.share])
@@ -203,7 +203,8 @@ class _Steps(Dataset):
         except DataError as error:
             return error  # raised by the process that trains, as one line
         places = range(self.size)[self.share]
-        return pixels, [query(i, entry) for i, entry in zip(places, entries, strict=True)]
+        names = tuple(f"{row // 1000}/{row}" for row in rows[self.share].tolist())  # 1,000 files a folder
+        return pixels, [query(i, entry) for i, entry in zip(places, entries, strict=True)], names
 
 
 def _leave_interrupts(worker: int) -> None:

@@ -82,30 +82,24 @@ class Control:
 
     name: in the results its rows are those of "variant_name".
     ranking: the relevance of each token; None: the codec's own.
-    title, says: what figures call it behind the variant's title, and one line for a glossary.
     floor: of a rate dial: so many units for every token that does not come first; None: as its packing has it.
     """
 
     name: str
-    title: str
-    says: str
     ranking: Ranking | None = None
     floor: int | None = None
 
 
 def floor(units: int) -> Control:
     """The control of a rate dial with so many units for every token that does not come first."""
-    shown = {0: "no unit for the rest", 1: "1 unit for all"}.get(units, f"{units} units for all")
-    says = f"units of each token that does not come first: {units}"
-    return Control(f"floor{units}", shown, says, floor=units)
+    return Control(f"floor{units}", floor=units)
 
 
-RANDOM = Control("random", "random tokens", "which tokens come first is drawn at random", at_random)
-ORACLE = Control("oracle", "oracle tokens", "the tokens that hold the answer come first", from_oracle)
-CLIP = Control("clip", "CLIP's cosine alone", "without the head that refines CLIP's cosine", from_clip)
-ODD = "the image's odd tokens come first, whatever is asked"
-NO_QUERY = Control("no_query", "tokens without query", ODD, without_query)
-CONTROLS = {"adaptive": (RANDOM, ORACLE), "dial": (CLIP, ORACLE, RANDOM, NO_QUERY)}
+RANDOM, ORACLE = Control("random", at_random), Control("oracle", from_oracle)
+CONTROLS = {
+    "adaptive": (RANDOM, ORACLE),
+    "dial": (Control("clip", from_clip), ORACLE, RANDOM, Control("no_query", without_query)),
+}
 
 
 def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:

@@ -108,6 +108,7 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None) ->
 
     Raises BitstreamError for a size that the header cannot hold.
     """
+    message = message.cpu()
     payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], message.mask.numpy()[0], model)
     if size is None:
         return bytes([COMPACT_MARK | VERSION]) + model.checksum(payload) + payload

@@ -7,10 +7,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Strip
-from uoisc.base.results import UNSEEN
 from uoisc.base.settings import JUDGES
 from uoisc.link import channel
-from uoisc.report.figures import AMR, count_of, finish, legend_below, method_curve, page, rows_of, styled, variant_key
+from uoisc.report.figures import (
+    AMR,
+    count_of,
+    finish,
+    legend_below,
+    method_curve,
+    page,
+    rows_of,
+    splits_of,
+    styled,
+    variant_key,
+)
 from uoisc.report.names import in_order, label
 from uoisc.report.pictures import ATTRIBUTION, bare, show_answer
 
@@ -19,9 +29,9 @@ AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
 APART = 0.006  # series stand this share of the axis apart, so that their intervals do not cover each other
 
 
-def loosest(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
-    """A judge's rows of channel.csv on one split, each method at its loosest rate. Raises: ResultsError for none."""
-    rows = rows_of(channel, "channel.csv", judge=judge, split=split)
+def loosest(channel: pd.DataFrame, judge: str = JUDGES[-1]) -> pd.DataFrame:
+    """A judge's rows, of unseen objects if tested, each method at its loosest rate. Raises: ResultsError for none."""
+    rows = rows_of(channel, "channel.csv", judge=judge, split=splits_of(channel)[0])
     return rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
 
 
@@ -42,9 +52,9 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
     return float(np.interp(0.5, kept[ends], snr[ends])) if kept[-1] >= 0.5 else np.inf
 
 
-def half_points(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> pd.DataFrame:
+def half_points(channel: pd.DataFrame, judge: str = JUDGES[-1]) -> pd.DataFrame:
     """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN: nothing lies above the floor."""
-    rows = channel[(channel["judge"] == judge) & (channel["split"] == split)]
+    rows = channel[(channel["judge"] == judge) & (channel["split"] == splits_of(channel)[0])]
     found = {}
     for key, own in rows.groupby(["variant", "bits"]):
         perfect = own[own["link"] == "perfect"].set_index("metric")
@@ -62,12 +72,12 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
-def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1], split: str = UNSEEN) -> Figure:
+def amr_against_snr(channel: pd.DataFrame, judge: str = JUDGES[-1]) -> Figure:
     """AMR against Es/N0 of every method at its loosest rate; one panel per fading and link, floor dotted.
 
     A panel ends where nothing changes any more. Args: channel: channel.csv.
     """
-    rows = loosest(channel, judge, split)
+    rows = loosest(channel, judge)
     floor = rows[rows["metric"] == "amr_floor"]["value"].mean()
     rows = rows[rows["metric"] == "amr"]
     variants = in_order(rows["variant"])

@@ -21,7 +21,7 @@ from uoisc.base.config import ROOT, load_params, paths
 from uoisc.base.errors import ResultsError
 from uoisc.base.folders import readable
 from uoisc.base.outputs import check_outputs
-from uoisc.base.results import UNSEEN, read_table, write_csv
+from uoisc.base.results import UNSEEN, LeftOut, read_table, write_csv
 from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import LEVEL, difference, estimate, paired_means, relative, split_seed
 from uoisc.report.claims import read_entries
@@ -64,6 +64,17 @@ def read_seeds(path: Path) -> pd.DataFrame:
     if lacking:
         raise ResultsError(f"{path} lacks the column {', '.join(lacking)}; restore it with git, or run `make seeds`")
     return table
+
+
+def evaluated(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The goals of seeds.csv whose two models a profile has, at those bits. Raises: LeftOut where it has none."""
+    known = set(zip(summary["variant"], summary["bits"], strict=True))
+    sides = [table[["variant", "sent_bits"]], table[["reference", "sent_reference_bits"]]]
+    has = np.all([[key in known for key in side.itertuples(index=False, name=None)] for side in sides], axis=0)
+    own = table[table["id"].isin(table["id"][has])]
+    if own.empty:
+        raise LeftOut("no goal over training seeds speaks of this profile's models")
+    return own
 
 
 def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.DataFrame:

@@ -7,27 +7,25 @@ Numbers come out as the text that is printed, so that the paper and the README c
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from uoisc.base.results import SEEN, UNSEEN, missing
+from uoisc.base.results import SEEN, UNSEEN, LeftOut
 from uoisc.base.settings import JUDGES
 from uoisc.data.questions import POOLED_TYPES
 from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report.claims import Claim, decide, describe, gather
-from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of
+from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of, splits_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
-from uoisc.report.names import METHODS, in_order, label
+from uoisc.report.names import DIALS, METHODS, in_order, label
 from uoisc.report.rate_answer import nearest
 from uoisc.report.seeds import POOLED, verdicts
 
 NONE = "–"
 INDEPENDENT = JUDGES[1]
 JUDGED = dict(zip(("LLaVA", "independent"), JUDGES, strict=True))  # a column's title -> the judge
-DIALS = {name for name, method in METHODS.items() if method.variant.dial}
-FAIR_CHANCE = {name for name, method in METHODS.items() if method.variant.fair_chance}
+FAIR_CHANCE = {name for name, method in METHODS.items() if method.fair_chance}
 ALIKE = "no_alignment"  # what ablations are held against
 SHOWN_DB = (10, 20)  # Es/N0 of the Rayleigh points in the table of links
 
@@ -74,7 +72,7 @@ def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
     beside = {"floor": "amr_floor", "accuracy": "accuracy"}
     beside |= {"source right": "amr_source_right", "wrong query": "amr_wrong_query"}
     rows = []
-    amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=UNSEEN)
+    amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=splits_of(summary)[0])
     for rate in rate_points(summary):
         near = at_rate(amr, rate).drop_duplicates("variant").set_index("variant")
         for variant in [v for v in in_order(near.index) if v in (*MAIN, "jpeg2000")]:
@@ -99,7 +97,7 @@ def against(differences: pd.DataFrame, shown: Callable[[str], bool]) -> pd.DataF
         seen = of(*point, SEEN, INDEPENDENT, prefix="difference", signed=True)
         rows.append(row | {"relative, independent": relative, "seen, independent": seen})
     if not rows:
-        raise missing(Path("differences.csv"), f"has no rows against {ALIKE}")
+        raise LeftOut(f"nothing else is trained to hold against `{ALIKE}`")
     return pd.DataFrame(rows)
 
 
@@ -145,9 +143,8 @@ def dial(summary: pd.DataFrame) -> pd.DataFrame:
 
     A column per budget: the point of each method nearest to the dial's own bits, which stand first.
     """
-    rows = rows_of(summary, metric="amr", split=UNSEEN)
-    budgets = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
-    table = []
+    budgets, table = rate_points(summary, "dial"), []
+    rows = rows_of(summary, metric="amr", split=splits_of(summary)[0])
     for variant in [v for v in in_order(rows["variant"]) if v in DIALS or v in MAIN]:
         for judge in JUDGES:
             own = rows[(rows["variant"] == variant) & (rows["judge"] == judge)].set_index("bits")
@@ -214,6 +211,9 @@ def bd_rate(table: pd.DataFrame) -> pd.DataFrame:
     for keys, cells in table.groupby(["codec", "form", "anchor", "anchor_form"], sort=False):
         row = dict(zip(("method", "form", "anchor", "its form"), map(label, keys), strict=True))
         for title, (split, judge) in shown.items():
+            if split not in set(cells["split"]):
+                row[title] = NONE
+                continue
             own = rows_of(cells, split=split, judge=judge).iloc[0]
             digits = 1 if judge == "none" else 2
             over = f"{own['low']:.{digits}f} to {own['high']:.{digits}f}"
@@ -228,7 +228,7 @@ def channel(table: pd.DataFrame) -> pd.DataFrame:
     Nothing: AMR where nothing arrives. The last columns: the Es/N0 in dB at which half of what a perfect link gives
     above the floor is left.
     """
-    unseen = table[table["split"] == UNSEEN]
+    unseen = table[table["split"] == splits_of(table)[0]]
     halves = half_points(table)
     at = ["variant", "bits", "link", "fading", "es_n0_db"]
     judged = unseen[unseen["judge"] == INDEPENDENT]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from uoisc.base.config import Params
+from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError, ConfigError, first_line
 from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
 from uoisc.frozen.weights import (
@@ -45,8 +45,8 @@ def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
 
 def _llava(checkpoint: LlavaCheckpoint) -> Source:
     name, folder = checkpoint.name, Path(checkpoint.name)
-    if folder.is_dir():
-        return Source(shown(folder), weights_files(folder))
+    if (ROOT / folder).is_dir():
+        return Source(shown(folder), weights_files(ROOT / folder))
     if not checkpoint.revision:
         raise ValueError(f"{shown(folder)} is no folder, and a hub name wants a revision")
     at, cached = hub_revision(checkpoint.revision), cached_folder(name, checkpoint.revision)
@@ -58,10 +58,10 @@ def _clip(checkpoint: ClipCheckpoint) -> Source:
     from uoisc.frozen.clip_files import hub_source, weights_in
 
     folder, weights = Path(checkpoint.name), Path(checkpoint.weights)
-    if folder.is_dir():
-        return Source(shown(folder), [weights_in(folder)])
-    if weights.is_file():
-        return Source(f"{checkpoint.name}, {shown(weights)}", [weights])
+    if (ROOT / folder).is_dir():
+        return Source(shown(folder), [weights_in(ROOT / folder)])
+    if (ROOT / weights).is_file():
+        return Source(f"{checkpoint.name}, {shown(weights)}", [ROOT / weights])
     repo, file = hub_source(checkpoint.name, checkpoint.weights)
     cached = cached_file(repo, file)
     return Source(f"{file} of {repo}", [cached] if cached else None, repo, fetch_command(repo, file=file))
