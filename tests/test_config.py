@@ -13,15 +13,16 @@ from uoisc.base import config
 from uoisc.base.config import PARAMS, ROOT, activate, active_profile, check_ready, document, load_params, merged, paths
 from uoisc.base.documents import edit_yaml, parse_yaml
 from uoisc.base.errors import ConfigError, DataError
+from uoisc.base.schema import AUTO
 from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "03a6deeb292f9287",
-    "small": "f427b36e4fc178c1",
+    "small": "41a8beca083eecb3",
     "paper": "3ab246d487966f10",
-    "seed10": "944cd481a91b5af1",
-    "seed20": "f6c382ceee2b0148",
+    "seed10": "19d13f0812593b0c",
+    "seed20": "4f9ef86b1c48c213",
 }
 
 
@@ -61,6 +62,14 @@ def test_parameters_go_round(write):
 def test_the_values_of_every_profile_are_those_of_the_published_runs(profile, digest):
     """Whatever the file looks like; a value that is meant to change changes its line here."""
     assert hashlib.sha256(repr(load_params(profile)).encode()).hexdigest()[:16] == digest
+
+
+def test_a_number_that_may_be_left_to_the_machine(write):
+    """`workers: auto`; other numbers know no such word."""
+    assert load_params("small", write("workers", "auto")).workers == AUTO == 0
+    refused(write("workers", 0), r"workers = 0: out of range \(allowed: 1 to 1024, or auto\)")
+    refused(write("workers", "many"), r"workers = 'many': must be int \(allowed: 1 to 1024, or auto\)")
+    refused(write("seed", "auto"), r"seed = 'auto': must be int")
 
 
 def test_the_papers_profile_spends_what_the_authors_spend():
