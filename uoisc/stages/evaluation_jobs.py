@@ -17,6 +17,7 @@ from uoisc.base.results import check_complete, write_csv, write_parquet
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
 from uoisc.judge.evaluation import (
     CONTROLS,
+    ORACLE,
     Control,
     Evaluated,
     evaluate_model,
@@ -84,10 +85,12 @@ def _ask(study: Study, models: list[Point]) -> Evaluated:
     """Both judges about these models and their controls, on both splits."""
     splits = study.source.splits
     references = every_reference(study)
+    located = any(query.located for split in splits for query in evaluation_questions(study, split).queries)
     jobs = [
         (study.profile, point, control, split, references)
         for point in models
         for control in controls(study, point)
+        if located or control is not ORACLE
         for split in splits
     ]
     evaluated = run_side_by_side(evaluate_model, jobs, study.params.workers, "models and splits evaluated")
