@@ -20,7 +20,7 @@ DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "641d7321485a5f28",
     "small": "e38573e304fa7a67",
-    "paper": "13c45a2bb91f9fe0",
+    "paper": "2136e7a3a39d45f7",
     "seed10": "c3c1dbcc0a76bc08",
     "seed20": "c42f3776a878ad1b",
 }
