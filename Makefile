@@ -1,6 +1,7 @@
 # make repro                 set-up, then the whole study: data, stand-ins, training, evaluation, figures, paper.pdf
 # make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
-# make test                  set-up, then every test, and every notebook at the smoke profile
+# make repro PROFILE=paper_smoke   the paper's own setting, tiny: photographs, CLIP and LLaVAs as published, generated
+# make test                  set-up, then every test, and every notebook at the smoke profile; those of a GPU where one is
 # make seeds                 two more training seeds of the main comparisons, each in a copy: results/seeds.csv
 # make bench | lab | lint | setup | lock | clean
 
@@ -32,7 +33,7 @@ export PYTHONWARNINGS := ignore:IProgress not found
 
 .PHONY: repro seeds test setup lock bench lab lint clean
 
-repro: $(STAMP)
+repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
 	uoisc info --profile $(PROFILE)
 ifeq ($(PROFILE),$(ACTIVE))
 	dvc repro $(STAGES)
@@ -42,9 +43,17 @@ else
 	@# is kept: DVC takes it from its cache where code and parameters are the same.
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data -exec rm -rf {} +
 	git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C $(COPY)
+	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
+	for place in data/* models; do \
+	  test ! -e $$place -o -e $$place/source -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \
+	  ln -sfn "$(CURDIR)/$$place" $(COPY)/$$place; done
 	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish && dvc repro $(STAGES)
 	@echo "done: see $(COPY)/results/, $(COPY)/paper/"
 endif
+
+# what the profile paper_smoke reads
+data/generated: $(addprefix benchmarks/,paper_smoke.py tiny_models.py tiny_vqav2.py) | $(STAMP)
+	python -m benchmarks.paper_smoke
 
 seeds: $(STAMP)
 	for profile in $(SEEDS); do $(MAKE) repro PROFILE=$$profile STAGES=evaluation; done
@@ -52,6 +61,7 @@ seeds: $(STAMP)
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
+	if nvidia-smi >/dev/null 2>&1; then TQDM_DISABLE=1 pytest -m gpu tests/test_gpu.py; fi
 
 bench: $(STAMP)
 	python -m benchmarks.step

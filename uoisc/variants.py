@@ -36,7 +36,7 @@ class Variant:
 
     build: Callable[[FrozenCLIP, Params, str], Codec]  # by the rate's name in params.yaml
     intent: IntentLoss | None = intent_loss  # of LLaVA, x, x_hat and the queries; None: without LLaVA's view
-    weighted: bool = False  # pixels of the tokens that rank first weigh more
+    weighted: bool = False  # the tokens that rank first weigh more in the pixel and perceptual terms
     ranked: bool = False  # a relevance head is trained, which ranks the tokens
     dial: bool = False  # one model for every budget of bits; its one rate is called `DIAL`
 

@@ -25,8 +25,9 @@ class Params:
     """One profile of params.yaml."""
 
     seed: int = number(0, 2**31 - 1)
-    workers: int = number(1, 1024)
+    workers: int = number(1, 1024, auto=True)  # AUTO: as cores and memory allow (devices.py)
     deterministic: bool  # on a GPU: the same bytes every time
+    kept: str  # of `settings.KEPT`: what frozen models make of training images, worked out once for all codecs
     data: settings.Drawings | settings.Vqav2 | settings.Manifest
     foundation: settings.StandIns | settings.Pretrained
     codec: settings.Codec
@@ -68,6 +69,11 @@ class Paths:
         return self.results.with_name("paper")
 
     @property
+    def source_work(self) -> Path:
+        """What frozen models make of training images (`base/kept.py`); DVC does not know it."""
+        return self.codecs.with_name("source_work")
+
+    @property
     def kept(self) -> Path:
         """What interrupted runs go on from, and locks."""
         return self.codecs.with_name("unfinished")
@@ -101,15 +107,15 @@ def activate(profile: str, publish: bool = False, folder: Path = Path()) -> str:
         raise ConfigError("no params.yaml and dvc.yaml here: run this in the project's top folder")
     rates, whole = load_params(profile, path).variants, document(path)
     dials = [variant for variant in rates if DIAL in rates[variant]]
-    if not dials:
-        by = "run its stages by `uoisc run`, `uoisc train` and `uoisc evaluate` (docs/full_scale.md)"
-        raise ConfigError(f"profile {profile} trains no rate dial, which the pipeline's figures show: {by}")
+    if "uoisc" not in rates:
+        raise ConfigError(f"profile {profile} lacks variants.uoisc, which all else is held against")
     ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
     if unwatched := [variant for variant in rates if variant not in whole["base"].get("variants", {})]:
         raise ConfigError(f"variants.{unwatched[0]}: name it in base.variants as well, which the pipeline watches")
     published = profile if publish else whole["published"]
     top = "" if profile == published else f"build/{profile}/"
     changes = {"active": [profile], "ablations": ablations, "dials": "+".join(dials), "published": published}
+    changes["dialled"] = [profile] if dials else []
     edit_yaml(path, changes | {"results": f"{top}results", "paper": f"{top}paper"})
     return f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials, writes {top}results, {top}paper"
 
@@ -125,7 +131,7 @@ def profile_names() -> list[str]:
 
 
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
-    """Reads one profile, with `key=value` changes made to it (`training.emphasis=4`). Raises ConfigError, which says
+    """Reads one profile, with `key=value` changes made to it (`training.batch_size=8`). Raises ConfigError, which says
     where in the file it stands, for a key that is unknown, missing or out of range."""
     whole = document(path)
     own = whole["profiles"].get(_named(profile))
@@ -141,7 +147,7 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
         for name in parents:
             section = section.get(name) if isinstance(section, dict) else None
         if not text or not isinstance(section, dict) or last not in section:
-            form = "give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
+            form = "give a change as key=value, the key as in params.yaml, e.g. training.batch_size=8"
             raise ConfigError(f"{shown(change)}: {form}")
         section[last] = parse_yaml(text, shown(change))
     try:

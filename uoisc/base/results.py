@@ -42,6 +42,10 @@ COLUMNS = {  # of each table, by name
 COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
 
 
+class LeftOut(ResultsError):
+    """A figure or a table has nothing to show, as the profile does not train what it is about."""
+
+
 def missing(path: Path, what: str) -> ResultsError:
     """The one-line error about what a results file lacks, which names the stage that writes it."""
     return ResultsError(f"{path} {what}; {_again(path)}")

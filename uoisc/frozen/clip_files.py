@@ -12,8 +12,8 @@ from torch import Tensor
 
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, reason
-from uoisc.base.folders import is_there, readable_folder, share
-from uoisc.frozen.clip import MEAN, STD, FrozenCLIP, open_clip
+from uoisc.base.folders import ROOT, is_there, readable_folder, share
+from uoisc.frozen.clip import MEAN, STD, FrozenCLIP, QueryKey, open_clip
 from uoisc.frozen.weights import REMEDY, UNPINNED, cache_name, hub_file, verify
 
 from open_clip.model import resize_pos_embed  # isort: skip - needs a torchvision that imports, which clip.py sees to
@@ -44,23 +44,30 @@ def save_clip(model: open_clip.CLIP, folder: Path, vision: dict, text: dict, emb
 
 
 def load_clip(
-    name: str, pretrained: str | None, taps: tuple[int, ...], image_size: int | None = None, sha256: str = UNPINNED
+    name: str,
+    pretrained: str | None,
+    taps: tuple[int, ...],
+    image_size: int | None = None,
+    sha256: str = UNPINNED,
+    attention=QueryKey,
 ) -> FrozenCLIP:
     """A frozen CLIP by name: a local folder, or an open_clip model name with a tag or weights file.
 
     Args:
-        name: `ViT-B-16-quickgelu`, or the path of a folder in open_clip's format (as `save_clip` writes it).
+        name: `ViT-B-16-quickgelu`, or a folder in open_clip's format (as `save_clip` writes it),
+            from the project's top, as all paths in params.yaml.
         pretrained: open_clip's tag or a weights file; None or "" for a folder, which holds its own weights.
         taps: block numbers to tap.
         image_size: pixels a side; other than the checkpoint's own, positions are interpolated (bicubic, open_clip's).
         sha256: of the weights file.
+        attention: of the last block, for token embeddings.
 
     Raises CheckpointError when there is no such folder, name or weights, when they were trained with another
     activation than the named model has (open_clip only warns), or are another file than `sha256` says.
     """
     source = name
-    if is_there(Path(name), CheckpointError) and Path(name).is_dir():
-        source = f"local-dir:{readable_folder(Path(name), REMEDY, CheckpointError)}"
+    if is_there(folder := ROOT / name, CheckpointError) and folder.is_dir():
+        source = f"local-dir:{readable_folder(folder, REMEDY, CheckpointError)}"
     try:
         config, normalisation, file = published_clip(name, pretrained)
         verify([file], {file.name: sha256})
@@ -80,7 +87,7 @@ def load_clip(
     except Exception as error:  # of a damaged folder open_clip, torch and their parsers raise whatever they meet
         remedy = "ask its owner for it" if isinstance(error, PermissionError) else REMEDY
         raise CheckpointError(f"CLIP {name!r} cannot be loaded ({reason(error)}): {remedy}") from error
-    return FrozenCLIP(model, tokenizer, taps, *normalisation)
+    return FrozenCLIP(model, tokenizer, taps, *normalisation, attention)
 
 
 def published_clip(name: str, pretrained: str | None) -> tuple[dict, list[tuple[float, ...]], Path]:
@@ -89,7 +96,7 @@ def published_clip(name: str, pretrained: str | None) -> tuple[dict, list[tuple[
     The file is fetched where it has to be and may be. Raises CheckpointError for another activation or a missing file,
     ValueError or OSError for anything else.
     """
-    folder = Path(name)
+    folder = ROOT / name
     if folder.is_dir():
         document = parse_json((folder / "open_clip_config.json").read_text(encoding="utf-8"))
         return document["model_cfg"], _normalisation(document.get("preprocess_cfg", {})), weights_in(folder)
@@ -100,9 +107,9 @@ def published_clip(name: str, pretrained: str | None) -> tuple[dict, list[tuple[
         raise ValueError("it has no weights: give open_clip's tag or a file")
     tags = _tags(name)
     tag = tags.get(_cleaned(pretrained))
-    if tag is None and not Path(pretrained).is_file():
+    if tag is None and not (ROOT / pretrained).is_file():
         raise ValueError(f"{pretrained!r} is neither a file nor one of its tags {', '.join(tags)}")
-    file = Path(pretrained) if tag is None else None
+    file = ROOT / pretrained if tag is None else None
     if tag is None:  # the hub's cache tells a file's origin by its path
         tag = next((t for t in tags.values() if cache_name(t.get("hf_hub", "").rstrip("/")) in file.parts), {})
     _check_activation(name, config, tag.get("quick_gelu", False) if tag else None)  # before anything is fetched

@@ -75,6 +75,15 @@ class BlerTable:
             raise self._unmeasured(f"a payload of {bits} bits", bits_per_symbol, code_rate)
         return min(codes)
 
+    def segmented(self, bits: int, bits_per_symbol: int, code_rate: str) -> tuple[BlockCode, int]:
+        """The code of a payload's blocks, and how many: one where a block holds it, else as few equal ones as can, as
+        5G segments what is too long for its largest block (TS 38.212, 5.2.2).
+
+        Raises BlerError as `code`.
+        """
+        blocks = max(1, -(-bits // self.largest(bits_per_symbol, code_rate).k))
+        return self.code(-(-bits // blocks), bits_per_symbol, code_rate), blocks
+
     def largest(self, bits_per_symbol: int, code_rate: str) -> BlockCode:
         """The largest measured block. Raises BlerError where nothing was measured for this modulation and rate."""
         codes = self._codes(bits_per_symbol, code_rate)

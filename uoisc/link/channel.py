@@ -163,7 +163,7 @@ def keep_prefix(message: Message, groups: Int[Tensor, "..."], arrived: Bool[Tens
 
 @dataclass(frozen=True)
 class CodedLink:
-    """5G LDPC + QAM: an image's blocks arrive whole or not at all (ours).
+    """5G LDPC + QAM: an image's blocks arrive whole or not at all (ours), each with all that it was segmented into.
 
     Every failure is taken to be detected and no bit is counted for it: the parity checks of the LDPC code flag a
     decoder that did not converge, and a CRC of 16 bits (3GPP TS 38.212 for payloads this short) would add 11 % at
@@ -181,11 +181,13 @@ class CodedLink:
 
     def arrived(self, block_bits: Sequence[int], images: int, generator: torch.Generator) -> Bool[Tensor, "B P"]:
         """Which of an image's P blocks arrive, for a payload of `block_bits[p]` bits in block p. Raises ChannelError
-        where the fading is unknown or the SNR not finite, BlerError for a payload that fits no measured block."""
+        where the fading is unknown or the SNR not finite, BlerError for a payload without bits."""
         gain = fading_coefficients(self.fading, images, generator).abs().square().double().cpu().numpy()
         snr = 10 * np.log10(gain.clip(min=1e-30) / noise_variance(self.es_n0_db))  # (B,)
-        codes = [self.table.code(bits, self.bits_per_symbol, self.code_rate) for bits in block_bits]
-        rates = torch.from_numpy(np.stack([self.table.bler(code, snr) for code in codes], axis=1))  # (B, P)
+        codes = [self.table.segmented(bits, self.bits_per_symbol, self.code_rate) for bits in block_bits]
+        failed = [self.table.bler(code, snr) for code, _ in codes]
+        whole = [p if n == 1 else 1 - (1 - p) ** n for p, (_, n) in zip(failed, codes, strict=True)]
+        rates = torch.from_numpy(np.stack(whole, axis=1))  # (B, P)
         draws = torch.rand(rates.shape, generator=generator, dtype=rates.dtype, device=generator.device)
         return draws.cpu() >= rates
 

@@ -3,9 +3,18 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from uoisc.base.results import UNSEEN
 from uoisc.base.settings import JUDGES
-from uoisc.report.figures import AMR, SHADES, legend_below, page, rate_curves, rate_points, styled, with_interval
+from uoisc.report.figures import (
+    AMR,
+    SHADES,
+    legend_below,
+    page,
+    rate_curves,
+    rate_points,
+    splits_of,
+    styled,
+    with_interval,
+)
 from uoisc.report.names import FLOORS, in_order, label
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
@@ -15,8 +24,9 @@ OWN = "own"  # the packing that the dial picks by itself
 @styled
 def rate_dial(summary: pd.DataFrame) -> Figure:
     """AMR against bits on unseen objects, one panel per judge: the dial, its controls, and fixed-rate UO-ISC."""
+    ticks, split = rate_points(summary, "dial"), splits_of(summary)[0]
     variants = [v for v in in_order(summary["variant"]) if v in LINES]
-    return rate_curves(summary, variants, [[(judge, UNSEEN) for judge in JUDGES]], rate_points(summary, "dial"), 2.5)
+    return rate_curves(summary, variants, [[(judge, split) for judge in JUDGES]], ticks, 2.5)
 
 
 @styled
@@ -24,8 +34,8 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
     """AMR against whole-image PSNR of the dial as the floor changes, a line per budget, the floor's units beside it.
     The larger point without a number is the packing that the dial picks by itself."""
     floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
-    rows = summary[(summary["split"] == UNSEEN) & summary["variant"].isin(floors)]
-    own = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
+    own, split = rate_points(summary, "dial"), splits_of(summary)[0]
+    rows = summary[(summary["split"] == split) & summary["variant"].isin(floors)]
     budgets = rows["bits"].map(lambda bits: min(own, key=lambda point: max(point / bits, bits / point)))  # the nearest
     table = rows.assign(floor=rows["variant"].map(floors), budget=budgets).set_index(["budget", "floor"])
     psnr = table[table["metric"] == "psnr"]["value"]
@@ -43,7 +53,7 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
                     axes.plot(*place, color=shade, marker="o", markersize=6)
                 else:
                     axes.annotate(floor, place, (4, 3), textcoords="offset points", fontsize=7, color=shade)
-        axes.set_title(f"{label(UNSEEN)}, {label(judge)}")
+        axes.set_title(f"{label(split)}, {label(judge)}")
         axes.grid()
     handles, _ = panels[0].get_legend_handles_labels()
     legend_below(figure, handles, columns=len(handles), floor=False)

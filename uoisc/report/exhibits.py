@@ -11,19 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from uoisc.base.picture_data import read_examples
-from uoisc.base.results import read_table, write_csv
+from uoisc.base.results import LeftOut, read_table, write_csv
 from uoisc.report import tables
 from uoisc.report.claims import load_claims
 from uoisc.report.curves import codebook_use, training_curves
 from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import floor_dial, rate_dial
-from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
+from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, said, save
 from uoisc.report.link_figures import amr_against_snr
 from uoisc.report.pictures import relevance_maps, visual_comparison
 from uoisc.report.provenance import settings
 from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
 from uoisc.report.seed_figures import goals_over_seeds
+from uoisc.report.seeds import evaluated
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,15 @@ class Exhibit:
     claims: tuple[str, ...] = ()
 
     def made(self, sources: Mapping[str, Any]) -> Any:
-        """The figure, or the table."""
+        """The figure, or the table. Raises: LeftOut where the profile trains nothing that it is about."""
         return self.make(*(sources[name] for name in self.sources))
+
+    def made_or(self, instead: Callable[[str], Any], sources: Mapping[str, Any]) -> Any:
+        """As `made`, or `instead` of it what says why there is none."""
+        try:
+            return self.made(sources)
+        except LeftOut as why:
+            return instead(f"Left out: {why}.")
 
 
 # claims that a figure bears on
@@ -102,7 +112,7 @@ class Sources(dict):
             "points": lambda: read_points(results),
             "bd_rates": lambda: bd_rates(self["points"]),
             "claims": lambda: load_claims(claims),
-            "seeds": lambda: read_table(seeds.parent, "seeds.csv"),
+            "seeds": lambda: evaluated(read_table(seeds.parent, "seeds.csv"), self["summary"]),
         }
 
     def __missing__(self, name: str) -> Any:
@@ -112,12 +122,12 @@ class Sources(dict):
 
 def write_figures(sources: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draws every figure into `folder`, as PDF and PNG; returns the paths."""
-    return [path for name, figure in FIGURES.items() for path in save(figure.made(sources), name, folder)]
+    return [path for name, one in FIGURES.items() for path in save(one.made_or(said, sources), name, folder)]
 
 
 def write_tables(sources: Mapping[str, Any], folder: Path) -> list[Path]:
     """Writes every table as `folder/NAME.csv`; returns the paths."""
     paths = {name: Path(folder) / f"{name}.csv" for name in TABLES}
     for name, path in paths.items():
-        write_csv(TABLES[name].made(sources), path)
+        write_csv(TABLES[name].made_or(lambda why: pd.DataFrame({"": [why]}), sources), path)
     return list(paths.values())

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from uoisc.base.folders import written_aside
-from uoisc.base.results import SEEN, UNSEEN, missing
+from uoisc.base.results import SEEN, UNSEEN, LeftOut, missing
 from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report.names import in_order, label
@@ -114,8 +114,15 @@ def rows_of(table: pd.DataFrame, file: str = "summary.csv", **where: object) -> 
     return kept
 
 
+def splits_of(table: pd.DataFrame) -> list[str]:
+    """Those that were tested, unseen objects first."""
+    return [split for split in (UNSEEN, SEEN) if split in set(table["split"])]
+
+
 def rate_points(summary: pd.DataFrame, variant: str = "uoisc") -> list[float]:
-    """The rates of a variant in bits per image, tightest first."""
+    """The rates of a variant in bits per image, tightest first. Raises: LeftOut where it is not trained."""
+    if variant not in set(summary["variant"]):
+        raise LeftOut(f"`{variant}` is not trained")
     return sorted(rows_of(summary, variant=variant, metric="amr")["bits"].unique())
 
 
@@ -195,12 +202,21 @@ def legend_below(figure: Figure, handles: list[Artist], columns: int = 3, floor:
 
 
 @styled
+def said(text: str) -> Figure:
+    """A line of text in a figure's place."""
+    figure = Figure(figsize=(PAGE, 0.3))
+    figure.text(0.5, 0.5, text, ha="center", va="center", style="italic")
+    return figure
+
+
+@styled
 def amr_by_method(summary: pd.DataFrame) -> Figure:
     """AMR of every variant at UO-ISC's tightest rate, unseen and seen, both judges; a tick marks each floor."""
     table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[0])
     variants = in_order(table["variant"])
-    figure, (panels,) = page(0.62 + 0.195 * len(variants), across=f"answer match rate{CI}", sharey=True, sharex=True)
-    for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
+    height, splits = 0.62 + 0.195 * len(variants), splits_of(table)
+    figure, (panels,) = page(height, 1, len(splits), f"answer match rate{CI}", sharey=True, sharex=True)
+    for axes, split in zip(panels, splits, strict=True):
         rows, floors = (rows_of(table, metric=metric, split=split) for metric in ("amr", "amr_floor"))
         for judge, shift in BESIDE.items():
             for _, row in rows[rows["judge"] == judge].iterrows():
@@ -222,8 +238,9 @@ def amr_by_method(summary: pd.DataFrame) -> Figure:
 def amr_against_rate(summary: pd.DataFrame) -> Figure:
     """AMR against bits per image for the main variants with two rates or more; one panel per split and judge."""
     several = rows_of(summary, metric="amr").groupby("variant")["bits"].nunique()
-    variants = [v for v in MAIN if several.get(v, 0) > 1]
-    cells = [[(judge, split) for split in (UNSEEN, SEEN)] for judge in JUDGES]
+    if not (variants := [v for v in MAIN if several.get(v, 0) > 1]):
+        raise LeftOut("no main variant is trained at two rates")
+    cells = [[(judge, split) for split in splits_of(summary)] for judge in JUDGES]
     return rate_curves(summary, variants, cells, rate_points(summary), 3.2)
 
 
@@ -251,10 +268,11 @@ def amr_by_type(summary: pd.DataFrame) -> Figure:
     types = in_order([m.removeprefix("amr:") for m in table["metric"].unique() if m.startswith("amr:")])
     variants = [v for v in MAIN if v in set(table["variant"])]
     shifts = np.linspace(-0.3, 0.3, len(variants))
-    figure, (panels,) = page(2.2, up=f"answer match rate\n{CI.strip()}", sharey=True)
-    for axes, split in zip(panels, (UNSEEN, SEEN), strict=True):
-        ticks = []
-        for x, kind in enumerate(types):
+    splits = splits_of(table)
+    figure, (panels,) = page(2.2, 1, len(splits), up=f"answer match rate\n{CI.strip()}", sharey=True)
+    for axes, split in zip(panels, splits, strict=True):
+        ticks, own = [], set(table.loc[table["split"] == split, "metric"])
+        for x, kind in enumerate([kind for kind in types if f"amr:{kind}" in own]):
             rows = rows_of(table, split=split, metric=f"amr:{kind}")
             floor = rows_of(table, split=split, metric=f"amr_floor:{kind}")["value"].mean()
             axes.hlines(floor, x - 0.42, x + 0.42, color=BLACK, linestyle=":", linewidth=1.1)
@@ -262,7 +280,7 @@ def amr_by_type(summary: pd.DataFrame) -> Figure:
                 for _, row in rows[rows["variant"] == variant].iterrows():
                     with_interval(axes, x + shift, row, LOOKS[variant])
             ticks.append(f"{label(kind)}\n({count_of(rows)})")
-        axes.set_xticks(range(len(types)), ticks)
+        axes.set_xticks(range(len(ticks)), ticks)
         axes.set_title(f"{label(split)}, {label(JUDGES[-1])}")
         axes.grid(axis="y")
     bits = table.groupby("variant")["bits"].first()

@@ -5,10 +5,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Strip
-from uoisc.base.results import UNSEEN
 from uoisc.base.settings import JUDGES
 from uoisc.link import channel
-from uoisc.report.figures import AMR, count_of, finish, legend_below, method_curve, page, rows_of, styled, variant_key
+from uoisc.report.figures import (
+    AMR,
+    count_of,
+    finish,
+    legend_below,
+    method_curve,
+    page,
+    rows_of,
+    splits_of,
+    styled,
+    variant_key,
+)
 from uoisc.report.names import in_order, label
 from uoisc.report.pictures import ATTRIBUTION, bare, show_answer
 
@@ -31,7 +41,7 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
 
 def half_points(channel: pd.DataFrame) -> pd.DataFrame:
     """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN: nothing lies above the floor."""
-    rows = channel[(channel["judge"] == JUDGES[-1]) & (channel["split"] == UNSEEN)]
+    rows = channel[(channel["judge"] == JUDGES[-1]) & (channel["split"] == splits_of(channel)[0])]
     found = {}
     for key, own in rows.groupby(["variant", "bits"]):
         perfect = own[own["link"] == "perfect"].set_index("metric")
@@ -50,9 +60,9 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def amr_against_snr(channel: pd.DataFrame) -> Figure:
-    """AMR against Es/N0 of every method at its loosest rate, unseen objects, independent judge; floor dotted. One panel
-    per fading and link, which ends where nothing changes any more. Raises: ResultsError for no rows."""
-    rows = rows_of(channel, "channel.csv", judge=JUDGES[-1], split=UNSEEN)
+    """AMR against Es/N0 of every method at its loosest rate, of unseen objects if tested, independent judge; floor
+    dotted. One panel per fading and link, up to where nothing changes any more. Raises ResultsError for no rows."""
+    rows = rows_of(channel, "channel.csv", judge=JUDGES[-1], split=splits_of(channel)[0])
     rows = rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
     floor = rows[rows["metric"] == "amr_floor"]["value"].mean()
     rows = rows[rows["metric"] == "amr"]

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Examples
+from uoisc.base.results import LeftOut
 from uoisc.report.figures import GREEN, PAGE, RED, styled
 from uoisc.report.names import label
 
@@ -81,6 +82,8 @@ def visual_comparison(examples: Examples) -> Figure:
 def relevance_maps(examples: Examples) -> Figure:
     """One scene under several queries: relevance by the rate dial's head, each token's bits, what the receiver sees."""
     maps = examples.maps
+    if not maps["queries"]:
+        raise LeftOut("no variant that ranks tokens is trained")
     height = examples.scene.shape[0]
     count = len(maps["queries"])
     gap, between, bottom = 0.04, 0.12, 0.34  # inches: within a query's three panels, between queries, below all

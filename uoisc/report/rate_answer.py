@@ -15,10 +15,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uoisc.base.results import COLUMNS, SEEN, UNSEEN, missing, read_table, write_csv
+from uoisc.base.results import COLUMNS, missing, read_table, write_csv
 from uoisc.base.settings import JUDGES
 from uoisc.link.header import COMPACT_BYTES
-from uoisc.report.figures import AMR, count_of, finish, legend_below, look_of, page, rows_of, styled
+from uoisc.report.figures import AMR, count_of, finish, legend_below, look_of, page, rows_of, splits_of, styled
 from uoisc.report.names import in_order, label
 from uoisc.rivals.bd_rate import LEAST_POINTS, bd_rate
 
@@ -28,7 +28,7 @@ FORMS = ("file", "mosaic")  # those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
 MEASURES = [("psnr", "none"), *(("amr", judge) for judge in JUDGES)]
 LINES = {"avif_down2": "--", "avif_down3": "-.", "avif_down4": ":", "avif_crop": (0, (6, 1.5))}  # they share a colour
-TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)
+TICKS = [step * 10**power for power in range(1, 6) for step in (1, 2, 5)]
 
 
 def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.Data
 def nearest(table: pd.DataFrame) -> pd.DataFrame:
     """The trained codecs' points and, of every other curve, those nearest in bytes to UO-ISC's. One row per point, the
     cheapest first: its AMR on unseen objects by the independent judge."""
-    amr = rows_of(table, metric="amr", judge=JUDGES[-1], split=UNSEEN)
+    amr = rows_of(table, metric="amr", judge=JUDGES[-1], split=splits_of(table)[0])
     chosen = [amr[amr["form"] == MESSAGE]]
     for _, curve in amr[amr["form"] != MESSAGE].groupby(["codec", "form"]):
         distances = [(np.log(curve["bytes"] / size)).abs() for size in rows_of(chosen[0], codec="uoisc")["bytes"]]
@@ -71,7 +71,7 @@ def bd_rates(table: pd.DataFrame) -> pd.DataFrame:
     `undefined`."""
     profile, seed = table[["profile", "seed"]].iloc[-1]
     rows = []
-    for split, (metric, judge) in product((UNSEEN, SEEN), MEASURES):
+    for split, (metric, judge) in product(splits_of(table), MEASURES):
         measured = rows_of(table, split=split, metric=metric, judge=judge)
         curves = {key: front(curve) for key, curve in measured.groupby(["codec", "form"])}
         for (codec, form), curve in curves.items():
@@ -120,14 +120,16 @@ def rate_answer(table: pd.DataFrame) -> Figure:
     rows, floors = (rows_of(table, judge=JUDGES[-1], metric=metric) for metric in ("amr", "amr_floor"))
     standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
     labels = (f"bytes per image ({standard}, trained codecs {trained})", AMR)
-    figure, grid = page(4.2, 2, 2, *labels, sharex=True, sharey=True)
-    for axes, (split, form) in zip(grid.flat, product((UNSEEN, SEEN), FORMS), strict=True):
+    splits, (least, most) = splits_of(rows), np.quantile(rows["bytes"], (0, 1))
+    ticks = [tick for tick in TICKS if least / 2 < tick < 2 * most]
+    figure, grid = page(4.2, len(splits), 2, *labels, sharex=True, sharey=True)
+    for axes, (split, form) in zip(grid.flat, product(splits, FORMS), strict=True):
         panel = rows_of(rows, split=split)
         for codec, curve in panel[panel["form"].isin([form, MESSAGE])].sort_values("bytes").groupby("codec"):
             spread = [curve["value"] - curve["low"], curve["high"] - curve["value"]]
             axes.errorbar(curve["bytes"], curve["value"], yerr=spread, elinewidth=0.5, markersize=3.6, **_look(codec))
         floor = rows_of(floors, split=split, form=MESSAGE)["value"].iloc[0]
-        finish(axes, floor, f"{label(split)}, {label(form)}", TICKS)
+        finish(axes, floor, f"{label(split)}, {label(form)}", ticks)
     keys = [Line2D([], [], label=label(codec), **_look(codec)) for codec in in_order(table["codec"])]
     legend_below(figure, keys, columns=5)
     return figure

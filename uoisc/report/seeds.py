@@ -18,9 +18,9 @@ import pandas as pd
 from uoisc.base.config import ROOT, load_params, paths
 from uoisc.base.errors import ResultsError
 from uoisc.base.outputs import check_outputs
-from uoisc.base.results import UNSEEN, read_table, write_csv
+from uoisc.base.results import UNSEEN, LeftOut, read_table, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.judge.bootstrap import LEVEL, difference, estimate, paired_means, relative, split_seed
+from uoisc.judge.bootstrap import LEVEL, answered, difference, estimate, paired_means, relative, split_seed
 from uoisc.report.claims import read_entries
 
 POOLED = "all"  # in the column `seed`: the mean over every seed
@@ -51,6 +51,17 @@ class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_goals(path: Path) -> list[Goal]:
     """The goals of `claims.yaml`. Raises: ConfigError that names the goal and the key that is wrong."""
     return read_entries(path, "goals", Goal, {"reading": tuple(READINGS)})
+
+
+def evaluated(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The goals of seeds.csv whose two models a profile has, at those bits. Raises: LeftOut where it has none."""
+    known = set(zip(summary["variant"], summary["bits"], strict=True))
+    sides = [table[["variant", "sent_bits"]], table[["reference", "sent_reference_bits"]]]
+    has = np.all([[key in known for key in side.itertuples(index=False, name=None)] for side in sides], axis=0)
+    own = table[table["id"].isin(table["id"][has])]
+    if own.empty:
+        raise LeftOut("no goal over training seeds speaks of this profile's models")
+    return own
 
 
 def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.DataFrame:
@@ -135,4 +146,4 @@ def _paired(own: pd.DataFrame, goal: Goal, seed: str) -> tuple[dict[str, float],
     if not matches[0].index.equals(matches[1].index):
         who = f"{goal.variant} and {goal.reference} did not answer the same queries (seed {seed})"
         raise ResultsError(f"answers.parquet: {who}; run `make seeds` again")
-    return sent, np.stack(matches, axis=1).astype(np.float32)
+    return sent, answered(*matches)

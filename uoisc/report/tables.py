@@ -5,17 +5,16 @@ Numbers come out as the text that is printed, so that the paper and the README c
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from uoisc.base.results import SEEN, UNSEEN, missing
+from uoisc.base.results import SEEN, UNSEEN, LeftOut
 from uoisc.base.settings import JUDGES
 from uoisc.data.questions import POOLED_TYPES
 from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report.claims import Claim, decide, describe, gather
-from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of
+from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of, splits_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
 from uoisc.report.names import DIALS, FAIR_CHANCE, SAYS, in_order, label
 from uoisc.report.rate_answer import nearest
@@ -70,7 +69,7 @@ def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
     beside = {"floor": "amr_floor", "accuracy": "accuracy"}
     beside |= {"source right": "amr_source_right", "wrong query": "amr_wrong_query"}
     rows = []
-    amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=UNSEEN)
+    amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=splits_of(summary)[0])
     for rate in rate_points(summary):
         near = at_rate(amr, rate).drop_duplicates("variant").set_index("variant")
         for variant in [v for v in in_order(near.index) if v in (*MAIN, "jpeg2000")]:
@@ -95,7 +94,7 @@ def against(differences: pd.DataFrame, shown: Callable[[str], bool]) -> pd.DataF
         seen = of(*point, SEEN, INDEPENDENT, prefix="difference", signed=True)
         rows.append(row | {"relative, independent": relative, "seen, independent": seen})
     if not rows:
-        raise missing(Path("differences.csv"), f"has no rows against {ALIKE}")
+        raise LeftOut(f"nothing else is trained to hold against `{ALIKE}`")
     return pd.DataFrame(rows)
 
 
@@ -139,9 +138,8 @@ def pairs(differences: pd.DataFrame) -> pd.DataFrame:
 def dial(summary: pd.DataFrame) -> pd.DataFrame:
     """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget. A
     column per budget: the point of each method nearest to the dial's own bits, which stand first."""
-    rows = rows_of(summary, metric="amr", split=UNSEEN)
-    budgets = sorted(rows.loc[rows["variant"] == "dial", "bits"].unique())
-    table = []
+    budgets, table = rate_points(summary, "dial"), []
+    rows = rows_of(summary, metric="amr", split=splits_of(summary)[0])
     for variant in [v for v in in_order(rows["variant"]) if v in DIALS or v in MAIN]:
         for judge in JUDGES:
             own = rows[(rows["variant"] == variant) & (rows["judge"] == judge)].set_index("bits")
@@ -208,6 +206,9 @@ def bd_rate(table: pd.DataFrame) -> pd.DataFrame:
     for keys, cells in table.groupby(["codec", "form", "anchor", "anchor_form"], sort=False):
         row = dict(zip(("method", "form", "anchor", "its form"), map(label, keys), strict=True))
         for title, (split, judge) in shown.items():
+            if split not in set(cells["split"]):
+                row[title] = NONE
+                continue
             own = rows_of(cells, split=split, judge=judge).iloc[0]
             digits = 1 if judge == "none" else 2
             over = f"{own['low']:.{digits}f} to {own['high']:.{digits}f}"
@@ -220,7 +221,7 @@ def channel(table: pd.DataFrame) -> pd.DataFrame:
     """AMR over noisy links, unseen objects, independent judge: a row per method, rate and link, the floor last.
     Nothing: AMR where nothing arrives. The last columns: the Es/N0 in dB at which half of what a perfect link gives
     above the floor is left."""
-    unseen = table[table["split"] == UNSEEN]
+    unseen = table[table["split"] == splits_of(table)[0]]
     halves = half_points(table)
     at = ["variant", "bits", "link", "fading", "es_n0_db"]
     judged = unseen[unseen["judge"] == INDEPENDENT]

@@ -27,9 +27,11 @@ from uoisc.base.errors import UoiscError
 
 BAD_STREAM = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow and its plug-ins raise
 LONGEST_SIDE = 4096  # pixels; a damaged header may claim any size
-LARGEST_GRID = 15  # tokens per side; four bits
+LARGEST_GRID = 255  # tokens per side; a byte
+HALF_BYTES = 16  # a grid of fewer tokens per side has its places in four bits each
+WIDE = 0xFF  # begins a place of a byte each: no square lies at (15, 15) of a smaller grid
+COLOUR_BYTES = 3
 FLAT_GREY = 128
-PLACE_BYTES, COLOUR_BYTES = 2, 3
 LOOK_AHEAD = 4  # qualities; JPEG XL's file may be a tenth smaller than that of the quality below
 
 
@@ -54,6 +56,8 @@ def _check_images(images: np.ndarray, shape: str = "H W 3") -> None:
 class FileCodec:
     """A file format of Pillow's, of the image made `factor` times smaller per side (bicubic, down and up again).
 
+    Where sides cannot be divided the small image has the nearest whole number of pixels.
+
     Args:
         name: in results; `report/names.py` has its title.
         format, feature: Pillow's names of it; without a feature it is of the package pillow-jxl-plugin.
@@ -77,20 +81,23 @@ class FileCodec:
         if quality not in self.qualities:
             limits = f"[{self.qualities[0]}, {self.qualities[-1]}]"
             raise CodecError(f"{self.name}: quality must be a whole number in {limits}, not {quality}")
-        if height % self.factor or width % self.factor:
-            raise CodecError(f"{self.name}: {height} x {width} pixels cannot be divided by {self.factor}")
         pillow = self._pillow()
-        size = (width // self.factor, height // self.factor)
+        size = (max(1, round(width / self.factor)), max(1, round(height / self.factor)))
         small = pillow.fromarray(image).resize(size, pillow.Resampling.BICUBIC)
         small.save(file := io.BytesIO(), self.format, **self.settings(int(quality)))
         return file.getvalue()
 
-    def decode(self, data: bytes) -> UInt8[np.ndarray, "H W 3"]:
-        """The image of a file. Raises CodecError where it is truncated, of another format or absurdly large."""
+    def decode(self, data: bytes, shape: tuple[int, ...] = ()) -> UInt8[np.ndarray, "H W 3"]:
+        """The image of a file, H x W as `shape` begins where the receiver knows that, else `factor` times the file's.
+
+        Raises CodecError where it is truncated, of another format or absurdly large.
+        """
         pillow = self._pillow()
         try:
             with pillow.open(io.BytesIO(data), formats=[self.format]) as file:
                 size = (file.width * self.factor, file.height * self.factor)
+                if self.factor > 1 and shape:
+                    size = (shape[1], shape[0])
                 if max(size) > LONGEST_SIDE or not data.endswith(self.end):
                     raise ValueError
                 return np.array(file.convert("RGB").resize(size, pillow.Resampling.BICUBIC))
@@ -137,6 +144,21 @@ def standard_codec(name: str) -> FileCodec:
     return CODECS[name]
 
 
+def write_place(row: int, column: int, side: int, grid: int) -> bytes:
+    """Where a square lies in grid x grid tokens: two bytes, or five where these are `HALF_BYTES` a side or more."""
+    if grid < HALF_BYTES:
+        return bytes([row << 4 | column, side << 4 | grid])
+    return bytes([WIDE, row, column, side, grid])
+
+
+def read_place(data: bytes) -> tuple[tuple[int, int, int, int], bytes]:
+    """Row, column, side and grid as `write_place` wrote them, 0 where bytes lack, and what comes behind them."""
+    if data[:1] == bytes([WIDE]):
+        return tuple(data[1:5].ljust(4, b"\0")), data[5:]
+    first, second = data[:2].ljust(2, b"\0")
+    return (first >> 4, first & 15, second >> 4, second & 15), data[2:]
+
+
 def token_square(relevance: np.ndarray, top: int, least: int = 2) -> tuple[int, int, int]:
     """Row, column and side, in tokens, of the smallest square that holds the `top` most relevant tokens.
 
@@ -164,11 +186,12 @@ def token_square(relevance: np.ndarray, top: int, least: int = 2) -> tuple[int, 
 class RelevanceCrop:
     """AVIF of the `token_square` alone; the rest gets one flat colour, the mean of what is left out (ours).
 
-    Bytes: row << 4 | column, side << 4 | R, red, green, blue, then the AVIF file of the square: 5 bytes beside it.
+    Bytes: the place (`write_place`), red, green, blue, then the AVIF file of the square: 5 or 8 bytes beside it.
+    The square holds the `top` most relevant tokens, and is a third of the picture's side at least, as an object is.
 
     Args:
         relevance: (R, R) of the one image that is coded; its sides must be multiples of R. `decode` needs none.
-        top: how many of the most relevant tokens the square holds; four are an object of a 6 x 6 grid.
+        top: how many tokens; four are an object of a 6 x 6 grid.
     """
 
     relevance: np.ndarray
@@ -179,8 +202,8 @@ class RelevanceCrop:
     def encode(self, image: np.ndarray, quality: int) -> bytes:
         """Place, colour and square of an image (H, H, 3) uint8. Raises CodecError as `FileCodec.encode`."""
         _check_images(image)
-        row, column, side = token_square(self.relevance, self.top)
         grid = len(self.relevance)
+        row, column, side = token_square(self.relevance, self.top, max(2, grid // 3))
         token = len(image) // grid
         if not token or image.shape[:2] != (grid * token, grid * token):
             raise CodecError(f"{self.name}: an image of shape {image.shape} has no {grid} x {grid} whole tokens")
@@ -188,20 +211,20 @@ class RelevanceCrop:
         rest = np.ones(image.shape[:2], dtype=bool)
         rest[rows, columns] = False
         colour = image[rest].mean(axis=0).round().astype(np.uint8) if rest.any() else (FLAT_GREY,) * COLOUR_BYTES
-        place = (row << 4 | column, side << 4 | grid)
-        return bytes([*place, *colour]) + AVIF.encode(np.ascontiguousarray(image[rows, columns]), quality)
+        file = AVIF.encode(np.ascontiguousarray(image[rows, columns]), quality)
+        return write_place(row, column, side, grid) + bytes(colour) + file
 
-    def decode(self, data: bytes) -> UInt8[np.ndarray, "H H 3"]:
+    def decode(self, data: bytes, shape: tuple[int, ...] = ()) -> UInt8[np.ndarray, "H H 3"]:
         """The square on the flat colour. Raises CodecError where the place or the AVIF file cannot be."""
-        square = AVIF.decode(data[PLACE_BYTES + COLOUR_BYTES :])
-        (row, column), (side, grid) = (divmod(byte, 16) for byte in data[:PLACE_BYTES])
+        (row, column, side, grid), rest = read_place(data)
+        square = AVIF.decode(rest[COLOUR_BYTES:])
         height, width, _ = square.shape
         if not 0 < side <= grid - max(row, column) or height != width or height % side:
             raise CodecError(f"{self.name}: {side} of {grid} tokens at ({row}, {column}) cannot be {height} x {width}")
         token = height // side
         if grid * token > LONGEST_SIDE:
             raise CodecError(f"{self.name}: a side of {grid * token} pixels is above {LONGEST_SIDE}")
-        image = np.tile(np.frombuffer(data, np.uint8, COLOUR_BYTES, PLACE_BYTES), (grid * token, grid * token, 1))
+        image = np.tile(np.frombuffer(rest, np.uint8, COLOUR_BYTES), (grid * token, grid * token, 1))
         image[row * token : (row + side) * token, column * token : (column + side) * token] = square
         return image
 
@@ -233,7 +256,7 @@ def at_most(codec: StandardCodec, image: np.ndarray, max_bytes: int) -> Coded:
     sizes = {q: len(made[q]) if q in made else size(q) for q in (*made, *codec.qualities[low : low + LOOK_AHEAD])}
     fitting = [q for q, length in sizes.items() if length <= max_bytes]
     best = max(fitting, default=min(sizes, key=sizes.get))
-    return Coded(codec.decode(made[best]), sizes[best], best)
+    return Coded(codec.decode(made[best], image.shape), sizes[best], best)
 
 
 def files(
@@ -245,7 +268,7 @@ def files(
     if len(codecs) != len(images):
         raise CodecError(f"{len(codecs)} codecs for {len(images)} images: give one, or one each")
     made = [one.encode(image, quality) for one, image in zip(codecs, images, strict=True)]
-    decoded = np.stack([one.decode(data) for one, data in zip(codecs, made, strict=True)])
+    decoded = np.stack([one.decode(data, images.shape[1:]) for one, data in zip(codecs, made, strict=True)])
     return decoded, float(np.mean([len(data) for data in made]))
 
 
@@ -256,6 +279,8 @@ def mosaic(codec: StandardCodec, images: np.ndarray, quality: int) -> tuple[UInt
     """
     _check_images(images, "B H W 3")
     rows = max(n for n in range(1, isqrt(len(images)) + 1) if len(images) % n == 0)
-    data = codec.encode(np.ascontiguousarray(rearrange(images, "(r c) h w k -> (r h) (c w) k", r=rows)), quality)
-    tiles = rearrange(codec.decode(data), "(r h) (c w) k -> (r c) h w k", r=rows, h=images.shape[1], w=images.shape[2])
+    whole = np.ascontiguousarray(rearrange(images, "(r c) h w k -> (r h) (c w) k", r=rows))
+    data = codec.encode(whole, quality)
+    high, wide = images.shape[1:3]
+    tiles = rearrange(codec.decode(data, whole.shape), "(r h) (c w) k -> (r c) h w k", r=rows, h=high, w=wide)
     return tiles, len(data) / len(images)

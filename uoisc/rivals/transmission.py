@@ -28,7 +28,8 @@ from uoisc.message import Message
 from uoisc.rivals.standard_codecs import CodecError, FileCodec, at_most
 
 BLOCKS = 2  # ours: of an image's segments, so that the first half may survive the second
-FILE_BYTES = 400  # every file's best quality of at most so many bytes; below, AVIF has no files for many scenes
+FILE_BYTES = 400  # of 96 x 96 pixels, .35 bpp: below, AVIF has no files for many scenes
+FILE_PIXELS = 96 * 96
 PROTECTED = 200  # authors' code: so many first bytes of a JPEG 2000 file are free of errors
 LOST = b""  # the contents of a file that is no picture any more
 
@@ -55,7 +56,7 @@ class MessageSender:
 
     def __init__(self, codec: Codec, message: Message, queries: list[str], table: BlerTable):
         self.codec = codec
-        self.message = Message(message.indices, message.mask)
+        self.message = message = Message(message.indices, message.mask).cpu()  # where links work
         self.queries = queries
         self.table = table
         segments = codec.quantizer.segments
@@ -86,7 +87,8 @@ class MessageSender:
         """Over LDPC blocks: the share of the sent indices that arrived."""
         over = CodedLink(self.table, *link.scheme, es_n0_db, fading)
         received = over(self.message, self.groups, self.block_bits, generator)
-        symbols = sum(self.table.code(bits, *link.scheme).symbols for bits in self.block_bits)
+        coded = [self.table.segmented(bits, *link.scheme) for bits in self.block_bits]
+        symbols = sum(blocks * code.symbols for code, blocks in coded)
         return self._arrival(received, {"arrived": self._share(received.sent), "symbols": self._each(symbols)})
 
     def draw(self, images: Sequence[int], contents: Sequence[bytes]) -> Float[Tensor, "B 3 H W"]:
@@ -131,8 +133,9 @@ class FileSender:
     def fitting(
         cls, codec: FileCodec, images: UInt8[np.ndarray, "B H W 3"], table: BlerTable, protected: int = 0
     ) -> FileSender:
-        """Of each image the best file of at most `FILE_BYTES`."""
-        files = [codec.encode(image, at_most(codec, image, FILE_BYTES).quality) for image in images]
+        """Of each image the best file of at most `FILE_BYTES`, in proportion to its pixels."""
+        most = FILE_BYTES * images.shape[1] * images.shape[2] // FILE_PIXELS
+        files = [codec.encode(image, at_most(codec, image, most).quality) for image in images]
         return cls(codec, files, images.shape[1:3], table, protected)
 
     def prefix(self, blocks: int | None) -> Arrival:

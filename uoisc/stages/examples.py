@@ -70,11 +70,6 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
     return Examples(JUDGES[0], link, rows, stacked, *_maps(study, judge, codecs["uoisc"].bits))
 
 
-def can_be_shown(variants: dict[str, tuple[str, ...]]) -> bool:
-    """Whether a profile trains what both figures are about: `uoisc`, and one that ranks tokens."""
-    return "uoisc" in variants and ("dial" in variants or "adaptive" in variants)
-
-
 def compared(variants: dict[str, tuple[str, ...]]) -> dict[str, str]:
     """The panels that a profile trains, each with the widest rate that all have, or else with its own widest."""
     names = [panel for panel in PANELS if panel in variants]
@@ -84,11 +79,9 @@ def compared(variants: dict[str, tuple[str, ...]]) -> dict[str, str]:
 
 def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     """Split and type of each row: `SHOWN`; of other questions than the benchmark's all types, unseen ones first."""
-    kinds = sorted(answers["type"].unique())
-    if {kind for _, kind in SHOWN} <= set(kinds):
-        return SHOWN
-    splits = [split for split in reversed(SPLITS) if split in set(answers["split"])]
-    return tuple((split, kind) for split in splits for kind in kinds)[: len(SHOWN)]
+    asked = set(zip(answers["split"], answers["type"], strict=True))
+    others = sorted(asked, key=lambda pair: (-SPLITS.index(pair[0]), pair[1]))
+    return SHOWN if asked >= {*SHOWN} else tuple(others)[: len(SHOWN)]
 
 
 def _seeded(name: str) -> torch.Generator:
@@ -98,14 +91,17 @@ def _seeded(name: str) -> torch.Generator:
 
 def _maps(study: Study, judge, budget: float) -> tuple:
     """One image of the unseen split under several queries, by the rate dial at most at `budget` bits (where a profile
-    has none, by the tightest `adaptive`): the relevance that ranks its tokens, each token's bits, reconstruction."""
+    has none, by the tightest `adaptive`, and no map without): the relevance that ranks its tokens, each token's bits,
+    reconstruction."""
     image, texts = evaluation_questions(study, study.source.splits[-1]).about_one_image()
     x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
-    rates = study.params.variants
+    rates, grid = study.params.variants, study.clip.grid
+    if not {"dial", "adaptive"} & {*rates}:
+        none = np.zeros((0, grid, grid), dtype=np.float32)
+        return {"queries": [], "answers": [], "matches": [], "bits": 0.0}, to_bytes(x)[0], none, none, to_bytes(x[:0])
     codec = study.codec("dial", DIAL, budget) if "dial" in rates else study.codec("adaptive", rates["adaptive"][0])
     out = codec(x, texts)  # for the relevance that ranks; the picture goes the way that every other goes
     x_hat = codec.decode(out.message, texts)
-    grid = study.clip.grid
     relevance = rearrange(out.relevance, "q (h w) -> q h w", h=grid).cpu().numpy()
     units = rearrange(out.message.sent.sum((1, 3)), "q (h w) -> q h w", h=grid).cpu().numpy()
     token_bits = (units * math.log2(codec.quantizer.codes)).astype(np.float32)

@@ -7,6 +7,7 @@ first queries of each evaluation split --> sender --> perfect | silent | uncoded
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 
 from uoisc.base.config import DIAL, Params, load_params, paths
+from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable
 from uoisc.base.picture_data import Strip
 from uoisc.base.processes import run_side_by_side
@@ -37,7 +39,6 @@ from uoisc.study import Point, Study, open_study
 QUERIES = 300  # the first of a split's evaluation queries: the interval of a point is about 0.11 wide
 METHODS = ("uoisc", "adaptive", "no_alignment", "query_aware")
 RATES = ("tight", "middle")
-DIAL_BITS = (144, 432)  # of `dial`, at the rates of the others: they are among its budgets
 COUNTED_IMAGES = 2000  # fading coefficients behind a simulated symbol error rate
 COUNTED_SYMBOLS = 144  # of each
 PAYLOAD = "random_bits"  # the variant of those rows
@@ -130,8 +131,16 @@ def measure_sender(profile: str, point: Point, split: str, references: pd.DataFr
 def methods(params: Params) -> list[Point]:
     """What is sent: what is trained of `METHODS` and the dial, tightest rates first, and `FILES` without a rate."""
     fixed = [Point(name, rate, None) for name in METHODS for rate in RATES if rate in params.variants.get(name, ())]
-    dialed = [Point("dial", DIAL, bits) for bits in DIAL_BITS if "dial" in params.variants]
+    dialed = [Point("dial", DIAL, bits) for bits in dial_bits(params) if "dial" in params.variants]
     return [*fixed, *dialed, *(Point(name, None, None) for name in FILES)]
+
+
+def dial_bits(params: Params) -> list[int]:
+    """The dial's budgets nearest to what `RATES` cost at a fixed rate."""
+    codec, tokens = params.codec, (params.data.image_size // params.foundation.clip.patch_size) ** 2
+    rates = [codec.rates[rate] for rate in RATES if rate in codec.rates]
+    wanted = [len(codec.taps) * tokens * rate.segments * math.log2(rate.codes) for rate in rates]
+    return sorted({min(codec.dial.budgets, key=lambda bits: abs(math.log(bits / most))) for most in wanted})
 
 
 def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> MessageSender | FileSender:
@@ -158,7 +167,7 @@ class Audience:
     def __init__(self, study: Study, asked: Asked, references: pd.DataFrame):
         self.study = study
         self.asked = asked
-        self.x = asked.all_images()
+        self.x = asked.all_images().to(device())
         self.texts = asked.texts
         self.sources = {}  # judge -> answers
         self.floors = {}  # as the values of `see`
@@ -174,7 +183,7 @@ class Audience:
         size = self.study.params.evaluation.batch_size
         for start in range(0, len(new), size):
             images = new[start : start + size]
-            x_hat = sender.draw(images, [contents[i] for i in images])
+            x_hat = sender.draw(images, [contents[i] for i in images]).to(device())
             queries = [self.texts[i] for i in images]
             values = [psnr(self.x[images], x_hat)]
             for name, answers in ask(self.study, x_hat, queries).items():
@@ -218,16 +227,17 @@ def _rows(params: Params, air: Air, split: str, seen: dict[tuple[str, str], np.n
 
 @torch.no_grad()
 def make_strip(profile: str) -> Strip:
-    """The first "where" query of the unseen split over the uncoded AWGN link, with the independent judge's answers."""
+    """A query of the unseen split, if there are any the first "where", over the uncoded AWGN link, with the independent
+    judge's answers: a row for each of `STRIP` that the profile has."""
     study = open_study(profile)
-    asked = evaluation_questions(study, "unseen", QUERIES)
-    one = asked.only(next(i for i, query in enumerate(asked.queries) if query.type == "place"))
+    asked = evaluation_questions(study, study.source.splits[-1], QUERIES)
+    one = asked.only(next((i for i, query in enumerate(asked.queries) if query.type == "place"), 0))
     x, texts = one.all_images(), one.texts
     judge = study.judges[JUDGES[-1]]
     source = judge.answer(x, texts)[0]
     pictures, answers = {}, {}
     loosest = {point.variant: point for point in methods(study.params)}
-    for name in STRIP:
+    for name in filter(loosest.__contains__, STRIP):
         sender = make_sender(study, loosest[name], one, x)
         arrivals = [Air("uncoded", "awgn", snr).send(sender, study.params.seed, asked.split) for snr in STRIP_DB]
         x_hat = torch.cat([sender.draw([0], arrival.contents) for arrival in arrivals])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from uoisc.base.config import Params
+from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError, ConfigError, first_line
 from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
 from uoisc.frozen import weights
@@ -34,8 +34,8 @@ def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
 
 def _llava(checkpoint: LlavaCheckpoint) -> Source:
     name, folder = checkpoint.name, Path(checkpoint.name)
-    if folder.is_dir():
-        return Source(shown(folder), weights.weights_files(folder))
+    if (ROOT / folder).is_dir():
+        return Source(shown(folder), weights.weights_files(ROOT / folder))
     if not checkpoint.revision:
         raise ValueError(f"{shown(folder)} is no folder, and a hub name wants a revision")
     at, cached = weights.hub_revision(checkpoint.revision), weights.cached_folder(name, checkpoint.revision)
@@ -47,10 +47,10 @@ def _clip(checkpoint: ClipCheckpoint) -> Source:
     from uoisc.frozen.clip_files import hub_source, weights_in
 
     folder, own = Path(checkpoint.name), Path(checkpoint.weights)
-    if folder.is_dir():
-        return Source(shown(folder), [weights_in(folder)])
-    if own.is_file():
-        return Source(f"{checkpoint.name}, {shown(own)}", [own])
+    if (ROOT / folder).is_dir():
+        return Source(shown(folder), [weights_in(ROOT / folder)])
+    if (ROOT / own).is_file():
+        return Source(f"{checkpoint.name}, {shown(own)}", [ROOT / own])
     repo, file = hub_source(checkpoint.name, checkpoint.weights)
     cached = weights.cached_file(repo, file)
     return Source(f"{file} of {repo}", [cached] if cached else None, repo, weights.fetch_command(repo, file=file))

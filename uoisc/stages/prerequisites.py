@@ -44,8 +44,8 @@ def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[st
     rates, where = load_params(profile).variants, paths(profile)
     dials = [name for name, names in rates.items() if DIAL in names]
     others = [name for name in rates if name != "uoisc" and name not in dials]
-    found = []
-    for variant in others if "variant" in stage.get("matrix", {}) else [""]:
+    found, each = [], others if "variant" in stage.get("matrix", {}) else [""]
+    for variant in each if dials or "${dials}" not in stage["cmd"] else []:
         values = {"item.variant": variant, "dials": "+".join(dials)}
         values |= {"results": str(where.results), "paper": str(where.paper)}
 
