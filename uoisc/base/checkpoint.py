@@ -49,9 +49,11 @@ def load_codec(
     made_from: dict[str, str] | None = None,
     command: str = "dvc repro, or notebooks 03 to 05",
 ) -> nn.Module:
-    """Fills `codec` from a checkpoint, which `command` trains. Raises CheckpointError when the file is missing,
-    truncated, damaged, of another variant, rate or parameters, or made from other models than those whose digests
-    `made_from` holds (`check_made_from`)."""
+    """Fills `codec` from a checkpoint, which `command` trains.
+
+    Raises CheckpointError when the file is missing, truncated, damaged, of another variant, rate or parameters, or made
+    from other models than those whose digests `made_from` holds (`check_made_from`).
+    """
     remedy = f"train it again ({command})"
     readable(path, f"train it first ({command})", CheckpointError)
     state, label = read_tensors(path, remedy)

@@ -17,8 +17,10 @@ _declared: torch.library.Library | None = None  # torch forgets the operators wh
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, its missing operators declared only where the plain import fails for want of them. Raises
-    torchvision's own RuntimeError where it fails for any other reason."""
+    """torchvision, its missing operators declared only where the plain import fails for want of them.
+
+    Raises torchvision's own RuntimeError where it fails for any other reason.
+    """
     global _declared
     try:
         return importlib.import_module("torchvision")

@@ -100,8 +100,10 @@ def check_ready(profile: str) -> Params:
 
 
 def activate(profile: str, publish: bool = False, folder: Path = Path()) -> str:
-    """Makes `dvc repro` run a profile and, if told so, publish it; says what it runs. Raises ConfigError, and changes
-    nothing, outside the project's top folder or where the pipeline cannot run it."""
+    """Makes `dvc repro` run a profile and, if told so, publish it; says what it runs.
+
+    Raises ConfigError, and changes nothing, outside the project's top folder or where the pipeline cannot run it.
+    """
     path = folder / "params.yaml"
     if not (path.is_file() and (folder / "dvc.yaml").is_file()):
         raise ConfigError("no params.yaml and dvc.yaml here: run this in the project's top folder")
@@ -131,8 +133,10 @@ def profile_names() -> list[str]:
 
 
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
-    """Reads one profile, with `key=value` changes made to it (`training.batch_size=8`). Raises ConfigError, which says
-    where in the file it stands, for a key that is unknown, missing or out of range."""
+    """Reads one profile, with `key=value` changes made to it (`training.batch_size=8`).
+
+    Raises ConfigError, which says where in the file it stands, for a key that is unknown, missing or out of range.
+    """
     whole = document(path)
     own = whole["profiles"].get(_named(profile))
     if own is None:
@@ -187,8 +191,10 @@ def _named(profile: object) -> str:
 
 
 def document(path: Path) -> dict:
-    """The document of params.yaml, its outline checked, not yet the values; read anew when the file changes. Raises
-    ConfigError."""
+    """The document of params.yaml, its outline checked, not yet the values; read anew when the file changes.
+
+    Raises ConfigError.
+    """
     state = os.stat(path) if os.path.exists(path) else None  # `read_text` says why
     return _document(path, state and (state.st_mtime_ns, state.st_size, state.st_ino))
 

@@ -67,8 +67,10 @@ def comment(text: str, key: Any, value: Any) -> str:
 
 
 def edit_yaml(path: Path, changes: dict[str, str | list[str]]) -> None:
-    """Gives keys of a YAML file's mapping other values; all else, comments and line ends too, stays as it is. Raises
-    ConfigError, and leaves the file alone, where a key is missing or the text does not read back."""
+    """Gives keys of a YAML file's mapping other values; all else, comments and line ends too, stays as it is.
+
+    Raises ConfigError, and leaves the file alone, where a key is missing or the text does not read back.
+    """
     text = edited = read_text(path)
     standing = nodes(text, path.name)
     if lacking := [key for key in changes if key not in standing]:

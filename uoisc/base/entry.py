@@ -12,9 +12,11 @@ BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
 
 
 def run_this_tree() -> None:
-    """In a copy of the project its own package runs, whatever tree is installed, in this process and its kernels. DVC
-    runs experiments in such copies: the installed package would read the installed tree's parameters there and
-    overwrite its data and results."""
+    """In a copy of the project its own package runs, whatever tree is installed, in this process and its kernels.
+
+    DVC runs experiments in such copies: the installed package would read the installed tree's parameters there and
+    overwrite its data and results.
+    """
     here, own = Path.cwd(), Path.cwd() / "uoisc" / "cli.py"
     if not (own.is_file() and (here / "dvc.yaml").is_file()):
         return

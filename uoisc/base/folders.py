@@ -104,8 +104,10 @@ def written_aside(path: Path, kind: type[UoiscError] = DataError) -> Iterator[Pa
 
 @contextmanager
 def written_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill beside `target`, which it replaces when all went well and leaves no trace of otherwise. Two
-    renames, so that at no time a part of a folder stands there. Raises DataError where it cannot be written."""
+    """A folder to fill beside `target`, which it replaces when all went well and leaves no trace of otherwise.
+
+    Two renames, so that at no time a part of a folder stands there. Raises DataError where it cannot be written.
+    """
     aside, old = (target.with_name(f".{target.name}.{end}") for end in ("partial", "old"))
     try:
         _remove(aside)

@@ -119,8 +119,10 @@ class Keeper:
 
 @contextmanager
 def alone(lock: Path):
-    """Until the block or this process ends no other trains the model that `lock` stands for. Raises ProcessError where
-    one does, CheckpointError where nothing can be written."""
+    """Until the block or this process ends no other trains the model that `lock` stands for.
+
+    Raises ProcessError where one does, CheckpointError where nothing can be written.
+    """
     held = FileLock(lock, timeout=0)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)

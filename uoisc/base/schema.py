@@ -26,8 +26,10 @@ def number(low: int | float, high: int | float, multiple: int = 1, ascending: bo
 
 
 def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = types.MappingProxyType({})):
-    """`value` checked against the annotation `kind` and what a field's metadata `wants`; `keys` lead to it. Of a union
-    of dataclasses, the value's own `kind` says which one it is (their `KIND`). Raises Misfit, one line."""
+    """`value` checked against the annotation `kind` and what a field's metadata `wants`; `keys` lead to it.
+
+    Of a union of dataclasses, the value's own `kind` says which one it is (their `KIND`). Raises Misfit, one line.
+    """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         by_name = {kind.KIND: kind for kind in inner}

@@ -38,8 +38,10 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
 
 
 def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:
-    """The tensors and the label of a file that `save_tensors` wrote. Raises CheckpointError, which ends with `remedy`,
-    where it is truncated, changed, or no such file."""
+    """The tensors and the label of a file that `save_tensors` wrote.
+
+    Raises CheckpointError, which ends with `remedy`, where it is truncated, changed, or no such file.
+    """
     label = read_label(path, remedy)
     try:
         with safe_open(path, framework="pt") as file:
@@ -66,7 +68,9 @@ def read_label(path: Path, remedy: str) -> dict:
 
 def check_made_from(path: Path, label: dict, here: dict[str, str], remedy: str) -> None:
     """Holds what a file was made from against digests of what is `here`, by name ("CLIP"): no receiver has a judge.
-    Raises CheckpointError, which names the first that is another and ends with `remedy`."""
+
+    Raises CheckpointError, which names the first that is another and ends with `remedy`.
+    """
     made_from = label.get("made_from", {})
     for name, expected in here.items():
         if not isinstance(made_from, dict) or made_from.get(name) != expected:

@@ -31,8 +31,10 @@ SYMBOL_BYTES = 2  # an index costs 16 bits at most, as its table's smallest freq
 
 @dataclass(frozen=True)
 class SharedModel:
-    """What both ends hold: the trained codec, its probability tables, and the fingerprint of both (4 bytes). `packing`
-    is 0 for a codec of fixed rate, or the number from 1 on of the packing that its rate dial is set to."""
+    """What both ends hold: the trained codec, its probability tables, and the fingerprint of both (4 bytes).
+
+    `packing` is 0 for a codec of fixed rate, or the number from 1 on of the packing that its rate dial is set to.
+    """
 
     trained: Codec
     tables: Tables
@@ -45,8 +47,10 @@ class SharedModel:
         return self.at(dial.packings.index(dial.at(bits)) + 1)
 
     def at(self, packing: int) -> "SharedModel":
-        """The model with its rate dial, if it has one, set to the packing of that number. Raises BitstreamError where
-        it has none of that number."""
+        """The model with its rate dial, if it has one, set to the packing of that number.
+
+        Raises BitstreamError where it has none of that number.
+        """
         packings = self.trained.rate.packings if isinstance(self.trained.rate, RateDial) else []
         if not (1 if packings else 0) <= packing <= len(packings):
             raise BitstreamError(f"packing {packing} is none of this model's {len(packings)}: the file was altered")
@@ -82,9 +86,11 @@ class SharedModel:
 
 
 def fingerprint(*files: Path) -> bytes:
-    """The first four bytes of the SHA-256 of the digests that a model's files, in order, carry in their labels. Each
-    digest covers its file's tensors and label, and the label the digests of what the file was made from: CLIP and the
-    training judge, the parameters, the seed. Raises CheckpointError for a file that cannot be read."""
+    """The first four bytes of the SHA-256 of the digests that a model's files, in order, carry in their labels.
+
+    Each digest covers its file's tensors and label, and the label the digests of what the file was made from: CLIP and
+    the training judge, the parameters, the seed. Raises CheckpointError for a file that cannot be read.
+    """
     digests = [read_label(file, "make it again (dvc repro)")["sha256"] for file in files]
     return hashlib.sha256("".join(digests).encode()).digest()[:4]
 
@@ -96,8 +102,10 @@ def ranked_of(message: Message) -> np.ndarray:
 
 
 def write(message: Message, model: SharedModel, size: tuple[int, int] | None) -> bytes:
-    """One message (B = 1) as a file; self-describing with the image's (width, height), compact without. Raises
-    BitstreamError for a size that the header cannot hold."""
+    """One message (B = 1) as a file; self-describing with the image's (width, height), compact without.
+
+    Raises BitstreamError for a size that the header cannot hold.
+    """
     message = message.cpu()
     payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], message.mask.numpy()[0], model)
     if size is None:
@@ -108,8 +116,10 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None) ->
 
 
 def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | None]:
-    """The message (B = 1) of a file, and the size of the image that it was made of (None in the compact form). Raises
-    BitstreamError: see `parse`; also where the file is of another model."""
+    """The message (B = 1) of a file, and the size of the image that it was made of (None in the compact form).
+
+    Raises BitstreamError: see `parse`; also where the file is of another model.
+    """
     file = parse(data)
     if file.fingerprint is None:
         if file.checksum != model.checksum(file.payload):
@@ -137,7 +147,9 @@ def encode_payload(indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, mo
 
 def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The indices (M, N, G), 0 where nothing was sent, which tokens (N,) were chosen, and which segments were sent.
-    Raises BitstreamError where no writer of this format can have made the payload for this model."""
+
+    Raises BitstreamError where no writer of this format can have made the payload for this model.
+    """
     shape = model.tables.shape
     most = shape.taps * shape.tokens * shape.segments * SYMBOL_BYTES + shape.tokens
     if len(payload) > most:
@@ -166,9 +178,11 @@ def _read_choice(decoder, tokens: int, size: int) -> np.ndarray:
 
 
 def _shortest(encoder) -> bytes:
-    """The fewest bytes that decode to what a range coder holds, and of these the smallest number. Missing bytes read as
-    zeros, and bytes decode alike just where their number, with these zeros, lies in the coder's interval [first, first
-    + width). So nothing needs to be decoded to find them."""
+    """The fewest bytes that decode to what a range coder holds, and of these the smallest number.
+
+    Missing bytes read as zeros, and bytes decode alike just where their number, with these zeros, lies in the coder's
+    interval [first, first + width). So nothing needs to be decoded to find them.
+    """
     words, (lower, width) = encoder.pos()  # the words before the interval; its last 64 bits, and how wide it is
     best, bits = encoder.get_compressed().astype(">u4").tobytes(), 32 * words + 64
     number = int.from_bytes(best, "big") << bits - 8 * len(best)  # lies in the interval

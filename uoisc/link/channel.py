@@ -93,8 +93,11 @@ def transmit_bits(
     """Hard-decided bits after an uncoded link (authors' code: 8-PSK, one antenna, known channel).
 
     y = h x + n, one h per row; the receiver takes the symbol nearest to y / h. The last symbol is padded with zeros.
-    Args: bits: 0 or 1, one row per image. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh". generator: draws h
-    and n, on its own device, so that a seed gives the same errors wherever `bits` lie.
+
+    Args:
+        bits: 0 or 1, one row per image. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
+        generator: draws h and n, on its own device, so that a seed gives the same errors wherever `bits` lie.
+
     Raises ChannelError where the fading is unknown or `es_n0_db` not finite.
     """
     images, length = bits.shape
@@ -115,7 +118,9 @@ class UncodedLink:
     At K = 64 an index is two symbols of 8-PSK. The bits of an image's sent segments form one stream in the order tap,
     token, segment; what was not sent costs no symbol. Side information (which segments were sent) is taken to arrive.
     A pattern beyond K - 1, possible where K is no power of two, is read as K - 1 (ours).
-    Args: codes: K, at least 2. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
+
+    Args:
+        codes: K, at least 2. es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
     """
 
     codes: int
@@ -124,8 +129,10 @@ class UncodedLink:
     modulation: Modulation = PSK8
 
     def __call__(self, message: Message, generator: torch.Generator) -> Message:
-        """The received message: indices in [0, K), `sent` as it was; indices that were not sent are unchanged. Raises
-        ChannelError where an index lies outside [0, K), the fading is unknown or the SNR not finite."""
+        """The received message: indices in [0, K), `sent` as it was; indices that were not sent are unchanged.
+
+        Raises ChannelError where an index lies outside [0, K), the fading is unknown or the SNR not finite.
+        """
         indices = message.indices
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < self.codes:
             raise ChannelError(f"an index lies outside [0, {self.codes}); give the channel the codec's number of codes")
@@ -139,8 +146,10 @@ class UncodedLink:
 
 
 def split_segments(segments: int, blocks: int) -> Int[Tensor, " G"]:
-    """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most. Raises
-    ChannelError where there are fewer segments than blocks, or no block."""
+    """The block 0..P-1 of each segment: P runs of segments, first first, whose lengths differ by one at most.
+
+    Raises ChannelError where there are fewer segments than blocks, or no block.
+    """
     if not 1 <= blocks <= segments:
         raise ChannelError(f"{segments} segments cannot fill {blocks} blocks; ask for 1 to {segments} blocks")
     return torch.arange(segments) * blocks // segments
@@ -149,8 +158,11 @@ def split_segments(segments: int, blocks: int) -> Int[Tensor, " G"]:
 def keep_prefix(message: Message, groups: Int[Tensor, "..."], arrived: Bool[Tensor, "B P"]) -> Message:
     """The message up to an image's first failed block: later segments count as not sent, so the decoder sees zeros.
 
-    Args: groups: block 0..P-1 that carries each segment, of a shape that broadcasts to (B, M, N, G). arrived: whether
-    each block was decoded. Raises ChannelError where a segment's block is not among the P.
+    Args:
+        groups: block 0..P-1 that carries each segment, of a shape that broadcasts to (B, M, N, G).
+        arrived: whether each block was decoded.
+
+    Raises ChannelError where a segment's block is not among the P.
     """
     first, last = torch.stack(groups.aminmax()).tolist()
     if not 0 <= first <= last < arrived.shape[1]:
@@ -169,8 +181,10 @@ class CodedLink:
     decoder that did not converge, and a CRC of 16 bits (3GPP TS 38.212 for payloads this short) would add 11 % at
     k = 144 and 2 % at k = 864. All blocks of an image see its one fading coefficient; given that, failures are
     independent, with the rate that was measured on AWGN at |h|^2 Es/N0.
-    Args: table: measured block error rates. bits_per_symbol: 2 is QPSK, 4 is 16-QAM. code_rate: such as "1/2".
-    es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
+
+    Args:
+        table: measured block error rates. bits_per_symbol: 2 is QPSK, 4 is 16-QAM. code_rate: such as "1/2".
+        es_n0_db: mean Es/N0 in dB. fading: "awgn" or "rayleigh".
     """
 
     table: BlerTable
@@ -180,8 +194,10 @@ class CodedLink:
     fading: str = "rayleigh"
 
     def arrived(self, block_bits: Sequence[int], images: int, generator: torch.Generator) -> Bool[Tensor, "B P"]:
-        """Which of an image's P blocks arrive, for a payload of `block_bits[p]` bits in block p. Raises ChannelError
-        where the fading is unknown or the SNR not finite, BlerError for a payload without bits."""
+        """Which of an image's P blocks arrive, for a payload of `block_bits[p]` bits in block p.
+
+        Raises ChannelError where the fading is unknown or the SNR not finite, BlerError for a payload without bits.
+        """
         gain = fading_coefficients(self.fading, images, generator).abs().square().double().cpu().numpy()
         snr = 10 * np.log10(gain.clip(min=1e-30) / noise_variance(self.es_n0_db))  # (B,)
         codes = [self.table.segmented(bits, self.bits_per_symbol, self.code_rate) for bits in block_bits]
@@ -194,6 +210,8 @@ class CodedLink:
     def __call__(
         self, message: Message, groups: Int[Tensor, "..."], block_bits: Sequence[int], generator: torch.Generator
     ) -> Message:
-        """The message as far as it arrived: `groups` and errors as in `keep_prefix`, `block_bits` as in `arrived`. One
-        block per image is `groups = torch.zeros(1, dtype=torch.long)` with one entry in `block_bits`."""
+        """The message as far as it arrived: `groups` and errors as in `keep_prefix`, `block_bits` as in `arrived`.
+
+        One block per image is `groups = torch.zeros(1, dtype=torch.long)` with one entry in `block_bits`.
+        """
         return keep_prefix(message, groups, self.arrived(block_bits, len(message.indices), generator))

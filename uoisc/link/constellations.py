@@ -82,7 +82,8 @@ def psk_error_awgn(es_n0_db: float, order: int = 8) -> float:
     """Symbol error probability of M-PSK on AWGN, exact; M is `order`.
 
     P = 1/pi integral over theta from 0 to (M-1) pi/M of exp(-Es/N0 sin^2(pi/M) / sin^2 theta): Craig's form, Simon and
-    Alouini, Digital Communication over Fading Channels (2000), chapter 8, coherent M-PSK."""
+    Alouini, Digital Communication over Fading Channels (2000), chapter 8, coherent M-PSK.
+    """
     from scipy.integrate import quad
 
     decay = math.sin(math.pi / order) ** 2 / noise_variance(es_n0_db)

@@ -65,8 +65,10 @@ def read_file(name: str) -> bytes:
 
 
 def parse(data: bytes) -> File:
-    """What a file says of itself, checked as far as that goes without a model. Raises BitstreamError for an empty,
-    truncated, altered or foreign file, a newer version, an absurd size."""
+    """What a file says of itself, checked as far as that goes without a model.
+
+    Raises BitstreamError for an empty, truncated, altered or foreign file, a newer version, an absurd size.
+    """
     if not data:
         raise BitstreamError("the file is empty: write it again")
     compact = data[0] & 0xF0 == COMPACT_MARK

@@ -51,8 +51,10 @@ def read_tables(path: Path, made_from: dict[str, str], profile: str) -> Tables:
 
 
 def shared_model(study: Study, name: str, rate: str) -> SharedModel:
-    """A trained codec with its tables: what both ends of a link hold. Raises CheckpointError where one is missing, or
-    the tables are another codec's."""
+    """A trained codec with its tables: what both ends of a link hold.
+
+    Raises CheckpointError where one is missing, or the tables are another codec's.
+    """
     codec, path = study.codec(name, rate), table_path(study.profile, name, rate)
     tables = read_tables(path, codec_digest(study, name, rate), study.profile)
     return SharedModel(codec, tables, fingerprint(paths(study.profile).codec(2, name, rate), path))

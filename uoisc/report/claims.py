@@ -68,8 +68,10 @@ class Evidence:
 
 
 def read_entries(path: Path, section: str, kind: type, choices: dict[str, tuple]) -> list:
-    """One list of claims.yaml as structs of a `kind`; `choices`: what some of its fields may be. Raises: ConfigError
-    that names the entry and the key that is wrong."""
+    """One list of claims.yaml as structs of a `kind`; `choices`: what some of its fields may be.
+
+    Raises: ConfigError that names the entry and the key that is wrong.
+    """
     whole = parse_yaml(read_text(Path(path)), Path(path).name)
     entries = whole.get(section) if isinstance(whole, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -50,8 +50,10 @@ def _on_one_axis(training: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
 @styled
 def training_curves(training: pd.DataFrame) -> Figure:
-    """Each loss term against the step for the main variants at their tightest rate; phase 2 is shaded. Raises:
-    ResultsError when none of the main variants was logged."""
+    """Each loss term against the step for the main variants at their tightest rate; phase 2 is shaded.
+
+    Raises: ResultsError when none of the main variants was logged.
+    """
     rows, phase2 = _on_one_axis(_tightest(training, "training.csv"))
     width = max(1.0, (rows["step"].max() + 1) / BINS)
     rows = rows.assign(step=(rows["step"] // width + 0.5) * width)
@@ -78,9 +80,11 @@ def training_curves(training: pd.DataFrame) -> Figure:
 
 @styled
 def codebook_use(codebooks: pd.DataFrame) -> Figure:
-    """Perplexity of every codebook as a share of its codes, per tap and segment, dead codes in brackets. One panel per
-    variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in effective use; a dead code
-    is one that was never sent."""
+    """Perplexity of every codebook as a share of its codes, per tap and segment, dead codes in brackets.
+
+    One panel per variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in
+    effective use; a dead code is one that was never sent.
+    """
     rows = _tightest(codebooks, "codebooks.csv")
     variants = in_order(rows["variant"])
     tallest = rows.groupby("variant")["tap"].nunique().max()

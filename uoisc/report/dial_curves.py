@@ -32,7 +32,9 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 @styled
 def floor_dial(summary: pd.DataFrame) -> Figure:
     """AMR against whole-image PSNR of the dial as the floor changes, a line per budget, the floor's units beside it.
-    The larger point without a number is the packing that the dial picks by itself."""
+
+    The larger point without a number is the packing that the dial picks by itself.
+    """
     floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
     own, split = rate_points(summary, "dial"), splits_of(summary)[0]
     rows = summary[(summary["split"] == split) & summary["variant"].isin(floors)]

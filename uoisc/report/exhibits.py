@@ -99,8 +99,10 @@ TABLES = {
 class Sources(dict):
     """What exhibits are made of, by name, each read when it is first asked for: NAME.csv, or as `readers` say.
 
-    Args: results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
-    seeds: seeds.csv, which is of the published profile whichever this one is.
+    Args:
+        results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
+        seeds: seeds.csv, which is of the published profile whichever this one is.
+
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
     """
 

@@ -135,8 +135,11 @@ def at_rate(summary: pd.DataFrame, bits: float) -> pd.DataFrame:
 def page(
     height: float, rows: int = 1, columns: int = 2, across: str = "", up: str = "", **options: object
 ) -> tuple[Figure, np.ndarray]:
-    """A figure as wide as a page and so many inches high, and its panels, (rows, columns). across, up: labels of the
-    lowest panels' horizontal axes, and of the leftmost ones' vertical axes. options: of matplotlib's `subplots`."""
+    """A figure as wide as a page and so many inches high, and its panels, (rows, columns).
+
+    across, up: labels of the lowest panels' horizontal axes, and of the leftmost ones' vertical axes. options: of
+    matplotlib's `subplots`.
+    """
     figure = Figure(figsize=(PAGE, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in grid[-1]:

@@ -32,9 +32,11 @@ TICKS = [step * 10**power for power in range(1, 6) for step in (1, 2, 5)]
 
 
 def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.DataFrame) -> pd.DataFrame:
-    """Every point of every curve, a row per metric: standard_codecs.csv, and the trained codecs in its columns. Their
-    `setting` is the nominal bits, their bytes less a flat image's are the payload. Raises: ResultsError where
-    entropy.csv lacks a codec that summary.csv has."""
+    """Every point of every curve, a row per metric: standard_codecs.csv, and the trained codecs in its columns.
+
+    Their `setting` is the nominal bits, their bytes less a flat image's are the payload. Raises: ResultsError where
+    entropy.csv lacks a codec that summary.csv has.
+    """
     rows = summary[summary["variant"].isin(TRAINED) & ~summary["metric"].str.contains(":")]
     payloads = entropy[entropy["chosen"]][["variant", "bits", "payload_bits"]]
     rows = rows.merge(payloads, "left", on=["variant", "bits"], validate="many_to_one")
@@ -48,8 +50,10 @@ def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.Data
 
 
 def nearest(table: pd.DataFrame) -> pd.DataFrame:
-    """The trained codecs' points and, of every other curve, those nearest in bytes to UO-ISC's. One row per point, the
-    cheapest first: its AMR on unseen objects by the independent judge."""
+    """The trained codecs' points and, of every other curve, those nearest in bytes to UO-ISC's.
+
+    One row per point, the cheapest first: its AMR on unseen objects by the independent judge.
+    """
     amr = rows_of(table, metric="amr", judge=JUDGES[-1], split=splits_of(table)[0])
     chosen = [amr[amr["form"] == MESSAGE]]
     for _, curve in amr[amr["form"] != MESSAGE].groupby(["codec", "form"]):
@@ -66,9 +70,11 @@ def front(curve: pd.DataFrame) -> Float[np.ndarray, "P 2"]:
 
 
 def bd_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """bd_rate.csv: every curve against AVIF's in the same form, by PSNR and by both judges' AMR. A curve is its
-    `front`, as BD-rate needs one that rises; `low` and `high` bound what both reach. A row without a rate says why in
-    `undefined`."""
+    """bd_rate.csv: every curve against AVIF's in the same form, by PSNR and by both judges' AMR.
+
+    A curve is its `front`, as BD-rate needs one that rises; `low` and `high` bound what both reach. A row without a
+    rate says why in `undefined`.
+    """
     profile, seed = table[["profile", "seed"]].iloc[-1]
     rows = []
     for split, (metric, judge) in product(splits_of(table), MEASURES):

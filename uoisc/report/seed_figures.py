@@ -15,7 +15,9 @@ SIGNS = {"absolute": "−", "relative": "/"}
 @styled
 def goals_over_seeds(table: pd.DataFrame) -> Figure:
     """A row per goal: each seed's value (small), the mean with its interval over seeds, and the goal itself (a tick).
-    Args: table: seeds.csv."""
+
+    Args: table: seeds.csv.
+    """
     readings = {reading: rows for reading in TITLES if len(rows := table[table["reading"] == reading])}
     goals = [rows["id"].nunique() for rows in readings.values()]
     figure, panels = page(1.0 + 0.24 * sum(goals), len(readings), 1, height_ratios=goals)

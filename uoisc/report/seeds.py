@@ -65,9 +65,14 @@ def evaluated(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(answers: pd.DataFrame, goals: Iterable[Goal], resamples: int) -> pd.DataFrame:
-    """seeds.csv: a row per goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds. Args:
-    answers: rows of answers.parquet, of one seed or several. resamples: of each seed's bootstrap. Raises: ResultsError
-    where a variant was not evaluated within its bits, or on other queries than its reference."""
+    """seeds.csv: a row per goal, judge and seed, and for two seeds or more their mean (`POOLED`), of n seeds.
+
+    Args:
+        answers: rows of answers.parquet, of one seed or several.
+        resamples: of each seed's bootstrap.
+
+    Raises: ResultsError where a variant was not evaluated within its bits, or on other queries than its reference.
+    """
     unseen = answers[answers["split"] == UNSEEN]
     rows = []
     for goal in goals:
@@ -110,8 +115,10 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_seeds(folders: Iterable[Path], claims_path: Path, resamples: int, path: Path) -> pd.DataFrame:
-    """Compares the answers of every folder of results and writes them to `path`; returns the rows. Raises: ResultsError
-    where a folder has no answers, or two have the same seed."""
+    """Compares the answers of every folder of results and writes them to `path`; returns the rows.
+
+    Raises: ResultsError where a folder has no answers, or two have the same seed.
+    """
     answers = pd.concat([read_table(folder, "answers.parquet") for folder in folders], ignore_index=True)
     repeated = answers.duplicated(["variant", "bits", "split", "judge", "query_id", "seed"])
     if repeated.any():
@@ -122,8 +129,10 @@ def write_seeds(folders: Iterable[Path], claims_path: Path, resamples: int, path
 
 
 def write_profile_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFrame:
-    """As `write_seeds`, of a profile's results and those in `folders`: among the profile's results. Raises also
-    DataError where that table is there already and is not to be replaced."""
+    """As `write_seeds`, of a profile's results and those in `folders`: among the profile's results.
+
+    Raises also DataError where that table is there already and is not to be replaced.
+    """
     results = paths(profile).results
     target, sources = results / "seeds.csv", [results, *folders]
     check_outputs([str(target)], [str(folder / "answers.parquet") for folder in sources], force)

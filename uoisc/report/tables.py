@@ -136,8 +136,10 @@ def pairs(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def dial(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget. A
-    column per budget: the point of each method nearest to the dial's own bits, which stand first."""
+    """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget.
+
+    A column per budget: the point of each method nearest to the dial's own bits, which stand first.
+    """
     budgets, table = rate_points(summary, "dial"), []
     rows = rows_of(summary, metric="amr", split=splits_of(summary)[0])
     for variant in [v for v in in_order(rows["variant"]) if v in DIALS or v in MAIN]:
@@ -219,8 +221,10 @@ def bd_rate(table: pd.DataFrame) -> pd.DataFrame:
 
 def channel(table: pd.DataFrame) -> pd.DataFrame:
     """AMR over noisy links, unseen objects, independent judge: a row per method, rate and link, the floor last.
+
     Nothing: AMR where nothing arrives. The last columns: the Es/N0 in dB at which half of what a perfect link gives
-    above the floor is left."""
+    above the floor is left.
+    """
     unseen = table[table["split"] == splits_of(table)[0]]
     halves = half_points(table)
     at = ["variant", "bits", "link", "fading", "es_n0_db"]

@@ -70,8 +70,10 @@ def _digest(text: str) -> str:
 
 def record() -> int:
     """Takes code, parameters and what git keeps of outputs into dvc.lock as they stand; all others as it names them.
+
     For a change that leaves every output's bytes alone; seen at the smoke profile. `dvc commit` would want all outputs
-    here. Returns how many stages were recorded."""
+    here. Returns how many stages were recorded.
+    """
     from dvc.repo import Repo
 
     write_closures()

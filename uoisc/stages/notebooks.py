@@ -29,8 +29,10 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """Path of a notebook by its name: `03_phase1`, `03_phase1.ipynb` or `notebooks/03_phase1.ipynb`. Raises
-    NotebookError, which names those that exist, where there is no such notebook."""
+    """Path of a notebook by its name: `03_phase1`, `03_phase1.ipynb` or `notebooks/03_phase1.ipynb`.
+
+    Raises NotebookError, which names those that exist, where there is no such notebook.
+    """
     given, known = Path(name), names()
     ours = given.parent == Path() or given.parent.resolve() == NOTEBOOKS.resolve()
     stem = given.stem if given.suffix == ".ipynb" and ours else name

@@ -24,8 +24,10 @@ class Source:
 
 
 def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
-    """Finds a checkpoint without fetching anything. Raises CheckpointError where params.yaml names what cannot be, or
-    where there is no home folder to look in."""
+    """Finds a checkpoint without fetching anything.
+
+    Raises CheckpointError where params.yaml names what cannot be, or where there is no home folder to look in.
+    """
     try:
         return _clip(checkpoint) if isinstance(checkpoint, ClipCheckpoint) else _llava(checkpoint)
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: Path.home() finds no home folder
@@ -69,7 +71,9 @@ def shown(path: Path) -> str:
 
 def pins(profile: str, params: Params) -> str:
     """The YAML lines that pin what params.yaml calls `unpinned` of a profile, from the files that are here, to paste.
-    Raises CheckpointError where files are not here, ConfigError where others are named."""
+
+    Raises CheckpointError where files are not here, ConfigError where others are named.
+    """
     if not isinstance(params.foundation, Pretrained):
         return f"profile {profile} names no checkpoints of others: nothing to pin\n"
     lines = [line for name in MODELS for line in _pins(name, getattr(params.foundation, name))]

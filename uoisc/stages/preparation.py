@@ -16,7 +16,9 @@ from uoisc.importers.sources import open_source
 
 def prepare_data(profile: str) -> Path:
     """Fills data/PROFILE/source: rasterises the catalogue's drawings, or indexes photographs and says what it found.
-    Raises DataError where they cannot be used, also where a split lacks what training or evaluation needs."""
+
+    Raises DataError where they cannot be used, also where a split lacks what training or evaluation needs.
+    """
     params, folder = load_params(profile), paths(profile).source
     check_writable(folder.parent)
     if isinstance(params.data, Drawings):

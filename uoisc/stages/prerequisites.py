@@ -17,7 +17,10 @@ from uoisc.base.settings import DIAL
 
 def need(notebook: str, profile: str) -> None:
     """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing, each after those before it.
-    Raises: DataError: outputs are missing at another profile, whose stages take long, or a stage has failed."""
+
+    Raises:
+        DataError: outputs are missing at another profile, whose stages take long, or a stage has failed.
+    """
     for command, outs in before(notebook, profile):
         if all(is_there(ROOT / out) for out in outs):
             continue

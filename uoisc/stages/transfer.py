@@ -25,8 +25,10 @@ from uoisc.study import Study, open_codecs
 
 @dataclass(frozen=True)
 class Files:
-    """Inputs, and their outputs: `output` itself for one, a folder of files for several. Outputs that are there are
-    refused, replaced if `force`, left as they are if `no_clobber`."""
+    """Inputs, and their outputs: `output` itself for one, a folder of files for several.
+
+    Outputs that are there are refused, replaced if `force`, left as they are if `no_clobber`.
+    """
 
     inputs: list[str]
     output: str
@@ -34,8 +36,10 @@ class Files:
     no_clobber: bool = False
 
     def pairs(self, suffix: str) -> list[tuple[str, str]]:
-        """Each input with where its output goes, less those that --no-clobber skips. Raises DataError where that is
-        unclear or a file would be destroyed, ConfigError where both options are given."""
+        """Each input with where its output goes, less those that --no-clobber skips.
+
+        Raises DataError where that is unclear or a file would be destroyed, ConfigError where both options are given.
+        """
         if self.force and self.no_clobber:
             raise ConfigError("--force replaces files and --no-clobber keeps them: give one of both")
         inputs, output, folder = self.inputs, self.output, os.path.isdir(self.output)
@@ -54,9 +58,11 @@ class Files:
 
 
 def encode(files: Files, query: str, profile: str, variant: str, bits: float | None, compact: bool) -> None:
-    """Writes each image's message as a file. Of several images those that cannot be sent are told and left out, and a
-    DataError at the end counts them. Raises BitstreamError, ConfigError, DataError or QueryError, one line each;
-    nothing half-written is left."""
+    """Writes each image's message as a file.
+
+    Of several images those that cannot be sent are told and left out, and a DataError at the end counts them.
+    Raises BitstreamError, ConfigError, DataError or QueryError, one line each; nothing half-written is left.
+    """
     pairs = files.pairs(".uoi")
     if not pairs:
         return
@@ -70,10 +76,13 @@ def encode(files: Files, query: str, profile: str, variant: str, bits: float | N
 def decode(files: Files, profile: str, variant: str | None, bits: float | None, query: str | None) -> None:
     """Draws each file's image at the size of the image that it was made of; several into a folder, as PNG.
 
-    Args: profile: where a file's model is looked for first; then in all others. variant, bits: of the compact form
-    alone, which does not say them. query: of variants whose receiver reads it alone; the one of `encode`, or another
-    picture is drawn. Raises BitstreamError where a file is broken or no trained model here wrote it, ConfigError for
-    options that would not be read.
+    Args:
+        profile: where a file's model is looked for first; then in all others.
+        variant, bits: of the compact form alone, which does not say them.
+        query: of variants whose receiver reads it alone; the one of `encode`, or another picture is drawn.
+
+    Raises BitstreamError where a file is broken or no trained model here wrote it, ConfigError for options that would
+    not be read.
     """
     pairs = files.pairs(".png")
     for _, name in pairs[:1]:
@@ -104,8 +113,10 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
 def ask(
     image: str, query: str, profile: str, variant: str, bits: float | None, output: str | None, force: bool
 ) -> None:
-    """Sends an image for a query and prints the judge's answers on both ends; writes what is drawn to `output`. The
-    lines go to standard error where the picture goes to a stream."""
+    """Sends an image for a query and prints the judge's answers on both ends; writes what is drawn to `output`.
+
+    The lines go to standard error where the picture goes to a stream.
+    """
     lines = sys.stdout
     if output is not None:
         suffix = _suffix(output)
@@ -125,8 +136,10 @@ def ask(
 
 
 def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
-    """The variant's model, tables included, of the most bits that are at most `bits`; of the most where None. Raises
-    ConfigError where the variant is not trained or the bits are too few."""
+    """The variant's model, tables included, of the most bits that are at most `bits`; of the most where None.
+
+    Raises ConfigError where the variant is not trained or the bits are too few.
+    """
     if bits is not None and not bits > 0:
         raise ConfigError(f"--bits {bits:g}: must be above 0")
     rates = study.params.variants.get(variant)
@@ -142,8 +155,10 @@ def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
 
 
 def writer(profile: str, fingerprint: bytes) -> SharedModel:
-    """The trained model of that fingerprint, of this profile or else of any that is here. Raises BitstreamError where
-    there is none, which says what of the models here lacks its tables."""
+    """The trained model of that fingerprint, of this profile or else of any that is here.
+
+    Raises BitstreamError where there is none, which says what of the models here lacks its tables.
+    """
     trained = False
     lacking: Counter[str] = Counter()
     for name in dict.fromkeys([profile, *profile_names()]):

@@ -28,8 +28,10 @@ FREE = ("seed", "codec.", "training.", *ASKED)  # what may be changed: data and 
 def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) -> pd.DataFrame:
     """Trains a variant through both phases where `data.validation` is held out; returns its answer match rates.
 
-    Args: name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
-    changes: `key=value`, keys as in params.yaml.
+    Args:
+        name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
+        changes: `key=value`, keys as in params.yaml.
+
     Returns one row per budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, n.
     Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
