@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from benchmarks.clock import Clock
 from benchmarks.codec import print_codecs
 from uoisc.base.config import Params, load_params
-from uoisc.base.devices import described, fast_attention, precision
+from uoisc.base.devices import fast_attention, precision
 from uoisc.base.distributed import device
 from uoisc.base.settings import GRID
 from uoisc.codec import Codec, Output
@@ -33,6 +33,7 @@ from uoisc.frozen.foundation_llava import build_llava, build_processor
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss
 from uoisc.quantization import COMMITMENT, SegmentVQ
+from uoisc.stages.machine import described
 from uoisc.training import Bench, Log, train_phase1, train_phase2, update_critic
 from uoisc.variants import variant
 

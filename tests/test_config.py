@@ -13,13 +13,14 @@ from uoisc.base import config
 from uoisc.base.config import PARAMS, ROOT, activate, active_profile, check_ready, document, load_params, merged, paths
 from uoisc.base.documents import edit_yaml, parse_yaml
 from uoisc.base.errors import ConfigError, DataError
+from uoisc.base.schema import AUTO
 from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "641d7321485a5f28",
     "small": "e38573e304fa7a67",
-    "paper": "13c45a2bb91f9fe0",
+    "paper": "2136e7a3a39d45f7",
     "seed10": "c3c1dbcc0a76bc08",
     "seed20": "c42f3776a878ad1b",
 }
@@ -66,6 +67,14 @@ def test_the_values_of_every_profile_are_those_of_the_published_runs(profile, di
 def test_an_unknown_attention_is_one_line():
     with pytest.raises(ConfigError, match="foundation.clip.relevance_attention = 'key_key': choose of query_key, "):
         load_params("paper", changes=("foundation.clip.relevance_attention=key_key",))
+
+
+def test_a_number_that_may_be_left_to_the_machine(write):
+    """`workers: auto`; other numbers know no such word."""
+    assert load_params("small", write("workers", "auto")).workers == AUTO == 0
+    refused(write("workers", 0), r"workers = 0: out of range \(allowed: 1 to 1024, or auto\)")
+    refused(write("workers", "many"), r"workers = 'many': must be int \(allowed: 1 to 1024, or auto\)")
+    refused(write("seed", "auto"), r"seed = 'auto': must be int")
 
 
 def test_the_papers_profile_spends_what_the_authors_spend():

@@ -21,6 +21,7 @@ from uoisc.judge.bootstrap import summarise
 from uoisc.judge.evaluation import (
     CONTROLS,
     EVALUATION_STREAM,
+    ORACLE,
     at_random,
     codebook_rows,
     evaluate_model,
@@ -154,10 +155,50 @@ def test_the_oracle_ranks_the_tiles_that_hold_the_answer_first():
         assert [ranking[b, n] for n in rest] == [relevance[b, n] for n in rest]
 
 
-def test_the_oracle_of_a_source_that_knows_no_answers_place_is_clips_order(monkeypatch):
-    split, study, rows = asked(), tiny.study(), slice(0, 4)
-    monkeypatch.setattr(type(study.source), "regions", lambda *_: None)
-    assert torch.equal(from_oracle(study, split, rows), from_clip(study, split, rows))
+def located(study, monkeypatch, known: set[int]) -> None:
+    """Makes the study's source know of some rows alone where answers lie."""
+    ask_split = type(study.source).ask_split
+
+    def ask(*given):
+        found = ask_split(*given)
+        queries = [replace(query, located=i in known) for i, query in enumerate(found.queries)]
+        return replace(found, queries=queries)
+
+    monkeypatch.setattr(type(study.source), "ask_split", ask)
+
+
+def test_the_oracle_counts_where_the_source_knows_the_answers_place(study, monkeypatch):
+    """Other rows are there, so that all answered the same queries, and say nothing."""
+    known, point = {1, 4, 5, 11}, Point("adaptive", "low", None)
+    every = evaluate_model("tiny", point, ORACLE, "unseen", references(study))
+    located(study, monkeypatch, known)
+    found = evaluate_model("tiny", point, ORACLE, "unseen", references(study))
+    for rows in found.answers, found.answers[found.answers["judge"] == JUDGES[0]]:
+        assert set(rows.loc[rows["match"].notna(), "query_id"]) == known
+    columns = ["answer_hat", "match", "correct"]
+    counted, left = (found.answers["query_id"].isin(known) == which for which in (True, False))
+    assert found.answers.loc[left, columns].isna().all(None)
+    assert (found.answers.loc[counted, columns] == every.answers.loc[counted, columns]).all(None)
+    assert (found.quality["n"] == len(known)).all() and (every.quality["n"] == N).all()
+    own = evaluate_model("tiny", point, None, "unseen", references(study))
+    table = summarise(pd.concat([own.answers, found.answers]), resamples=100).query("metric == 'amr'")
+    assert table.groupby("variant")["n"].unique().map(list).to_dict() == {
+        "adaptive": [N],
+        "adaptive_oracle": [len(known)],
+    }
+
+
+def test_without_any_answers_place_there_is_no_oracle(study, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(evaluation_jobs, "every_reference", lambda study: None)
+    monkeypatch.setattr(evaluation_jobs, "run_side_by_side", lambda function, made, *_: jobs.extend(made) or 1 / 0)
+    models = [Point("adaptive", "low", None)]
+    for known, expected in (({0}, [None, "random", "oracle"]), (set(), [None, "random"])):
+        jobs.clear()
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            located(study, patch, known)
+            evaluation_jobs._ask(study, models)
+        assert list(dict.fromkeys(control and control.name for _, _, control, *_ in jobs)) == expected
 
 
 def test_without_the_query_another_one_ranks_alike():

@@ -31,16 +31,17 @@ def test_weighted_pixel_loss_multiplies_each_pixel(pair):
     assert pixel_loss(x, x_hat, weight).item() == pytest.approx(expected, rel=TOLERANCE)
 
 
-def test_pixel_weight_has_mean_one_and_the_emphasis_between_tokens():
-    ranked = torch.zeros(2, 36, dtype=torch.bool)
+@pytest.mark.parametrize("side", [6, 22])
+def test_pixel_weight_has_mean_one_and_the_emphasis_between_tokens(side):
+    ranked, pixels = torch.zeros(2, side**2, dtype=torch.bool), 16 * side
     ranked[0, [0, 7, 35]] = ranked[1, 3] = True
-    weight = pixel_weight(ranked, 8.0, 96)
-    assert weight.shape == (2, 1, 96, 96)
+    weight = pixel_weight(ranked, 8.0, pixels)
+    assert weight.shape == (2, 1, pixels, pixels)
     for b in range(2):
-        raw = np.ones((96, 96))
-        for row in range(96):
-            for column in range(96):
-                if ranked[b, row // 16 * 6 + column // 16]:
+        raw = np.ones((pixels, pixels))
+        for row in range(pixels):
+            for column in range(pixels):
+                if ranked[b, row // 16 * side + column // 16]:
                     raw[row, column] = 8.0
         np.testing.assert_allclose(weight[b, 0].numpy(), raw / raw.mean(), rtol=TOLERANCE)
 

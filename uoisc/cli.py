@@ -249,9 +249,11 @@ def info(
     file: Annotated[str | None, typer.Argument(help="A .uoi file to describe; - reads standard input.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of params.yaml; not read where a file is given.")] = None,
 ) -> None:
-    """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, seed."""
+    """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, precision, seed."""
     if file is None:
-        show("\n".join(entry.environment(profile or active())))
+        from uoisc.stages.machine import environment
+
+        show("\n".join(environment(profile or active())))
         return
     from uoisc.link.header import describe
 

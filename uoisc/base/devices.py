@@ -1,9 +1,4 @@
-"""What a process asks of its device: threads, precision, kernels that give the same bits every time; and what there is.
-
-             precision                                       processes side by side (`workers: auto`)
-CPU          bfloat16 with AVX512-BF16, else float32         one a core, as memory allows
-GPU          bfloat16 where it is native, else float32       as above, as its memory and its queue allow
-"""
+"""What a process asks of its device: threads, precision, kernels that give the same bits; how many work at a time."""
 
 from __future__ import annotations
 
@@ -56,15 +51,6 @@ def native_bfloat16(kind: str) -> bool:
     return bool(has and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def described() -> dict[str, str]:
-    """The machine as results record it: its device, the precision that models train and draw in, torch's version."""
-    here = device()
-    kind = "bfloat16" if native_bfloat16(here.type) else "float32"
-    own = torch.cuda.get_device_name if here.type == "cuda" else lambda _: torch.backends.cpu.get_cpu_capability()
-    name = f"{here.type} ({own(here)})"
-    return {"device": name, "precision": kind, "torch": torch.__version__}
-
-
 def side_by_side(workers: int) -> int:
     """How many processes work at a time: `workers`, or where that is AUTO as many as cores and memory bear."""
     if workers != AUTO:
@@ -77,21 +63,16 @@ def side_by_side(workers: int) -> int:
 
 def cores() -> int:
     """The processor cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # on Linux alone
-    here = len(allowed(0)) if allowed else os.cpu_count() or 1
+    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))  # on Linux alone
     quota, _, period = _limit("cpu.max").partition(" ")
-    return max(1, min(here, int(quota) // int(period))) if quota.isdigit() else here
+    return max(1, min(len(allowed(0)), int(quota) // int(period) if quota.isdigit() else 1024))
 
 
 def memory() -> int:
     """The machine's memory in bytes, or a container's share of it."""
-    here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     most = _limit("memory.max")
-    return min(here, int(most)) if most.isdigit() else here
+    return min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), int(most) if most.isdigit() else 1 << 60)
 
 
 def _limit(name: str) -> str:
-    try:
-        return (CONTAINER / name).read_text().strip()
-    except OSError:
-        return ""
+    return (CONTAINER / name).read_text().strip() if (CONTAINER / name).is_file() else ""

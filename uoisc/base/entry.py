@@ -41,24 +41,6 @@ def in_top_folder(needed: str) -> None:
         raise ConfigError(f"no {needed} here: run this in the project's top folder")
 
 
-def environment(profile: str) -> list[str]:
-    """What a run depends on, a line each: the profile and its seed, Python and cores, versions of packages."""
-    import platform
-    from importlib.metadata import version
-
-    from uoisc.base.config import load_params
-    from uoisc.base.devices import cores, described, side_by_side
-
-    packages = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
-    params, here = load_params(profile), described()
-    return [
-        f"profile {profile}, seed {params.seed}",
-        f"{platform.python_implementation()} {platform.python_version()}, {cores()} cores",
-        f"{here['device']}, {here['precision']}, {side_by_side(params.workers)} processes side by side",
-        ", ".join(f"{package} {version(package)}" for package in packages),
-    ]
-
-
 def fail(error: Exception | str | None) -> None:
     """Says what is wrong, where anything is left to say, in one line, and exits."""
     if error is not None:

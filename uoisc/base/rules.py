@@ -121,8 +121,6 @@ def _variant_rules(p) -> Iterator[str]:
         at, choice = f"variants.{name}", p.codec.rates if name in FIXED_RATE else {DIAL: p.codec.dial}
         if name not in known:
             yield f"{at}: unknown variant, choose of {', '.join(known)} (settings.py lists a new one)"
-        if name not in FIXED_RATE and not isinstance(p.data, settings.Drawings):
-            yield f"{at}: a rate dial learns where answers lie, which data.kind = {p.data.KIND} does not say"
         for rate in rates:
             if rate not in choice:
                 yield f"{at}: no rate {rate!r}, choose of {', '.join(choice)}"

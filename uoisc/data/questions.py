@@ -21,7 +21,12 @@ POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums
 
 @dataclass(frozen=True)
 class Query:
-    """One question about one image; `tiles` of a scene are those that show its answer (`QuestionType.tiles`)."""
+    """One question about one image, and what its source needs to say where the answer lies (`Source.regions`).
+
+    tiles: of a scene, those that show the answer (`QuestionType.tiles`); none for an absent object.
+    boxes: of a photograph, (left, top, right, bottom) in shares of its width and height.
+    located: whether the source knows where the answer lies, be it nowhere.
+    """
 
     image: int
     type: str
@@ -30,6 +35,8 @@ class Query:
     object: str
     tiles: tuple[int, ...] = ()
     answers: tuple[str, ...] = ()  # of several people, where they were asked
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    located: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,8 @@ class Source(Protocol):
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
         """At most n questions of a split, one per image. The same `stream` gives the same ones."""
 
-    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"] | None:
-        """Which of an image's side x side tokens show each query's answer; None where the source does not know.
+    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
+        """Which of an image's side x side tokens show each query's answer; none where it is not located.
 
         It is what the head of a rate dial learns (`relevance_loss`), and what the oracle sends first.
         """

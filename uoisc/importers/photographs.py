@@ -35,6 +35,7 @@ from uoisc.base.errors import DataError
 from uoisc.data.images import from_bytes, read_pixels
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
 from uoisc.importers.question_index import Index
+from uoisc.importers.regions import tokens_in
 
 ONE_IN = 5  # ours: images that are held back for tests, where the data do not say which
 CHOICE = 20_000  # ours: seeds which questions are trained on where there are more; every codec trains on the same
@@ -153,8 +154,9 @@ class Photographs:
             found.append(other)
         return found
 
-    def regions(self, queries: list[Query], side: int) -> None:
-        """Nobody has said where answers lie."""
+    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
+        """Which of side x side tokens lie in the boxes of each query; none where nobody knows (`Query.located`)."""
+        return torch.from_numpy(np.stack([tokens_in(query.boxes, side).ravel() for query in queries]))
 
     def load(self, files: list[str]) -> Float[Tensor, "B 3 H W"]:
         """Images in [0, 1]. Raises DataError where one has been lost or broken since it was indexed."""
@@ -181,7 +183,8 @@ class Photographs:
 
 def query(image: int, entry: dict) -> Query:
     """A question about the image at that row of what it comes with."""
-    return Query(image, entry["type"], entry["text"], entry["truth"], "", answers=tuple(entry["answers"]))
+    words, boxes = (entry["type"], entry["text"], entry["truth"], ""), tuple(map(tuple, entry["boxes"]))
+    return Query(image, *words, answers=tuple(entry["answers"]), boxes=boxes, located=bool(boxes))
 
 
 @dataclass

@@ -150,6 +150,11 @@ def default_pairs(answers: pd.DataFrame) -> list[tuple[str, str]]:
     return [(variant, other) for variant in variants for other in (BLANK, *references) if variant != other]
 
 
+def answered(own: pd.Series, other: pd.Series) -> Float[np.ndarray, "n 2"]:
+    """Whether each of two matched, 0 or 1, on the queries that count for both."""
+    return pd.concat([own, other], axis=1).dropna().to_numpy(np.float32)
+
+
 def paired_means(
     pairs: Float[np.ndarray, "n 2"], seed: int, resamples: int = RESAMPLES
 ) -> Float[np.ndarray, "draws 2"]:
@@ -203,7 +208,8 @@ def differences(
                     if not own.index.equals(other.index):
                         who = f"answers.parquet: {variant} and {reference} at {bits:g} bits ({split}, judge {judge})"
                         raise ResultsError(f"{who} did not answer the same queries; evaluate both again")
-                    matches[split] = np.stack([own["match"], other], axis=1).astype(np.float32)
+                    if len(both := answered(own["match"], other)):
+                        matches[split] = both
                 for split, *numbers in _pair_rows(matches, seed, resamples):
                     table.append((profile, variant, reference, str(trained), judge, split, bits, near, *numbers))
     return pd.DataFrame(table, columns=COLUMNS["differences.csv"])

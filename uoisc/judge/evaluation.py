@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from uoisc.alignment import Identity
@@ -64,10 +65,9 @@ def at_random(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
 
 
 def from_oracle(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
-    """Control: the tokens that show the answer first, where the source knows them; CLIP orders what is equal."""
+    """Control: the tokens that show the answer first; CLIP orders what is equal."""
     region = study.source.regions(asked.queries[rows], study.clip.grid)
-    cosine = from_clip(study, asked, rows)
-    return cosine if region is None else 10.0 * region.to(device()) + cosine
+    return 10.0 * region.to(device()) + from_clip(study, asked, rows)
 
 
 def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
@@ -165,8 +165,10 @@ def evaluate_model(
     received = spread(lambda rows: receive(study, codec, asked, rows, ranking, asks), batches(study, asked))
     answers, wrong, measures, messages = zip(*received, strict=True)
     keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": codec.bits}
-    rows = judged(references, asked, joined(answers), keys, joined(wrong) if asks else None)
-    quality = pd.DataFrame(mean_rows(pd.concat(measures), study.params, keys | {"split": split}))
+    known = known_to(ranking, asked)
+    rows = counted(judged(references, asked, joined(answers), keys, joined(wrong) if asks else None), known)
+    seen = pd.concat(measures)[known]
+    quality = pd.DataFrame(mean_rows(seen, study.params, keys | {"split": split}) if len(seen) else [])
     return Evaluated(rows, quality, codebook_rows(codec, messages, keys))
 
 
@@ -194,6 +196,11 @@ def send(
 def ask(study: Study, x: Float[Tensor, "B 3 H W"], texts: list[str]) -> Answers:
     """Each judge's answers about images in [0, 1], one question each."""
     return {name: judge.answer(x, texts) for name, judge in study.judges.items()}
+
+
+def known_to(ranking: Ranking | None, asked: Asked) -> Bool[np.ndarray, " queries"]:
+    """Which questions a ranking counts for: all; for the oracle those of which the source knows where answers lie."""
+    return np.array([ranking is not from_oracle or query.located for query in asked.queries])
 
 
 def judged(
@@ -233,6 +240,14 @@ def judged(
     if asked.originals is not None:  # photographs: no stand-in answers in sentences
         rows["long_answer"] = own["answer_source"].map(is_long)
     return rows
+
+
+def counted(rows: pd.DataFrame, known: Bool[np.ndarray, " queries"]) -> pd.DataFrame:
+    """Rows of `judged`; of questions that do not count (`known_to`) null is what was answered, and if it is right."""
+    if known.all():
+        return rows
+    names, kept = ["answer_hat", "match", "correct", "vqa_accuracy"], np.tile(known, len(rows) // len(known))
+    return rows.assign(**{name: rows[name].convert_dtypes().where(kept) for name in rows.columns.intersection(names)})
 
 
 def uses_query(codec: Codec) -> bool:

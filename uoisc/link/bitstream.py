@@ -225,10 +225,11 @@ def _choice_number(ranked: np.ndarray) -> int:
 def _choice(number: int, tokens: int, size: int) -> np.ndarray:
     """Inverse of `_choice_number`: which of the tokens (N,)."""
     ranked = np.zeros(tokens, dtype=bool)
+    token = tokens
     for place in range(size, 0, -1):
-        token = place - 1
-        while math.comb(token + 1, place) <= number:
-            token += 1
+        token -= 1
+        while math.comb(token, place) > number:
+            token -= 1
         ranked[token] = True
         number -= math.comb(token, place)
     return ranked

@@ -53,7 +53,7 @@ VARIANTS = {  # in the order of rows
     ),
 }
 RANDOM = ("random tokens", "which tokens come first is drawn at random")
-ORACLE = ("oracle tokens", "the tokens that hold the answer come first")
+ORACLE = ("oracle tokens", "the tokens that hold the answer come first; counts questions whose answer's place is known")
 UNITS = "units of each token that does not come first: "
 CONTROLS = {  # a variant's own model, sent otherwise: what follows on its name, what on its title, its line
     "adaptive": {"random": RANDOM, "oracle": ORACLE},

@@ -19,6 +19,7 @@ from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
 from uoisc.judge.evaluation import (
     CONTROLS,
+    ORACLE,
     Control,
     Evaluated,
     evaluate_model,
@@ -97,10 +98,12 @@ def _ask(study: Study, models: list[Point], changes: tuple[str, ...] = ()) -> Ev
     """Both judges about these models and their controls, on both splits."""
     splits = study.source.splits
     references = every_reference(study, changes=changes)
+    located = any(query.located for split in splits for query in evaluation_questions(study, split).queries)
     jobs = [
         (study.profile, point, control, split, references, changes)
         for point in models
         for control in controls(study, point)
+        if located or control is not ORACLE
         for split in splits
     ]
     evaluated = run_side_by_side(evaluate_model, jobs, study.params.workers, "models and splits evaluated")

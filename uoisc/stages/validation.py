@@ -75,8 +75,9 @@ def _match_rates(study: Study, codec: Codec, asked: Asked, ranking, references: 
         return evaluation.ask(study, evaluation.send(study, codec, asked, rows, ranking)[-1], asked.texts[rows])
 
     found = spread(answers, evaluation.batches(study, asked))
-    rows = []
-    for name, own in evaluation.judged(references, asked, evaluation.joined(found), {}).groupby("judge", sort=False):
+    rows, known = [], evaluation.known_to(ranking, asked)
+    table = evaluation.counted(evaluation.judged(references, asked, evaluation.joined(found), {}), known)
+    for name, own in table[table["match"].notna()].groupby("judge", sort=False):
         keys = {"bits": codec.bits, "split": asked.split, "judge": name, "floor": own["match_blank"].mean()}
         rows += mean_rows({"amr": own["match"]}, study.params, keys)
     return rows
