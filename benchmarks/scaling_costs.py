@@ -184,14 +184,13 @@ def costs(setting: Setting) -> dict[str, Cost]:
         llava = build_llava(judge=False)
         size = llava.config.vision_config.image_size
 
-        def intent(batch: int) -> Tensor:
-            with torch.no_grad():
-                look(llava, image(batch, size=size), s.prompt_tokens)
-            return look(llava, image(batch, True, size), s.prompt_tokens).sum()
-
+        @torch.no_grad()
         def source(batch: int) -> None:
-            with torch.no_grad():
-                look(llava, image(batch, size=size), s.prompt_tokens)
+            look(llava, image(batch, size=size), s.prompt_tokens)
+
+        def intent(batch: int) -> Tensor:
+            source(batch)
+            return look(llava, image(batch, True, size), s.prompt_tokens).sum()
 
         found["intent loss, LLaVA 0.5B"] = count(intent, llava)
         found[SOURCE] = count(source, llava)

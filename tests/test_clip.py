@@ -47,7 +47,7 @@ def test_token_embeddings_are_the_last_block_projected():
 def test_value_value_attention_is_that_of_clip_surgery():
     """softmax(v_i v_j / sqrt(c)) over all tokens of the last block, head by head, without its MLP; taps stay."""
     plain, x = tiny.clip(), tiny.images(2)
-    clip = FrozenCLIP(plain.model, plain.tokenizer, plain.taps, attention=ValueValue)
+    clip = FrozenCLIP(plain.model, plain.tokenizer, plain.taps).attending(ValueValue)
     visual, caught = clip.model.visual, []
     block = visual.transformer.resblocks[-1]
     handle = block.register_forward_hook(lambda _, given, __: caught.append(given[0]))
@@ -79,7 +79,7 @@ def test_value_value_attention_is_that_of_clip_surgery():
 def test_one_block_has_no_value_value_attention():
     fields = clip_fields(replace(tiny.CLIP, layers=1), tiny.IMAGE)
     with pytest.raises(CheckpointError, match="relevance_attention: a CLIP of one block has query_key alone"):
-        FrozenCLIP(build_clip(**fields), None, (0,), attention=ValueValue)
+        FrozenCLIP(build_clip(**fields), None, (0,)).attending(ValueValue)
 
 
 def test_text_is_open_clips_and_of_unit_norm():

@@ -38,7 +38,7 @@ class Unknown(PartlyKnown):
 
 def test_localisation_is_measured_by_both_attentions_beside_chance(some):
     source, clip = PartlyKnown(), tiny.clip()
-    found = located(clip, source, "unseen", tiny.PARAMS)
+    found = located(clip, source, "unseen", "_unseen", tiny.PARAMS)
     asked = source.ask_split("unseen", tiny.PARAMS.data.validation, some, [tiny.PARAMS.seed, CHECK_STREAM])
     expected = {name: [] for name in RELEVANCE_ATTENTIONS}
     chance = []
@@ -48,17 +48,17 @@ def test_localisation_is_measured_by_both_attentions_beside_chance(some):
             continue
         chance.append(region.sum() / region.size)
         for name, attention in zip(RELEVANCE_ATTENTIONS, (QueryKey, ValueValue), strict=True):
-            own = FrozenCLIP(clip.model, clip.tokenizer, clip.taps, attention=attention)
+            own = FrozenCLIP(clip.model, clip.tokenizer, clip.taps).attending(attention)
             tokens = own.see(asked.images(slice(i, i + 1))).tokens[0].double().numpy()
             text = own.text([query.text])[0].double().numpy()
             first = np.argmax(tokens @ text / np.linalg.norm(tokens, axis=1))
             expected[name].append(region[first])
     assert 0 < len(chance) < some
-    np.testing.assert_allclose(found["localisation_chance"], chance)
+    np.testing.assert_allclose(found["localisation_chance_unseen"], chance)
     for name, hits in expected.items():
-        assert list(found[f"localisation_top1:{name}"]) == hits
+        assert list(found[f"localisation_top1_unseen:{name}"]) == hits
     assert isinstance(clip.attention, QueryKey), "it is as it was"
 
 
 def test_where_nobody_knows_the_regions_nothing_is_said(some):
-    assert located(tiny.clip(), Unknown(), "unseen", tiny.PARAMS) == {}
+    assert located(tiny.clip(), Unknown(), "unseen", "_unseen", tiny.PARAMS) == {}

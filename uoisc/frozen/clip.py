@@ -143,25 +143,30 @@ class FrozenCLIP(nn.Module):
         tokenizer: its tokenizer (texts -> (B, L) token ids).
         taps: M_S block numbers (0-based, ascending) whose outputs are tapped.
         mean, std: of the images that it was trained on, a channel each.
-        attention: of the last block, for token embeddings and so for relevance; taps are the blocks' own outputs.
     """
 
     frozen = ("",)  # which of its weights no codec's checkpoint repeats: all
 
-    def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...], mean=MEAN, std=STD, attention=QueryKey):
+    def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...], mean=MEAN, std=STD):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.kept = Kept()
         speed_up(model)
         self.tokenizer = tokenizer
-        self.taps, self.attention = tuple(taps), attention()
+        self.taps, self.attention = tuple(taps), QueryKey()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         depth = len(model.visual.transformer.resblocks)
         if max(taps) >= depth or min(taps) < 0:
             raise CheckpointError(f"codec.taps {list(taps)}: this CLIP has blocks 0 to {depth - 1}")
-        if self.attention.blocks > depth:
+
+    def attending(self, attention: type[QueryKey | ValueValue]) -> FrozenCLIP:
+        """Itself, with another attention in the last block for token embeddings, and so for relevance; taps are the
+        blocks' own outputs. Raises CheckpointError where it has too few blocks."""
+        if attention.blocks > len(self.model.visual.transformer.resblocks):
             raise CheckpointError("foundation.clip.relevance_attention: a CLIP of one block has query_key alone")
+        self.attention = attention()
+        return self
 
     @property
     def width(self) -> int:

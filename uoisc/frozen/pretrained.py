@@ -47,15 +47,14 @@ def checked_suffix(judge: str, suffix: str) -> str:
 
 def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_size: int) -> FrozenCLIP:
     """That CLIP. Raises CheckpointError also where params.yaml gives it another patch size or depth."""
-    attention = ATTENTIONS[settings.relevance_attention]
-    clip = load_clip(settings.name, settings.weights, taps, image_size, settings.sha256, attention)
+    clip = load_clip(settings.name, settings.weights, taps, image_size, settings.sha256)
     visual = clip.model.visual
     for key, found in (("patch_size", visual.patch_size[0]), ("layers", len(visual.transformer.resblocks))):
         if getattr(settings, key) != found:
             raise CheckpointError(
                 f"foundation.clip.{key} = {getattr(settings, key)}: {settings.name} has {found}, say so in params.yaml"
             )
-    return clip
+    return clip.attending(ATTENTIONS[settings.relevance_attention])
 
 
 def identity(settings: ClipCheckpoint | LlavaCheckpoint) -> str:

@@ -99,8 +99,8 @@ def check_pretrained(profile: str) -> list[pd.DataFrame]:
     clip, judges = open_pretrained(params.foundation, params.codec.taps, params.data.image_size)
     rows = []
     for split, suffix in zip(SPLITS, ("", "_unseen"), strict=True):
-        found = located(clip.to(device()), source, split, params)
-        rows.append(_checks(profile, "clip", {f"{name}{suffix}": hits for name, hits in found.items()}, params))
+        found = located(clip.to(device()), source, split, suffix, params)
+        rows.append(_checks(profile, "clip", found, params))
         asked = source.ask_split(split, params.data.validation, CHECKED_PHOTOGRAPHS, [params.seed, CHECK_STREAM])
         for name, judge in judges.items():
             answers = judge.to(device()).answer(asked.all_images().to(device()), asked.texts)
@@ -110,7 +110,7 @@ def check_pretrained(profile: str) -> list[pd.DataFrame]:
     return rows
 
 
-def located(clip: FrozenCLIP, source: Source, split: str, params: Params) -> dict[str, np.ndarray]:
+def located(clip: FrozenCLIP, source: Source, split: str, suffix: str, params: Params) -> dict[str, np.ndarray]:
     """Whether the token most relevant to a question lies where its answer does, (n,), by each attention of CLIP's last
     block, and chance: the share of the tokens that do. Of the questions whose region is known; without any, nothing."""
     asked = source.ask_split(split, params.data.validation, LOCATED, [params.seed, CHECK_STREAM])
@@ -122,10 +122,9 @@ def located(clip: FrozenCLIP, source: Source, split: str, params: Params) -> dic
             continue
         known = region.any(1)
         x, text = asked.images(rows)[known], clip.text(asked.texts[rows])[known.to(device())]
-        found["localisation_chance"].append(region[known].float().mean(1))
+        found[f"localisation_chance{suffix}"].append(region[known].float().mean(1))
         for name, attention in ATTENTIONS.items():
-            clip.attention = attention()
-            first = clip.relevance(clip.see(x).tokens, text).argmax(1).cpu()
-            found[f"localisation_top1:{name}"].append(region[known].gather(1, first[:, None])[:, 0])
+            first = clip.relevance(clip.attending(attention).see(x).tokens, text).argmax(1).cpu()
+            found[f"localisation_top1{suffix}:{name}"].append(region[known].gather(1, first[:, None])[:, 0])
     clip.attention = own
     return {name: torch.cat(hits).numpy() for name, hits in found.items()}
