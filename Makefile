@@ -1,7 +1,7 @@
 # make repro                 set-up, then the whole study: data, stand-ins, training, evaluation, figures, paper.pdf
 # make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
 # make repro PROFILE=paper_smoke   the paper's own setting, tiny: photographs, CLIP and LLaVAs as published, generated
-# make test                  set-up, then every test, and every notebook at the smoke profile
+# make test                  set-up, then every test, and every notebook at the smoke profile; those of a GPU where one is
 # make seeds                 two more training seeds of the main comparisons, each in a copy: results/seeds.csv
 # make bench | lab | lint | setup | lock | clean
 
@@ -61,6 +61,7 @@ seeds: $(STAMP)
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
+	if nvidia-smi >/dev/null 2>&1; then TQDM_DISABLE=1 pytest -m gpu tests/test_gpu.py; fi
 
 bench: $(STAMP)
 	python -m benchmarks.step

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.clock import Clock
 from uoisc.base.compat import import_torchvision
+from uoisc.base.distributed import device
 from uoisc.link import bitstream
 from uoisc.link.bitstream import SharedModel
 from uoisc.link.entropy import KINDS, build_tables
@@ -77,7 +78,7 @@ def print_codecs(bench: Bench, rate: str, rounds: int = ROUNDS) -> None:
 
 def random_model(bench: Bench, name: str, rate: str, counted: int = COUNTED) -> SharedModel:
     """An untrained codec with tables of its own messages."""
-    codec = variant(name).build(bench.clip, bench.params, rate).eval()
+    codec = variant(name).build(bench.clip, bench.params, rate).to(device()).eval()
     tables = build_tables(codec.rate.shape, TABLES, *messages(codec, bench.batches(1), counted))
     return SharedModel(codec, tables, bytes(4))
 
@@ -177,7 +178,7 @@ def decode_in_parts(
 
 def time_kinds(bench: Bench, name: str, rate: str, rounds: int) -> tuple[Clock, dict[str, float]]:
     """What each kind of tables costs a message to write and to read, and its mean bytes; all in turn."""
-    codec, clock = variant(name).build(bench.clip, bench.params, rate).eval(), Clock()
+    codec, clock = variant(name).build(bench.clip, bench.params, rate).to(device()).eval(), Clock()
     batches = bench.batches(1)
     counted = messages(codec, batches, COUNTED)
     models = {kind: SharedModel(codec, build_tables(codec.rate.shape, kind, *counted), bytes(4)) for kind in KINDS}

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.clock import Clock
+from benchmarks.shapes import TEXT, VISION
 from benchmarks.step import time_losses
 from uoisc.base.config import Params, load_params
 from uoisc.base.devices import fast_attention
@@ -37,14 +38,6 @@ TEMPLATE = (
     "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
     "{% if add_generation_prompt %} assistant{% endif %}"
 )
-VISION = {  # llava-interleave-qwen-0.5b-hf, config.json
-    "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26, "num_attention_heads": 16,
-    "image_size": 384, "patch_size": 14, "vision_use_head": False, "hidden_act": "gelu_pytorch_tanh",
-}  # fmt: skip
-TEXT = {
-    "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "num_attention_heads": 16,
-    "num_key_value_heads": 16, "vocab_size": 152_000, "max_position_embeddings": 32_768, "tie_word_embeddings": True,
-}  # fmt: skip
 CODEC_PARTS = (  # of the codec, the method that is timed, and under which name
     ("vision", "text", "CLIP: taps and text"),
     ("vision", "see", "CLIP: taps and text"),

@@ -20,14 +20,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from benchmarks.shapes import JUDGE_TEXT, JUDGE_VISION, TEXT, VISION
 from uoisc.alignment import Film, ImageProjection
 from uoisc.base.config import load_params
-from uoisc.base.devices import precision
 from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.decoder import Decoder
 from uoisc.frozen.clip import FrozenCLIP, open_clip
 from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss
 from uoisc.quantization import SegmentVQ
+
+SOURCE = "of it, the source's states"  # which follow from image and question, and can be kept
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Setting:
     codes: int
     decoder_channels: tuple[int, ...]
     critic_channels: int
-    prompt_tokens: int = 40  # ours: chat template and a question of VQAv2
+    prompt_tokens: int = 40  # ours: chat template, a question of VQAv2 and what follows it
     answer_tokens: int = 5  # ours: one or two words and the end
 
 
@@ -141,20 +143,9 @@ def build_llava(judge: bool):
     )
 
     if judge:
-        tower = CLIPVisionConfig(
-            hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
-            image_size=336, patch_size=14,
-        )  # fmt: skip
-        text = LlamaConfig(vocab_size=32_064)  # the defaults are those of 7B
+        tower, text = CLIPVisionConfig(**JUDGE_VISION), LlamaConfig(**JUDGE_TEXT)
     else:
-        tower = SiglipVisionConfig(
-            hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16,
-            image_size=384, patch_size=14, vision_use_head=False,
-        )  # fmt: skip
-        text = Qwen2Config(
-            vocab_size=152_000, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
-            num_attention_heads=14, num_key_value_heads=2, tie_word_embeddings=True,
-        )  # fmt: skip
+        tower, text = SiglipVisionConfig(**VISION), Qwen2Config(**TEXT)
     config = LlavaConfig(vision_config=tower, text_config=text, tie_word_embeddings=not judge)
     llava = LlavaForConditionalGeneration(config).eval().requires_grad_(False)
     if not judge:
@@ -198,7 +189,12 @@ def costs(setting: Setting) -> dict[str, Cost]:
                 look(llava, image(batch, size=size), s.prompt_tokens)
             return look(llava, image(batch, True, size), s.prompt_tokens).sum()
 
+        def source(batch: int) -> None:
+            with torch.no_grad():
+                look(llava, image(batch, size=size), s.prompt_tokens)
+
         found["intent loss, LLaVA 0.5B"] = count(intent, llava)
+        found[SOURCE] = count(source, llava)
         for name, model in (("answer, LLaVA 0.5B", llava), ("answer, LLaVA 7B", build_llava(judge=True))):
             size = model.config.vision_config.image_size
 
@@ -226,7 +222,7 @@ def trained_costs(s: Setting, clip_width: int, clip_text_width: int) -> dict[str
 
     def codec(batch: int) -> Tensor:
         projection, film, quantizer, decoder = parts
-        with precision(torch.device("cpu")):
+        with torch.autocast("cpu", torch.bfloat16):  # as on a GPU, whatever this machine has
             features = projection(torch.empty(batch, taps, s.grid**2, clip_width))
             quantized = quantizer(film(features, torch.empty(batch, clip_text_width)))
             return decoder(quantized.codes).sum() + quantized.loss

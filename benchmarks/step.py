@@ -1,8 +1,8 @@
 """Prints how fast the study's parts are: scenes, training steps, the quantiser beside its peer, codecs beside others.
 
 Models are as large as the profile says and randomly initialised: their time does not depend on what they know, so
-no stage needs to have run. One thread, and its processor time. What is compared is timed in turn, a little of each at a
-time, so that whatever else the machine does meets all alike; medians are printed.
+no stage needs to have run. One thread and its processor time, or the GPU where there is one. What is compared is timed
+in turn, a little of each at a time, so that whatever else the machine does meets all alike; medians are printed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks.clock import Clock
 from benchmarks.codec import print_codecs
 from uoisc.base.config import Params, load_params
 from uoisc.base.devices import fast_attention, precision
+from uoisc.base.distributed import device
 from uoisc.base.settings import GRID
 from uoisc.codec import Codec, Output
 from uoisc.critic import PatchCritic, gradient_penalty
@@ -32,6 +33,7 @@ from uoisc.frozen.foundation_llava import build_llava, build_processor
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import adversarial_loss, critic_loss, intent_loss, perceptual_loss
 from uoisc.quantization import COMMITMENT, SegmentVQ
+from uoisc.stages.machine import described
 from uoisc.training import Bench, Log, train_phase1, train_phase2, update_critic
 from uoisc.variants import variant
 
@@ -50,6 +52,7 @@ def main() -> None:
     params = load_params(PROFILE)
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"profile {PROFILE}, torch {torch.__version__}, {platform.machine()}, one thread of {os.cpu_count()}{load}")
+    print(", ".join(f"{what} {value}" for what, value in described().items()))
     bench = random_bench(params)
     print(f"scenes: {scenes_a_second(bench):,.0f} a second ({params.data.image_size} px, with one query each)\n")
     print_steps(bench)
@@ -68,7 +71,7 @@ def random_bench(params: Params) -> Bench:
     llava = FrozenLlava(build_llava(cfg.llava, cfg.tower, len(processor.tokenizer), size), processor)
     # The steps that are timed are those of the longer part of phase 1, after the warm-up.
     training = replace(params.training, phase1_steps=STEPS, phase2_steps=STEPS, rounding_step=0, intent_step=0)
-    return Bench(replace(params, training=training), world, clip, llava)
+    return Bench(replace(params, training=training), world, clip.to(device()), llava.to(device()))
 
 
 def scenes_a_second(bench: Bench, rounds: int = 20) -> float:
@@ -95,9 +98,10 @@ def print_steps(bench: Bench) -> None:
 def time_phase(bench: Bench, phase: int, train: Callable) -> Clock:
     """Runs the real loop; after each of its steps the parts of one more step are timed one by one."""
     kind, clock = variant(VARIANT), Clock()
-    codec, other = (kind.build(bench.clip, bench.params, RATE).train() for _ in range(2))
+    codec, other = (kind.build(bench.clip, bench.params, RATE).to(device()).train() for _ in range(2))
     own = [p for p in other.parameters() if p.requires_grad]
-    optimiser, critic = torch.optim.AdamW(own, lr=1e-4, fused=True), PatchCritic(bench.params.training.critic_channels)
+    optimiser = torch.optim.AdamW(own, lr=1e-4, fused=True)
+    critic = PatchCritic(bench.params.training.critic_channels).to(device())
 
     batches = bench.batches(3)  # other images than the loop's own
 

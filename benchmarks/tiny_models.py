@@ -33,6 +33,7 @@ TEMPLATES = {
     "{% if part['type'] == 'image' %}<image>{% else %}{{ '\n' + part['text'] }}{% endif %}{% endfor %}<|im_end|>"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
 }
+SUFFIX = "Answer in one word."  # after every question
 LLAVA_IMAGE = {"clip": 56, "siglip": 58}  # pixels a side; patches of 14, and SigLIP's do not fill 58 (nor 384)
 
 
@@ -51,13 +52,13 @@ def clip_checkpoint(folder: Path, quick_gelu: bool = True, sizes: Clip = CLIP) -
     document["model_cfg"]["quick_gelu"] = quick_gelu
     config.write_text(json.dumps(document))
     weights = digest(folder / "open_clip_model.safetensors")
-    return ClipCheckpoint(str(folder), "", weights, sizes.patch_size, sizes.layers)
+    return ClipCheckpoint(str(folder), "", weights, sizes.patch_size, sizes.layers, "value_value")
 
 
-def llava_checkpoint(folder: Path, tower: str = "clip", seed: int = 0) -> LlavaCheckpoint:
+def llava_checkpoint(folder: Path, tower: str = "clip", seed: int = 0, suffix: str = SUFFIX) -> LlavaCheckpoint:
     """A local folder as `save_pretrained` writes it: LLaVA-1.5's layout ("clip") or LLaVA-interleave's ("siglip")."""
     save_llava(layout_model(tower, seed), layout_processor(tower), folder)
-    return LlavaCheckpoint(str(folder), "", {"model.safetensors": digest(folder / "model.safetensors")})
+    return LlavaCheckpoint(str(folder), "", {"model.safetensors": digest(folder / "model.safetensors")}, suffix)
 
 
 def layout_model(tower: str, seed: int = 0):

@@ -1,11 +1,14 @@
-"""What every test starts from: fixed seeds, one thread, no model hub."""
+"""What every test starts from: fixed seeds, one thread, no model hub, and no GPU but in `pytest -m gpu`."""
 
 import os
 import random
+import sys
 
 # before the first `import torch`, also for the processes and kernels that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "gpu" not in sys.argv:  # as in `-m gpu`
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

@@ -41,8 +41,10 @@ def written(folder: Path, lines: list[dict | str]) -> Manifest:
 
 
 def of_a_profile(data: Manifest) -> config.Params:
-    judge = LlavaCheckpoint("", "", {})
-    pretrained = Pretrained(ClipCheckpoint("", "", "", patch_size=16, layers=3), judge, judge)
+    judge = LlavaCheckpoint("", "", {}, "")
+    pretrained = Pretrained(
+        ClipCheckpoint("", "", "", patch_size=16, layers=3, relevance_attention="query_key"), judge, judge
+    )
     return replace(
         tiny.PARAMS, data=replace(data, image_size=tiny.IMAGE), foundation=pretrained, variants={"uoisc": ("low",)}
     )

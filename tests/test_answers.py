@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from uoisc.data.answers import answers_match, first_integer, normalise, normalise_vqa, vqa_accuracy
+from uoisc.data.answers import answers_match, first_integer, is_long, normalise, normalise_vqa, vqa_accuracy
 from uoisc.data.scenes import COLOURS, MAX_OBJECTS, PLACES
 
 COUNT, YES_NO, WHERE, WHAT = "how many animals are there", "is there a lion", "where is the lion", "what is it"
@@ -134,3 +134,18 @@ def test_vqa_accuracy_is_the_mean_over_all_nine_of_ten():
 )
 def test_answers_are_normalised_as_vqa_does(answer, normalised):
     assert normalise_vqa(answer) == normalised
+
+
+@pytest.mark.parametrize(
+    ("answer", "long"),
+    [("yes", False), ("a red and white", False), ("The man is wearing a red shirt.", True), ("Yes, it is here", True)],
+)
+def test_what_is_longer_than_a_phrase(answer, long):
+    assert is_long(answer) == long
+
+
+def test_sentences_that_differ_in_a_word_match_and_no_sentence_is_accurate():
+    """Why questions end with the form of answer that is wanted."""
+    one, other = "The man is wearing a red shirt.", "The man is wearing a blue shirt."
+    assert answers_match("What is the man wearing?", one, other) and not answers_match("What colour?", "red", "blue")
+    assert vqa_accuracy(one, ("red",) * 10) == 0

@@ -1,15 +1,17 @@
 """The frozen CLIP: what it taps, what it finds relevant, what it refuses."""
 
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from torch import nn
 
 from uoisc.base.errors import CheckpointError, QueryError
-from uoisc.frozen.clip import FrozenCLIP, PatchConv, SelfAttention, open_clip, speed_up
-from uoisc.frozen.clip_files import load_clip, save_clip
+from uoisc.frozen.clip import FrozenCLIP, PatchConv, SelfAttention, ValueValue, open_clip, speed_up
+from uoisc.frozen.clip_files import build_clip, load_clip, save_clip
 from uoisc.frozen.foundation import clip_fields
 
 
@@ -40,6 +42,44 @@ def test_token_embeddings_are_the_last_block_projected():
     handle.remove()
     torch.testing.assert_close(tokens, visual.ln_post(caught[0][:, 1:]) @ visual.proj)
     assert tokens.shape == (2, clip.grid**2, clip.text_width) and clip.grid == 6
+
+
+def test_value_value_attention_is_that_of_clip_surgery():
+    """softmax(v_i v_j / sqrt(c)) over all tokens of the last block, head by head, without its MLP; taps stay."""
+    plain, x = tiny.clip(), tiny.images(2)
+    clip = FrozenCLIP(plain.model, plain.tokenizer, plain.taps, attention=ValueValue)
+    visual, caught = clip.model.visual, []
+    block = visual.transformer.resblocks[-1]
+    handle = block.register_forward_hook(lambda _, given, __: caught.append(given[0]))
+    seen = clip.see(x)
+    handle.remove()
+    came = caught[0].double().numpy()  # (B, 1 + N, d), the class token first
+    d, heads = came.shape[-1], block.attn.num_heads
+    weight, bias = (p.double().numpy()[2 * d :] for p in (block.attn.in_proj_weight, block.attn.in_proj_bias))
+    out_weight, out_bias = (p.double().numpy() for p in (block.attn.out_proj.weight, block.attn.out_proj.bias))
+
+    def norm(module, vector: np.ndarray) -> np.ndarray:
+        scaled = (vector - vector.mean()) / np.sqrt(vector.var() + module.eps)
+        return scaled * module.weight.double().numpy() + module.bias.double().numpy()
+
+    for b in range(2):
+        values = [weight @ norm(block.ln_1, token) + bias for token in came[b]]
+        for n in (1, 17, 36):
+            gathered = []
+            for part in np.split(np.arange(d), heads):
+                scores = np.exp([values[n][part] @ value[part] / np.sqrt(len(part)) for value in values])
+                gathered.append(sum(s * value[part] for s, value in zip(scores / scores.sum(), values, strict=True)))
+            token = came[b, n] + out_weight @ np.concatenate(gathered) + out_bias
+            expected = norm(visual.ln_post, token) @ visual.proj.double().numpy()
+            # float32 through three matrix products
+            np.testing.assert_allclose(seen.tokens[b, n - 1].numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(seen.taps, plain.see(x).taps) and not torch.allclose(seen.tokens, plain.see(x).tokens)
+
+
+def test_one_block_has_no_value_value_attention():
+    fields = clip_fields(replace(tiny.CLIP, layers=1), tiny.IMAGE)
+    with pytest.raises(CheckpointError, match="relevance_attention: a CLIP of one block has query_key alone"):
+        FrozenCLIP(build_clip(**fields), None, (0,), attention=ValueValue)
 
 
 def test_text_is_open_clips_and_of_unit_norm():

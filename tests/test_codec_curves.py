@@ -50,7 +50,7 @@ def study(monkeypatch) -> tiny.TinyStudy:
     """The tiny study, opened by whatever asks for one."""
     study = replace(tiny.study(), judges={name: ByBrightness() for name in JUDGES})
     for module in (evaluation, codec_curves):
-        monkeypatch.setattr(module, "open_study", lambda profile: study)
+        monkeypatch.setattr(module, "open_study", lambda profile, **_: study)
     return study
 
 

@@ -1,9 +1,14 @@
 """What a process does before models are opened."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from uoisc.base import devices
+from uoisc.stages import machine
 
 
 @pytest.mark.parametrize(("kind", "wanted", "expected"), [("cuda", True, 1), ("cuda", False, 0), ("cpu", True, 0)])
@@ -14,3 +19,57 @@ def test_same_bits_are_asked_for_on_a_gpu_alone(monkeypatch, kind, wanted, expec
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, warn_only: asked.append((on, warn_only)))
     devices.settle(wanted)
     assert asked == [(True, True)] * expected and torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("widest", "has", "allowed", "native"),
+    [("AVX512", True, True, True), ("AVX2", True, False, False), ("AVX512", False, True, False)]
+    + [("AVX512", True, False, False), ("NEON", False, False, False)],
+)
+def test_bfloat16_where_the_processor_computes_in_it(monkeypatch, widest, has, allowed, native):
+    """AVX512 without its bfloat16 instructions imitates them; instructions may be held back from either library."""
+    devices.native_bfloat16.cache_clear()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: widest)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: allowed)
+    try:
+        assert devices.native_bfloat16("cpu") is native
+        assert machine.described()["precision"] == ("bfloat16" if native else "float32")
+        with devices.precision(torch.device("cpu")):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (torch.bfloat16 if native else torch.float32)
+    finally:
+        devices.native_bfloat16.cache_clear()
+
+
+def test_instructions_held_to_avx2_mean_float32():
+    code = "from uoisc.stages.machine import described; print(described()['precision'])"
+    held = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | held, capture_output=True, text=True)
+    assert done.stdout.strip() == "float32", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "gpu", "expected"),
+    [(2, 24, None, 2), (8, 64, None, 8), (64, 8, None, 8), (4, 0.5, None, 1), (16, 128, 80, devices.GPU_QUEUE)]
+    + [(16, 128, 6, 3)],
+)
+def test_workers_follow_cores_memory_and_gpu(monkeypatch, cores, gigabytes, gpu, expected):
+    card = type("Card", (), {"total_memory": (gpu or 0) * 10**9})
+    monkeypatch.setattr(devices, "cores", lambda: cores)
+    monkeypatch.setattr(devices, "memory", lambda: gigabytes * 1e9)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda where: card)
+    assert devices.side_by_side(devices.AUTO) == expected and devices.side_by_side(3) == 3
+
+
+def test_a_containers_limits_count(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "CONTAINER", tmp_path)
+    free = devices.cores(), devices.memory()
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert (devices.cores(), devices.memory()) == (1, 1_000_000)
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (devices.cores(), devices.memory()) == free
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
+    assert devices.cores() == os.cpu_count()

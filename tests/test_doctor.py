@@ -99,7 +99,7 @@ def test_all_there_is_well(checkpoints, vqa, monkeypatch):
 
 
 def test_a_missing_folder(checkpoints, vqa):
-    gone = replace(checkpoints, llava=LlavaCheckpoint("nowhere", "", {"model.safetensors": UNPINNED}))
+    gone = replace(checkpoints, llava=LlavaCheckpoint("nowhere", "", {"model.safetensors": UNPINNED}, ""))
     shutil.rmtree(vqa)
     findings = doctor.examine("paper", paper(gone, vqa))
     assert (doctor.WRONG, "weights: llava") in states(findings)
@@ -114,7 +114,7 @@ def test_a_wrong_digest_and_a_broken_file(checkpoints, tmp_path):
     copied = tmp_path / "copy"
     shutil.copytree(checkpoints.llava.name, copied)
     (copied / "model.safetensors").write_bytes(b"\xff" * 100)
-    broken = LlavaCheckpoint(str(copied), "", {"model.safetensors": UNPINNED})
+    broken = LlavaCheckpoint(str(copied), "", {"model.safetensors": UNPINNED}, "")
     finding = doctor.model("paper", "llava", broken)
     assert finding.state == doctor.WRONG and "is no safetensors file" in finding.note
     (copied / "model.safetensors").unlink()
@@ -157,8 +157,8 @@ def test_instances_are_found_where_cocos_archive_unpacks_them(vqa):
 
 def test_the_wrong_activation_and_an_unknown_tag():
     for checkpoint, says in (
-        (ClipCheckpoint("ViT-B-16", "openai", UNPINNED, 16, 12), "use ViT-B-16-quickgelu"),
-        (ClipCheckpoint("ViT-B-16", "opneai", UNPINNED, 16, 12), "open_clip has no model"),
+        (ClipCheckpoint("ViT-B-16", "openai", UNPINNED, 16, 12, "query_key"), "use ViT-B-16-quickgelu"),
+        (ClipCheckpoint("ViT-B-16", "opneai", UNPINNED, 16, 12, "query_key"), "open_clip has no model"),
     ):
         finding = doctor.model("paper", "clip", checkpoint)
         assert finding.state == doctor.WRONG and says in finding.note
@@ -260,7 +260,7 @@ def unpinned(checkpoints, tmp_path, monkeypatch):
     shutil.copytree(checkpoints.llava.name, repository / "snapshots" / ("a" * 40))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
-    llava = LlavaCheckpoint("someone/some-llava", UNPINNED, {"model.safetensors": UNPINNED})
+    llava = LlavaCheckpoint("someone/some-llava", UNPINNED, {"model.safetensors": UNPINNED}, "")
     models = replace(checkpoints, clip=replace(checkpoints.clip, sha256=UNPINNED), llava=llava)
     return paper(models, tmp_path)
 
@@ -272,7 +272,7 @@ def test_pins_are_printed_as_lines_to_paste(unpinned, checkpoints):
     assert parse_yaml(lines, "") == {
         "paper": {"foundation": {"clip": {"sha256": clip}, "llava": {"revision": "a" * 40, "sha256": digests}}}
     }
-    llava = LlavaCheckpoint("someone/some-llava", "a" * 40, digests)
+    llava = LlavaCheckpoint("someone/some-llava", "a" * 40, digests, "")
     assert doctor.model("paper", "llava", llava).state == doctor.FINE
     assert pins("paper", replace(unpinned, foundation=checkpoints)) == "profile paper: all is pinned\n"
     assert "nothing to pin" in pins("small", load_params("small"))
@@ -321,4 +321,4 @@ def test_a_file_that_changes_is_digested_anew(tmp_path):
     first = digest(file)
     file.write_bytes(b"22")
     assert digest(file) == tiny.sha256(file) != first
-    assert located(LlavaCheckpoint(str(tmp_path), "", {})).files == [tmp_path / "model.safetensors"]
+    assert located(LlavaCheckpoint(str(tmp_path), "", {}, "")).files == [tmp_path / "model.safetensors"]

@@ -98,12 +98,12 @@ def test_queued_experiments_run_beside_the_workspace(project):
 
 def test_what_dvc_writes_into_params_is_read_and_edited(project):
     """`1e-05`, as DVC writes a small number, and lists in rows."""
-    sets = "-S base.training.emphasis=10 -S profiles.smoke.training.learning_rate=0.00001 -S 'active=[smoke]'"
+    sets = "-S base.training.emphasis.pixel=10 -S profiles.smoke.training.learning_rate=0.00001 -S 'active=[smoke]'"
     shell(project, f"dvc exp run {sets} nbsrc")
     params = project / "params.yaml"
     assert "1e-05" in params.read_text()
     assert load_params("smoke", params).training.learning_rate == 0.00001
-    assert load_params("small", params).training.emphasis == 10
+    assert load_params("small", params).training.emphasis.pixel == 10
     shell(project, "uoisc activate seed10; dvc status; git add params.yaml")
     assert parse_yaml(params.read_text(), "")["active"] == ["seed10"]
     assert load_params("smoke", params).training.learning_rate == 0.00001

@@ -179,10 +179,30 @@ def test_a_uniform_dial_has_even_steps_that_no_bit_describes():
     assert [p.bits for p in packings] == [12.0 * n for n in range(1, len(packings) + 1)]
 
 
-def test_more_packings_than_a_file_can_name_are_refused():
+def test_a_uniform_dial_whose_tokens_six_does_not_divide_still_reaches_all():
+    packings = RateDial(Shape(1, 484, 4, 16), (9,), (0,), (100, 10**5), queries=8, ranked=False).packings
+    assert [p.top for p in packings[:6]] == [80, 161, 242, 322, 403, 484]
+    steps = [b.bits - a.bits for a, b in zip(packings, packings[1:], strict=False)]
+    assert set(steps) == {80 * 4.0, 81 * 4.0}
+
+
+def test_more_packings_than_a_file_can_name_are_thinned_level_by_level():
+    """The paper's grid: every third level, the deepest among them; a few packings stay as they are."""
+    shape, tops, lows, budgets = Shape(4, 484, 8, 64), (48, 72, 120, 194), (0, 1, 2, 4, 8, 12), (11616, 60000)
+    packings = RateDial(shape, tops, lows, budgets, queries=8).packings
+    assert 200 < len(packings) <= 255
+    assert {p.level for p in packings} == set(range(2, 33, 3))
+    assert {(p.top, p.background) for p in packings} == {(top, low) for top in tops for low in lows}
+    for budget in (11616, 23232, 46464, 60000):
+        assert max(p.bits for p in packings if p.bits <= budget) > 0.97 * budget
+    few = RateDial(shape, tops[:2], lows[:2], budgets, queries=8).packings
+    assert {p.level for p in few} == set(range(1, 33))
+
+
+def test_packings_that_no_thinning_makes_few_enough_are_refused():
     shape = Shape(2, 36, 8, 16)
     with pytest.raises(ConfigError, match="packings, at most 255: fewer tokens or background"):
-        RateDial(shape, tuple(range(4, 20)), (0, 1, 2, 4, 6), (100, 1000), queries=8)
+        RateDial(shape, tuple(range(1, 36)), tuple(range(12)), (100, 10**5), queries=8)
 
 
 def test_a_fixed_rate_cannot_be_set():

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -20,6 +21,7 @@ from uoisc.judge.bootstrap import summarise
 from uoisc.judge.evaluation import (
     CONTROLS,
     EVALUATION_STREAM,
+    ORACLE,
     at_random,
     codebook_rows,
     evaluate_model,
@@ -56,7 +58,7 @@ class Scripted(FrozenLlava):
 def study(monkeypatch) -> tiny.TinyStudy:
     """The tiny study with two scripted judges, opened by whatever asks for one."""
     study = replace(tiny.study(), judges={name: Scripted() for name in JUDGES})
-    monkeypatch.setattr(evaluation, "open_study", lambda profile: study)
+    monkeypatch.setattr(evaluation, "open_study", lambda profile, **_: study)
     return study
 
 
@@ -153,10 +155,50 @@ def test_the_oracle_ranks_the_tiles_that_hold_the_answer_first():
         assert [ranking[b, n] for n in rest] == [relevance[b, n] for n in rest]
 
 
-def test_the_oracle_of_a_source_that_knows_no_answers_place_is_clips_order(monkeypatch):
-    split, study, rows = asked(), tiny.study(), slice(0, 4)
-    monkeypatch.setattr(type(study.source), "regions", lambda *_: None)
-    assert torch.equal(from_oracle(study, split, rows), from_clip(study, split, rows))
+def located(study, monkeypatch, known: set[int]) -> None:
+    """Makes the study's source know of some rows alone where answers lie."""
+    ask_split = type(study.source).ask_split
+
+    def ask(*given):
+        found = ask_split(*given)
+        queries = [replace(query, located=i in known) for i, query in enumerate(found.queries)]
+        return replace(found, queries=queries)
+
+    monkeypatch.setattr(type(study.source), "ask_split", ask)
+
+
+def test_the_oracle_counts_where_the_source_knows_the_answers_place(study, monkeypatch):
+    """Other rows are there, so that all answered the same queries, and say nothing."""
+    known, point = {1, 4, 5, 11}, Point("adaptive", "low", None)
+    every = evaluate_model("tiny", point, ORACLE, "unseen", references(study))
+    located(study, monkeypatch, known)
+    found = evaluate_model("tiny", point, ORACLE, "unseen", references(study))
+    for rows in found.answers, found.answers[found.answers["judge"] == JUDGES[0]]:
+        assert set(rows.loc[rows["match"].notna(), "query_id"]) == known
+    columns = ["answer_hat", "match", "correct"]
+    counted, left = (found.answers["query_id"].isin(known) == which for which in (True, False))
+    assert found.answers.loc[left, columns].isna().all(None)
+    assert (found.answers.loc[counted, columns] == every.answers.loc[counted, columns]).all(None)
+    assert (found.quality["n"] == len(known)).all() and (every.quality["n"] == N).all()
+    own = evaluate_model("tiny", point, None, "unseen", references(study))
+    table = summarise(pd.concat([own.answers, found.answers]), resamples=100).query("metric == 'amr'")
+    assert table.groupby("variant")["n"].unique().map(list).to_dict() == {
+        "adaptive": [N],
+        "adaptive_oracle": [len(known)],
+    }
+
+
+def test_without_any_answers_place_there_is_no_oracle(study, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(evaluation_jobs, "every_reference", lambda study: None)
+    monkeypatch.setattr(evaluation_jobs, "run_side_by_side", lambda function, made, *_: jobs.extend(made) or 1 / 0)
+    models = [Point("adaptive", "low", None)]
+    for known, expected in (({0}, [None, "random", "oracle"]), (set(), [None, "random"])):
+        jobs.clear()
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            located(study, patch, known)
+            evaluation_jobs._ask(study, models)
+        assert list(dict.fromkeys(control and control.name for _, _, control, *_ in jobs)) == expected
 
 
 def test_without_the_query_another_one_ranks_alike():
@@ -252,7 +294,7 @@ def test_summary_rows_carry_intervals_and_n(study):
 
 
 def test_some_variants_are_scored_apart_from_the_results(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation_jobs, "open_study", lambda profile: study)
+    monkeypatch.setattr(evaluation_jobs, "open_study", lambda profile, **_: study)
     monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
     monkeypatch.setattr(evaluation_jobs, "paths", None)  # where the results lie is not even asked
     monkeypatch.setattr(evaluation_jobs, "ROOT", tmp_path)
@@ -264,6 +306,48 @@ def test_some_variants_are_scored_apart_from_the_results(study, tmp_path, monkey
     answers = pd.read_parquet(tmp_path / folder / "answers.parquet")
     own = answers[(answers["split"] == "unseen") & (answers["judge"] == JUDGES[0])]
     assert amr["value"].item() == pytest.approx(own["match"].mean()) and amr["n"].item() == N
+
+
+def test_scores_with_another_suffix_lie_beside_those_without(study, tmp_path, monkeypatch):
+    opened = []
+
+    def open_changed(profile, changes=()):
+        opened.append(changes)
+        return study
+
+    for module in (evaluation, evaluation_jobs):
+        monkeypatch.setattr(module, "open_study", open_changed)
+    monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)
+    monkeypatch.setattr(evaluation_jobs, "ROOT", tmp_path)
+    bare = ('foundation.llava.suffix=""',)
+    _, folder = score("tiny", "uoisc", bare)
+    assert set(opened) == {bare} and len(opened) > 4, "references and models are asked alike"
+    assert folder.name == "uoisc+foundation.llava.suffix=_" and (tmp_path / folder / "summary.csv").is_file()
+    with pytest.raises(ConfigError, match=r"^'training.batch_size=8': codecs are trained already; only evaluation\., "):
+        score("tiny", "uoisc", ("training.batch_size=8",))
+
+
+def test_a_photographs_judges_see_the_files_image_too(study, monkeypatch):
+    """As large as it is; its VQA accuracy and the source's stand beside the reconstruction's."""
+    queries = [replace(query, answers=("yes",) * 4 + ("no",) * 6) for query in asked().queries]
+    files = [np.full((5 + i, 7, 3), i, dtype=np.uint8) for i in range(N)]
+    photographs = replace(asked(), queries=queries, originals=lambda rows: iter(files[rows]))
+    said = {"answer_source": "Yes, there is one.", "answer_hat": "no", "answer_original": "yes"}
+    for judge in study.judges.values():
+        judge.answer_files = lambda images, texts: [f"{image.shape[0]}" for image in images]
+    references = evaluation.ask_references(study, photographs)
+    assert list(references["answer_original"]) == [f"{5 + i}" for i in range(N)] * len(JUDGES)
+    references = references.assign(**{name: text for name, text in said.items() if name in references})
+    answers = {name: [said["answer_hat"]] * N for name in JUDGES}
+    rows = evaluation.judged(
+        references, photographs, answers, {"variant": "uoisc", "profile": "", "seed": 0, "bits": 1}
+    )
+    assert rows["long_answer"].all() and (rows["vqa_accuracy_source"] == 0).all()
+    assert (rows["vqa_accuracy"] == 1).all() and rows["vqa_accuracy_original"].iloc[0] == pytest.approx(1.0)
+    summary = summarise(rows, resamples=100).set_index("metric")["value"]
+    assert {"long_answers", "vqa_accuracy_source", "vqa_accuracy_original"} <= set(summary.index)
+    drawn = evaluation.ask_references(study, asked())
+    assert "answer_original" not in drawn
 
 
 def test_a_variant_that_is_not_trained_is_told_before_any_work(monkeypatch):

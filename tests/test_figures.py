@@ -99,11 +99,16 @@ def test_intervals_are_drawn_where_the_table_has_them(summary):
 
 
 def test_every_variant_and_control_has_a_title_and_a_line_and_stands_by_its_model():
+    from uoisc.judge.evaluation import CONTROLS
+    from uoisc.variants import VARIANTS
+
+    controls = {f"{name}_{control.name}" for name in CONTROLS for control in CONTROLS[name]}
+    assert {*VARIANTS} | controls | {"dial_floor4"} <= {*names.METHODS}
     for name, method in names.METHODS.items():
         assert method.title and method.says and len(method.says) < 90 and not method.says.endswith("."), name
     order = names.in_order(["dial_oracle", "uniform", "adaptive_random", "brand_new", "dial", "adaptive"])
     assert order == ["adaptive", "adaptive_random", "uniform", "dial", "dial_oracle", "brand_new"]
-    assert names.FLOORS["dial_floor4"] == 4 and names.label("dial_floor4") == "dial, 4 units for all"
+    assert names.label("dial_floor4") == "dial, 4 units for all" and "dial_floor4" in names.DIALS
 
 
 def test_a_floor_is_drawn_with_its_units(summary):

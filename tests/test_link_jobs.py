@@ -43,7 +43,7 @@ def study(monkeypatch) -> tiny.TinyStudy:
     """The tiny study, opened by whatever asks for one; few noisy points, one rate."""
     study = tiny.study()
     for module in (link_jobs, evaluation):
-        monkeypatch.setattr(module, "open_study", lambda profile: study)
+        monkeypatch.setattr(module, "open_study", lambda profile, **_: study)
     monkeypatch.setattr(link_jobs, "NOISY", AIRS)
     monkeypatch.setattr(link_jobs, "RATES", ("low",))
     return study
@@ -52,7 +52,7 @@ def study(monkeypatch) -> tiny.TinyStudy:
 @pytest.fixture(scope="module")
 def references() -> pd.DataFrame:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "open_study", lambda profile: tiny.study())
+        patch.setattr(evaluation, "open_study", lambda profile, **_: tiny.study())
         return evaluation.reference_answers("tiny", "unseen")
 
 

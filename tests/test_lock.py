@@ -80,4 +80,4 @@ def test_a_figure_draws_figures_again_and_trains_nothing(touched):
 def test_a_loss_trains_codecs_again_and_no_foundation(touched):
     again = touched("uoisc/losses.py")
     assert {"phase1", "phase2", "ablations", "dials"} <= again
-    assert not again & {"data", "foundation"}
+    assert not again & {"data", "foundation", "figures"}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from uoisc.base.errors import DataError
 from uoisc.frozen.clip import clip_reader
 from uoisc.importers import sources
 from uoisc.importers.manifest import index
-from uoisc.importers.photographs import Photographs
+from uoisc.importers.photographs import Photographs, query
 from uoisc.importers.sources import open_source
 
 WHY = {"image": "photos/0.png", "question": "Why?", "answer": "no"}
@@ -48,6 +49,38 @@ def test_lines_become_questions(tmp_path, lines):
     ]
     report = source.index.report
     assert (report.entries, report.usable, report.images, report.problems) == (2 * N, 2 * N, N, {})
+
+
+def test_a_line_says_where_its_answer_lies(tmp_path, lines):
+    lines[0]["boxes"] = [[0.5, 0, 1, 0.25], [0, 0, 0.1, 1]]
+    lines[1]["boxes"] = []
+    source = opened(tmp_path, lines)
+    queries = [query(0, entry) for entry in source.index.entries(np.arange(3))]
+    assert [q.located for q in queries] == [True, False, False]
+    grid = source.regions(queries, 4).view(3, 4, 4)
+    assert grid[0].int().tolist() == [[1, 0, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]] and not grid[1:].any()
+    assert "note: boxes say of 1 questions where the answer lies" in str(source.index.report)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        ([[0, 0, 1]], "Expected `array` of length 4"),
+        ([0, 0, 1, 1], "Expected `array`, got `int`"),
+        ([["0", 0, 1, 1]], "Expected `float`, got `str`"),
+        (
+            [[10, 20, 30, 40]],
+            r"no box of an image: \[10.0, 20.0, 30.0, 40.0\]; give \[left, top, right, bottom\] in shares",
+        ),
+        ([[0, 0, 0.5, 0.5], [0.5, 0, 0.2, 1]], "no box of an image"),
+    ],
+)
+def test_an_impossible_box_is_named_by_its_line(tmp_path, lines, boxes, says):
+    lines[2]["boxes"] = boxes
+    report = opened(tmp_path, lines).index.report
+    assert (report.entries - report.usable, report.problems) == (1, {"line unreadable": 1})
+    (row,) = (tmp_path / "source" / "report.csv").read_text().splitlines()[1:]
+    assert row.startswith("line unreadable,line 3") and re.search(says, row)
 
 
 def test_categories_split_what_nobody_has_split(tmp_path, lines):

@@ -180,6 +180,17 @@ def test_asked_questions_are_one_an_image_first(source, split):
     assert source.ask_split(split, "animal", 10_000, [1]).queries != everything.queries
 
 
+@pytest.mark.parametrize("side", [22, 6, 3])
+def test_regions_are_the_tokens_in_the_boxes_of_what_a_question_names(source, side):
+    queries = [query for batch in first(source, 3) for query in batch.queries]
+    found = source.regions(queries, side)
+    assert found.shape == (18, side**2) and found.dtype == torch.bool
+    assert found.any(1).tolist() == [query.located for query in queries] and 0 < sum(found.any(1)) < 18
+    for row, query in zip(found, queries, strict=True):
+        if query.located:  # the generator's boxes lie at the upper left
+            assert row.view(side, side)[: side // 3 or 1, : side // 3 or 1].sum() == row.sum()
+
+
 def test_images_of_asked_questions_are_theirs(source):
     asked = source.ask_split("unseen", "animal", 6, STREAM)
     assert torch.equal(asked.images(slice(2, 4)), asked.images(slice(None))[2:4])

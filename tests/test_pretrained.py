@@ -14,12 +14,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from uoisc.base.config import ROOT
-from uoisc.base.errors import CheckpointError
+from uoisc.base.errors import CheckpointError, ConfigError
 from uoisc.base.settings import Pretrained
 from uoisc.frozen.clip import MEAN, STD, open_clip
 from uoisc.frozen.clip_files import build_clip, load_clip
 from uoisc.frozen.llava import load_llava
-from uoisc.frozen.pretrained import open_pretrained
+from uoisc.frozen.pretrained import open_pretrained, open_readers
 from uoisc.frozen.weights import UNPINNED
 from uoisc.losses import intent_loss
 
@@ -77,7 +77,7 @@ def test_everything_opens_by_its_settings(checkpoints):
     assert clip.see(x).taps.shape == (2, 2, 36, tiny.CLIP.width) and clip.grid == 6
     assert list(judges) == ["llava", "llava_independent"]
     for judge in judges.values():
-        assert len(judge.answer(x, QUERIES[:2])) == 2
+        assert len(judge.answer(x, QUERIES[:2])) == 2 and judge.suffix == tiny.SUFFIX
     assert list(open_pretrained(settings, (0,), tiny.IMAGE, judges=("llava",))[1]) == ["llava"]
 
 
@@ -538,6 +538,57 @@ def test_the_layout_of_the_years_of_publication(checkpoints, llavas, tmp_path, t
     assert torch.equal(llava.tokenize(QUERIES)[0], llavas[tower].tokenize(QUERIES)[0])
     assert torch.equal(llava.pixels(x), llavas[tower].pixels(x))
     assert llava.answer(x, QUERIES[:2]) == llavas[tower].answer(x, QUERIES[:2])
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_suffix_follows_the_question_on_a_line_of_its_own(checkpoints, llavas, tower):
+    """In the one place where a question becomes a prompt, so that answers, losses and tokens' counts have it."""
+    bare, asked = llavas[tower], load_llava(checkpoints[tower].name, suffix=tiny.SUFFIX)
+    assert asked.prompts(QUERIES) == [
+        prompt.replace(query, f"{query}\n{tiny.SUFFIX}")
+        for prompt, query in zip(bare.prompts(QUERIES), QUERIES, strict=True)
+    ]
+    x, x_hat = torch.rand(2, 3, 50, 60), torch.rand(2, 3, 50, 60)
+    losses = [intent_loss(llava, x, x_hat, QUERIES[:2]).item() for llava in (bare, asked)]
+    assert losses[0] != losses[1] and intent_loss(asked, x, x, QUERIES[:2]).item() == pytest.approx(0, abs=1e-5)
+    longer = asked.tokenize(["what"])[0].shape[1] - bare.tokenize(["what"])[0].shape[1]
+    assert bare.reader.room - asked.reader.room == longer > 0
+    ids, mask = asked.tokenize(QUERIES[:1])
+    assert asked.after_image(ids, mask).sum() == bare.after_image(*bare.tokenize(QUERIES[:1])).sum() + longer
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_files_image_is_prepared_by_the_judges_own_processor(llavas, tower, monkeypatch):
+    """Each by itself, whatever its shape."""
+    llava, images = llavas[tower], [noise(50, 90), noise(80, 60, seed=1), noise(58, 58, seed=2)]
+    alone = [llava.answer(tensor(image), [query])[0] for image, query in zip(images, QUERIES, strict=True)]
+    assert llava.answer_files(iter(images), QUERIES) == alone
+    seen, generate = [], llava.model.generate
+
+    def watched(**inputs):
+        seen.append(inputs["pixel_values"])
+        return generate(**inputs)
+
+    monkeypatch.setattr(llava.model, "generate", watched)
+    llava.answer_files(iter(images), QUERIES)
+    theirs = llava.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
+    assert torch.equal(seen[0], theirs)
+
+
+def test_a_suffix_that_is_a_command_to_the_model_is_one_line(checkpoints):
+    judge = replace(checkpoints["siglip"], suffix="Answer <image>")
+    settings = Pretrained(checkpoints["openclip"], judge, checkpoints["clip"])
+    with pytest.raises(ConfigError, match=r"^foundation\.llava\.suffix: .* holds '<image>', a command to a model"):
+        open_pretrained(settings, (0,), tiny.IMAGE)
+
+
+def test_importers_count_the_suffix_too(checkpoints):
+    settings = [
+        Pretrained(checkpoints["openclip"], replace(checkpoints["siglip"], suffix=suffix), checkpoints["clip"])
+        for suffix in ("", tiny.SUFFIX)
+    ]
+    (_, bare, _), (_, asked, _) = (open_readers(one)[0] for one in settings)
+    assert asked.room < bare.room
 
 
 @pytest.mark.parametrize("tower", TOWERS)

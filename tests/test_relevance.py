@@ -6,8 +6,10 @@ import pytest
 import tiny
 import torch
 
+from uoisc import calibration
 from uoisc.data.questions import Query
 from uoisc.relevance import Cosine, RelevanceHead, relevance_loss
+from uoisc.training import Bench
 
 
 @pytest.fixture
@@ -59,7 +61,6 @@ def test_the_loss_is_the_cross_entropy_by_hand_and_leaves_out_images_without_an_
     expected = (-math.log(2 / 4) - (math.log(1 / 8) + math.log(6 / 8)) / 2) / 2
     assert relevance_loss(relevance, region).item() == pytest.approx(expected, rel=1e-5)
     assert relevance_loss(relevance, torch.zeros(3, 3, dtype=torch.bool)).item() == 0
-    assert relevance_loss(relevance, None).item() == 0, "a source that does not know where answers lie"
 
 
 def test_regions_are_the_tokens_of_the_answers_tiles():
@@ -87,3 +88,15 @@ def test_training_moves_the_head_and_measures_the_packings():
     answers = codec.rate.answers
     assert not answers.isnan().any() and answers.min() >= 0 and answers.max() <= 1
     assert "rate.answers" in codec.own_state()
+
+
+def test_measuring_some_images_at_a_time_measures_the_same(monkeypatch):
+    study = tiny.study()
+    bench = Bench(study.params, study.source, study.clip, study.judges["llava"])
+    found = []
+    for pixels in (calibration.PIXELS, 3 * tiny.IMAGE**2, 1):
+        monkeypatch.setattr(calibration, "PIXELS", pixels)
+        codec = tiny.untrained("dial", "dial")
+        calibration.calibrate(codec, bench, "dial")
+        found.append(codec.rate.answers.tolist())
+    assert found[0] == found[1] == found[2]

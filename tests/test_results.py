@@ -119,6 +119,17 @@ def test_different_queries_are_not_paired(table):
         bootstrap.differences(other, [("uoisc", "no_alignment")])
 
 
+def test_queries_that_do_not_count_for_one_are_left_out_of_the_pair(table):
+    """As if these queries had not been asked at all; where none is left, the pair has no row."""
+    pair = [("uoisc", "no_alignment")]
+    left_out = (table["variant"] == "no_alignment") & (table["query_id"] % 3 == 0)
+    some = table.assign(match=table["match"].astype("boolean").mask(left_out))
+    fewer = table[table["query_id"] % 3 != 0]
+    pd.testing.assert_frame_equal(bootstrap.differences(some, pair), bootstrap.differences(fewer, pair))
+    none = table.assign(match=table["match"].astype("boolean").mask(table["variant"] == "no_alignment"))
+    assert bootstrap.differences(none, pair).empty
+
+
 def test_missing_file_column_and_rows_say_what_to_do(tmp_path, table):
     with pytest.raises(ResultsError, match=r"summary.csv: not there; run `make repro`.*evaluation"):
         results.read_table(tmp_path, "summary.csv")

@@ -9,7 +9,7 @@ from uoisc import study as opened
 from uoisc.base.checkpoint import save_codec
 from uoisc.base.config import Paths
 from uoisc.base.errors import CheckpointError
-from uoisc.base.settings import ClipCheckpoint
+from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
 from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields
 from uoisc.frozen.llava import save_llava
@@ -114,9 +114,26 @@ def test_a_foundation_that_is_not_there_is_one_line(place):
 
 
 def test_a_pinned_checkpoint_is_known_by_its_digest_wherever_it_lies():
-    one, moved = (ClipCheckpoint(name, "", "a" * 64, 16, 12) for name in ("here", "there"))
+    one, moved = (ClipCheckpoint(name, "", "a" * 64, 16, 12, "query_key") for name in ("here", "there"))
     assert identity(one) == identity(moved) != identity(replace(one, sha256="b" * 64))
+    assert identity(one) != identity(replace(one, relevance_attention="value_value")), "other tokens rank first"
     assert identity(replace(one, sha256="unpinned")) != identity(replace(moved, sha256="unpinned"))
+
+
+def test_a_codec_is_trained_on_with_the_same_question_and_evaluated_with_any(place, tmp_path):
+    judge = LlavaCheckpoint("here", "", {"a": "c" * 64}, "In a word.")
+    models = Pretrained(ClipCheckpoint("here", "", "a" * 64, 16, 3, "query_key"), judge, judge)
+    data = tiny.vqav2(tmp_path / "vqav2")
+    params = replace(tiny.PARAMS, foundation=models, data=data, variants={"uoisc": ("low",)})
+    bare = replace(params, foundation=replace(models, llava=replace(judge, suffix="")))
+    one, other = (opened.Study("tiny", p, None, tiny.clip(), {}) for p in (params, bare))
+    for phase in (1, 2):
+        path = place.codec(phase, "uoisc", "low")
+        save_codec(tiny.codec("uoisc"), path, "uoisc", "low", params, one.made_from("uoisc", phase))
+        assert one.codec("uoisc", "low", phase=phase)
+    assert other.codec("uoisc", "low", phase=2)
+    with pytest.raises(CheckpointError, match="made from another foundation.llava.suffix than the one here"):
+        other.codec("uoisc", "low", phase=1)
 
 
 def test_what_is_written_can_be_read_by_others(place):

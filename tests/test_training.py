@@ -17,6 +17,7 @@ import torch
 from uoisc import training
 from uoisc.base.checkpoint import load_codec
 from uoisc.base.config import Paths
+from uoisc.base.settings import Emphasis
 from uoisc.codec import Codec
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import answer_loss
@@ -72,6 +73,18 @@ def test_losses_follow_the_golden_log(logs, name):
     assert [list(row) for row in logs[name]] == [list(row) for row in golden]
     for ours, theirs in zip(logs[name], golden, strict=True):
         assert ours == pytest.approx(theirs, **TOLERANCE), (ours["phase"], ours["step"])
+
+
+def test_where_pixels_weigh_nothing_tokens_still_weigh_in_the_perceptual_term():
+    """As in the profile `paper`: else `uniform` would be `no_alignment`."""
+    first = {}
+    for name, emphasis in (("no_alignment", 30.0), ("uniform", 1.0), ("uniform", 30.0)):
+        weights = replace(tiny.WEIGHTS, pixel=0.0)
+        changed = replace(tiny.PARAMS.training, weights=weights, emphasis=Emphasis(pixel=30.0, perceptual=emphasis))
+        made = bench(params=replace(tiny.PARAMS, training=changed))
+        first[name, emphasis] = run(name, (1,), made)[1].rows[0]
+    assert first["uniform", 1.0] == first["no_alignment", 30.0]
+    assert first["uniform", 30.0]["perceptual"] != first["no_alignment", 30.0]["perceptual"]
 
 
 def test_terms_of_the_log(logs):

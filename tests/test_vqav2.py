@@ -91,6 +91,11 @@ BREAKAGES = [
             (lambda d: d["images"][0].pop("width"), ["image incomplete", *UNKNOWN], IMAGE, ALL),
             (lambda d: d["images"].append(d["images"][0]), ["image twice"], IMAGE, 0),
             (lambda d: d["annotations"][0].pop("category_id"), ["instance incomplete"], IMAGE, 0),
+            (lambda d: d["annotations"][0].pop("bbox"), ["instance without box"], IMAGE, 0),
+            (lambda d: d["annotations"][0].update(bbox=[1, 2, "wide", 4]), ["instance without box"], IMAGE, 0),
+            (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), ["instance without box"], IMAGE, 0),
+            (lambda d: d["annotations"][0].update(bbox=[1, 2, -3, 4]), ["instance without box"], IMAGE, 0),
+            (lambda d: d["annotations"][0].update(bbox=[1, 2, 300, 4]), ["instance without box"], IMAGE, 0),
             (lambda d: d["annotations"][0].update(image_id=5), UNKNOWN[:1], "5", 0),
             (lambda d: d["annotations"][0].update(category_id=91), UNKNOWN[:1], IMAGE, 0),
         )
@@ -212,6 +217,30 @@ def test_groups_are_what_coco_s_instances_say(data, tmp_path):
         "outdoor": [0, 0, 1, 0, 0, 0, 1, 0],
         "dog": [1, 0, 0, 0, 0, 1, 0, 0],
     }
+
+
+def test_an_image_shows_what_an_instance_without_box_is_of(data, tmp_path):
+    """It is held out as any other: only where in it the dog is, nobody knows."""
+    change(data, INSTANCES_FILE, lambda d: d["annotations"][0].pop("bbox"))
+    index(data, tmp_path / "source")
+    found = Index(tmp_path / "source")
+    assert found.has("animal")[0] and found.entries(np.array([0]))[0]["boxes"] == []
+
+
+def test_questions_hold_the_boxes_of_what_they_name_in_their_image(data, tmp_path):
+    """Of a dog, a couch and a person, by the numbers of `tiny.OUTLINE` and of each image's size."""
+    index(data, tmp_path / "source")
+    entries = Index(tmp_path / "source").entries(np.arange(144))
+    for entry in entries:
+        n = (entry["image"] % 24) % 8
+        shown = {0: ("dog",), 1: ("couch",), 2: ("person",), 4: ("person",), 5: ("couch", "dog")}.get(n, ())
+        words = {"Is there a dog on the couch?": ("dog", "couch"), "How many people are there?": ("person",)}
+        assert bool(entry["boxes"]) == bool(set(shown) & set(words.get(entry["text"], ())))
+        for box in entry["boxes"]:
+            width, height = ((64, 48), (48, 64), (120, 100))[entry["image"] % 24 % 3]
+            assert box == pytest.approx([1 / width, 2 / height, 4 / width, 4 / height])
+    located = sum(bool(entry["boxes"]) for entry in entries)
+    assert f"note: boxes say of {located} questions where the answer lies" in str(Index(tmp_path / "source").report)
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="no samples beside the repository")

@@ -17,6 +17,7 @@ import torch
 from benchmarks.tiny_models import (  # noqa: F401 - also for tests, which take all that is tiny from here
     CLIP,
     NATIVE,
+    SUFFIX,
     TEMPLATES,
     clip_checkpoint,
     layout_model,
@@ -30,6 +31,7 @@ from uoisc.base.settings import (
     JUDGES,
     Dial,
     Drawings,
+    Emphasis,
     Evaluation,
     Llava,
     Rate,
@@ -62,6 +64,7 @@ PARAMS = Params(
     seed=0,
     workers=1,
     deterministic=True,
+    kept="nothing",
     data=Drawings(
         image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, held_out="animal", validation="food"
     ),
@@ -75,8 +78,8 @@ PARAMS = Params(
     ),
     training=Training(
         batch_size=4, accumulation=1, phase1_steps=3, rounding_step=1, intent_step=1, phase2_steps=2,
-        learning_rate=2e-3, phase2_learning_rate=2e-4, critic_learning_rate=2e-4, critic_channels=4, emphasis=8.0,
-        log_every=1, save_every=1, weights=WEIGHTS,
+        learning_rate=2e-3, phase2_learning_rate=2e-4, critic_learning_rate=2e-4, critic_channels=4, log_every=1,
+        emphasis=Emphasis(pixel=8.0, perceptual=1.0), save_every=1, weights=WEIGHTS,
     ),
     variants={"uoisc": ("low",), "adaptive": ("low",), "dial": (DIAL,)},
     evaluation=Evaluation(queries=20, batch_size=8, resamples=100),

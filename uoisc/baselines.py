@@ -82,8 +82,8 @@ class ScratchEncoders(nn.Module):
         self.text = ScratchText(tokenizer, vocabulary, text_width)
 
     def see(self, x: Float[Tensor, "B 3 H W"]) -> Seen:
-        """Taps and token embeddings of images in [0, 1]."""
-        h = self.stem(x * 2 - 1)
+        """Taps and token embeddings of images in [0, 1], on whatever device."""
+        h = self.stem(x.to(self.to_text.weight.device) * 2 - 1)
         taps = []
         for block in self.blocks:
             h = block(h)

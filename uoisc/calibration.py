@@ -8,19 +8,24 @@ independent judge nor a held-out object takes part. Source: ours, in the manner 
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from uoisc.base.distributed import device
+from uoisc.base.distributed import device, spread
 from uoisc.base.terminal import bar
 from uoisc.codec import Codec
 from uoisc.data.answers import answers_match
+from uoisc.message import Message
 from uoisc.rate import Packing, RateDial
 from uoisc.training import Bench
 
 MEASURED_LEVELS = 4  # of each number of first tokens and each background; the others are interpolated
+PIXELS = 4_000_000  # of the images that a codec draws at a time: 434 of 96 pixels a side, 32 of 352
 
 
 @torch.no_grad()
@@ -31,18 +36,30 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     size = p.training.batch_size
     behind = p.training.phase2_steps  # the scenes behind phase 2's own
     batches = islice(bench.source.batches([p.seed, 2], size, p.data.held_out, behind), -(-p.codec.dial.queries // size))
-    whole = [batch.to(device()) for batch in batches]
-    x = torch.cat([batch.images for batch in whole])
+    whole, n = list(batches), PIXELS // p.data.image_size**2 or 1
     texts = [text for batch in whole for text in batch.texts]
-    source = bench.llava.answer(x, texts)
-    relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))
+    images = torch.cat([batch.images for batch in whole]).split(n)
+    parts = [_seen(codec, bench, x.to(device()), texts[i * n : (i + 1) * n]) for i, x in enumerate(images)]
     measured = {}
     for packing in bar(measured_packings(dial), desc=f"{label} packings measured"):
-        sender = codec.packed(packing)
-        answers = bench.llava.answer(sender.decode(sender.encode(x, texts, relevance), texts), texts)
-        matches = [answers_match(*each) for each in zip(texts, source, answers, strict=True)]
-        measured[packing] = float(np.mean(matches))
+        found = spread(partial(_matches, codec.packed(packing), bench), parts)
+        measured[packing] = float(np.mean([match for part in found for match in part]))
     dial.answers.copy_(interpolated(dial, measured))
+
+
+def _seen(codec: Codec, bench: Bench, x: Float[Tensor, "B 3 H W"], texts: list[str]) -> tuple:
+    """What is alike for all packings: queries, the judge's answers about images, indices, relevance of the tokens."""
+    relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))
+    indices = codec.packed(codec.rate.packings[0]).encode(x, texts, relevance).indices
+    return texts, bench.llava.answer(x, texts), indices, relevance
+
+
+def _matches(sender: Codec, bench: Bench, seen: tuple) -> list[bool]:
+    """Whether the judge answers alike about what is drawn of each message."""
+    texts, source, indices, relevance = seen
+    message = Message(indices, sender.rate.allocate(relevance).sent, sender.rate.setting)
+    answers = bench.llava.answer(sender.decode(message, texts), texts)
+    return [answers_match(*each) for each in zip(texts, source, answers, strict=True)]
 
 
 def measured_packings(dial: RateDial) -> list[Packing]:

@@ -93,15 +93,21 @@ def evaluate(
     variants: Annotated[
         str | None, typer.Option(help="Of these alone, joined by +: printed and kept under build/, not in the results.")
     ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="With --variants, e.g. 'foundation.llava.suffix=\"\"'; repeatable."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Ask both judges about every trained model and write the results; `accelerate launch` shares out the queries."""
     from uoisc.stages.evaluation_jobs import evaluate, score
 
+    if variants is None and change:
+        raise ConfigError("--set: the results are those of params.yaml, change it there or name --variants")
     if variants is None:
         say(f"{len(evaluate(profile))} rows of summary.csv")
         return
-    table, folder = score(profile, variants)
+    table, folder = score(profile, variants, tuple(change or ()))
     show(table.to_string(index=False, float_format="%.3f"))
     say(f"written to {folder}; the published results stay as they were", sys.stderr)
 
@@ -205,7 +211,7 @@ def validate(
     rate: Annotated[str, typer.Argument(help="A rate of params.yaml, or dial.")],
     profile: Profile,
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="A changed setting, e.g. training.emphasis=4; may be repeated.")
+        list[str] | None, typer.Option("--set", help="A changed setting, e.g. training.batch_size=8; may be repeated.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -243,9 +249,11 @@ def info(
     file: Annotated[str | None, typer.Argument(help="A .uoi file to describe; - reads standard input.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of params.yaml; not read where a file is given.")] = None,
 ) -> None:
-    """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, seed."""
+    """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, precision, seed."""
     if file is None:
-        show("\n".join(entry.environment(profile or active())))
+        from uoisc.stages.machine import environment
+
+        show("\n".join(environment(profile or active())))
         return
     from uoisc.link.header import describe
 

@@ -91,7 +91,8 @@ class Codec(nn.Module):
             relevance: overrides the ranking of tokens (controls: random, oracle); None asks CLIP.
             rounded: whether features become codes; not in the first steps of training (`SegmentVQ`).
         """
-        with precision(x.device):
+        x = x.to(self.device)
+        with precision(self.device):
             text = self.vision.text(queries)  # (B, e)
             features, tokens = self._align(x, text)
             relevance = self.ranking(tokens, text) if relevance is None else relevance  # (B, N)

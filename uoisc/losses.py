@@ -21,23 +21,32 @@ def pixel_loss(
     return error.mean() if weight is None else (weight * error).mean()
 
 
-def relevance_weight(ranked: Bool[Tensor, "B N"], emphasis: float, image_size: int) -> Float[Tensor, "B 1 H W"]:
-    """Pixel weights of mean 1: the ranked tokens' pixels count `emphasis` times the others'. Source: ours."""
-    grid = int(ranked.shape[1] ** 0.5)
+def token_weight(ranked: Bool[Tensor, "B N"], emphasis: float) -> Float[Tensor, "B N"]:
+    """Weights of mean 1 an image: a ranked token counts `emphasis` times another. Source: ours."""
     weight = 1 + (emphasis - 1) * ranked.float()
-    weight = weight / weight.mean(dim=1, keepdim=True)
+    return weight / weight.mean(dim=1, keepdim=True)
+
+
+def pixel_weight(ranked: Bool[Tensor, "B N"], emphasis: float, image_size: int) -> Float[Tensor, "B 1 H W"]:
+    """`token_weight` for each token's pixels."""
+    grid = int(ranked.shape[1] ** 0.5)
     side = image_size // grid
-    return repeat(weight, "b (h w) -> b 1 (h i) (w j)", h=grid, i=side, j=side)
+    return repeat(token_weight(ranked, emphasis), "b (h w) -> b 1 (h i) (w j)", h=grid, i=side, j=side)
 
 
 def perceptual_loss(
-    clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]
+    clip: FrozenCLIP,
+    x: Float[Tensor, "B 3 H W"],
+    x_hat: Float[Tensor, "B 3 H W"],
+    weight: Float[Tensor, "B N"] | None = None,
 ) -> Float[Tensor, ""]:
-    """L1 distance of the layer-normalised features of CLIP's early blocks.
+    """L1 distance of the layer-normalised features of CLIP's early blocks; tokens are weighted where a weight of mean 1
+    is given.
 
     Deviation: the authors' code takes VGG-16 (relu1_2, 2_2, 3_3); its weights cannot be had offline.
     """
-    return (clip.early(x).detach().float() - clip.early(x_hat).float()).abs().mean()
+    distance = (clip.early(x).detach().float() - clip.early(x_hat).float()).abs()  # (B, 2, N, d)
+    return distance.mean() if weight is None else (weight[:, None, :, None] * distance).mean()
 
 
 def intent_loss(
@@ -48,17 +57,15 @@ def intent_loss(
     Depths are quarters of the language model (authors' code: 6, 12, 18 and last of 24); the stand-in's three blocks
     give three. Deviation (ours): only tokens behind the image count, as those before it cannot depend on both.
     """
-    ids, mask = llava.tokenize(queries)
+    ids, mask = llava.read(queries)
+    behind = llava.after_image(ids, mask)
     with torch.no_grad():
-        source = llava.hidden(x, ids, mask)
-    ours = llava.hidden(x_hat, ids, mask)
-    counts = llava.after_image(ids, mask)
-    layers = len(source) - 1
-    depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
+        source = llava.states(x, ids, mask)
     loss = x_hat.new_zeros(())
-    for depth in depths:
-        cosine = F.cosine_similarity(source[depth].float(), ours[depth].float(), dim=-1)  # (B, L)
-        loss = loss + mean_over(((1 - cosine) * counts).sum(), counts.sum())
+    for before, after in zip(source, llava.states(x_hat, ids, mask), strict=True):
+        distance = 1 - F.cosine_similarity(before.float(), after.float(), dim=-1)  # a token each
+        distances = torch.zeros(behind.shape, device=distance.device).masked_scatter(behind, distance)
+        loss = loss + mean_over(distances.sum(), behind.sum())
     return loss
 
 

@@ -27,6 +27,7 @@ from uoisc.base.errors import ConfigError
 from uoisc.message import Shape
 
 MAX_PACKINGS = 255  # a file names its packing in a byte (bitstream.py)
+COARSER = range(1, 9)  # steps between the levels of a dial; the first that makes few enough packings
 SPREAD_STEPS = 6  # packings of spread tokens between one level of all and the next
 
 
@@ -54,7 +55,7 @@ class FixedRate(nn.Module):
     """Every token sends every segment at every tap: M N G log2 K bits (paper).
 
     Args:
-        emphasised: how many of the most relevant tokens' pixels weigh more, where the losses weigh them.
+        emphasised: how many of the most relevant tokens weigh more, where the losses weigh them.
     """
 
     def __init__(self, shape: Shape, emphasised: int):
@@ -136,7 +137,8 @@ class RateDial(nn.Module):
         budgets: (fewest, most) bits. queries: how many each of `answers` was measured on.
         ranked: whether relevance ranks the tokens; else all packings are spread.
 
-    Raises ConfigError where these are more packings than a file's one byte can name.
+    Where relevance ranks, and these are more packings than a file's one byte can name, first tokens send every second,
+    third, ... number of units alone, up to all. Raises ConfigError where that is not coarse enough.
     """
 
     setting = None  # none until a budget is set
@@ -157,14 +159,16 @@ class RateDial(nn.Module):
         self.queries = queries
         self.ranked = ranked
         if ranked:
-            lows = [(top, low) for top in tops for low in backgrounds]
-            choices = [(top, level, low) for top, low in lows for level in range(low + 1, shape.units + 1)]
+            choices = [
+                (t, level, low) for t in tops for low in backgrounds for level in range(low + 1, shape.units + 1)
+            ]
         else:
-            step = max(1, shape.tokens // SPREAD_STEPS)
-            upper = range(step, shape.tokens + 1, step)
+            upper = sorted({shape.tokens * k // SPREAD_STEPS for k in range(1, SPREAD_STEPS + 1)} - {0})
             choices = [(top, low + 1, low) for low in range(shape.units) for top in upper]
         built = [Packing(shape, *choice, ranked=ranked) for choice in choices]
-        self.packings = [p for p in built if p.bits <= budgets[1]]
+        fitting = [p for p in built if p.bits <= budgets[1]]
+        kept = [[p for p in fitting if not ranked or (shape.units - p.level) % step == 0] for step in COARSER]
+        self.packings = next((some for some in kept if len(some) <= MAX_PACKINGS), kept[-1])
         if len(self.packings) > MAX_PACKINGS:
             raise ConfigError(
                 f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: fewer tokens or background"

@@ -1,4 +1,4 @@
-"""How relevant each token is to the query: what ranks the tokens of a rate dial, and weighs pixels in training.
+"""How relevant each token is to the query: what ranks the tokens of a rate dial, and weighs them in training.
 
     token embeddings (B, N, e), query (B, e) --cosine--> (B, N) --head--> (B, N)
 
@@ -57,12 +57,12 @@ class RelevanceHead(nn.Module):
             return self.scale * z + around + self.places(text.float())
 
 
-def relevance_loss(relevance: Float[Tensor, "B N"], region: Bool[Tensor, "B N"] | None) -> Float[Tensor, ""]:
+def relevance_loss(relevance: Float[Tensor, "B N"], region: Bool[Tensor, "B N"]) -> Float[Tensor, ""]:
     """Cross-entropy, in nats, of softmax(relevance) against the tokens where the answer lies.
 
-    The mean over the images that have such tokens; 0 where none has, or `region` is None, as nobody knows them.
+    The mean over the images that have such tokens; 0 where none has.
     """
-    share = torch.zeros_like(relevance, dtype=torch.float32) if region is None else region.to(relevance.device).float()
+    share = region.to(relevance.device).float()
     held = share.sum(1)
     nats = -(F.log_softmax(relevance.float(), dim=1) * share).sum(1) / held.clamp(min=1)
     return mean_over(nats.sum(), (held > 0).sum())

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from uoisc.base.checkpoint import load_codec, training_digests
 from uoisc.base.config import DIAL, Params, load_params, paths
@@ -12,16 +17,20 @@ from uoisc.base.devices import settle
 from uoisc.base.distributed import device, synchronised
 from uoisc.base.errors import CheckpointError, ConfigError, choices
 from uoisc.base.folders import is_there, readable_folder, short
-from uoisc.base.settings import JUDGES, Pretrained
+from uoisc.base.kept import Folder, Kept
+from uoisc.base.settings import JUDGES, KEPT, Pretrained
 from uoisc.codec import Codec
 from uoisc.data.questions import Source
+from uoisc.frozen import clip
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.llava import FrozenLlava, load_llava
 from uoisc.frozen.pretrained import identity, open_pretrained
-from uoisc.frozen.weights import folder_digest
+from uoisc.frozen.weights import digest, folder_digest
 from uoisc.importers.sources import open_source
 from uoisc.variants import variant
+
+SUFFIX = "foundation.llava.suffix"
 
 
 class Point(NamedTuple):
@@ -72,6 +81,8 @@ class Study:
         """
         path = paths(self.profile).codec(phase, name, rate)
         command, made_from = f"uoisc train {name} --profile {self.profile}", self.made_from(name, phase)
+        if phase == 2:
+            made_from.pop(SUFFIX, None)  # who has a trained codec may ask otherwise than its loss did
         codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, command)
         return codec if bits is None else codec.at(bits)
 
@@ -83,16 +94,37 @@ class Study:
             used[JUDGES[0]] = "training judge"
         found = training_digests(self.params, phase)
         if isinstance(self.params.foundation, Pretrained):
+            if kind.intent:
+                found[SUFFIX] = self.params.foundation.llava.suffix
             return found | {what: identity(getattr(self.params.foundation, key)) for key, what in used.items()}
         folders = {what: paths(self.profile).foundation / key for key, what in used.items()}
         here = {what: folder for what, folder in folders.items() if is_there(folder, CheckpointError)}
         return found | {what: folder_digest(folder) for what, folder in here.items()}
 
+    def keep_source_work(self) -> None:
+        """What CLIP and the training judge make of training images is kept on disk, as far as `kept` says."""
+        p, here = self.params, paths(self.profile)
+        code = [digest(file) for file in sorted(Path(clip.__file__).parent.glob("*.py"))]
+        shaping = [asdict(p.foundation), p.codec.taps, folder_digest(here.source), code, torch.__version__]
+        label = {key: value for key, value in self.made_from("uoisc", 1).items() if "training`" not in key}
+        label["shaping"] = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()
+        label["device"] = str(device().type)
+        models = {"clip": self.clip, JUDGES[0]: self.judges[JUDGES[0]]}
+        for name in KEPT[p.kept]:
+            models[name].kept = Kept(Folder(here.source_work / name, label))
 
-@lru_cache(maxsize=2)
-def open_study(profile: str, judges: tuple[str, ...] = JUDGES) -> Study:
-    """Everything that is frozen. Raises ConfigError, DataError or CheckpointError with what to run."""
-    return assemble(profile, load_params(profile), judges)
+
+def open_study(profile: str, judges: tuple[str, ...] = JUDGES, changes: tuple[str, ...] = ()) -> Study:
+    """Everything that is frozen, with `changes` made to the profile (`load_params`).
+
+    Raises ConfigError, DataError or CheckpointError with what to run.
+    """
+    return _opened(profile, judges, changes)
+
+
+@lru_cache(maxsize=2)  # however a caller writes its arguments
+def _opened(profile: str, judges: tuple[str, ...], changes: tuple[str, ...]) -> Study:
+    return assemble(profile, load_params(profile, changes=changes), judges)
 
 
 @lru_cache(maxsize=2)

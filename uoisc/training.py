@@ -27,7 +27,7 @@ from uoisc.critic import PatchCritic, gradient_penalty
 from uoisc.data.questions import Batch, Source
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.llava import FrozenLlava
-from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss, pixel_loss, relevance_weight
+from uoisc.losses import adversarial_loss, critic_loss, perceptual_loss, pixel_loss, pixel_weight, token_weight
 from uoisc.relevance import relevance_loss
 from uoisc.variants import Variant
 
@@ -86,18 +86,24 @@ class Bench:
         for batch in self.source.batches([p.seed, phase], size, p.data.held_out, start, own):
             yield batch.to(device())
 
+    def know(self, batch: Batch | None) -> None:
+        """Its images are the source from now on: what is made of them is worked out once (`base/kept.py`)."""
+        for frozen in (self.clip, self.llava):
+            frozen.kept.know(*((batch.images, batch.names) if batch else (None, ())))
+
 
 def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> Terms:
     """The weighted terms of the codec's loss that both phases share; `intent`: whether its time has come."""
     params = bench.params
-    weights = params.training.weights
+    weights, emphasis = params.training.weights, params.training.emphasis
     x, x_hat = batch.images, out.x_hat
-    weight = None
+    pixels = tokens = None
     if kind.weighted:
-        weight = relevance_weight(out.first, params.training.emphasis, params.data.image_size)
+        pixels = pixel_weight(out.first, emphasis.pixel, params.data.image_size)
+        tokens = token_weight(out.first, emphasis.perceptual)
     terms = {
-        "pixel": weights.pixel * pixel_loss(x, x_hat, weight),
-        "perceptual": weights.perceptual * perceptual_loss(bench.clip, x, x_hat),
+        "pixel": weights.pixel * pixel_loss(x, x_hat, pixels),
+        "perceptual": weights.perceptual * perceptual_loss(bench.clip, x, x_hat, tokens),
         "vq": weights.vq * out.vq_loss,
     }
     if kind.ranked:
@@ -183,6 +189,7 @@ def run_phase(
     for step, batch in zip(keeper.over(bar, running, steps), bench.batches(phase, start), strict=False):
         parts = []
         for part in batch.parts(bench.params.training.accumulation):
+            bench.know(part)
             with launched.accumulate(model):
                 ours, beside = terms(model, step, part)
                 loss = sum(ours.values())
@@ -194,6 +201,7 @@ def run_phase(
         if hasattr(bar, "set_postfix"):
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
     codec.eval()
+    bench.know(None)
     launched.free_memory()
 
 

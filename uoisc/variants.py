@@ -1,5 +1,5 @@
-"""What each variant is made of. To add one, write a function that puts its parts together, a row of `VARIANTS` and one
-of `SAYS`: its title and its line of explanation go to figures, tables and the glossary by themselves.
+"""What each variant is made of. To add one, write a function that puts its parts together, and a row of
+`VARIANTS`. Its title and its line of explanation stand in `report/names.py`.
 
 LLaVA's view is a loss on its hidden states (`intent_loss`, the paper's) or on its answers about the source
 (`source_answer_loss`, ours). `intent` of a variant is that loss itself.
@@ -32,19 +32,13 @@ IntentLoss = Callable[[FrozenLlava, Tensor, Tensor, list[str]], Tensor]
 
 @dataclass(frozen=True)
 class Variant:
-    """How a variant is built, which losses train it, and what it is called.
+    """How a variant is built, and which losses train it."""
 
-    title: in figures and tables.
-    fair_chance: one of the other ways to let the query in that give FiLM its fair chance; a table of their own.
-    """
-
-    title: str
     build: Callable[[FrozenCLIP, Params, str], Codec]  # by the rate's name in params.yaml
     intent: IntentLoss | None = intent_loss  # of LLaVA, x, x_hat and the queries; None: without LLaVA's view
-    weighted: bool = False  # pixels of the tokens that rank first weigh more
+    weighted: bool = False  # the tokens that rank first weigh more in the pixel and perceptual terms
     ranked: bool = False  # a relevance head is trained, which ranks the tokens
     dial: bool = False  # one model for every budget of bits; its one rate is called `DIAL`
-    fair_chance: bool = False
 
 
 def _fixed(vision, params: Params, rate_name: str, alignment=Film, receiver=Identity, plain: bool = False) -> Codec:
@@ -113,43 +107,23 @@ def _assemble(vision, params: Params, rate, ranking, alignment=Identity, receive
 BLIND = partial(_fixed, alignment=Identity)  # what is sent does not depend on the query
 SELECTS = {"weighted": True, "ranked": True, "dial": True}
 ANSWERS = {"intent": source_answer_loss}
-VARIANTS: dict[str, Variant] = {  # in the order of the figures' rows; `SAYS` explains each
-    "uoisc": Variant("UO-ISC (FiLM)", _fixed),
-    "no_alignment": Variant("without alignment", BLIND),
-    "no_llava": Variant("without LLaVA loss", _fixed, intent=None),
-    "no_alignment_no_llava": Variant("without both", BLIND, intent=None),
-    "plain_vq": Variant("plain VQ", partial(_fixed, plain=True)),
-    "query_aware": Variant("query-aware", _query_aware, intent=None),
-    "answer_loss": Variant("UO-ISC, answer loss", _fixed, **ANSWERS),
-    "query_aware_answer": Variant("query-aware, answer loss", _query_aware, **ANSWERS),
-    "adaptive": Variant("adaptive (selection)", _ranked, weighted=True),
-    "uniform": Variant("uniform, adaptive's losses", BLIND, weighted=True),
-    "dial": Variant("rate dial", _dial, **SELECTS),
-    "dial_scratch_text": Variant("dial, text from scratch", lambda v, p, r: _dial(ScratchQuery(v), p, r), **SELECTS),
-    "dial_uniform": Variant("dial, all tokens alike", partial(_dial, ranked=False), weighted=True, dial=True),
-    "dial_query_decoder": Variant("dial, query at decoder", partial(_dial, receiver=Film), **SELECTS),
-    "uoisc_cross_attention": Variant(
-        "UO-ISC, cross-attention", partial(_fixed, alignment=CrossAttention), fair_chance=True
-    ),
-    "uoisc_query_decoder": Variant("UO-ISC, query at decoder", partial(_fixed, receiver=Film), fair_chance=True),
-}
-SAYS = {  # what each is, in one line of the glossary
-    "uoisc": "the paper's method: FiLM by the query, segment-wise codes, LLaVA's loss",
-    "no_alignment": "UO-ISC without FiLM: the transmitter does not read the query",
-    "no_llava": "UO-ISC trained without the user-intent loss",
-    "no_alignment_no_llava": "neither FiLM nor the user-intent loss",
-    "plain_vq": "UO-ISC with one codebook for whole tokens, equal bits",
-    "query_aware": "the rival: FiLM between encoders from scratch, no CLIP, no LLaVA loss",
-    "answer_loss": "UO-ISC whose loss is LLaVA's answers about the source in the place of its hidden states",
-    "query_aware_answer": "the rival trained with a view of the user: LLaVA's answers about the source",
-    "adaptive": "ours: no FiLM; bits go to the tokens that CLIP finds relevant to the query",
-    "uniform": "control of adaptive: its losses, no query, all tokens get the same bits",
-    "dial": "ours: adaptive for any budget with one model; a head refines CLIP's ranking",
-    "dial_scratch_text": "the dial with a text encoder from scratch in the place of CLIP's",
-    "dial_uniform": "control of the dial: its losses, but the query ranks nothing",
-    "dial_query_decoder": "the dial whose receiver reads the query as well (FiLM)",
-    "uoisc_cross_attention": "UO-ISC with cross-attention to the query's words in FiLM's place",
-    "uoisc_query_decoder": "UO-ISC whose receiver reads the query as well (FiLM)",
+VARIANTS: dict[str, Variant] = {
+    "uoisc": Variant(_fixed),
+    "no_alignment": Variant(BLIND),
+    "no_llava": Variant(_fixed, intent=None),
+    "no_alignment_no_llava": Variant(BLIND, intent=None),
+    "plain_vq": Variant(partial(_fixed, plain=True)),
+    "query_aware": Variant(_query_aware, intent=None),
+    "answer_loss": Variant(_fixed, **ANSWERS),
+    "query_aware_answer": Variant(_query_aware, **ANSWERS),
+    "adaptive": Variant(_ranked, weighted=True),
+    "uniform": Variant(BLIND, weighted=True),
+    "dial": Variant(_dial, **SELECTS),
+    "dial_scratch_text": Variant(lambda v, p, r: _dial(ScratchQuery(v), p, r), **SELECTS),
+    "dial_uniform": Variant(partial(_dial, ranked=False), weighted=True, dial=True),
+    "dial_query_decoder": Variant(partial(_dial, receiver=Film), **SELECTS),
+    "uoisc_cross_attention": Variant(partial(_fixed, alignment=CrossAttention)),
+    "uoisc_query_decoder": Variant(partial(_fixed, receiver=Film)),
 }
 
 

@@ -27,8 +27,9 @@ class Params:
     """One profile of params.yaml."""
 
     seed: int = number(0, 2**31 - 1)
-    workers: int = number(1, 1024)
+    workers: int = number(1, 1024, auto=True)  # AUTO: as cores and memory allow (devices.py)
     deterministic: bool  # on a GPU: the same bytes every time
+    kept: str  # of `settings.KEPT`: what frozen models make of training images, worked out once for all codecs
     data: settings.Drawings | settings.Vqav2 | settings.Manifest
     foundation: settings.StandIns | settings.Pretrained
     codec: settings.Codec
@@ -68,6 +69,11 @@ class Paths:
     def paper(self) -> Path:
         """The folder of figures, tables and paper.pdf."""
         return self.results.with_name("paper")
+
+    @property
+    def source_work(self) -> Path:
+        """What frozen models make of training images (`base/kept.py`); DVC does not know it."""
+        return self.codecs.with_name("source_work")
 
     @property
     def kept(self) -> Path:
@@ -129,7 +135,7 @@ def profile_names() -> list[str]:
 
 
 def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) -> Params:
-    """Reads one profile, with `key=value` changes made to it (`training.emphasis=4`).
+    """Reads one profile, with `key=value` changes made to it (`training.batch_size=8`).
 
     Raises ConfigError, which says where in the file it stands, for a key that is unknown, missing or out of range.
     """
@@ -178,7 +184,7 @@ def _change(values: dict, change: str) -> None:
     for name in parents:
         values = values.get(name) if isinstance(values, dict) else None
     if not text or not isinstance(values, dict) or last not in values:
-        form = "give a change as key=value, the key as in params.yaml, e.g. training.emphasis=4"
+        form = "give a change as key=value, the key as in params.yaml, e.g. training.batch_size=8"
         raise ConfigError(f"{shown(change)}: {form}")
     values[last] = parse_yaml(text, shown(change))
 

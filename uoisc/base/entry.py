@@ -41,21 +41,6 @@ def in_top_folder(needed: str) -> None:
         raise ConfigError(f"no {needed} here: run this in the project's top folder")
 
 
-def environment(profile: str) -> list[str]:
-    """What a run depends on, a line each: the profile and its seed, Python and cores, versions of packages."""
-    import platform
-    from importlib.metadata import version
-
-    from uoisc.base.config import load_params
-
-    packages = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
-    return [
-        f"profile {profile}, seed {load_params(profile).seed}",
-        f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores",
-        ", ".join(f"{package} {version(package)}" for package in packages),
-    ]
-
-
 def fail(error: Exception | str | None) -> None:
     """Says what is wrong, where anything is left to say, in one line, and exits."""
     if error is not None:

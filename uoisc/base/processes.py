@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
+from uoisc.base.devices import side_by_side
 from uoisc.base.distributed import processes
 from uoisc.base.errors import ProcessError
 from uoisc.base.terminal import bar
@@ -22,21 +23,23 @@ _stopped: list[bool] = []  # in a worker: that it was told to
 def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | None = None) -> list:
     """`function(*job)` for every job, in one-thread processes; results in the jobs' order.
 
-    `progress` names a bar that counts finished jobs, for jobs that show none of their own. One worker runs them in this
-    process, as do processes that were launched together and share out each job. An error in one stops the others and is
-    raised here, as are Ctrl-C and SIGTERM, as KeyboardInterrupt, once every worker has saved where it was; ProcessError
-    where a worker was killed from outside.
+    `workers` of them at a time, or as many as the machine bears where that is AUTO. `progress` names a bar that counts
+    finished jobs, for jobs that show none of their own. One worker runs them in this process, as do processes that were
+    launched together and share out each job. An error in one stops the others and is raised here, as are Ctrl-C and
+    SIGTERM, as KeyboardInterrupt, once every worker has saved where it was; ProcessError where a worker was killed from
+    outside.
     """
     if not jobs:
         return []
     counter = bar(total=len(jobs), desc=progress, disable=progress is None)
-    if min(workers, len(jobs)) == 1 or processes() > 1:
+    count = min(side_by_side(workers), len(jobs))
+    if count == 1 or processes() > 1:
         return [_counted(function(*job), counter) for job in jobs]
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
     context = multiprocessing.get_context("spawn")
     with (
         handling(_interrupt, signal.SIGTERM),
-        ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_end_with_parent) as pool,
+        ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool,
     ):
         futures = [pool.submit(_run, function, job) for job in jobs]
         try:
@@ -51,7 +54,7 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
             if isinstance(error, BrokenProcessPool):
                 raise ProcessError(
                     "a process that worked beside this one was killed (out of memory?): run the same again, training "
-                    "goes on from its last checkpoint; with workers: 1 in params.yaml it takes half the memory"
+                    "goes on from its last checkpoint; with workers: 1 in params.yaml it takes the least memory"
                 ) from error
             raise
 

@@ -17,9 +17,13 @@ OBJECTS = ROOT / "data" / "objects.csv"
 
 def broken(p) -> Iterator[str]:
     """A line for each rule that the values of a profile, `config.Params`, break; the first is sure to make sense."""
+    if p.kept not in settings.KEPT:
+        yield f"kept = {p.kept!r}: choose of {', '.join(settings.KEPT)}"
     yield from _data_rules(p)
     if isinstance(p.foundation, settings.StandIns):
         yield from _stand_in_rules(p.foundation, p.data.image_size)
+    elif (name := p.foundation.clip.relevance_attention) not in settings.RELEVANCE_ATTENTIONS:
+        yield f"foundation.clip.relevance_attention = {name!r}: choose of {', '.join(settings.RELEVANCE_ATTENTIONS)}"
     yield from _codec_rules(p)
     yield from _rate_rules(p.codec, _tokens(p) ** 2)
     yield from _variant_rules(p)
@@ -117,8 +121,6 @@ def _variant_rules(p) -> Iterator[str]:
         at, choice = f"variants.{name}", p.codec.rates if name in FIXED_RATE else {DIAL: p.codec.dial}
         if name not in known:
             yield f"{at}: unknown variant, choose of {', '.join(known)} (settings.py lists a new one)"
-        if name not in FIXED_RATE and not isinstance(p.data, settings.Drawings):
-            yield f"{at}: a rate dial learns where answers lie, which data.kind = {p.data.KIND} does not say"
         for rate in rates:
             if rate not in choice:
                 yield f"{at}: no rate {rate!r}, choose of {', '.join(choice)}"

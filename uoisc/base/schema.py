@@ -11,6 +11,7 @@ from uoisc.base.errors import ConfigError
 
 SHOWN = 80  # characters of a wrong value
 NOTHING = types.MappingProxyType({})
+AUTO = 0  # a number that is left to the machine, `auto` in the file
 
 
 class Misfit(ConfigError):
@@ -21,9 +22,10 @@ class Misfit(ConfigError):
         self.keys = keys
 
 
-def number(low: int | float, high: int | float, multiple: int = 1, ascending: bool = False):
-    """A field whose value, or each value of whose list, lies in [low, high] and is a `multiple`."""
-    return field(metadata={"range": (low, high), "multiple": multiple, "ascending": ascending})
+def number(low: int | float, high: int | float, multiple: int = 1, ascending: bool = False, auto: bool = False):
+    """A field whose value, or each value of whose list, lies in [low, high] and is a `multiple`; where it may be left
+    to the machine, `auto` is read as AUTO."""
+    return field(metadata={"range": (low, high), "multiple": multiple, "ascending": ascending, "auto": auto})
 
 
 def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = NOTHING):
@@ -75,6 +77,8 @@ def _read_list(kind, value, keys: tuple[str, ...], wants: Mapping) -> tuple:
 
 
 def _read_scalar(kind, value, keys: tuple[str, ...], wants: Mapping):
+    if wants.get("auto") and value == "auto":
+        return AUTO
     if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool) != (kind is bool):
         name = {bool: "true or false", str: "str, in quotes"}.get(kind, kind.__name__)
         raise Misfit(keys, f" = {shown(value)}: must be {name}{_range(wants)}")
@@ -87,4 +91,5 @@ def _read_scalar(kind, value, keys: tuple[str, ...], wants: Mapping):
 
 
 def _range(wants: Mapping) -> str:
-    return " (allowed: {} to {})".format(*wants["range"]) if "range" in wants else ""
+    word = ", or auto" if wants.get("auto") else ""
+    return " (allowed: {} to {}{})".format(*wants["range"], word) if "range" in wants else ""

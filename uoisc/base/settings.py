@@ -14,7 +14,9 @@ MAX_CODES = 65_536  # a codebook
 NORM_GROUPS = 8  # groups of the decoder's norms
 MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
 DIAL = "dial"  # the rate of every variant that has a rate dial
+RELEVANCE_ATTENTIONS = ("query_key", "value_value")
 JUDGES = ("llava", "llava_independent")  # the first one's view is a loss, the second never meets a codec in training
+KEPT = {"all": ("clip", JUDGES[0]), "states": JUDGES[:1], "nothing": ()}  # whose view of training images, by `kept`
 
 # What variants.py builds: each at fixed rates, and one model for any budget of bits. Named here as well, so that a
 # wrong name is one line before torch is imported.
@@ -110,6 +112,7 @@ class ClipCheckpoint:
     sha256: str
     patch_size: int = number(4, 64)
     layers: int = number(1, 64)
+    relevance_attention: str  # of `RELEVANCE_ATTENTIONS`: the last block's, for the relevance of tokens to a query
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class LlavaCheckpoint:
     name: str
     revision: str
     sha256: dict[str, str]  # of each weights file
+    suffix: str  # what follows every question, on a line of its own; "" asks the bare question
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,14 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Emphasis:
+    """How many times another token's a ranked token's part of a loss term counts; 1: all tokens alike."""
+
+    pixel: float = number(1, 1000)
+    perceptual: float = number(1, 1000)
+
+
+@dataclass(frozen=True)
 class Training:
     batch_size: int = number(1, 65_536)
     accumulation: int = number(1, 65_536)  # micro-batches that a process makes of its share of a batch
@@ -191,7 +203,7 @@ class Training:
     phase2_learning_rate: float = number(1e-8, 1.0)
     critic_learning_rate: float = number(1e-8, 1.0)
     critic_channels: int = number(4, 1024)
-    emphasis: float = number(1, 1000)
+    emphasis: Emphasis
     log_every: int = number(1, 100_000)
     save_every: int = number(1, 1_000_000)  # steps between the saves that an interrupted run goes on from
     weights: Weights

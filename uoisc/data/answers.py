@@ -10,6 +10,7 @@ import numpy as np
 ARTICLES = {"a", "an", "the"}
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NUMBERS = {word: str(number) for number, word in enumerate(DIGITS)}
+LONG = 3  # ours: words of a phrase
 SIMILAR = 0.85  # authors' code: so alike are two spellings of one answer
 SIMILAR_PLACE = 0.8  # authors' code: so alike are two of one place
 YES_NO = {"is", "are", "does", "do", "can", "has", "have", "was", "were", "did", "will", "could"}  # authors' code
@@ -36,6 +37,16 @@ def normalise(answer: str) -> str:
     """Lower case, no punctuation, no articles."""
     words = re.sub(r"[^\w\s]", " ", answer.lower()).split()
     return " ".join(word for word in words if word not in ARTICLES)
+
+
+def is_long(answer: str) -> bool:
+    """Whether it has more than three words, articles aside: a sentence, where VQA's own answers are a word or a phrase.
+
+    The rules below are not made for sentences. Two that differ in a word are similar enough to match ("The man is
+    wearing a red shirt", "... a blue shirt": .90), as are a yes/no question's that begin alike; VQA accuracy counts
+    every sentence as wrong. So the share of long answers stands beside each AMR's floor.
+    """
+    return len(normalise(answer).split()) > LONG
 
 
 def first_integer(answer: str) -> str | None:

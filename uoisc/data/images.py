@@ -45,7 +45,7 @@ class Picture:
 
 def to_bytes(x: Float[Tensor, "B 3 H W"]) -> UInt8[np.ndarray, "B H W 3"]:
     """Images in [0, 1] in 8 bits per channel, rounded."""
-    return rearrange((x.clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c").numpy()
+    return rearrange((x.clamp(0, 1) * 255).round().to(torch.uint8), "b c h w -> b h w c").cpu().numpy()
 
 
 def from_bytes(images: UInt8[np.ndarray, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
@@ -63,14 +63,18 @@ def read_image(source: Path | io.BytesIO, size: int) -> Picture:
 
 
 def read_pixels(
-    source: Path | io.BytesIO, size: int
+    source: Path | io.BytesIO, size: int | None
 ) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int], tuple[str, ...]]:
-    """`read_image` in 8 bits per channel, the (width, height) that the image had upright, and notes."""
+    """`read_image` in 8 bits per channel, the (width, height) that the image had upright, and notes.
+
+    Without a `size` the image is as large as in its file.
+    """
     from PIL import Image
 
     with quiet(), opened(source) as file:
         image, notes = to_rgb(file)
-        return np.array(image.resize((size, size), Image.Resampling.BICUBIC)), image.size, notes
+        sized = image if size is None else image.resize((size, size), Image.Resampling.BICUBIC)
+        return np.array(sized), image.size, notes
 
 
 @contextmanager

@@ -6,12 +6,13 @@ source.ask_split(...)  -->  Asked                evaluation: seen, unseen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 SPLITS = ("seen", "unseen")  # images without, and with, the held-out category
@@ -20,7 +21,12 @@ POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums
 
 @dataclass(frozen=True)
 class Query:
-    """One question about one image; `tiles` of a scene are those that show its answer (`QuestionType.tiles`)."""
+    """One question about one image, and what its source needs to say where the answer lies (`Source.regions`).
+
+    tiles: of a scene, those that show the answer (`QuestionType.tiles`); none for an absent object.
+    boxes: of a photograph, (left, top, right, bottom) in shares of its width and height.
+    located: whether the source knows where the answer lies, be it nowhere.
+    """
 
     image: int
     type: str
@@ -29,14 +35,17 @@ class Query:
     object: str
     tiles: tuple[int, ...] = ()
     answers: tuple[str, ...] = ()  # of several people, where they were asked
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    located: bool = True
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A step's images in [0, 1], one query each."""
+    """A step's images in [0, 1], one query each; `names` are what its equal parts are called wherever they come again."""
 
     images: Float[Tensor, "B 3 H W"]
     queries: list[Query]
+    names: tuple[str, ...] = ()
 
     @property
     def texts(self) -> list[str]:
@@ -49,8 +58,16 @@ class Batch:
 
     def parts(self, n: int) -> list[Batch]:
         """n equal parts, in order."""
-        size = len(self.queries) // n
-        return [Batch(self.images[i : i + size], self.queries[i : i + size]) for i in range(0, n * size, size)]
+        if n == 1:
+            return [self]
+        size, names = len(self.queries) // n, self.names
+        if len(names) == 1:
+            names = tuple(f"{names[0]}-{i + 1}of{n}" for i in range(n))
+        each = len(names) // n
+        return [
+            Batch(self.images[i * size :][:size], self.queries[i * size :][:size], names[i * each :][:each])
+            for i in range(n)
+        ]
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,8 @@ class Asked:
     queries: list[Query]
     others: list[Query]
     images: Callable[[slice], Float[Tensor, "B 3 H W"]]  # the images of these queries, in [0, 1]
+    _: KW_ONLY
+    originals: Callable[[slice], Iterable[UInt8[np.ndarray, "h w 3"]]] | None = None  # as in their files, unsquashed
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -72,7 +91,13 @@ class Asked:
     def only(self, row: int) -> Asked:
         """One of them."""
         rows = slice(row, row + 1)
-        return replace(self, queries=self.queries[rows], others=self.others[rows], images=lambda _: self.images(rows))
+        return replace(
+            self,
+            queries=self.queries[rows],
+            others=self.others[rows],
+            images=lambda _: self.images(rows),
+            originals=None,
+        )
 
     def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
         """An image, and the words of different questions about it: the first question and its other one."""
@@ -107,8 +132,8 @@ class Source(Protocol):
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
         """At most n questions of a split, one per image. The same `stream` gives the same ones."""
 
-    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"] | None:
-        """Which of an image's side x side tokens show each query's answer; None where the source does not know.
+    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
+        """Which of an image's side x side tokens show each query's answer; none where it is not located.
 
         It is what the head of a rate dial learns (`relevance_loss`), and what the oracle sends first.
         """

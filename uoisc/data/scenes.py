@@ -145,7 +145,9 @@ class World:
             scenes = self.sample(rng, size, allowed)
             queries = self.ask_each(rng, scenes, 1, allowed)
             if step >= start:
-                yield Batch(self.render(scenes[share]), queries[share])
+                own = () if share == slice(None) else (share.start, share.stop)
+                name = "-".join(map(str, (*stream, size, *own, step)))
+                yield Batch(self.render(scenes[share]), queries[share], (name,))
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> AskedScenes:
         """n scenes and queries of a split, the types in turn (`Source.ask_split`).

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from uoisc.base.compat import import_torchvision
 from uoisc.base.errors import CheckpointError
+from uoisc.base.kept import Kept
+from uoisc.base.settings import RELEVANCE_ATTENTIONS
 from uoisc.data.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
 
 import_torchvision()
@@ -30,10 +32,17 @@ MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 
 @dataclass(frozen=True)
 class Seen:
-    """What CLIP sees in a batch of images: M_S taps of N tokens of width d, and token embeddings of width e."""
+    """What CLIP sees in a batch of images: M_S taps of N tokens of width d, token embeddings of width e, and what its
+    first two blocks put out."""
 
     taps: Float[Tensor, "B M N d"]
     tokens: Float[Tensor, "B N e"]
+    first: Float[Tensor, "B 2 N d"] | None = None
+
+    @property
+    def early(self) -> Float[Tensor, "B 2 N d"]:
+        """The first two blocks' outputs, layer-normalised (the perceptual loss)."""
+        return F.layer_norm(self.first, self.first.shape[-1:])
 
 
 class PatchConv(nn.Conv2d):
@@ -92,6 +101,40 @@ def speed_up(model: nn.Module) -> None:
                 setattr(parent, name, PatchConv.like(module))
 
 
+class QueryKey:
+    """Tokens as CLIP's last block puts them out: a token gathers from those whose keys its query asks for."""
+
+    blocks = 1  # from the end, whose outputs are read
+
+    def __call__(self, visual: nn.Module, states: list[Float[Tensor, "B L d"]]) -> Float[Tensor, "B L d"]:
+        """Of the last blocks' outputs, the class token first."""
+        return states[-1]
+
+
+class ValueValue:
+    """Tokens that gather from those whose values are like their own, in the last block alone; its MLP is left out.
+
+        x + W_o softmax(V V^T / sqrt(c)) V,  V = W_v LN(x), head by head; x: what comes into the last block
+
+    Source: CLIP Surgery (Li et al., 2023, arXiv 2304.05653), its new path, begun at the last block. There query and
+    key gather from what is elsewhere in the image, so that a token's embedding says little of its own place.
+    """
+
+    blocks = 2
+
+    def __call__(self, visual: nn.Module, states: list[Float[Tensor, "B L d"]]) -> Float[Tensor, "B L d"]:
+        """Of the last blocks' outputs, the class token first."""
+        block, x = visual.transformer.resblocks[-1], states[-2]
+        attention = block.attn
+        weight, bias = attention.in_proj_weight.chunk(3)[2], attention.in_proj_bias.chunk(3)[2]
+        v = rearrange(F.linear(block.ln_1(x), weight, bias), "b l (h c) -> b h l c", h=attention.num_heads)
+        out = rearrange(F.scaled_dot_product_attention(v, v, v), "b h l c -> b l (h c)")
+        return x + block.ls_1(attention.out_proj(out))
+
+
+ATTENTIONS = dict(zip(RELEVANCE_ATTENTIONS, (QueryKey, ValueValue), strict=True))
+
+
 class FrozenCLIP(nn.Module):
     """A CLIP whose weights never change; gradients still flow through it into the image.
 
@@ -100,21 +143,25 @@ class FrozenCLIP(nn.Module):
         tokenizer: its tokenizer (texts -> (B, L) token ids).
         taps: M_S block numbers (0-based, ascending) whose outputs are tapped.
         mean, std: of the images that it was trained on, a channel each.
+        attention: of the last block, for token embeddings and so for relevance; taps are the blocks' own outputs.
     """
 
     frozen = ("",)  # which of its weights no codec's checkpoint repeats: all
 
-    def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...], mean=MEAN, std=STD):
+    def __init__(self, model: open_clip.CLIP, tokenizer, taps: tuple[int, ...], mean=MEAN, std=STD, attention=QueryKey):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.kept = Kept()
         speed_up(model)
         self.tokenizer = tokenizer
-        self.taps = tuple(taps)
+        self.taps, self.attention = tuple(taps), attention()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         depth = len(model.visual.transformer.resblocks)
         if max(taps) >= depth or min(taps) < 0:
             raise CheckpointError(f"codec.taps {list(taps)}: this CLIP has blocks 0 to {depth - 1}")
+        if self.attention.blocks > depth:
+            raise CheckpointError("foundation.clip.relevance_attention: a CLIP of one block has query_key alone")
 
     @property
     def width(self) -> int:
@@ -136,19 +183,33 @@ class FrozenCLIP(nn.Module):
         return super().train(False)
 
     def see(self, x: Float[Tensor, "B 3 H W"]) -> Seen:
-        """Taps and token embeddings of images in [0, 1], on whatever device, in one pass through the transformer."""
-        x = x.to(self.mean.device)
+        """What CLIP sees in images in [0, 1], on whatever device, in one pass through the transformer."""
+        return Seen(*self.kept.of(x, "see", lambda: self._see(x.to(self.mean.device))))
+
+    def _see(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         visual = self.model.visual
-        last = len(visual.transformer.resblocks) - 1
-        indices = sorted({*self.taps, last})
-        hidden = visual.forward_intermediates(
-            (x - self.mean) / self.std, indices=indices, output_fmt="NLC", intermediates_only=True
-        )["image_intermediates"]  # one (B, N, d) an index
-        taps = torch.stack([hidden[indices.index(m)] for m in self.taps], dim=1)  # (B, M, N, d)
-        return Seen(taps, visual.ln_post(hidden[-1]) @ visual.proj)
+        depth = len(visual.transformer.resblocks)
+        ends = range(depth - self.attention.blocks, depth)
+        indices = sorted({0, min(1, depth - 1), *self.taps, *ends})
+        found = visual.forward_intermediates(
+            (x - self.mean) / self.std,
+            indices=indices,
+            output_fmt="NLC",
+            intermediates_only=True,
+            output_extra_tokens=True,
+        )
+        hidden = dict(zip(indices, found["image_intermediates"], strict=True))  # one (B, N, d) an index
+        prefix = dict(zip(indices, found["image_intermediates_prefix"], strict=True))  # the class token, (B, 1, d)
+        taps = torch.stack([hidden[m] for m in self.taps], dim=1)  # (B, M, N, d)
+        tokens = self.attention(visual, [torch.cat([prefix[i], hidden[i]], dim=1) for i in ends])[:, 1:]
+        first = torch.stack([hidden[i] for i in indices[:2]], dim=1)
+        return taps, visual.ln_post(tokens) @ visual.proj, first
 
     def early(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2 N d"]:
-        """Layer-normalised outputs of the first two blocks for images in [0, 1] (the perceptual loss)."""
+        """`Seen.early` of images in [0, 1]; no further block runs."""
+        if self.kept.knows(x):
+            return self.see(x).early
+        x = x.to(self.mean.device)
         hidden = self.model.visual.forward_intermediates(
             (x - self.mean) / self.std, indices=[0, 1], stop_early=True, output_fmt="NLC", intermediates_only=True
         )["image_intermediates"]
@@ -165,7 +226,10 @@ class FrozenCLIP(nn.Module):
 
     def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
-        return self.model.encode_text(self.tokenize(queries).to(self.mean.device), normalize=True)
+        device = self.mean.device
+        return self.kept.of_texts(
+            queries, device, lambda: self.model.encode_text(self.tokenize(queries).to(device), normalize=True)
+        )
 
     @staticmethod
     def relevance(tokens: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B N"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, reason
 from uoisc.base.folders import ROOT, is_there, readable_folder, share
-from uoisc.frozen.clip import MEAN, STD, FrozenCLIP, open_clip
+from uoisc.frozen.clip import MEAN, STD, FrozenCLIP, QueryKey, open_clip
 from uoisc.frozen.weights import REMEDY, UNPINNED, cache_name, hub_file, verify
 
 from open_clip.model import resize_pos_embed  # isort: skip - needs a torchvision that imports, which clip.py sees to
@@ -44,7 +44,12 @@ def save_clip(model: open_clip.CLIP, folder: Path, vision: dict, text: dict, emb
 
 
 def load_clip(
-    name: str, pretrained: str | None, taps: tuple[int, ...], image_size: int | None = None, sha256: str = UNPINNED
+    name: str,
+    pretrained: str | None,
+    taps: tuple[int, ...],
+    image_size: int | None = None,
+    sha256: str = UNPINNED,
+    attention=QueryKey,
 ) -> FrozenCLIP:
     """A frozen CLIP by name: a local folder, or an open_clip model name with a tag or weights file.
 
@@ -55,6 +60,7 @@ def load_clip(
         taps: block numbers to tap.
         image_size: pixels a side; other than the checkpoint's own, positions are interpolated (bicubic, open_clip's).
         sha256: of the weights file.
+        attention: of the last block, for token embeddings.
 
     Raises CheckpointError when there is no such folder, name or weights, when they were trained with another
     activation than the named model has (open_clip only warns), or are another file than `sha256` says.
@@ -81,7 +87,7 @@ def load_clip(
     except Exception as error:  # of a damaged folder open_clip, torch and their parsers raise whatever they meet
         remedy = "ask its owner for it" if isinstance(error, PermissionError) else REMEDY
         raise CheckpointError(f"CLIP {name!r} cannot be loaded ({reason(error)}): {remedy}") from error
-    return FrozenCLIP(model, tokenizer, taps, *normalisation)
+    return FrozenCLIP(model, tokenizer, taps, *normalisation, attention)
 
 
 def published_clip(name: str, pretrained: str | None) -> tuple[dict, list[tuple[float, ...]], Path]:

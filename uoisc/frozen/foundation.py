@@ -17,6 +17,8 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from uoisc.base.devices import precision
+from uoisc.base.distributed import device
 from uoisc.base.settings import GRID, HEAD_WIDTH, Clip, Llava
 from uoisc.data.question_types import COLOURS, PLACES, TILES, fill, templates_of, templates_with
 from uoisc.data.scenes import Scenes, World, token_tiles
@@ -81,7 +83,7 @@ def clip_loss(
     """open_clip's ClipLoss on region-text pairs, and which place and which colour each tile has."""
     rows, tiles, texts = region_texts(world, scenes, rng)
     place_texts, colour_texts = attribute_texts()
-    with torch.autocast("cpu", torch.bfloat16):
+    with precision(device()):
         tokens = frozen.see(world.render(scenes)).tokens
         embedded = model.encode_text(frozen.tokenize(texts + place_texts + colour_texts), normalize=True).float()
     regions = region_embeddings(tokens)  # (B, 9, e)
@@ -96,14 +98,14 @@ def clip_loss(
 def _place_loss(regions: Float[Tensor, "B 9 e"], places: Float[Tensor, "9 e"]) -> Float[Tensor, ""]:
     """Cross-entropy of which place each tile has, and of which tile each place is."""
     where = ATTRIBUTE_SCALE * regions @ places.T  # (B, 9, 9)
-    target = torch.arange(TILES).expand(len(where), TILES)
+    target = torch.arange(TILES, device=where.device).expand(len(where), TILES)
     return (F.cross_entropy(where, target) + F.cross_entropy(where.transpose(1, 2), target)) / 2
 
 
 def _colour_loss(regions: Float[Tensor, "B 9 e"], colours: Float[Tensor, "8 e"], scenes: Scenes) -> Float[Tensor, ""]:
     """Cross-entropy of which colour each tile has."""
     which = ATTRIBUTE_SCALE * regions @ colours.T  # (B, 9, 8)
-    return F.cross_entropy(which.flatten(0, 1), torch.from_numpy(scenes.colours).flatten())
+    return F.cross_entropy(which.flatten(0, 1), torch.from_numpy(scenes.colours).flatten().to(which.device))
 
 
 def train_clip(
@@ -113,7 +115,8 @@ def train_clip(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = build_clip(**clip_fields(cfg, image_size))
-    frozen = FrozenCLIP(model, open_clip.SimpleTokenizer(context_length=cfg.context_length), (cfg.layers - 1,))
+    tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
+    frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
     model.requires_grad_(True).train()
     everything, clamp = world.pool(), partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
 
@@ -162,5 +165,5 @@ def localisation(frozen: FrozenCLIP, world: World, seed: int, n: int, category: 
     scenes = world.sample(rng, n, world.pool(), focus=category)
     queries = [world.ask(rng, scenes, row, "place", world.pool(only=category)) for row in range(n)]
     relevance = frozen.relevance(frozen.see(world.render(scenes)).tokens, frozen.text([q.text for q in queries]))
-    tile = token_tiles(frozen.grid)[relevance.argmax(1)].numpy()
+    tile = token_tiles(frozen.grid)[relevance.argmax(1).cpu()].numpy()
     return tile == np.array([q.tiles[0] for q in queries])

@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from uoisc.base.devices import precision
+from uoisc.base.distributed import device
 from uoisc.base.errors import DataError
 from uoisc.base.settings import HEAD_WIDTH, Clip, Llava
 from uoisc.data.question_types import COLOURS, PLACES, TILES, TYPES, answer_texts, query_texts
@@ -114,8 +116,8 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     projector = model.model.multi_modal_projector
     scenes = world.sample(np.random.default_rng(0), PROTOTYPE_SCENES, world.pool())
     images = world.render(scenes).split(100)
-    hidden = torch.cat([frozen.see(x).taps[:, -1] for x in images])  # (B, 9, d), of the last block
-    linear = visual.proj.T * visual.ln_post.weight / hidden.std(-1).mean()  # CLIP's last norm and projection
+    hidden = torch.cat([frozen.see(x).taps[:, -1].cpu() for x in images])  # (B, 9, d), of the last block
+    linear = (visual.proj.T * visual.ln_post.weight).cpu() / hidden.std(-1).mean()  # CLIP's last norm and projection
     tokens = hidden @ linear.T
     bias = -tokens.mean((0, 1))
     scale = 1 / (tokens - tokens.mean((0, 1))).norm(dim=-1).mean()
@@ -232,15 +234,16 @@ def train_llava(
     processor = build_processor(world, tower, image_size)
     model = build_llava(cfg, tower, len(processor.tokenizer), image_size)
     start_from_clip(model, processor.tokenizer, frozen, world)
-    llava = FrozenLlava(model, processor)
+    llava = FrozenLlava(model, processor).to(device())
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
     pack, everything = Packer(llava), world.pool()
 
     def loss_of() -> Float[Tensor, ""]:
         scenes = world.sample(rng, cfg.batch_size, everything)
-        ids, positions, mask, labels = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
-        with torch.autocast("cpu", torch.bfloat16):
+        packed = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
+        ids, positions, mask, labels = (part.to(device()) for part in packed)
+        with precision(device()):
             pixels = llava.pixels(world.render(scenes))
             seen = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "pixel_values": pixels}
             logits = model(**seen, use_cache=False).logits

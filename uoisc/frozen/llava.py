@@ -7,14 +7,16 @@ processor's chat template and normalisation, from a local folder or a hub name.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from collections.abc import Iterable
+from contextlib import nullcontext
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -22,6 +24,7 @@ from uoisc.base.boundary import check_images
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import ROOT, is_there, readable_folder, share
+from uoisc.base.kept import Kept
 from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
 from uoisc.frozen.weights import REMEDY, hub_folder, verify, weights_files
@@ -37,13 +40,15 @@ class FrozenLlava(nn.Module):
     Args:
         model: `LlavaForConditionalGeneration`.
         processor: its `LlavaProcessor` (image processor, tokenizer, chat template).
+        suffix: what follows every question, on a line of its own: the form of answer that is wanted. "": nothing.
     """
 
-    def __init__(self, model, processor):
+    def __init__(self, model, processor, suffix: str = ""):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
+        self.kept = Kept()
         speed_up(model.model.vision_tower)
-        self.processor = processor
+        self.processor, self.suffix = processor, suffix
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
         image = processor.image_processor
         self.register_buffer("mean", torch.tensor(image.image_mean).view(3, 1, 1), persistent=False)
@@ -84,26 +89,34 @@ class FrozenLlava(nn.Module):
         return super().train(False)
 
     def prompts(self, queries: list[str] | Any) -> list[str]:
-        """Each query and one image in the chat template. Raises QueryError for what would not be read whole as text."""
+        """Each query, the suffix and one image in the chat template.
+
+        Raises QueryError for what would not be read whole as text.
+        """
         queries = check_queries(queries)
         check_fits(queries, self.reader)
-        return [_prompt(self.processor, query) for query in queries]
+        return [_prompt(self.processor, query, self.suffix) for query in queries]
 
     @cached_property
     def reader(self) -> Reader:
         """What its tokenizer makes of queries."""
-        return llava_reader(self.processor, self.model.config, self.image_tokens)
+        return llava_reader(self.processor, self.model.config, self.image_tokens, self.suffix)
 
-    def tokenize(self, queries: list[str] | Any) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """Token ids with image placeholders expanded, padded on the left, and the mask of what is no padding."""
+    def tokenize(self, queries: list[str] | Any, side: str = "left") -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """Token ids with image placeholders expanded, padded on that side, and the mask of what is no padding."""
         placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
         prompts = self.prompts(queries)
         texts = [p.replace(placeholder, placeholder * self.image_tokens) for p in prompts]
         # transformers' rule: the tokenizer begins the sequence unless the template already has
         special = begin is None or not prompts[0].startswith(begin)
-        batch = self.processor.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=special)
+        how = {"padding": True, "padding_side": side, "return_tensors": "pt", "add_special_tokens": special}
+        batch = self.processor.tokenizer(texts, **how)
         device = self.mean.device
         return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
+
+    def read(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+        """As `tokenize`, for `states`: padded on the right where fused attention, which takes no mask, is to serve."""
+        return self.tokenize(queries, "right" if self.native else "left")
 
     def tokenize_answered(
         self, queries: list[str], answers: list[str]
@@ -149,19 +162,56 @@ class FrozenLlava(nn.Module):
         queries, answers = check_queries(queries, len(x)), []
         for start in range(0, len(queries), batch_size):
             rows = slice(start, start + batch_size)
-            ids, mask = self.tokenize(queries[rows])
-            seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": self.pixels(x[rows])}
-            out = self.model.generate(**seen, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
-            texts = self.processor.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
-            answers += [text.strip() for text in texts]
+            answers += self._generate(self.pixels(x[rows]), queries[rows])
         return answers
 
+    @torch.no_grad()
+    def answer_files(self, images: Iterable[UInt8[np.ndarray, "h w 3"]], queries: list[str]) -> list[str]:
+        """As `answer`, of images of any shapes, prepared by the processor itself; no more of them than fit a batch."""
+        prepare = partial(self.processor.image_processor, return_tensors="pt", input_data_format="channels_last")
+        pixels = torch.cat([prepare(images=image)["pixel_values"] for image in images])
+        return self._generate(pixels.to(self.mean), check_queries(queries, len(pixels)))
+
+    def _generate(self, pixels: Float[Tensor, "B 3 h w"], queries: list[str]) -> list[str]:
+        ids, mask = self.tokenize(queries)
+        seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": pixels}
+        out = self.model.generate(**seen, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
+        texts = self.processor.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
     def hidden(
+        self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None, depths=True
+    ) -> tuple[Float[Tensor, "B L w"] | None, ...]:
+        """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries.
+
+        Args:
+            mask: of what is no padding; None: padding stands on the right, where no other token attends to it.
+            depths: which of them, by number; the others are None.
+        """
+        seen = {"input_ids": ids, "attention_mask": None if mask is None else mask.long()}
+        seen["pixel_values"] = self.pixels(x)
+        return self.model.model(**seen, output_hidden_states=depths, use_cache=False).hidden_states
+
+    @property
+    def native(self) -> bool:
+        """Whether it computes in bfloat16 by itself, as its weights are: autocast would widen what lies between."""
+        return self.model.dtype is torch.bfloat16
+
+    def states(
         self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]
-    ) -> tuple[Float[Tensor, "B L w"], ...]:
-        """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries."""
-        seen = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": self.pixels(x)}
-        return self.model.model(**seen, output_hidden_states=True, use_cache=False).hidden_states
+    ) -> tuple[Float[Tensor, "T w"], ...]:
+        """What the intent loss compares: hidden states of the T tokens behind the image, row after row, a quarter of the
+        language model deep, two, three and four; of prompts as `read` gives them."""
+        layers = self.model.config.get_text_config().num_hidden_layers
+        depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
+        behind = self.after_image(ids, mask)
+
+        def make() -> tuple[Tensor, ...]:
+            with torch.autocast(ids.device.type, enabled=False) if self.native else nullcontext():
+                hidden = self.hidden(x, ids, None if self.native else mask, depths)
+            return tuple(hidden[depth][behind] for depth in depths)
+
+        return self.kept.of(x, "states", make, behind.sum(1).tolist())
 
     def after_image(self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """Which tokens stand behind the image: only these can depend on image and query together."""
@@ -170,20 +220,24 @@ class FrozenLlava(nn.Module):
         return mask & (seen_after == 0)
 
 
-def llava_reader(processor, config, image_tokens: int) -> Reader:
+def llava_reader(processor, config, image_tokens: int, suffix: str) -> Reader:
     """What a LLaVA's tokenizer makes of queries; the prompt around them and the answer take of its context too."""
     tokenizer = processor.tokenizer
-    around = len(tokenizer(_prompt(processor, ""))["input_ids"]) - 1 + image_tokens + MAX_ANSWER_TOKENS
+    around = len(tokenizer(_prompt(processor, "", suffix))["input_ids"]) - 1 + image_tokens + MAX_ANSWER_TOKENS
     room = config.get_text_config().max_position_embeddings - around
     return hub_reader("the judge", tokenizer, room, config.image_token_id)
 
 
-def _prompt(processor, query: str) -> str:
-    content = [{"type": "image"}, {"type": "text", "text": query}]
+def _prompt(processor, query: str, suffix: str) -> str:
+    """Where a question becomes a prompt, for answers and losses alike; the suffix as LLaVA's own evaluation adds it."""
+    text = f"{query}\n{suffix}" if suffix else query
+    content = [{"type": "image"}, {"type": "text", "text": text}]
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
-def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu") -> FrozenLlava:
+def load_llava(
+    name: str, revision: str = "", sha256: dict[str, str] | None = None, device: str = "cpu", suffix: str = ""
+) -> FrozenLlava:
     """A frozen LLaVA from a local folder or a hub name; no remote code, safetensors alone.
 
     Args:
@@ -191,6 +245,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
         revision: of the hub name; "" for a folder.
         sha256: of each weights file; None checks none (what the pipeline itself has made).
         device: bfloat16 on a GPU, float32 on a CPU.
+        suffix: what follows every question.
 
     Raises CheckpointError when it is not there, is no LLaVA, lacks weights, or is another one than `sha256` says.
     """
@@ -215,7 +270,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet
         raise CheckpointError(f"LLaVA {name!r} cannot be loaded ({first_line(error)}): {REMEDY}") from error
     _check_weights(model, loaded["missing_keys"], name)
-    llava = FrozenLlava(model.to(device), processor).to(device)
+    llava = FrozenLlava(model.to(device), processor, suffix).to(device)
     _check_prompt(llava, name)
     return llava
 

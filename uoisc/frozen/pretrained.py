@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 
-from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.errors import CheckpointError, ConfigError, QueryError, first_line
 from uoisc.base.folders import ROOT
 from uoisc.base.settings import JUDGES, ClipCheckpoint, LlavaCheckpoint, Pretrained
-from uoisc.data.queries import Reader
-from uoisc.frozen.clip import FrozenCLIP, clip_reader
+from uoisc.data.queries import Reader, check_query
+from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP, clip_reader
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.llava import FrozenLlava, llava_reader, load_llava
 from uoisc.frozen.weights import UNPINNED, cached_folder
@@ -33,12 +33,22 @@ def open_pretrained(
     """
     clip = open_clip_checkpoint(settings.clip, taps, image_size).to(device)
     checkpoints = {name: getattr(settings, name) for name in judges}
-    return clip, {name: load_llava(c.name, c.revision, c.sha256, device) for name, c in checkpoints.items()}
+    suffixes = {name: checked_suffix(name, c.suffix) for name, c in checkpoints.items()}
+    return clip, {n: load_llava(c.name, c.revision, c.sha256, device, suffixes[n]) for n, c in checkpoints.items()}
+
+
+def checked_suffix(judge: str, suffix: str) -> str:
+    """What follows every question to a judge. Raises ConfigError where it is no visible text (`check_query`)."""
+    try:
+        return check_query(suffix) if suffix else ""
+    except QueryError as error:
+        raise ConfigError(f"foundation.{judge}.suffix: {error}") from None
 
 
 def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_size: int) -> FrozenCLIP:
     """That CLIP. Raises CheckpointError also where params.yaml gives it another patch size or depth."""
-    clip = load_clip(settings.name, settings.weights, taps, image_size, settings.sha256)
+    attention = ATTENTIONS[settings.relevance_attention]
+    clip = load_clip(settings.name, settings.weights, taps, image_size, settings.sha256, attention)
     visual = clip.model.visual
     for key, found in (("patch_size", visual.patch_size[0]), ("layers", len(visual.transformer.resblocks))):
         if getattr(settings, key) != found:
@@ -49,13 +59,15 @@ def open_clip_checkpoint(settings: ClipCheckpoint, taps: tuple[int, ...], image_
 
 
 def identity(settings: ClipCheckpoint | LlavaCheckpoint) -> str:
-    """Which checkpoint that is, without a look at it: the digest that `verify` holds its weights against.
+    """Which checkpoint that is, without a look at it: the digest that `verify` holds its weights against, and the
+    attention by which a CLIP finds tokens relevant.
 
     What is not pinned is known by its name alone.
     """
     pinned = settings.sha256 if isinstance(settings.sha256, dict) else {"weights": settings.sha256}
     known = pinned if UNPINNED not in pinned.values() else [settings.name, pinned]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    how = getattr(settings, "relevance_attention", None)
+    return hashlib.sha256(json.dumps([known, how], sort_keys=True).encode()).hexdigest()
 
 
 def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
@@ -64,7 +76,7 @@ def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
     for key in ("clip", *JUDGES):
         checkpoint = getattr(settings, key)
         try:
-            readers.append(_clip_reader(checkpoint.name) if key == "clip" else _llava_reader(checkpoint))
+            readers.append(_clip_reader(checkpoint.name) if key == "clip" else _llava_reader(key, checkpoint))
         except Exception as error:  # whatever a missing or damaged folder makes parsers raise: training says it again
             absent.append(f"foundation.{key} cannot be asked whether it reads every question ({first_line(error)})")
     return readers, absent
@@ -79,7 +91,7 @@ def _clip_reader(name: str) -> Reader:
     return clip_reader(open_clip.get_tokenizer(f"local-dir:{ROOT / name}" if folder else name))
 
 
-def _llava_reader(settings: LlavaCheckpoint) -> Reader:
+def _llava_reader(key: str, settings: LlavaCheckpoint) -> Reader:
     from transformers import AutoConfig, AutoProcessor
 
     named = bool(settings.name) and (ROOT / settings.name).is_dir()
@@ -88,4 +100,5 @@ def _llava_reader(settings: LlavaCheckpoint) -> Reader:
         raise CheckpointError(f"{settings.name} is not in the local cache")
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return llava_reader(processor, config, config.vision_config.image_size**2 // config.vision_config.patch_size**2)
+    tokens = config.vision_config.image_size**2 // config.vision_config.patch_size**2
+    return llava_reader(processor, config, tokens, checked_suffix(key, settings.suffix))

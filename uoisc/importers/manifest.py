@@ -11,6 +11,7 @@
 | categories | what the image shows; those of all its lines count, also of lines that cannot be used       |
 | split      | train, seen or unseen; without it the image's categories decide, and a hash of its name     |
 | answers    | what several people answered                                                                |
+| boxes      | where it shows what is asked about: [left, top, right, bottom] each, in shares of its sides |
 
 A file under several names (./1.jpg, a link, another case where the disk does not mind) is one image, under the first of
 them. Links may lead out of the folder: so images can lie on a disk of their own.
@@ -44,6 +45,7 @@ from uoisc.importers.question_index import (
     spelling,
     write_index,
 )
+from uoisc.importers.regions import Box, box_of
 
 SPLITS = ("train", "seen", "unseen")  # which of `PARTS` a line may say
 
@@ -56,6 +58,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     categories: list[str] = []
     split: str | None = None
     answers: list[str] = []
+    boxes: list[Box] = []
 
 
 def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Report:
@@ -82,7 +85,8 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
         {"file": name, "part": parts[name], "draw": draw_of(name), "categories": sorted(shown[name])} for name in whole
     ]
     questions = [
-        {"image": rows[x.image], "type": _type(x), "text": x.question, "truth": x.answer, "answers": x.answers}
+        {"image": rows[x.image], "type": _type(x), "text": x.question, "truth": x.answer}
+        | {"answers": x.answers, "boxes": x.boxes}
         for x in asked.values()
         if x.image in rows
     ]
@@ -179,6 +183,8 @@ def _wrong(line: _Line) -> str:
             return f"`{name}` is empty"
     if not all(map(spelling, line.categories)):
         return "a category is empty"
+    if wrong := [list(box) for box in line.boxes if box_of(*box) is None]:
+        return f"no box of an image: {wrong[0]}; give [left, top, right, bottom] in shares of its sides, 0 to 1"
     return "" if line.split in (None, *SPLITS) else f"split {line.split!r}: choose of {', '.join(SPLITS)}"
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,6 +35,7 @@ from uoisc.base.errors import DataError
 from uoisc.data.images import from_bytes, read_pixels
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
 from uoisc.importers.question_index import Index
+from uoisc.importers.regions import tokens_in
 
 ONE_IN = 5  # ours: images that are held back for tests, where the data do not say which
 CHOICE = 20_000  # ours: seeds which questions are trained on where there are more; every codec trains on the same
@@ -106,8 +107,8 @@ class Photographs:
         for loaded in loader:
             if isinstance(loaded, DataError):
                 raise loaded
-            pixels, queries = loaded
-            yield Batch(from_bytes(pixels.numpy()), queries)
+            pixels, queries, names = loaded
+            yield Batch(from_bytes(pixels.numpy()), queries, names)
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
         """At most n questions of a split: one per image, a second one of an image once all images have one.
@@ -128,7 +129,9 @@ class Photographs:
         others = self._others(chosen, entries, rows)
         files = [entry["file"] for entry in entries]
         queries = ([query(i, entry) for i, entry in enumerate(asked)] for asked in (entries, others))
-        return Asked(split, *queries, lambda rows: self.load(files[rows]))
+        return Asked(
+            split, *queries, lambda rows: self.load(files[rows]), originals=lambda rows: self.originals(files[rows])
+        )
 
     def _others(self, chosen: Int[np.ndarray, " n"], entries: list[dict], rows: Int[np.ndarray, " rows"]) -> list[dict]:
         """For each question one of other words: the next about its image, else the next of these, else of the split."""
@@ -151,8 +154,9 @@ class Photographs:
             found.append(other)
         return found
 
-    def regions(self, queries: list[Query], side: int) -> None:
-        """Nobody has said where answers lie."""
+    def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
+        """Which of side x side tokens lie in the boxes of each query; none where nobody knows (`Query.located`)."""
+        return torch.from_numpy(np.stack([tokens_in(query.boxes, side).ravel() for query in queries]))
 
     def load(self, files: list[str]) -> Float[Tensor, "B 3 H W"]:
         """Images in [0, 1]. Raises DataError where one has been lost or broken since it was indexed."""
@@ -162,22 +166,30 @@ class Photographs:
         """Images in 8 bits per channel, (B, H, W, 3): a quarter of what floats take on their way between processes."""
         read = np.empty((len(files), self.image_size, self.image_size, 3), dtype=np.uint8)
         for place, file in zip(read, files, strict=True):
-            try:
-                place[:], *_ = read_pixels(self.root / file, self.image_size)
-            except DataError as error:
-                remedy = "restore it, or run the data stage again, which leaves it out once it is taken away"
-                raise DataError(f"{error}: {remedy}") from None
+            place[:] = self._read(file, self.image_size)
         return torch.from_numpy(read)
+
+    def originals(self, files: list[str]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Images as large as they are, in 8 bits per channel, one at a time."""
+        return (self._read(file, None) for file in files)
+
+    def _read(self, file: str, size: int | None) -> UInt8[np.ndarray, "h w 3"]:
+        try:
+            return read_pixels(self.root / file, size)[0]
+        except DataError as error:
+            remedy = "restore it, or run the data stage again, which leaves it out once it is taken away"
+            raise DataError(f"{error}: {remedy}") from None
 
 
 def query(image: int, entry: dict) -> Query:
     """A question about the image at that row of what it comes with."""
-    return Query(image, entry["type"], entry["text"], entry["truth"], "", answers=tuple(entry["answers"]))
+    words, boxes = (entry["type"], entry["text"], entry["truth"], ""), tuple(map(tuple, entry["boxes"]))
+    return Query(image, *words, answers=tuple(entry["answers"]), boxes=boxes, located=bool(boxes))
 
 
 @dataclass
 class _Steps(Dataset):
-    """Training step -> its images in 8 bits and its queries, of the same rows whichever process loads them."""
+    """Training step -> its images in 8 bits, its queries and their names, of the same rows whichever process loads them."""
 
     source: Photographs
     rows: np.ndarray
@@ -185,7 +197,7 @@ class _Steps(Dataset):
     size: int
     share: slice
 
-    def __getitem__(self, step: int) -> tuple[Tensor, list[Query]] | DataError:
+    def __getitem__(self, step: int) -> tuple[Tensor, list[Query], tuple[str, ...]] | DataError:
         rng = np.random.default_rng([*self.stream, step])
         rows = rng.choice(self.rows, self.size, replace=self.rows.size < self.size)
         entries = self.source.index.entries(rows[self.share])
@@ -194,7 +206,8 @@ class _Steps(Dataset):
         except DataError as error:
             return error  # raised by the process that trains, as one line
         places = range(self.size)[self.share]
-        return pixels, [query(i, entry) for i, entry in zip(places, entries, strict=True)]
+        names = tuple(f"{row // 1000}/{row}" for row in rows[self.share].tolist())  # 1,000 files a folder
+        return pixels, [query(i, entry) for i, entry in zip(places, entries, strict=True)], names
 
 
 def _leave_interrupts(worker: int) -> None:

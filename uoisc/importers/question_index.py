@@ -1,7 +1,7 @@
 """What an importer leaves and `photographs.Photographs` reads: a folder of Arrow tables, mapped into memory.
 
 images.arrow     file (below the images' root), part, draw (uniform, of its name), categories (numbers of names)
-questions.arrow  image (row of images.arrow), type, text, truth, answers
+questions.arrow  image (row of images.arrow), type, text, truth, answers, boxes (regions.py: where its answer lies)
 index.json       the categories' names, their opposites, the category held out, what was left out
 report.csv       what was left out, and what is worth knowing, line by line
 
@@ -36,7 +36,9 @@ NOTED = "image read with a note"
 
 TEXT = pa.string()
 IMAGES = pa.schema({"file": TEXT, "part": pa.int8(), "draw": pa.int32(), "categories": pa.list_(pa.int32())})
-QUESTIONS = pa.schema({"image": pa.int32(), "type": TEXT, "text": TEXT, "truth": TEXT, "answers": pa.list_(TEXT)})
+BOXES = pa.list_(pa.list_(pa.float32(), 4))
+SAID = {"type": TEXT, "text": TEXT, "truth": TEXT, "answers": pa.list_(TEXT)}
+QUESTIONS = pa.schema({"image": pa.int32(), **SAID, "boxes": BOXES})
 
 
 class Problems:
@@ -55,6 +57,11 @@ class Problems:
     def note(self, kind: str) -> None:
         """Something worth knowing of all that was read."""
         self.notes[kind] += 1
+
+    def boxed(self, questions: list[pa.RecordBatch]) -> None:
+        """Notes of how many questions boxes say where the answer lies."""
+        if n := sum(bool(boxes) for batch in questions for boxes in batch["boxes"].to_pylist()):
+            self.note(f"boxes say of {n:,} questions where the answer lies")
 
     def image(self, checked: Checked, identity: int | str, where: str = "") -> bool:
         """Takes down what there is to say of an image file, found at `where`; returns whether it can be used."""
@@ -176,6 +183,7 @@ def write_index(
     """
     if not entries:
         raise DataError("no question stands in the files that `data` names: name others in params.yaml")
+    problems.boxed(questions)
     counted = [dict(sorted(counter.items())) for counter in (problems.counts, problems.notes)]
     report = Report(entries, sum(map(len, questions)), sum(map(len, images)), *counted)
     beside = folder.with_name(f"{folder.name}_report.csv")

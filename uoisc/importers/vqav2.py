@@ -21,6 +21,7 @@ from uoisc.base.settings import Vqav2
 from uoisc.data.queries import Reader
 from uoisc.importers.image_check import check_images
 from uoisc.importers.question_index import PARTS, Problems, Report, check_spellings, write_index
+from uoisc.importers.regions import Names
 from uoisc.importers.vqav2_files import (
     GROUPS,
     INSTANCES_FILE,
@@ -56,7 +57,8 @@ def index(config: Vqav2, folder: Path, readers: Sequence[Reader] = ()) -> Report
         used = _usable(root, part, photos[part], asked, problems)
         kept = asked.annotated & used[asked.photo] & (asked.photo >= 0)
         images.append(photos[part].batch(used, role, part))
-        questions.append(asked.batch(kept, first + np.cumsum(used) - 1))
+        names = Names({name: number for name, number in numbers.items() if name not in OPPOSITES})
+        questions.append(asked.batch(kept, first + np.cumsum(used) - 1, photos[part], names))
         first += int(used.sum())
     return write_index(folder, images, questions, list(numbers), OPPOSITES, config, problems, entries)
 

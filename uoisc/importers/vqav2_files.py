@@ -1,29 +1,31 @@
 """The official files of VQA v2 on COCO 2014: how they are named, and what of them is read.
 
 Files are mapped and cut into entries, which are then read one by one (msgspec skips what is not asked for, such as the
-outlines of instances): what stays in memory is the questions' texts and numbers.
+outlines of instances): what stays in memory is the questions' texts, and numbers.
 """
 
 from __future__ import annotations
 
 import mmap
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from uoisc.base.errors import DataError
 from uoisc.base.folders import is_there, short, unreadable
 from uoisc.base.terminal import bar
 from uoisc.data.queries import Reader
-from uoisc.importers.question_index import IMAGES, QUESTIONS, Problems, check_questions, draw_of
+from uoisc.importers.question_index import BOXES, IMAGES, QUESTIONS, Problems, check_questions, draw_of
+from uoisc.importers.regions import Box, Names, box_of
 
 QUESTIONS_FILE = "v2_OpenEnded_mscoco_{}2014_questions.json"
 ANNOTATIONS_FILE = "v2_mscoco_{}2014_annotations.json"
@@ -59,6 +61,7 @@ FIELDS = {  # what is read of each kind of entry
     "instance": {"image_id": Id, "category_id": int},
     "category": {"id": int, "name": str},
 }
+BOX = ("bbox", Any, None)  # of an instance: without it the image still shows the category
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Photos:
     ids: Int[np.ndarray, " images"]
     sizes: Int[np.ndarray, "images 2"]  # width, height in pixels
     shown: Int[np.ndarray, "shown 2"]  # (image's row, category's number), sorted, each once
+    boxes: Float[np.ndarray, "boxes 6"]  # (image's row, category's number, box of `regions.py`), rows ascending
 
     def batch(self, used: Bool[np.ndarray, " images"], role: int, part: str) -> pa.RecordBatch:
         """Those that are used, as rows of the index."""
@@ -81,6 +85,14 @@ class Photos:
             "categories": pa.ListArray.from_arrays(np.r_[0, ends].astype(np.int32), shown[:, 1].astype(np.int32)),
         }
         return pa.record_batch(columns, schema=IMAGES)
+
+    def regions(self, texts: list[str], rows: Int[np.ndarray, " n"], names: Names) -> pa.Array:
+        """The boxes of what each question names in its image, as a column of the index."""
+        ends, found = np.searchsorted(self.boxes[:, 0], np.arange(self.ids.size + 1)), []
+        for text, row in zip(texts, rows.tolist(), strict=True):
+            own = self.boxes[ends[row] : ends[row + 1]] if (named := names(text)) else self.boxes[:0]
+            found.append(np.unique(own[np.isin(own[:, 1], [*named]), 2:], axis=0).tolist())
+        return pa.array(found, BOXES)
 
 
 @dataclass
@@ -99,16 +111,20 @@ class Asked:
     def annotated(self) -> Bool[np.ndarray, " questions"]:
         return self.said[:, 0] >= 0
 
-    def batch(self, kept: Bool[np.ndarray, " questions"], image_rows: Int[np.ndarray, " images"]) -> pa.RecordBatch:
+    def batch(
+        self, kept: Bool[np.ndarray, " questions"], image_rows: Int[np.ndarray, " images"], photos: Photos, names: Names
+    ) -> pa.RecordBatch:
         """Those that are kept, as rows of the index; `image_rows` are their images' rows there."""
+        texts, photo = list(compress(self.texts, kept)), self.photo[kept]
         words, said = pa.array(self.words, pa.string()), self.said[kept]
         offsets = np.arange(0, ANSWERS * len(said) + 1, ANSWERS, dtype=np.int32)
         columns = {
-            "image": image_rows[self.photo[kept]],
+            "image": image_rows[photo],
             "type": words.take(pa.array(said[:, 0])),
-            "text": list(compress(self.texts, kept)),
+            "text": texts,
             "truth": words.take(pa.array(said[:, 1])),
             "answers": pa.ListArray.from_arrays(offsets, words.take(pa.array(said[:, 2:].ravel()))),
+            "boxes": photos.regions(texts, photo, names),
         }
         return pa.record_batch(columns, schema=QUESTIONS)
 
@@ -141,15 +157,30 @@ def read_photos(root: Path, part: str, numbers: dict[str, int], problems: Proble
         i: [numbers.setdefault(name, len(numbers)), *(numbers[g] for g, members in GROUPS.items() if name in members)]
         for i, name in named.items()
     }
-    row_of, shown = {i: row for row, i in enumerate(ids.tolist())}, set()
+    row_of, shown, boxes = {i: row for row, i in enumerate(ids.tolist())}, set(), array("d")
     for instance in _decoded(document.annotations, "instance", problems):
         row, categories = row_of.get(instance.image_id), meant.get(instance.category_id)
         if row is None or categories is None:
             problems.add("instance of no image or category", instance.image_id, f"category {instance.category_id}")
-        else:
-            shown.update((row, number) for number in categories)
+            continue
+        shown.update((row, number) for number in categories)
+        if (box := _box(instance.bbox, *sizes[instance.image_id])) is None:
+            problems.add("instance without box", instance.image_id, f"bbox {instance.bbox}")
+            continue
+        for number in categories:
+            boxes.extend((row, number, *box))
     rows = (np.array(pairs, dtype=np.int64).reshape(-1, 2) for pairs in ([sizes[i] for i in row_of], sorted(shown)))
-    return Photos(ids, *rows)
+    boxes = np.array(boxes).reshape(-1, 6)
+    return Photos(ids, *rows, boxes[np.argsort(boxes[:, 0], kind="stable")])
+
+
+def _box(bbox: Any, width: int, height: int) -> Box | None:
+    """COCO's box, left, top, width and height in pixels, in shares of the image; None for anything else."""
+    try:
+        left, top, wide, high = map(float, bbox)
+        return box_of(left / width, top / height, (left + wide) / width, (top + high) / height)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
 
 
 def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: Problems) -> Asked:
@@ -212,7 +243,8 @@ def _document(file: Path, *keys: str):
 
 def _decoded(entries: list[msgspec.Raw], kind: str, problems: Problems) -> Iterator:
     """Entries of one of `FIELDS`; those that lack a field or hold another type are reported."""
-    decode = msgspec.json.Decoder(msgspec.defstruct(kind, FIELDS[kind].items(), gc=False)).decode
+    fields = [*FIELDS[kind].items(), *([BOX] if kind == "instance" else [])]
+    decode = msgspec.json.Decoder(msgspec.defstruct(kind, fields, gc=False)).decode
     for i, entry in enumerate(bar(entries, desc=f"{kind}s", unit_scale=True, mininterval=1)):
         try:
             yield decode(entry)

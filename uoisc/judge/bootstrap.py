@@ -36,7 +36,10 @@ METRICS: dict[str, tuple[str, str | None]] = {  # name: (what is averaged, over 
     "accuracy_source": ("source_right", None),
     "amr_source_right": ("match", "source_right"),
     "amr_wrong_query": ("match_wrong_query", None),  # null where the control was not run
-    "vqa_accuracy": ("vqa_accuracy", None),  # where several people answered each question
+    "long_answers": ("long_answer", None),  # share of answers on sources of more than three words; of photographs
+    "vqa_accuracy": ("vqa_accuracy", None),  # this and what follows: where several people answered each question
+    "vqa_accuracy_source": ("vqa_accuracy_source", None),
+    "vqa_accuracy_original": ("vqa_accuracy_original", None),  # on the file's image, whole, as the judge prepares it
 }
 
 
@@ -147,6 +150,11 @@ def default_pairs(answers: pd.DataFrame) -> list[tuple[str, str]]:
     return [(variant, other) for variant in variants for other in (BLANK, *references) if variant != other]
 
 
+def answered(own: pd.Series, other: pd.Series) -> Float[np.ndarray, "n 2"]:
+    """Whether each of two matched, 0 or 1, on the queries that count for both."""
+    return pd.concat([own, other], axis=1).dropna().to_numpy(np.float32)
+
+
 def paired_means(
     pairs: Float[np.ndarray, "n 2"], seed: int, resamples: int = RESAMPLES
 ) -> Float[np.ndarray, "draws 2"]:
@@ -200,7 +208,8 @@ def differences(
                     if not own.index.equals(other.index):
                         who = f"answers.parquet: {variant} and {reference} at {bits:g} bits ({split}, judge {judge})"
                         raise ResultsError(f"{who} did not answer the same queries; evaluate both again")
-                    matches[split] = np.stack([own["match"], other], axis=1).astype(np.float32)
+                    if len(both := answered(own["match"], other)):
+                        matches[split] = both
                 for split, *numbers in _pair_rows(matches, seed, resamples):
                     table.append((profile, variant, reference, str(trained), judge, split, bits, near, *numbers))
     return pd.DataFrame(table, columns=COLUMNS["differences.csv"])

@@ -11,16 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from uoisc.alignment import Identity
 from uoisc.base.distributed import device, spread
 from uoisc.base.processes import run_side_by_side
 from uoisc.codec import Codec
-from uoisc.data.answers import answers_match, normalise, vqa_accuracy
+from uoisc.data.answers import answers_match, is_long, normalise, vqa_accuracy
 from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows
@@ -31,6 +32,11 @@ from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study
 
 REFERENCE_COLUMNS = ["split", "judge", "query_id", "query", "type", "object", "truth", "answer_source", "answer_blank"]
+VQA_ACCURACIES = {  # where several people answered: metric -> whose answer
+    "vqa_accuracy": "answer_hat",
+    "vqa_accuracy_source": "answer_source",
+    "vqa_accuracy_original": "answer_original",
+}
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 
 
@@ -59,10 +65,9 @@ def at_random(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
 
 
 def from_oracle(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
-    """Control: the tokens that show the answer first, where the source knows them; CLIP orders what is equal."""
+    """Control: the tokens that show the answer first; CLIP orders what is equal."""
     region = study.source.regions(asked.queries[rows], study.clip.grid)
-    cosine = from_clip(study, asked, rows)
-    return cosine if region is None else 10.0 * region.to(device()) + cosine
+    return 10.0 * region.to(device()) + from_clip(study, asked, rows)
 
 
 def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
@@ -77,72 +82,78 @@ class Control:
 
     name: in the results its rows are those of "variant_name".
     ranking: the relevance of each token; None: the codec's own.
-    title, says: what figures call it behind the variant's title, and one line for a glossary.
     floor: of a rate dial: so many units for every token that does not come first; None: as its packing has it.
     """
 
     name: str
-    title: str
-    says: str
     ranking: Ranking | None = None
     floor: int | None = None
 
 
 def floor(units: int) -> Control:
     """The control of a rate dial with so many units for every token that does not come first."""
-    shown = {0: "no unit for the rest", 1: "1 unit for all"}.get(units, f"{units} units for all")
-    says = f"units of each token that does not come first: {units}"
-    return Control(f"floor{units}", shown, says, floor=units)
+    return Control(f"floor{units}", floor=units)
 
 
-RANDOM = Control("random", "random tokens", "which tokens come first is drawn at random", at_random)
-ORACLE = Control("oracle", "oracle tokens", "the tokens that hold the answer come first", from_oracle)
-CLIP = Control("clip", "CLIP's cosine alone", "without the head that refines CLIP's cosine", from_clip)
-ODD = "the image's odd tokens come first, whatever is asked"
-NO_QUERY = Control("no_query", "tokens without query", ODD, without_query)
-CONTROLS = {"adaptive": (RANDOM, ORACLE), "dial": (CLIP, ORACLE, RANDOM, NO_QUERY)}
+RANDOM, ORACLE = Control("random", at_random), Control("oracle", from_oracle)
+CONTROLS = {
+    "adaptive": (RANDOM, ORACLE),
+    "dial": (Control("clip", from_clip), ORACLE, RANDOM, Control("no_query", without_query)),
+}
 
 
 def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
     return study.clip.see(source_images(asked, rows)).tokens
 
 
-def every_reference(study: Study, first: int | None = None) -> pd.DataFrame:
+def every_reference(study: Study, first: int | None = None, changes: tuple[str, ...] = ()) -> pd.DataFrame:
     """`reference_answers` of all splits, side by side."""
-    jobs = [(study.profile, split, first) for split in study.source.splits]
+    jobs = [(study.profile, split, first, changes) for split in study.source.splits]
     return pd.concat(run_side_by_side(reference_answers, jobs, study.params.workers), ignore_index=True)
 
 
 @torch.no_grad()
-def reference_answers(profile: str, split: str, first: int | None = None) -> pd.DataFrame:
+def reference_answers(
+    profile: str, split: str, first: int | None = None, changes: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """`ask_references` of a split's evaluation questions, or the `first` so many of them."""
-    study = open_study(profile)
+    study = open_study(profile, changes=changes)
     return ask_references(study, evaluation_questions(study, split, first))
 
 
 def ask_references(study: Study, asked: Asked) -> pd.DataFrame:
-    """Both judges' answers on the source and on a blank image: one row per judge and query."""
+    """Both judges' answers on the source and on a blank image, and on the whole of a photograph's file: one row per
+    judge and query."""
 
     def answers(rows: slice) -> list[Answers]:
-        x = source_images(asked, rows)
-        return [ask(study, images, asked.texts[rows]) for images in (x, torch.full_like(x, BLANK_GREY))]
+        x, texts = source_images(asked, rows), asked.texts[rows]
+        found = [ask(study, images, texts) for images in (x, torch.full_like(x, BLANK_GREY))]
+        if asked.originals is not None:
+            whole = {name: judge.answer_files(asked.originals(rows), texts) for name, judge in study.judges.items()}
+            found.append(whole)
+        return found
 
-    source, blank = map(joined, zip(*spread(answers, batches(study, asked)), strict=True))
+    found = [*map(joined, zip(*spread(answers, batches(study, asked)), strict=True))]
     about = [(query.text, query.type, query.object, query.truth) for query in asked.queries]
     rows = [
-        (asked.split, name, i, *query, source[name][i], blank[name][i])
+        (asked.split, name, i, *query, *(answers[name][i] for answers in found))
         for name in study.judges
         for i, query in enumerate(about)
     ]
-    return pd.DataFrame(rows, columns=REFERENCE_COLUMNS)
+    return pd.DataFrame(rows, columns=[*REFERENCE_COLUMNS, "answer_original"][: len(rows[0])])
 
 
 @torch.no_grad()
 def evaluate_model(
-    profile: str, point: Point, control: Control | None, split: str, references: pd.DataFrame
+    profile: str,
+    point: Point,
+    control: Control | None,
+    split: str,
+    references: pd.DataFrame,
+    changes: tuple[str, ...] = (),
 ) -> Evaluated:
     """One model at one rate on one split, or a control of it, which is called "variant_control"."""
-    study = open_study(profile)
+    study = open_study(profile, changes=changes)
     asked = evaluation_questions(study, split)
     if control is None or control.floor is None:
         codec = study.codec(*point)
@@ -154,8 +165,10 @@ def evaluate_model(
     received = spread(lambda rows: receive(study, codec, asked, rows, ranking, asks), batches(study, asked))
     answers, wrong, measures, messages = zip(*received, strict=True)
     keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": codec.bits}
-    rows = judged(references, asked, joined(answers), keys, joined(wrong) if asks else None)
-    quality = pd.DataFrame(mean_rows(pd.concat(measures), study.params, keys | {"split": split}))
+    known = known_to(ranking, asked)
+    rows = counted(judged(references, asked, joined(answers), keys, joined(wrong) if asks else None), known)
+    seen = pd.concat(measures)[known]
+    quality = pd.DataFrame(mean_rows(seen, study.params, keys | {"split": split}) if len(seen) else [])
     return Evaluated(rows, quality, codebook_rows(codec, messages, keys))
 
 
@@ -183,6 +196,11 @@ def send(
 def ask(study: Study, x: Float[Tensor, "B 3 H W"], texts: list[str]) -> Answers:
     """Each judge's answers about images in [0, 1], one question each."""
     return {name: judge.answer(x, texts) for name, judge in study.judges.items()}
+
+
+def known_to(ranking: Ranking | None, asked: Asked) -> Bool[np.ndarray, " queries"]:
+    """Which questions a ranking counts for: all; for the oracle those of which the source knows where answers lie."""
+    return np.array([ranking is not from_oracle or query.located for query in asked.queries])
 
 
 def judged(
@@ -215,9 +233,21 @@ def judged(
     )
     people = [query.answers for query in asked.queries] * len(answers)
     if any(people):
-        answered = zip(own["answer_hat"], people, strict=True)
-        rows["vqa_accuracy"] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
+        for metric, column in VQA_ACCURACIES.items():
+            if column in own:
+                answered = zip(own[column], people, strict=True)
+                rows[metric] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
+    if asked.originals is not None:  # photographs: no stand-in answers in sentences
+        rows["long_answer"] = own["answer_source"].map(is_long)
     return rows
+
+
+def counted(rows: pd.DataFrame, known: Bool[np.ndarray, " queries"]) -> pd.DataFrame:
+    """Rows of `judged`; of questions that do not count (`known_to`) null is what was answered, and if it is right."""
+    if known.all():
+        return rows
+    names, kept = ["answer_hat", "match", "correct", "vqa_accuracy"], np.tile(known, len(rows) // len(known))
+    return rows.assign(**{name: rows[name].convert_dtypes().where(kept) for name in rows.columns.intersection(names)})
 
 
 def uses_query(codec: Codec) -> bool:

@@ -108,6 +108,7 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None) ->
 
     Raises BitstreamError for a size that the header cannot hold.
     """
+    message = message.cpu()
     payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], message.mask.numpy()[0], model)
     if size is None:
         return bytes([COMPACT_MARK | VERSION]) + model.checksum(payload) + payload
@@ -224,10 +225,11 @@ def _choice_number(ranked: np.ndarray) -> int:
 def _choice(number: int, tokens: int, size: int) -> np.ndarray:
     """Inverse of `_choice_number`: which of the tokens (N,)."""
     ranked = np.zeros(tokens, dtype=bool)
+    token = tokens
     for place in range(size, 0, -1):
-        token = place - 1
-        while math.comb(token + 1, place) <= number:
-            token += 1
+        token -= 1
+        while math.comb(token, place) > number:
+            token -= 1
         ranked[token] = True
         number -= math.comb(token, place)
     return ranked

@@ -17,7 +17,7 @@ from uoisc.report.figures import (
     styled,
     with_interval,
 )
-from uoisc.report.names import FLOORS, in_order, label
+from uoisc.report.names import in_order, label
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
 OWN = "own"  # the packing that the dial picks by itself
@@ -37,7 +37,7 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
 
     The larger point without a number is the packing that the dial picks by itself.
     """
-    floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
+    floors = {"dial": OWN} | {f"dial_floor{units}": str(units) for units in range(65)}
     own, split = rate_points(summary, "dial"), splits_of(summary)[0]
     rows = summary[(summary["split"] == split) & summary["variant"].isin(floors)]
     budgets = rows["bits"].map(lambda bits: min(own, key=lambda point: max(point / bits, bits / point)))  # the nearest

@@ -23,7 +23,7 @@ from uoisc.base.folders import readable
 from uoisc.base.outputs import check_outputs
 from uoisc.base.results import UNSEEN, LeftOut, read_table, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.judge.bootstrap import LEVEL, difference, estimate, paired_means, relative, split_seed
+from uoisc.judge.bootstrap import LEVEL, answered, difference, estimate, paired_means, relative, split_seed
 from uoisc.report.claims import read_entries
 
 POOLED = "all"  # in the column `seed`: the mean over every seed
@@ -170,4 +170,4 @@ def _paired(own: pd.DataFrame, goal: Goal, seed: str) -> tuple[dict[str, float],
     if not matches[0].index.equals(matches[1].index):
         who = f"{goal.variant} and {goal.reference} did not answer the same queries (seed {seed})"
         raise ResultsError(f"answers.parquet: {who}; run `make seeds` again")
-    return sent, np.stack(matches, axis=1).astype(np.float32)
+    return sent, answered(*matches)

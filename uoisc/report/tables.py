@@ -18,15 +18,14 @@ from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report.claims import Claim, decide, describe, gather
 from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of, splits_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
-from uoisc.report.names import METHODS, in_order, label
+from uoisc.report.names import DIALS, METHODS, in_order, label
 from uoisc.report.rate_answer import nearest
 from uoisc.report.seeds import POOLED, verdicts
 
 NONE = "–"
 INDEPENDENT = JUDGES[1]
 JUDGED = dict(zip(("LLaVA", "independent"), JUDGES, strict=True))  # a column's title -> the judge
-DIALS = {name for name, method in METHODS.items() if method.variant.dial}
-FAIR_CHANCE = {name for name, method in METHODS.items() if method.variant.fair_chance}
+FAIR_CHANCE = {name for name, method in METHODS.items() if method.fair_chance}
 ALIKE = "no_alignment"  # what ablations are held against
 SHOWN_DB = (10, 20)  # Es/N0 of the Rayleigh points in the table of links
 

@@ -59,7 +59,7 @@ class FileCodec:
     Where sides cannot be divided the small image has the nearest whole number of pixels.
 
     Args:
-        name, title: in tables and in figures.
+        name: in results; `report/names.py` has its title.
         format, feature: Pillow's names of it; without a feature it is of the package pillow-jxl-plugin.
         qualities: whole numbers, the worst first. settings: of Pillow's `save`, at a quality.
         end: the last bytes of every file. factor: divides the image's sides.
@@ -67,7 +67,6 @@ class FileCodec:
     """
 
     name: str
-    title: str
     format: str
     feature: str | None
     qualities: range
@@ -128,15 +127,13 @@ def _ssim(quality: int) -> dict:
 
 END = b"\xff\xd9"  # of JPEG and JPEG 2000
 JPEG = FileCodec(
-    "jpeg", "JPEG", "JPEG", "jpg", range(1, 96), lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"), END
+    "jpeg", "JPEG", "jpg", range(1, 96), lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"), END
 )
-JPEG2000 = FileCodec("jpeg2000", "JPEG 2000", "JPEG2000", "jpg_2000", range(150, 501), _psnr, END)
-WEBP = FileCodec("webp", "WebP", "WEBP", "webp", range(101), lambda q: dict(quality=q, method=6))
-AVIF = FileCodec("avif", "AVIF", "AVIF", "avif", range(101), _ssim)
-JPEG_XL = FileCodec("jpeg_xl", "JPEG XL", "JXL", None, range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
-DOWNSAMPLED = [
-    replace(AVIF, name=f"avif_down{factor}", title=f"AVIF at 1/{factor} size", factor=factor) for factor in (2, 3, 4)
-]
+JPEG2000 = FileCodec("jpeg2000", "JPEG2000", "jpg_2000", range(150, 501), _psnr, END)
+WEBP = FileCodec("webp", "WEBP", "webp", range(101), lambda q: dict(quality=q, method=6))
+AVIF = FileCodec("avif", "AVIF", "avif", range(101), _ssim)
+JPEG_XL = FileCodec("jpeg_xl", "JXL", None, range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
+DOWNSAMPLED = [replace(AVIF, name=f"avif_down{factor}", factor=factor) for factor in (2, 3, 4)]
 CODECS = {codec.name: codec for codec in [JPEG, JPEG2000, WEBP, AVIF, JPEG_XL, *DOWNSAMPLED]}
 
 
@@ -200,7 +197,6 @@ class RelevanceCrop:
     relevance: np.ndarray
     top: int = 4
     name = "avif_crop"
-    title = "AVIF, relevant crop"
     qualities = AVIF.qualities
 
     def encode(self, image: np.ndarray, quality: int) -> bytes:

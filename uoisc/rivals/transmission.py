@@ -56,7 +56,7 @@ class MessageSender:
 
     def __init__(self, codec: Codec, message: Message, queries: list[str], table: BlerTable):
         self.codec = codec
-        self.message = Message(message.indices, message.mask)
+        self.message = message = Message(message.indices, message.mask).cpu()  # where links work
         self.queries = queries
         self.table = table
         segments = codec.quantizer.segments

@@ -85,7 +85,7 @@ def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) 
             decoded, size = code(codec, images, quality)
             keys = {"profile": profile, "seed": study.params.seed, "codec": name, "setting": quality, "form": form}
             keys |= {"split": split, "bytes": size, "bytes_less_flat": size - flat}
-            rows += measure(study, asked, x, from_bytes(decoded), references, keys)
+            rows += measure(study, asked, x, from_bytes(decoded).to(x.device), references, keys)
     return pd.DataFrame(rows)
 
 
@@ -93,7 +93,7 @@ def codec_for(study: Study, name: str, x: Tensor, asked: Asked) -> StandardCodec
     """The codec of that name; where it crops, one per image, by CLIP's relevance of the image's query."""
     if name != RelevanceCrop.name:
         return standard_codec(name)
-    relevance = study.clip.relevance(study.clip.see(x).tokens, study.clip.text(asked.texts))
+    relevance = study.clip.relevance(study.clip.see(x).tokens, study.clip.text(asked.texts)).cpu()
     return [RelevanceCrop(tokens) for tokens in rearrange(relevance, "b (h w) -> b h w", h=study.clip.grid).numpy()]
 
 

@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from uoisc.base import devices
 from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
@@ -50,7 +51,6 @@ ARCHIVES = {
 IMAGES = {"train": 82_783, "val": 40_504}  # of COCO 2014
 
 WRITTEN = 2 * GB  # ours: what a profile's stages write, with room; `small` writes 0.34 GB
-WORKER = 1.0 * GB  # ours: memory of a process that trains a codec of `small`, measured .88
 AROUND = 4 * GB  # ours: libraries and batches beside the models
 # what a further image takes in a training step, mostly for the intent loss: computed (docs/scaling.md)
 ACTIVATIONS = 1.5 * GB
@@ -209,11 +209,10 @@ def disk(found: list[Finding]) -> list[Finding]:
 
 def memory(params: Params) -> Finding:
     """The machine's memory: for `workers` training processes, or for the largest model on its way to the GPU."""
-    need = params.workers * WORKER
+    need = devices.side_by_side(params.workers) * devices.WORKER
     if isinstance(params.foundation, Pretrained):
         need = AROUND + 2 * max(_parameters(getattr(params.foundation, name)) for name in MODELS)
-    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return _enough("memory", need, found, "take a machine with more, or set workers: 1")
+    return _enough("memory", need, devices.memory(), "take a machine with more, or set workers: 1")
 
 
 def gpu(params: Params) -> list[Finding]:

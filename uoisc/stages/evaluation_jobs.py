@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from uoisc.base.folders import check_writable, readable
 from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_parquet
+from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
 from uoisc.judge.evaluation import (
     CONTROLS,
+    ORACLE,
     Control,
     Evaluated,
     evaluate_model,
@@ -27,6 +30,10 @@ from uoisc.judge.evaluation import (
 from uoisc.rate import RateDial
 from uoisc.stages.examples import make_examples
 from uoisc.study import Point, Study, open_study, points
+
+ASKED = ("evaluation.", *(f"foundation.{judge}.suffix=" for judge in JUDGES))  # what `score` may change
+SCORED = ("amr", "amr_floor", "long_answers", "vqa_accuracy", "vqa_accuracy_source")  # what it shows
+LONGEST = 200  # characters of its folder's name
 
 
 def evaluate(profile: str) -> pd.DataFrame:
@@ -52,21 +59,28 @@ def evaluate(profile: str) -> pd.DataFrame:
     return summary
 
 
-def score(profile: str, names: str) -> tuple[pd.DataFrame, Path]:
+def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.DataFrame, Path]:
     """Evaluates some variants, joined by +: their answer match rates, and the folder that holds all that was found.
 
     The results tables are left alone: their rows are all of one state of the code. Raises ConfigError, before any
     work, for a variant that the profile does not train.
+
+    Args:
+        changes: `key=value`, of how codecs are evaluated alone: `evaluation.`, and what follows questions to a judge.
     """
+    for change in changes:
+        if not change.startswith(ASKED):
+            raise ConfigError(f"{change!r}: codecs are trained already; only {', '.join(ASKED)} may change")
     trained, wanted = load_params(profile).variants, list(dict.fromkeys(names.split("+")))
     for name in wanted:
         if name not in trained:
             raise ConfigError(f"profile {profile} trains no {name!r}: {choices(name, trained)}")
-    study = open_study(profile)
-    folder = Path("build", profile, "scores", "+".join(wanted))
-    summary = _write_asked(study, _ask(study, distinct(study, wanted)), ROOT / folder)
+    study = open_study(profile, changes=changes)
+    name = "+".join([*wanted, *(re.sub(r"[^\w.=]+", "_", change) for change in changes)])
+    folder = Path("build", profile, "scores", name[:LONGEST])
+    summary = _write_asked(study, _ask(study, distinct(study, wanted), changes), ROOT / folder)
     wait()
-    rates = summary[summary["metric"].isin(["amr", "amr_floor"])]
+    rates = summary[summary["metric"].isin(SCORED)]
     return rates.drop(columns=["profile", "seed"]), folder
 
 
@@ -80,14 +94,16 @@ def _write_asked(study: Study, found: Evaluated, folder: Path) -> pd.DataFrame:
     return summary
 
 
-def _ask(study: Study, models: list[Point]) -> Evaluated:
+def _ask(study: Study, models: list[Point], changes: tuple[str, ...] = ()) -> Evaluated:
     """Both judges about these models and their controls, on both splits."""
     splits = study.source.splits
-    references = every_reference(study)
+    references = every_reference(study, changes=changes)
+    located = any(query.located for split in splits for query in evaluation_questions(study, split).queries)
     jobs = [
-        (study.profile, point, control, split, references)
+        (study.profile, point, control, split, references, changes)
         for point in models
         for control in controls(study, point)
+        if located or control is not ORACLE
         for split in splits
     ]
     evaluated = run_side_by_side(evaluate_model, jobs, study.params.workers, "models and splits evaluated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from uoisc.base.results import write_csv
 from uoisc.base.settings import Pretrained
 from uoisc.base.terminal import bar
 from uoisc.data.answers import normalise
-from uoisc.data.questions import POOLED_TYPES, SPLITS
+from uoisc.data.questions import POOLED_TYPES, SPLITS, Source
+from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP
 from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields, localisation, train_clip
 from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
@@ -29,6 +31,7 @@ from uoisc.judge.bootstrap import mean_rows
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
 CHECKED = 2000  # questions, and scenes, of that check
 CHECKED_PHOTOGRAPHS = 64  # questions per split, of others' judges
+LOCATED = 512  # questions per split, of others' CLIP; about half of VQA v2's name something that is boxed
 
 
 def train_foundation(profile: str) -> pd.DataFrame:
@@ -89,13 +92,15 @@ def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Par
 
 @torch.no_grad()
 def check_pretrained(profile: str) -> list[pd.DataFrame]:
-    """The share of others' judges' right answers on source images by split, one row per judge, on questions of neither
-    training nor the test splits."""
+    """How well others' CLIP localises, and the share of their judges' right answers on source images, by split, on
+    questions of neither training nor the test splits."""
     params = load_params(profile)
     source = open_source(profile, params)
-    _, judges = open_pretrained(params.foundation, params.codec.taps, params.data.image_size)
+    clip, judges = open_pretrained(params.foundation, params.codec.taps, params.data.image_size)
     rows = []
     for split, suffix in zip(SPLITS, ("", "_unseen"), strict=True):
+        found = located(clip.to(device()), source, split, params)
+        rows.append(_checks(profile, "clip", {f"{name}{suffix}": hits for name, hits in found.items()}, params))
         asked = source.ask_split(split, params.data.validation, CHECKED_PHOTOGRAPHS, [params.seed, CHECK_STREAM])
         for name, judge in judges.items():
             answers = judge.to(device()).answer(asked.all_images().to(device()), asked.texts)
@@ -103,3 +108,24 @@ def check_pretrained(profile: str) -> list[pd.DataFrame]:
             right = [normalise(answer) == normalise(truth) for answer, truth in zip(answers, truths, strict=True)]
             rows.append(_checks(profile, name, {f"accuracy{suffix}": np.array(right)}, params))
     return rows
+
+
+def located(clip: FrozenCLIP, source: Source, split: str, params: Params) -> dict[str, np.ndarray]:
+    """Whether the token most relevant to a question lies where its answer does, (n,), by each attention of CLIP's last
+    block, and chance: the share of the tokens that do. Of the questions whose region is known; without any, nothing."""
+    asked = source.ask_split(split, params.data.validation, LOCATED, [params.seed, CHECK_STREAM])
+    own, found = clip.attention, defaultdict(list)
+    for start in range(0, len(asked), params.evaluation.batch_size):
+        rows = slice(start, start + params.evaluation.batch_size)
+        region = source.regions(asked.queries[rows], clip.grid)
+        if region is None or not region.any():
+            continue
+        known = region.any(1)
+        x, text = asked.images(rows)[known], clip.text(asked.texts[rows])[known.to(device())]
+        found["localisation_chance"].append(region[known].float().mean(1))
+        for name, attention in ATTENTIONS.items():
+            clip.attention = attention()
+            first = clip.relevance(clip.see(x).tokens, text).argmax(1).cpu()
+            found[f"localisation_top1:{name}"].append(region[known].gather(1, first[:, None])[:, 0])
+    clip.attention = own
+    return {name: torch.cat(hits).numpy() for name, hits in found.items()}

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from uoisc.base.config import DIAL, Params, load_params, paths
+from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable
 from uoisc.base.picture_data import Strip
 from uoisc.base.processes import run_side_by_side
@@ -166,7 +167,7 @@ class Audience:
     def __init__(self, study: Study, asked: Asked, references: pd.DataFrame):
         self.study = study
         self.asked = asked
-        self.x = asked.all_images()
+        self.x = asked.all_images().to(device())
         self.texts = asked.texts
         self.sources = {}  # judge -> answers
         self.floors = {}  # as the values of `see`
@@ -182,7 +183,7 @@ class Audience:
         size = self.study.params.evaluation.batch_size
         for start in range(0, len(new), size):
             images = new[start : start + size]
-            x_hat = sender.draw(images, [contents[i] for i in images])
+            x_hat = sender.draw(images, [contents[i] for i in images]).to(device())
             queries = [self.texts[i] for i in images]
             values = [psnr(self.x[images], x_hat)]
             for name, answers in ask(self.study, x_hat, queries).items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uoisc.base.config import load_params, paths
+from uoisc.base.config import Params, load_params, paths
 from uoisc.base.errors import DataError
 from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.settings import GRID, Drawings, Vqav2
@@ -37,17 +37,21 @@ def prepare_data(profile: str) -> Path:
     importer = vqav2 if isinstance(params.data, Vqav2) else manifest
     print(importer.index(params.data, folder, readers))
     print(*(f"note: {line}" for line in absent), sep="\n", end="\n" if absent else "")
-    print(_splits(open_source(profile, params), params.data.held_out))
+    print(_splits(open_source(profile, params), params))
     return folder
 
 
-def _splits(source: Photographs, held_out: str) -> str:
-    """What each split holds, a line each.
+def _splits(source: Photographs, params: Params) -> str:
+    """What each split holds, and how many of its questions are used where it holds more, a line each.
 
     Raises DataError where there is nothing to train on, nothing to ask about, or a split without two different
     questions; the index is then taken away, so that no later stage starts on it.
     """
-    found = {split: source.rows(split, held_out) for split in ("training", *SPLITS)}
+    held_out, most = (
+        params.data.held_out,
+        {"training": source.questions} | dict.fromkeys(SPLITS, params.evaluation.queries),
+    )
+    found = {split: source.rows(split, held_out) for split in most}
     texts, wrong = source.index.questions["text"], ""
     if not found["training"].size:
         wrong = f"no image is left to train on: add some that do not show {held_out!r}, or give lines the split train"
@@ -57,7 +61,9 @@ def _splits(source: Photographs, held_out: str) -> str:
         if found[split].size and len({text.lower() for text in texts.take(found[split]).to_pylist()}) < 2:
             wrong = f"split {split} has one question: it needs two different ones, as each is compared with another"
     lines = [
-        f"{s}: {r.size:,} questions about {np.unique(source.index.image_of[r]).size:,} images" for s, r in found.items()
+        f"{s}: {r.size:,} questions about {np.unique(source.index.image_of[r]).size:,} images"
+        + (f", of which {most[s]:,} are used" if r.size > (most[s] or r.size) else "")
+        for s, r in found.items()
     ]
     if wrong:
         shutil.rmtree(source.index.folder)

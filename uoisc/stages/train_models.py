@@ -66,6 +66,7 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     where another process trains it, CheckpointError for a phase 1 of other parameters or models.
     """
     study, phases = open_study(profile, judges=JUDGES[:1]), in_order(phases)
+    study.keep_source_work()
     with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():
         codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
         for phase in phases:

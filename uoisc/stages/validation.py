@@ -1,6 +1,6 @@
 """Chooses settings without looking at the test split: another category held out, other scenes, one model at a time.
 
-validate("small", "adaptive", "tight", ("training.emphasis=4",))  -->  match rates of both judges, seen and unseen
+validate("small", "adaptive", "tight", ("training.batch_size=8",))  -->  match rates of both judges, seen and unseen
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from uoisc.codec import Codec
 from uoisc.data.questions import Asked
 from uoisc.judge import evaluation
 from uoisc.judge.bootstrap import mean_rows
+from uoisc.stages.evaluation_jobs import ASKED
 from uoisc.stages.train_models import fit, untrained
 from uoisc.study import Study, assemble, check_rate
 
 COLUMNS = ["bits", "split", "judge", "amr", "low", "high", "floor", "n", "ranking"]
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
-FREE = ("seed", "codec.", "training.", "evaluation.")  # what may be changed: data and stand-ins are made already
+FREE = ("seed", "codec.", "training.", *ASKED)  # what may be changed: data and stand-ins are made already
 
 
 def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -74,8 +75,9 @@ def _match_rates(study: Study, codec: Codec, asked: Asked, ranking, references: 
         return evaluation.ask(study, evaluation.send(study, codec, asked, rows, ranking)[-1], asked.texts[rows])
 
     found = spread(answers, evaluation.batches(study, asked))
-    rows = []
-    for name, own in evaluation.judged(references, asked, evaluation.joined(found), {}).groupby("judge", sort=False):
+    rows, known = [], evaluation.known_to(ranking, asked)
+    table = evaluation.counted(evaluation.judged(references, asked, evaluation.joined(found), {}), known)
+    for name, own in table[table["match"].notna()].groupby("judge", sort=False):
         keys = {"bits": codec.bits, "split": asked.split, "judge": name, "floor": own["match_blank"].mean()}
         rows += mean_rows({"amr": own["match"]}, study.params, keys)
     return rows
