@@ -14,11 +14,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tiny_models import CLIP, clip_checkpoint, llava_checkpoint
+import torch
+
+from benchmarks.tiny_models import CLIP, clip_checkpoint, layout_model, layout_processor
 from benchmarks.tiny_vqav2 import write_vqav2
 from uoisc.base.folders import written_folder
+from uoisc.frozen.llava import save_llava
 
 FOLDER = Path("data/generated")
+LEGIBLE, SHORT = 2.5, 5.0  # times the scores of words, and of what ends an answer: as trained judges answer
 IMAGES = 48  # of each part; two in eight show an animal
 
 
@@ -27,9 +31,20 @@ def main() -> None:
     with written_folder(FOLDER) as folder:
         write_vqav2(folder / "vqav2", IMAGES)
         clip_checkpoint(folder / "clip", sizes=replace(CLIP, layers=4))
-        llava_checkpoint(folder / "llava", "siglip")
-        llava_checkpoint(folder / "llava_independent", "clip", seed=1)
+        judge(folder / "llava", "siglip", 0)
+        judge(folder / "llava_independent", "clip", 1)
     print(f"generated: {FOLDER}")
+
+
+def judge(folder: Path, tower: str, seed: int) -> None:
+    """Writes a LLaVA of random weights whose answers are words, and short."""
+    model, processor = layout_model(tower, seed), layout_processor(tower)
+    known = processor.tokenizer.get_vocab()
+    words = [known[text] for text in known if text.strip("Ġ").isascii() and text.strip("Ġ").isalpha()]
+    with torch.no_grad():
+        model.lm_head.weight[words] *= LEGIBLE
+        model.lm_head.weight[processor.tokenizer.eos_token_id] *= SHORT
+    save_llava(model, processor, folder)
 
 
 if __name__ == "__main__":

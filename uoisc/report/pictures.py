@@ -12,6 +12,7 @@ from uoisc.report.figures import GREEN, PAGE, RED, styled
 from uoisc.report.names import label
 
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
+FITS = 18  # characters of an answer under a panel
 VEIL = 0.85  # opacity over a token that sends nothing
 
 
@@ -22,9 +23,10 @@ def bare(axes: Axes) -> None:
 
 
 def show_answer(axes: Axes, answer: str, match: bool | None, **style: object) -> None:
-    """The judge's answer under an image: a tick or a cross tells (with the colour) whether it matches."""
+    """The judge's answer under an image, cut to fit: a tick or a cross tells (with the colour) whether it matches."""
     mark, colour = {None: ("", "black"), True: ("✓ ", GREEN), False: ("✗ ", RED)}[match]
-    axes.set_xlabel(f"{mark}{answer or 'no answer'}", color=colour, **style)
+    words = " ".join(answer.split()) or "no answer"
+    axes.set_xlabel(mark + (words if len(words) <= FITS else f"{words[: FITS - 1]}…"), color=colour, **style)
 
 
 def _frame(figure: Figure, left: float, bottom: float, size: float) -> Axes:

@@ -1,0 +1,71 @@
+"""A profile may train any of the variants and test either split: all else is left out and said, up to the paper."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_results as synthetic
+from test_paper import CLAIMS, PARAMS
+
+from uoisc.base import results
+from uoisc.base.picture_data import write_examples
+from uoisc.base.results import LeftOut
+from uoisc.report import claims, exhibits, paper, rate_answer, seeds
+
+# what is kept of the variants (their controls too), the splits, and of rates the tightest alone
+SUBSETS = {
+    "uoisc alone": (r"uoisc", ("seen", "unseen"), True),
+    "no dial": (r"(?!dial).*", ("seen", "unseen"), False),
+    "no adaptive": (r"(?!adaptive).*", ("seen", "unseen"), False),
+    "no no_alignment": (r"(?!no_alignment$).*", ("seen", "unseen"), False),
+    "seen alone": (r".*", ("seen",), False),
+    "unseen alone": (r"uoisc|dial.*", ("unseen",), False),
+}
+
+
+def few(folder: Path, pattern: str, splits: tuple[str, ...], one_rate: bool) -> exhibits.Sources:
+    """The synthetic results of such a profile, written into `folder`."""
+    kept = {name: share for name, share in synthetic.KEPT.items() if re.fullmatch(pattern, name)}
+    table = synthetic.answers(queries=60, kept=kept)
+    table = table[table["split"].isin(splits) & (~pd.Series(one_rate, table.index) | (table["bits"] <= 144))]
+    synthetic.write(folder, table)
+    for name in ("training.csv", "codebooks.csv", "entropy.csv", "channel.csv", "standard_codecs.csv", "data_card.csv"):
+        rows = results.read_table(folder, name)
+        if "variant" in rows:
+            rows = rows[rows["variant"].isin([*kept, "jpeg2000", "jpeg2000_protected"])]
+        if "split" in rows:
+            rows = rows[rows["split"].isin([*splits, "none"])]
+        results.write_csv(rows, folder / name)
+    if not {"dial", "adaptive"} & {*kept}:
+        none = {"relevance": np.zeros((0, 6, 6), np.float32), "token_bits": np.zeros((0, 6, 6), np.float32)}
+        none |= {"reconstruction": np.zeros((0, 96, 96, 3), np.uint8), "maps": {"queries": []}}
+        examples = replace(synthetic.examples(), **none)
+        write_examples(examples, folder)
+    found = exhibits.Sources(folder, "small", PARAMS, CLAIMS, folder / "seeds.csv")
+    found.readers["seeds"] = lambda: seeds.evaluated(synthetic.seeds(), found["summary"])
+    return found
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_all_that_is_shown_comes_out_of_any_subset(subset, tmp_path):
+    found = few(tmp_path, *SUBSETS[subset])
+    exhibits.write_figures(found, tmp_path / "figures")
+    claims.write_claims(tmp_path, found["claims"])
+    rate_answer.write_bd_rates(tmp_path)
+    exhibits.write_tables(found, tmp_path / "tables")
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*exhibits.TABLES}
+    pdf = paper.build(tmp_path, tmp_path / "paper.pdf", tmp_path / "tables", tmp_path / "figures").read_bytes()
+    assert pdf.startswith(b"%PDF")
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    found = few(tmp_path, *SUBSETS["uoisc alone"])
+    for name in ("rate_dial", "floor_dial", "amr_against_rate", "relevance_maps", "goals_over_seeds"):
+        with pytest.raises(LeftOut, match="trained|speaks of"):
+            exhibits.FIGURES[name].made(found)
+    for name in ("ablations", "dial", "goals"):
+        (row,) = exhibits.TABLES[name].made_or(lambda why: [why], found)
+        assert row.startswith("Left out: ")
