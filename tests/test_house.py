@@ -79,7 +79,7 @@ def test_the_scan_sees_the_house():
     reached = {target for path in FILES for target, _ in doors(path.read_text(encoding="utf-8"))}
     alone = {name for name in MODULES if not name.endswith("__init__")} - reached
     by_command = {"uoisc.cli", "benchmarks.step", "benchmarks.full_size", "benchmarks.importing", "benchmarks.bler"}
-    by_command |= {"benchmarks.paper_smoke"}
+    by_command |= {"benchmarks.gpu", "benchmarks.paper_smoke"}
     cells = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb"))
     by_notebook = {name for name in alone if f"from {name} import" in cells}
     assert alone - by_command - by_notebook == {"benchmarks.scaling"}
@@ -122,7 +122,7 @@ def test_files_and_functions_are_short(module):
     assert not long, f"{module}: over 40 lines"
 
 
-@pytest.mark.parametrize(("file", "most"), [("dvc.yaml", 260), ("params.yaml", 250), ("README.md", 150)])
+@pytest.mark.parametrize(("file", "most"), [("dvc.yaml", 260), ("params.yaml", 210), ("README.md", 150)])
 def test_what_is_read_first_is_short(file, most):
     assert lines([ROOT / file]) <= most
 
