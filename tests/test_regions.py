@@ -41,7 +41,6 @@ def test_a_text_names_whole_words_the_longest_first(text, things):
 
 def test_names_of_ones_own_data_are_found_too():
     assert Names({"Red Kite": 7})("Are there red kites?") == {7}
-    assert Names({})("Is there a dog?") == set()
 
 
 def test_no_word_is_of_two_categories():
@@ -82,18 +81,18 @@ def test_tokens_are_those_whose_centres_lie_in_a_box(side):
         y = [top <= (i + 0.5) / side < bottom for i in range(side)]
         if any(x) and any(y):
             assert np.array_equal(grid, np.outer(y, x))
-    assert tokens_in([(0, 0, 1, 1)], side).all() and not tokens_in([], side).any()
+    assert tokens_in([(0.0, 0.0, 1.0, 1.0)], side).all() and not tokens_in([], side).any()
 
 
 def test_a_small_or_thin_box_holds_the_tokens_at_its_middle():
     assert np.argwhere(tokens_in([(0.5, 0.25, 0.505, 0.2505)], 22)).tolist() == [[5, 11]]
-    assert np.argwhere(tokens_in([(1, 1, 1, 1)], 22)).tolist() == [[21, 21]]
-    pole = tokens_in([(0.5, 0, 0.51, 1)], 22)
+    assert np.argwhere(tokens_in([(1.0, 1.0, 1.0, 1.0)], 22)).tolist() == [[21, 21]]
+    pole = tokens_in([(0.5, 0.0, 0.51, 1.0)], 22)
     assert pole[:, 11].all() and pole.sum() == 22
 
 
 def test_boxes_add_up():
-    one, other = (0, 0, 0.5, 0.5), (0.25, 0.25, 1, 1)
+    one, other = (0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 1.0, 1.0)
     assert np.array_equal(tokens_in([one, other], 22), tokens_in([one], 22) | tokens_in([other], 22))
 
 
@@ -117,5 +116,5 @@ def test_of_real_questions_most_that_name_something_are_located(tmp_path):
     assert sum(bool(named(entry["text"])) for entry in entries) == 40
     assert sum(bool(entry["boxes"]) for entry in entries) == 38
     assert "boxes say of 38 questions where the answer lies" in report.notes
-    covered = sorted(tokens_in(entry["boxes"], 22).sum() for entry in entries if entry["boxes"])
+    covered = sorted(tokens_in([tuple(box) for box in entry["boxes"]], 22).sum() for entry in entries if entry["boxes"])
     assert 60 < np.median(covered) < 200, "of 484: a region that singles tokens out"

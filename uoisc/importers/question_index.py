@@ -175,8 +175,7 @@ def write_index(
 
     Args:
         images, questions: rows of `IMAGES` and `QUESTIONS`, those that can be used.
-        categories: what the numbers in `IMAGES.categories` stand for.
-        opposites: a category -> the one that images must have instead where it is held out.
+        categories: of the numbers. opposites: a category -> what images must have instead where it is held out.
         entries: questions read; `config.unusable` is the largest share of them that may be broken.
 
     Raises DataError, with the counts, where more is broken; the report then lies beside `folder`.
