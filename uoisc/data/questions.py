@@ -33,7 +33,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Batch:
-    """A step's images in [0, 1], one query each; `names` are what its equal parts are called wherever they come again."""
+    """A step's images in [0, 1], one query each; `names` are what its equal parts are called whenever they come."""
 
     images: Float[Tensor, "B 3 H W"]
     queries: list[Query]

@@ -178,7 +178,7 @@ class FrozenCLIP(nn.Module):
 
     def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
-        device = self.mean.device
+        queries, device = check_queries(queries), self.mean.device
         return self.kept.of_texts(
             queries, device, lambda: self.model.encode_text(self.tokenize(queries).to(device), normalize=True)
         )

@@ -7,7 +7,6 @@ processor's chat template and normalisation, from a local folder or a hub name.
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from uoisc.base.folders import is_there, readable_folder, share
 from uoisc.base.kept import Kept
 from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
+from uoisc.frozen.native import lighten
 from uoisc.frozen.weights import REMEDY, hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -46,6 +46,8 @@ class FrozenLlava(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self.kept = Kept()
         speed_up(model.model.vision_tower)
+        if self.native:
+            lighten(model.model.language_model)
         self.processor = processor
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
         image = processor.image_processor
@@ -97,9 +99,7 @@ class FrozenLlava(nn.Module):
         """What its tokenizer makes of queries."""
         return llava_reader(self.processor, self.model.config, self.image_tokens)
 
-    def tokenize(
-        self, queries: list[str] | Any, side: str = "left"
-    ) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
+    def tokenize(self, queries: list[str] | Any, side: str = "left") -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Token ids with image placeholders expanded, padded on that side, and the mask of what is no padding."""
         placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
         prompts = self.prompts(queries)
@@ -110,10 +110,6 @@ class FrozenLlava(nn.Module):
         batch = self.processor.tokenizer(texts, **how)
         device = self.mean.device
         return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
-
-    def read(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """As `tokenize`, for `states`: padded on the right where fused attention, which takes no mask, is to serve."""
-        return self.tokenize(queries, "right" if self.native else "left")
 
     def tokenize_answered(
         self, queries: list[str], answers: list[str]
@@ -183,22 +179,6 @@ class FrozenLlava(nn.Module):
     def native(self) -> bool:
         """Whether it computes in bfloat16 by itself, as its weights are: autocast would widen what lies between."""
         return self.model.dtype is torch.bfloat16
-
-    def states(
-        self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]
-    ) -> tuple[Float[Tensor, "T w"], ...]:
-        """What the intent loss compares: hidden states of the T tokens behind the image, row after row, a quarter of the
-        language model deep, two, three and four; of prompts as `read` gives them."""
-        layers = self.model.config.get_text_config().num_hidden_layers
-        depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
-        behind = self.after_image(ids, mask)
-
-        def make() -> tuple[Tensor, ...]:
-            with torch.autocast(ids.device.type, enabled=False) if self.native else nullcontext():
-                hidden = self.hidden(x, ids, None if self.native else mask, depths)
-            return tuple(hidden[depth][behind] for depth in depths)
-
-        return self.kept.of(x, "states", make, behind.sum(1).tolist())
 
     def after_image(self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """Which tokens stand behind the image: only these can depend on image and query together."""

@@ -177,7 +177,7 @@ def query(image: int, entry: dict) -> Query:
 
 @dataclass
 class _Steps(Dataset):
-    """Training step -> its images in 8 bits, its queries and their names, of the same rows whichever process loads them."""
+    """Training step -> images in 8 bits, queries and their names, of the same rows whichever process loads them."""
 
     source: Photographs
     rows: np.ndarray
