@@ -28,11 +28,11 @@ from benchmarks.step import time_losses
 from uoisc.base.config import Params, load_params
 from uoisc.base.devices import fast_attention
 from uoisc.base.errors import first_line
-from uoisc.base.kept import Folder, Kept
 from uoisc.codec import Codec
 from uoisc.critic import PatchCritic
 from uoisc.data.questions import Batch, Query
 from uoisc.frozen.clip import FrozenCLIP
+from uoisc.frozen.kept import Folder, Kept
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.frozen.native import compile_blocks
 from uoisc.training import Bench, Log, train_phase1, train_phase2

@@ -18,6 +18,7 @@ from uoisc import training
 from uoisc.base.checkpoint import load_codec
 from uoisc.base.config import Paths
 from uoisc.codec import Codec
+from uoisc.frozen.kept import Kept
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import answer_loss
 from uoisc.stages import train_models
@@ -33,6 +34,8 @@ TOLERANCE = dict(rel=0.03, abs=2e-5)
 
 class Forbidden(FrozenLlava):
     """A LLaVA that must not be asked."""
+
+    kept = Kept()
 
     def __init__(self):
         torch.nn.Module.__init__(self)

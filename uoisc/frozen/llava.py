@@ -22,9 +22,9 @@ from uoisc.base.boundary import check_images
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import is_there, readable_folder, share
-from uoisc.base.kept import Kept
 from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
+from uoisc.frozen.kept import Kept
 from uoisc.frozen.native import lighten
 from uoisc.frozen.weights import REMEDY, hub_folder, verify, weights_files
 
@@ -45,7 +45,7 @@ class FrozenLlava(nn.Module):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.kept = Kept()
-        speed_up(model.model.vision_tower)
+        speed_up(model.model)
         if self.native:
             lighten(model.model.language_model)
         self.processor = processor
@@ -207,7 +207,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
         name: a folder in transformers' own format, or a hub name.
         revision: of the hub name; "" for a folder.
         sha256: of each weights file; None checks none (what the pipeline itself has made).
-        device: bfloat16 on a GPU, float32 on a CPU.
+        device: which one; bfloat16 on a GPU, float32 on a CPU.
 
     Raises CheckpointError when it is not there, is no LLaVA, lacks weights, or is another one than `sha256` says.
     """
@@ -227,6 +227,7 @@ def load_llava(name: str, revision: str = "", sha256: dict[str, str] | None = No
             local_files_only=True,
             output_loading_info=True,
             dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
+            device_map=None if torch.device(device).type == "cpu" else device,  # not by way of the CPU's memory
         )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet

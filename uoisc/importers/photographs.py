@@ -107,7 +107,7 @@ class Photographs:
             if isinstance(loaded, DataError):
                 raise loaded
             pixels, queries, names = loaded
-            yield Batch(from_bytes(pixels.numpy()), queries, names)
+            yield Batch(from_bytes(pixels.numpy()), queries, tuple(names))  # loaders make a list of it
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
         """At most n questions of a split: one per image, a second one of an image once all images have one.
