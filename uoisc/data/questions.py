@@ -70,6 +70,7 @@ class Asked:
     queries: list[Query]
     others: list[Query]
     images: Callable[[slice], Float[Tensor, "B 3 H W"]]  # the images of these queries, in [0, 1]
+    name: str = ""  # what tells its images from all others; "": nothing
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -81,7 +82,8 @@ class Asked:
     def only(self, row: int) -> Asked:
         """One of them."""
         rows = slice(row, row + 1)
-        return replace(self, queries=self.queries[rows], others=self.others[rows], images=lambda _: self.images(rows))
+        own = {"queries": self.queries[rows], "others": self.others[rows], "images": lambda _: self.images(rows)}
+        return replace(self, **own, name="")
 
     def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
         """An image, and the words of different questions about it: the first question and its other one."""
