@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from benchmarks import full_models
 from benchmarks import full_size as benchmark_full
 from benchmarks.full_size import Meter, Models
 from uoisc.base.config import load_params
@@ -15,9 +16,9 @@ from uoisc.frozen.clip import open_clip
 def small_sizes(monkeypatch):
     """The same layouts, tiny; the profile's codec on a CLIP of 22 x 22 tokens, as in full size."""
     small = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
-    monkeypatch.setattr(benchmark_full, "VISION", benchmark_full.VISION | small | {"image_size": 56})
+    monkeypatch.setattr(full_models, "VISION", full_models.VISION | small | {"image_size": 56})
     text = small | {"num_key_value_heads": 2, "num_hidden_layers": 4, "vocab_size": 50}
-    monkeypatch.setattr(benchmark_full, "TEXT", benchmark_full.TEXT | text)
+    monkeypatch.setattr(full_models, "TEXT", full_models.TEXT | text)
     real = open_clip.get_model_config
 
     def config(name: str) -> dict:
@@ -30,19 +31,31 @@ def small_sizes(monkeypatch):
 
 
 def test_both_phases_are_timed_part_by_part(small_sizes, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmark_full", "--batch", "2"])
+    monkeypatch.setattr(sys, "argv", ["benchmark_full", "--parts", "--batches", "2", "--device", "cpu"])
     benchmark_full.main()
     shown = capsys.readouterr().out
-    assert "batch 2, LLaVA in float32; intent loss over 16 image tokens" in shown
+    assert "LLaVA in float32; intent loss over 16 image tokens" in shown and "phase 2, batch 2" in shown
     first, second = shown.split("one step of phase ")[1:]
     parts = ("CLIP", "alignment, VQ", "decoder", "perceptual", "LLaVA", "LLaVA, back", "codec, back", "optimiser")
     assert all(part in first and part in second for part in parts)
     assert "critic" not in first and "critic" in second
 
 
+def test_the_table_times_real_steps_way_by_way(small_sizes, monkeypatch, capsys):
+    """Random weights in bfloat16, as on a GPU: every way has its row, none of which failed."""
+    monkeypatch.setattr(benchmark_full, "WARM_UP", 1)
+    given = ["--batches", "1", "--rounds", "1", "--device", "cpu", "--bfloat16"]
+    monkeypatch.setattr(sys, "argv", ["benchmark_full", *given])
+    benchmark_full.main()
+    rows = capsys.readouterr().out.split("images/s\n")[1].splitlines()
+    ways = ("as before", "own bfloat16", "own bfloat16, states kept")
+    assert [(row.split()[0], row[7:34].strip()) for row in rows] == [("1", way) for way in ways]
+    assert all(float(cell) > 0 for row in rows for cell in row[34:].split())
+
+
 def test_a_step_moves_the_codec_and_nothing_frozen(small_sizes):
     params = load_params("paper")
-    clip, llava = benchmark_full.random_clip(params), benchmark_full.random_llava(torch.float32)
+    clip, llava = full_models.random_clip(params), full_models.random_llava(torch.float32)
     codec = benchmark_full.variant("uoisc").build(clip, params, "wide").train()
     own = {name: p.detach().clone() for name, p in codec.named_parameters() if p.requires_grad}
     frozen = clip.model.visual.proj.clone()
@@ -58,7 +71,7 @@ def test_a_step_moves_the_codec_and_nothing_frozen(small_sizes):
 def test_full_size_is_that_of_the_published_files():
     """Parameters, counted without memory for them: those of the published files."""
     with torch.device("meta"):
-        config = open_clip.get_model_config(benchmark_full.CLIP_NAME)
+        config = open_clip.get_model_config(full_models.CLIP_NAME)
         assert sum(p.numel() for p in open_clip.CLIP(**config).parameters()) == 149_620_737  # OpenAI's ViT-B/16
 
 

@@ -19,6 +19,7 @@ from uoisc.base.checkpoint import load_codec
 from uoisc.base.config import Paths
 from uoisc.base.settings import Emphasis
 from uoisc.codec import Codec
+from uoisc.frozen.kept import Kept
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.losses import answer_loss
 from uoisc.stages import train_models
@@ -34,6 +35,8 @@ TOLERANCE = dict(rel=0.03, abs=2e-5)
 
 class Forbidden(FrozenLlava):
     """A LLaVA that must not be asked."""
+
+    kept = Kept()
 
     def __init__(self):
         torch.nn.Module.__init__(self)

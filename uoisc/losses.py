@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from einops import repeat
@@ -57,16 +59,34 @@ def intent_loss(
     Depths are quarters of the language model (authors' code: 6, 12, 18 and last of 24); the stand-in's three blocks
     give three. Deviation (ours): only tokens behind the image count, as those before it cannot depend on both.
     """
-    ids, mask = llava.read(queries)
+    ids, mask = llava.tokenize(queries, "right" if llava.native else "left")
     behind = llava.after_image(ids, mask)
     with torch.no_grad():
-        source = llava.states(x, ids, mask)
+        source = states_behind_image(llava, x, ids, mask, behind)
     loss = x_hat.new_zeros(())
-    for before, after in zip(source, llava.states(x_hat, ids, mask), strict=True):
+    for before, after in zip(source, states_behind_image(llava, x_hat, ids, mask, behind), strict=True):
         distance = 1 - F.cosine_similarity(before.float(), after.float(), dim=-1)  # a token each
         distances = torch.zeros(behind.shape, device=distance.device).masked_scatter(behind, distance)
         loss = loss + mean_over(distances.sum(), behind.sum())
     return loss
+
+
+def states_behind_image(
+    llava: FrozenLlava, x: Float[Tensor, "B 3 H W"], ids: Tensor, mask: Tensor, behind: Bool[Tensor, "B L"]
+) -> tuple[Float[Tensor, "T w"], ...]:
+    """LLaVA's hidden states at each depth of the T tokens that stand `behind` the images, row after row.
+
+    Where it computes in its own precision padding stands on the right, so that fused attention, without a mask, serves.
+    """
+    layers = llava.model.config.get_text_config().num_hidden_layers
+    depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
+
+    def look() -> tuple[Tensor, ...]:
+        with torch.autocast(x.device.type, enabled=False) if llava.native else nullcontext():
+            hidden = llava.hidden(x, ids, None if llava.native else mask, depths)
+        return tuple(hidden[depth][behind] for depth in depths)
+
+    return llava.kept.of(x, "states", look, behind.sum(1).tolist())
 
 
 def answer_loss(

@@ -17,13 +17,13 @@ from uoisc.base.devices import settle
 from uoisc.base.distributed import device, synchronised
 from uoisc.base.errors import CheckpointError, ConfigError, choices
 from uoisc.base.folders import is_there, readable_folder, short
-from uoisc.base.kept import Folder, Kept
 from uoisc.base.settings import JUDGES, KEPT, Pretrained
 from uoisc.codec import Codec
 from uoisc.data.questions import Source
 from uoisc.frozen import clip
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.clip_files import load_clip
+from uoisc.frozen.kept import Folder, Kept
 from uoisc.frozen.llava import FrozenLlava, load_llava
 from uoisc.frozen.pretrained import identity, open_pretrained
 from uoisc.frozen.weights import digest, folder_digest
@@ -145,7 +145,7 @@ def assemble(profile: str, params: Params, judges: tuple[str, ...], asked: bool 
 def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
     """CLIP and the judges: the stand-ins that the foundation stage trained, or others' checkpoints."""
     if isinstance(params.foundation, Pretrained):
-        return open_pretrained(params.foundation, params.codec.taps, params.data.image_size, judges, device().type)
+        return open_pretrained(params.foundation, params.codec.taps, params.data.image_size, judges, str(device()))
     folder = paths(profile).foundation
     again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
     for name in ("clip", *judges):

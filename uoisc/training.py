@@ -87,7 +87,7 @@ class Bench:
             yield batch.to(device())
 
     def know(self, batch: Batch | None) -> None:
-        """Its images are the source from now on: what is made of them is worked out once (`base/kept.py`)."""
+        """Its images are the source from now on: what is made of them is worked out once (`frozen/kept.py`)."""
         for frozen in (self.clip, self.llava):
             frozen.kept.know(*((batch.images, batch.names) if batch else (None, ())))
 

@@ -70,7 +70,7 @@ class Paths:
 
     @property
     def source_work(self) -> Path:
-        """What frozen models make of training images (`base/kept.py`); DVC does not know it."""
+        """What frozen models make of training images (`frozen/kept.py`); DVC does not know it."""
         return self.codecs.with_name("source_work")
 
     @property

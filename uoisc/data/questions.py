@@ -79,6 +79,7 @@ class Asked:
     others: list[Query]
     images: Callable[[slice], Float[Tensor, "B 3 H W"]]  # the images of these queries, in [0, 1]
     _: KW_ONLY
+    name: str = ""  # what tells its images from all others; "": nothing
     originals: Callable[[slice], Iterable[UInt8[np.ndarray, "h w 3"]]] | None = None  # as in their files, unsquashed
 
     def __len__(self) -> int:
@@ -91,13 +92,8 @@ class Asked:
     def only(self, row: int) -> Asked:
         """One of them."""
         rows = slice(row, row + 1)
-        return replace(
-            self,
-            queries=self.queries[rows],
-            others=self.others[rows],
-            images=lambda _: self.images(rows),
-            originals=None,
-        )
+        own = {"queries": self.queries[rows], "others": self.others[rows], "images": lambda _: self.images(rows)}
+        return replace(self, **own, name="", originals=None)
 
     def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
         """An image, and the words of different questions about it: the first question and its other one."""

@@ -17,7 +17,7 @@ Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, cycle, islice
 
 import numpy as np
@@ -63,8 +63,8 @@ class Scenes:
 class AskedScenes(Asked):
     """A split's questions about scenes, with the scenes and the world that they are of."""
 
-    scenes: Scenes
-    world: World
+    scenes: Scenes = field(kw_only=True)
+    world: World = field(kw_only=True)
 
     def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
         """The first of the fullest scenes, and questions of three types about three of its objects."""
@@ -164,7 +164,7 @@ class World:
             scenes = self.sample(rng, n, allowed, focus=held_out)
         queries = self.ask_each(rng, scenes, 1, subjects)
         others = [self.another(rng, scenes, query, subjects) for query in queries]
-        return AskedScenes(split, queries, others, lambda rows: self.render(scenes[rows]), scenes, self)
+        return AskedScenes(split, queries, others, lambda rows: self.render(scenes[rows]), scenes=scenes, world=self)
 
     def another(self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: Objects) -> Query:
         """Another query of the same scene that, where the scene allows, looks at other tiles."""

@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from uoisc.base.compat import import_torchvision
 from uoisc.base.errors import CheckpointError
-from uoisc.base.kept import Kept
 from uoisc.base.settings import RELEVANCE_ATTENTIONS
 from uoisc.data.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
+from uoisc.frozen.kept import Kept
 
 import_torchvision()
 warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in notebooks; it would print a path
@@ -45,6 +46,26 @@ class Seen:
         return F.layer_norm(self.first, self.first.shape[-1:])
 
 
+def cast(module: nn.Module, name: str) -> Tensor | None:
+    """A module's frozen weights as autocast would cast them at every call: cast once, and anew where they change."""
+    tensor = getattr(module, name)
+    if tensor is None or tensor.requires_grad or not torch.is_autocast_enabled(tensor.device.type):
+        return tensor
+    state = (torch.get_autocast_dtype(tensor.device.type), tensor.device, tensor.data_ptr(), tensor._version)
+    casts = module.__dict__.setdefault("casts", {})
+    if name not in casts or casts[name][0] != state:
+        casts[name] = state, tensor.to(state[0])
+    return casts[name][1]
+
+
+class FrozenLinear(nn.Linear):
+    """A linear map, which becomes one of frozen weights without copies: same result."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return F.linear(x, cast(self, "weight"), cast(self, "bias"))
+
+
 class PatchConv(nn.Conv2d):
     """A convolution whose stride is its kernel, as one matrix product: same weights, same result.
 
@@ -64,7 +85,7 @@ class PatchConv(nn.Conv2d):
         p, q = self.kernel_size
         h, w = x.shape[-2] // p, x.shape[-1] // q
         patches = rearrange(x[..., : h * p, : w * q], "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=q)
-        out = F.linear(patches, self.weight.flatten(1), self.bias)
+        out = F.linear(patches, cast(self, "weight").flatten(1), cast(self, "bias"))
         return rearrange(out, "b (h w) d -> b d h w", h=h)
 
 
@@ -84,7 +105,7 @@ class SelfAttention(nn.MultiheadAttention):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None, **_):
         """(attended, None) for (B, L, d); `key` and `value` are `query`."""
-        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        projected = F.linear(query, cast(self, "in_proj_weight"), cast(self, "in_proj_bias"))
         q, k, v = rearrange(projected, "b l (three h c) -> three b h l c", three=3, h=self.num_heads)
         mask = None if attn_mask is None else attn_mask.to(q.dtype)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -99,6 +120,9 @@ def speed_up(model: nn.Module) -> None:
                 setattr(parent, name, SelfAttention.like(module))
             elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in UNPADDED:
                 setattr(parent, name, PatchConv.like(module))
+    for module in model.modules():
+        if type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
+            module.__class__ = FrozenLinear
 
 
 class QueryKey:
@@ -231,7 +255,7 @@ class FrozenCLIP(nn.Module):
 
     def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
-        device = self.mean.device
+        queries, device = check_queries(queries), self.mean.device
         return self.kept.of_texts(
             queries, device, lambda: self.model.encode_text(self.tokenize(queries).to(device), normalize=True)
         )

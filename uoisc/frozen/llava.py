@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,10 @@ from uoisc.base.boundary import check_images
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import ROOT, is_there, readable_folder, share
-from uoisc.base.kept import Kept
 from uoisc.data.queries import Reader, check_fits, check_queries, hub_reader
 from uoisc.frozen.clip import speed_up
+from uoisc.frozen.kept import Kept
+from uoisc.frozen.native import lighten
 from uoisc.frozen.weights import REMEDY, hub_folder, verify, weights_files
 
 MAX_ANSWER_TOKENS = 20  # authors' code
@@ -47,7 +47,9 @@ class FrozenLlava(nn.Module):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.kept = Kept()
-        speed_up(model.model.vision_tower)
+        speed_up(model.model)
+        if self.native:
+            lighten(model.model.language_model)
         self.processor, self.suffix = processor, suffix
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
         image = processor.image_processor
@@ -113,10 +115,6 @@ class FrozenLlava(nn.Module):
         batch = self.processor.tokenizer(texts, **how)
         device = self.mean.device
         return batch["input_ids"].to(device), batch["attention_mask"].bool().to(device)
-
-    def read(self, queries: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """As `tokenize`, for `states`: padded on the right where fused attention, which takes no mask, is to serve."""
-        return self.tokenize(queries, "right" if self.native else "left")
 
     def tokenize_answered(
         self, queries: list[str], answers: list[str]
@@ -197,22 +195,6 @@ class FrozenLlava(nn.Module):
         """Whether it computes in bfloat16 by itself, as its weights are: autocast would widen what lies between."""
         return self.model.dtype is torch.bfloat16
 
-    def states(
-        self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]
-    ) -> tuple[Float[Tensor, "T w"], ...]:
-        """What the intent loss compares: hidden states of the T tokens behind the image, row after row, a quarter of
-        the language model deep, two, three and four; of prompts as `read` gives them."""
-        layers = self.model.config.get_text_config().num_hidden_layers
-        depths = sorted({max(1, round(layers * quarter / 4)) for quarter in (1, 2, 3, 4)})
-        behind = self.after_image(ids, mask)
-
-        def make() -> tuple[Tensor, ...]:
-            with torch.autocast(ids.device.type, enabled=False) if self.native else nullcontext():
-                hidden = self.hidden(x, ids, None if self.native else mask, depths)
-            return tuple(hidden[depth][behind] for depth in depths)
-
-        return self.kept.of(x, "states", make, behind.sum(1).tolist())
-
     def after_image(self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """Which tokens stand behind the image: only these can depend on image and query together."""
         is_image = ids == self.model.config.image_token_id
@@ -244,7 +226,7 @@ def load_llava(
         name: a folder in transformers' own format, or a hub name.
         revision: of the hub name; "" for a folder.
         sha256: of each weights file; None checks none (what the pipeline itself has made).
-        device: bfloat16 on a GPU, float32 on a CPU.
+        device: which one; bfloat16 on a GPU, float32 on a CPU.
         suffix: what follows every question.
 
     Raises CheckpointError when it is not there, is no LLaVA, lacks weights, or is another one than `sha256` says.
@@ -265,6 +247,7 @@ def load_llava(
             local_files_only=True,
             output_loading_info=True,
             dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
+            device_map=None if torch.device(device).type == "cpu" else device,  # not by way of the CPU's memory
         )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet

@@ -108,7 +108,7 @@ class Photographs:
             if isinstance(loaded, DataError):
                 raise loaded
             pixels, queries, names = loaded
-            yield Batch(from_bytes(pixels.numpy()), queries, names)
+            yield Batch(from_bytes(pixels.numpy()), queries, tuple(names))  # loaders make a list of it
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> Asked:
         """At most n questions of a split: one per image, a second one of an image once all images have one.
@@ -189,7 +189,7 @@ def query(image: int, entry: dict) -> Query:
 
 @dataclass
 class _Steps(Dataset):
-    """Training step -> its images in 8 bits, queries and their names, of the same rows whichever process loads them."""
+    """Training step -> images in 8 bits, queries and their names, of the same rows whichever process loads them."""
 
     source: Photographs
     rows: np.ndarray

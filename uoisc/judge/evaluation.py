@@ -8,7 +8,7 @@ evaluation set (scenes without held-out objects: seen; queries about held-out on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from uoisc.codec import Codec
 from uoisc.data.answers import answers_match, is_long, normalise, vqa_accuracy
 from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
+from uoisc.frozen.kept import Memory
 from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
 from uoisc.message import Message
@@ -37,6 +38,7 @@ VQA_ACCURACIES = {  # where several people answered: metric -> whose answer
     "vqa_accuracy_source": "answer_source",
     "vqa_accuracy_original": "answer_original",
 }
+ROOM = 5e8  # ours: bytes of what CLIP makes of source images that a process keeps; `small` takes 4e8
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 
 
@@ -103,7 +105,7 @@ CONTROLS = {
 
 
 def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
-    return study.clip.see(source_images(asked, rows)).tokens
+    return study.clip.see(source_images(study, asked, rows)).tokens
 
 
 def every_reference(study: Study, first: int | None = None, changes: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -126,7 +128,7 @@ def ask_references(study: Study, asked: Asked) -> pd.DataFrame:
     judge and query."""
 
     def answers(rows: slice) -> list[Answers]:
-        x, texts = source_images(asked, rows), asked.texts[rows]
+        x, texts = source_images(study, asked, rows), asked.texts[rows]
         found = [ask(study, images, texts) for images in (x, torch.full_like(x, BLANK_GREY))]
         if asked.originals is not None:
             whole = {name: judge.answer_files(asked.originals(rows), texts) for name, judge in study.judges.items()}
@@ -188,7 +190,7 @@ def send(
     study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking | None
 ) -> tuple[Tensor, Message, Tensor]:
     """A batch's images (B, 3, H, W), the message about them, and what is drawn of it, in [0, 1]."""
-    x, texts = source_images(asked, rows), asked.texts[rows]
+    x, texts = source_images(study, asked, rows), asked.texts[rows]
     message = codec.encode(x, texts, ranking and ranking(study, asked, rows))
     return x, message, codec.decode(message, texts)
 
@@ -276,12 +278,18 @@ def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.D
 def evaluation_questions(study: Study, split: str, first: int | None = None, stream: int = EVALUATION_STREAM) -> Asked:
     """What a split's evaluation asks, or the `first` so many of it; of another stream, other questions."""
     p = study.params
-    return study.source.ask_split(split, p.data.held_out, p.evaluation.queries, [p.seed, stream]).first(first)
+    asked = study.source.ask_split(split, p.data.held_out, p.evaluation.queries, [p.seed, stream])
+    return replace(asked, name=f"{p.seed}-{stream}-{p.evaluation.queries}-{p.data.held_out}-{split}").first(first)
 
 
-def source_images(asked: Asked, rows: slice) -> Float[Tensor, "B 3 H W"]:
-    """The images of these questions, where the models are."""
-    return asked.images(rows).to(device())
+def source_images(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B 3 H W"]:
+    """The images of these questions, where the models are; what CLIP makes of them is kept for the next model."""
+    names = (f"{asked.name}-{rows.start}-{rows.stop}",) if asked.name else ()
+    kept = study.clip.kept
+    if not kept.names or kept.names != names:
+        kept.shelf = kept.shelf or Memory(ROOM)
+        kept.know(asked.images(rows).to(device()), names)
+    return kept.images
 
 
 def batches(study: Study, asked: Asked) -> list[slice]:
@@ -297,10 +305,12 @@ def joined(found: Sequence[Answers]) -> Answers:
 
 def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:
     """Every measure of picture quality, a column each, of images (B, 3, H, W) in [0, 1]: a row per image."""
-    measures = {
-        "psnr": psnr(x, x_hat),
-        "ssim": ssim(x, x_hat),
-        "perceptual": perceptual_distance(study.clip, x, x_hat),
-        "clip_score": clip_score(study.clip, x_hat, texts),
-    }
+    with torch.no_grad():
+        seen = study.clip.see(x_hat)
+        measures = {
+            "psnr": psnr(x, x_hat),
+            "ssim": ssim(x, x_hat),
+            "perceptual": perceptual_distance(study.clip.early(x), seen.early),
+            "clip_score": clip_score(seen.tokens, study.clip.text(texts)),
+        }
     return pd.DataFrame(measures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,18 +24,16 @@ def ssim(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[
     return np.array([structural_similarity(a, b, **settings) for a, b in pairs])
 
 
-@torch.no_grad()
 def perceptual_distance(
-    clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]
+    early: Float[Tensor, "B 2 N d"], early_hat: Float[Tensor, "B 2 N d"]
 ) -> Float[np.ndarray, " B"]:
     """Mean absolute difference of CLIP's early, layer-normalised features; the perceptual loss, each."""
-    return (clip.early(x) - clip.early(x_hat)).abs().mean(dim=(1, 2, 3)).cpu().numpy()
+    return (early - early_hat).abs().mean(dim=(1, 2, 3)).cpu().numpy()
 
 
-@torch.no_grad()
-def clip_score(clip: FrozenCLIP, x_hat: Float[Tensor, "B 3 H W"], queries: list[str]) -> Float[np.ndarray, " B"]:
+def clip_score(tokens_hat: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -> Float[np.ndarray, " B"]:
     """Cosine of the query and the token that is most like it, each, in [-1, 1].
 
     Deviation: CLIP score takes the pooled image; the stand-in was trained on regions.
     """
-    return clip.relevance(clip.see(x_hat).tokens, clip.text(queries)).amax(dim=1).cpu().numpy()
+    return FrozenCLIP.relevance(tokens_hat, text).amax(dim=1).cpu().numpy()
