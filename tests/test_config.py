@@ -17,11 +17,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "4b3a25a4e920c44d",
-    "small": "d1f6270af7675cce",
-    "paper": "e2953d53eb7e6e2f",
-    "seed10": "405ab34655c208b7",
-    "seed20": "a5b93cd97f3294eb",
+    "smoke": "ac0f6fa9f70201ef",
+    "small": "9c884b11d5345829",
+    "paper": "65b339d583e05c11",
+    "seed10": "ad1048109e404e4c",
+    "seed20": "65c2ad67f2eda62e",
 }
 
 
