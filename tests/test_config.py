@@ -18,11 +18,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "641d7321485a5f28",
-    "small": "e38573e304fa7a67",
-    "paper": "1a5eb606b0dbdc16",
-    "seed10": "c3c1dbcc0a76bc08",
-    "seed20": "c42f3776a878ad1b",
+    "smoke": "30f7f0c5888a087a",
+    "small": "128547ac9be58164",
+    "paper": "d40dcd78ea9043be",
+    "seed10": "cab56a49387fa19f",
+    "seed20": "e36c0b2b535e30d6",
 }
 
 

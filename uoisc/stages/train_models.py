@@ -24,6 +24,7 @@ from uoisc.base.settings import JUDGES
 from uoisc.base.terminal import bar
 from uoisc.calibration import calibrate
 from uoisc.codec import Codec
+from uoisc.frozen.native import compile_blocks
 from uoisc.study import Study, open_study
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
@@ -67,6 +68,8 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     """
     study, phases = open_study(profile, judges=JUDGES[:1]), in_order(phases)
     study.keep_source_work()
+    if study.params.compiled:
+        compile_blocks(study.judges[JUDGES[0]].model.model)
     with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():
         codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
         for phase in phases:
