@@ -13,7 +13,7 @@ from pathlib import Path
 from uoisc.base import devices
 from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError
-from uoisc.base.settings import JUDGES, KEPT, ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
+from uoisc.base.settings import JUDGES, KEPT, ClipCheckpoint, Drawings, LlavaCheckpoint, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.stages.pinning import MODELS, digests_of, located, shown
