@@ -194,18 +194,23 @@ def costs(setting: Setting) -> dict[str, Cost]:
 
         found["intent loss, LLaVA 0.5B"] = count(intent, llava)
         found[SOURCE] = count(source, llava)
-        for name, model in (("answer, LLaVA 0.5B", llava), ("answer, LLaVA 7B", build_llava(judge=True))):
-            size = model.config.vision_config.image_size
-
-            def answer(batch: int, model=model, size: int = size) -> None:
-                states = look(model, image(batch, size=size), s.prompt_tokens + s.answer_tokens)
-                model.lm_head(states[:, -s.answer_tokens :])
-
-            with torch.no_grad():
-                found[name] = count(answer, model)
+        found["answer, LLaVA 0.5B"] = answer_cost(llava, s)
+        found["answer, LLaVA 7B"] = answer_cost(build_llava(judge=True), s)
     with without_weights(torch.float32):
         found |= trained_costs(s, clip.width, clip.text_width)
     return found
+
+
+@torch.no_grad()
+def answer_cost(llava, s: Setting) -> Cost:
+    """One answer of a judge."""
+    size = llava.config.vision_config.image_size
+
+    def answer(batch: int) -> None:
+        states = look(llava, torch.empty(batch, 3, size, size), s.prompt_tokens + s.answer_tokens)
+        llava.lm_head(states[:, -s.answer_tokens :])
+
+    return count(answer, llava)
 
 
 def trained_costs(s: Setting, clip_width: int, clip_text_width: int) -> dict[str, Cost]:

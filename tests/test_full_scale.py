@@ -82,9 +82,12 @@ def test_every_stage_runs_from_the_official_files_to_the_tables(place):
     assert (answers.groupby(["variant", "split", "judge"]).size() == 14).all()
     assert answers["vqa_accuracy"].between(0, 1).all() and set(answers["type"]) == {"yes/no", "number", "other"}
     summary = pd.read_csv(results(place) / "summary.csv")
-    assert {"amr", "amr_floor", "vqa_accuracy"} <= set(summary["metric"])
+    beside = {"long_answers", "vqa_accuracy_source", "vqa_accuracy_original"}
+    assert {"amr", "amr_floor", "vqa_accuracy", *beside} <= set(summary["metric"])
     checks = pd.read_csv(results(place) / "foundation.csv")
-    assert set(checks["model"]) == {"llava", "llava_independent"} and (checks["n"] > 1).all()
+    assert set(checks["model"]) == {"clip", "llava", "llava_independent"} and (checks["n"] > 1).all()
+    located = {"localisation_chance", "localisation_top1:query_key", "localisation_top1:value_value"}
+    assert located <= set(checks["metric"])
     examples = json.loads((results(place) / "examples.json").read_text())
     assert len(examples["rows"]) == 5 and len(examples["maps"]["queries"]) == 2
 

@@ -33,11 +33,6 @@ from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study
 
 REFERENCE_COLUMNS = ["split", "judge", "query_id", "query", "type", "object", "truth", "answer_source", "answer_blank"]
-VQA_ACCURACIES = {  # where several people answered: metric -> whose answer
-    "vqa_accuracy": "answer_hat",
-    "vqa_accuracy_source": "answer_source",
-    "vqa_accuracy_original": "answer_original",
-}
 ROOM = 5e8  # ours: bytes of what CLIP makes of source images that a process keeps; `small` takes 4e8
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 
@@ -115,24 +110,20 @@ def every_reference(study: Study, first: int | None = None, changes: tuple[str, 
 
 
 @torch.no_grad()
-def reference_answers(
-    profile: str, split: str, first: int | None = None, changes: tuple[str, ...] = ()
-) -> pd.DataFrame:
+def reference_answers(profile: str, split: str, first: int | None = None, changes=()) -> pd.DataFrame:
     """`ask_references` of a split's evaluation questions, or the `first` so many of them."""
     study = open_study(profile, changes=changes)
     return ask_references(study, evaluation_questions(study, split, first))
 
 
 def ask_references(study: Study, asked: Asked) -> pd.DataFrame:
-    """Both judges' answers on the source and on a blank image, and on the whole of a photograph's file: one row per
-    judge and query."""
+    """Both judges' answers on source, blank image and a photograph's own file: one row per judge and query."""
 
     def answers(rows: slice) -> list[Answers]:
         x, texts = source_images(study, asked, rows), asked.texts[rows]
         found = [ask(study, images, texts) for images in (x, torch.full_like(x, BLANK_GREY))]
         if asked.originals is not None:
-            whole = {name: judge.answer_files(asked.originals(rows), texts) for name, judge in study.judges.items()}
-            found.append(whole)
+            found.append({name: j.answer_files(asked.originals(rows), texts) for name, j in study.judges.items()})
         return found
 
     found = [*map(joined, zip(*spread(answers, batches(study, asked)), strict=True))]
@@ -147,12 +138,7 @@ def ask_references(study: Study, asked: Asked) -> pd.DataFrame:
 
 @torch.no_grad()
 def evaluate_model(
-    profile: str,
-    point: Point,
-    control: Control | None,
-    split: str,
-    references: pd.DataFrame,
-    changes: tuple[str, ...] = (),
+    profile: str, point: Point, control: Control | None, split: str, references: pd.DataFrame, changes=()
 ) -> Evaluated:
     """One model at one rate on one split, or a control of it, which is called "variant_control"."""
     study = open_study(profile, changes=changes)
@@ -235,10 +221,9 @@ def judged(
     )
     people = [query.answers for query in asked.queries] * len(answers)
     if any(people):
-        for metric, column in VQA_ACCURACIES.items():
-            if column in own:
-                answered = zip(own[column], people, strict=True)
-                rows[metric] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
+        for end in [end for end in ("", "_source", "_original") if f"answer{end or '_hat'}" in own]:
+            answered = zip(own[f"answer{end or '_hat'}"], people, strict=True)
+            rows[f"vqa_accuracy{end}"] = [vqa_accuracy(answer, said) if said else None for answer, said in answered]
     if asked.originals is not None:  # photographs: no stand-in answers in sentences
         rows["long_answer"] = own["answer_source"].map(is_long)
     return rows
