@@ -2,6 +2,7 @@
 is. All other tests hold the CPU's numbers and see no GPU."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def parameters():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> dict[str, str]:
     place = workplace.make(tmp_path_factory.mktemp("gpu") / "place", parameters())
-    path = ":".join(map(str, (place, ROOT, ROOT / "tests")))
+    path = os.pathsep.join(map(str, (place, ROOT, ROOT / "tests", os.environ.get("PYTHONPATH", ""))))
     done = workplace.run(
         place, str(Path(every_border.__file__)), str(ROOT), check=False, PYTHONPATH=path, UOISC_BARS="0"
     )

@@ -123,7 +123,8 @@ def train_phase1(
     optimiser = torch.optim.AdamW(
         trained(codec), lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total_steps=steps, pct_start=0.1)
+    rise = 0.1 if steps != 10 else 0.2  # a rise of one step, torch divides by zero
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total_steps=steps, pct_start=rise)
 
     def terms(model: nn.Module, step: int, batch: Batch) -> tuple[Terms, Terms]:
         out = model(batch.images, batch.texts, rounded=step >= cfg.rounding_step)
