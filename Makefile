@@ -17,6 +17,8 @@ INTO    := $(if $(filter $(ACTIVE),$(call first,published)),,build/$(ACTIVE)/)
 COPY    := build/repro-$(PROFILE)
 STAGES  ?=
 SEEDS   := seed10 seed20
+# what every stage of training waits for, then all of them in one pool; not where other stages alone are asked for
+AHEAD   := $(if $(filter-out evaluation,$(STAGES)),,dvc repro foundation && uoisc ahead &&)
 # only makes the environment; from then on the environment's own Python runs
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 
@@ -36,7 +38,8 @@ export PYTHONWARNINGS := ignore:IProgress not found
 repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
 	uoisc info --profile $(PROFILE)
 ifeq ($(PROFILE),$(ACTIVE))
-	dvc repro $(STAGES)
+	$(AHEAD) dvc repro $(STAGES)
+	uoisc info --profile $(PROFILE)
 	@echo "done: $(INTO)results/summary.csv, $(INTO)results/claims.json, $(INTO)paper/paper.pdf"
 else
 	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
@@ -47,7 +50,8 @@ else
 	for place in data/* models; do \
 	  test ! -e $$place -o -e $$place/source -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \
 	  ln -sfn "$(CURDIR)/$$place" $(COPY)/$$place; done
-	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish && dvc repro $(STAGES)
+	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish && \
+	  $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)
 	@echo "done: see $(COPY)/results/, $(COPY)/paper/"
 endif
 

@@ -192,7 +192,7 @@ def print_steps(params: Params, clip: FrozenCLIP, where: torch.device, asked: ar
     for way, (kind, keeps, compiled) in ways.items():
         llava = random_llava(dtype, where, kind)
         if compiled:
-            compile_blocks(llava.model.model.vision_tower, llava.model.model.language_model)
+            compile_blocks(llava.model.model)
         for batch in asked.batches:
             with tempfile.TemporaryDirectory() as folder:
                 llava.kept = Kept(Folder(Path(folder), {}) if keeps else None)
@@ -201,7 +201,7 @@ def print_steps(params: Params, clip: FrozenCLIP, where: torch.device, asked: ar
                     cells = time_steps(Models(params, clip, llava), where, batch, asked.rounds)
                     (one, peak), (two, peak_two) = cells
                     shown = f"{one:11.3f}{two:11.3f}{peak:11.1f}{peak_two:11.1f}{batch / one:11.1f}"
-                except (torch.OutOfMemoryError, RuntimeError) as error:  # of a compiler too
+                except Exception as error:  # out of memory, or a compiler's: the other rows still come
                     shown = f"  {first_line(error)[:80]}"
             print(f"{batch:5d}  {way:<28}{shown}", flush=True)
         del llava

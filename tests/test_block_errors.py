@@ -111,6 +111,15 @@ def test_payloads_take_the_next_block(table):
     assert table.largest(2, "1/2") == BlockCode(864, 2, "1/2")
 
 
+def test_a_payload_above_the_largest_block_is_segmented_into_equal_ones(table):
+    """11,616 bits are half of a tight message of 22 x 22 tokens: fourteen blocks of 830 bits and their filler."""
+    expected = {80: (80, 1), 145: (288, 1), 864: (864, 1), 865: (864, 2), 864 * 3 + 1: (864, 4), 11_616: (864, 14)}
+    for bits, (k, blocks) in expected.items():
+        assert table.segmented(bits, 2, "1/2") == (BlockCode(k, 2, "1/2"), blocks)
+    with pytest.raises(BlerError):
+        table.segmented(0, 2, "1/2")
+
+
 @pytest.mark.parametrize(
     "ask",
     [

@@ -79,6 +79,19 @@ def test_the_first_queries_are_those_that_the_evaluation_asks(study):
     assert list(answers["query"]) == 2 * [query.text for query in part.queries]
 
 
+def test_accuracy_compares_answers_as_everywhere(study):
+    """A judge that writes "Cup." where the truth is "cup" is right."""
+
+    class Aloud(ByBrightness):
+        def answer(self, x: torch.Tensor, queries: list[str], batch_size: int = 256) -> list[str]:
+            return [f"{query.truth.capitalize()}." for query in scenes(study)[0].queries]
+
+    asked, x = scenes(study)
+    loud = replace(study, judges={name: Aloud() for name in JUDGES})
+    rows = pd.DataFrame(codec_curves.measure(loud, asked, x, x, references(), {}))
+    assert (rows.loc[rows["metric"] == "accuracy", "value"] == 1).all()
+
+
 @pytest.mark.parametrize("sizes", [lambda q: 100 + 10 * q, lambda q: 100 * 1.04**q], ids=["linear", "steep"])
 def test_qualities_are_the_first_to_reach_even_steps_of_the_logarithm(sizes):
     """Against a search of all of a codec's qualities, of files whose sizes are made up."""

@@ -18,11 +18,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "641d7321485a5f28",
-    "small": "e38573e304fa7a67",
-    "paper": "1a5eb606b0dbdc16",
-    "seed10": "c3c1dbcc0a76bc08",
-    "seed20": "c42f3776a878ad1b",
+    "smoke": "30f7f0c5888a087a",
+    "small": "128547ac9be58164",
+    "paper": "d40dcd78ea9043be",
+    "seed10": "cab56a49387fa19f",
+    "seed20": "e36c0b2b535e30d6",
 }
 
 
@@ -352,6 +352,17 @@ def test_activating_changes_values_alone(project, rewritten, ends):
         assert path.read_bytes().decode() == text.replace("\n", ends)
 
 
+def test_a_profile_without_a_dial_or_any_ablation_runs_in_the_pipeline(project):
+    """DVC makes no stage of an empty list."""
+    path = project / "params.yaml"
+    path.write_text(path.read_text().replace("  small: {}", "  small: {variants: {uoisc: [tight]}}"))
+    assert activate("small") == "active: small, with 0 ablations and 0 dials, writes results, paper"
+    found = document(path)
+    assert (found["ablations"], found["dials"], found["dialled"]) == ([], "", [])
+    activate("smoke")
+    assert document(path)["dialled"] == ["smoke"]
+
+
 def test_a_profile_publishes_when_told_so(project):
     assert active_profile() == "small"
     activate("smoke", publish=True)
@@ -367,9 +378,14 @@ def test_what_cannot_be_activated_changes_nothing(project, tmp_path, monkeypatch
         with pytest.raises(ConfigError) as caught:
             activate("smoke")
         assert "\n" not in str(caught.value) and path.read_text() == text
-    path.write_text("".join(LINES).partition(", dial: [dial], dial_uniform: [dial], dial_scratch_text")[0] + "}\n")
-    with pytest.raises(ConfigError, match="trains no rate dial"):
-        activate("paper")
+    path.write_text("".join(LINES))
+    edit_yaml(path, {"active": ["smoke"]})
+    own = path.read_text()
+    path.write_text(
+        own.replace("{uoisc: [tight, middle], no_alignment: [tight], no_llava", "{no_alignment: [tight], no_llava")
+    )
+    with pytest.raises(ConfigError, match="profile smoke lacks variants.uoisc, which all else is held against"):
+        activate("smoke")
     edit_yaml(path, {"active": ["2024", "a"]})
     assert parse_yaml(path.read_text(), "")["active"] == ["2024", "a"]
     assert [file.name for file in project.iterdir() if "partial" in file.name] == []

@@ -90,13 +90,6 @@ def test_panels_are_those_that_a_profile_trains_at_a_rate_that_all_of_them_have(
     assert room.compared({"uoisc": ("a", "b"), "dial": ("dial",)}) == {"uoisc": "b"}
 
 
-@pytest.mark.parametrize(
-    ("variants", "shown"), [("uoisc adaptive", True), ("uoisc dial", True), ("uoisc", False), ("dial", False)]
-)
-def test_what_both_figures_need(variants, shown):
-    assert room.can_be_shown(dict.fromkeys(variants.split(), ("low",))) == shown
-
-
 def test_a_profile_without_ablations_is_shown_too(study, answers, tmp_path):
     few = replace(study, params=replace(study.params, variants={"uoisc": ("low",), "dial": ("dial",)}))
     write_examples(make_examples(few, answers), tmp_path)

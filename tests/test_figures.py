@@ -189,7 +189,7 @@ def test_a_channel_table_without_the_judge_is_a_named_error():
 def test_a_strip_marks_which_answers_match():
     picture = synthetic.examples().scene
     strip = picture_data.Strip(
-        "where is the cup", "left", picture, (5.0, 20.0), {"uoisc": [picture, picture]},
+        "where is the cup", "place", "left", picture, (5.0, 20.0), {"uoisc": [picture, picture]},
         {"uoisc": [("right", False), ("left", True)]},
     )  # fmt: skip
     shown = texts(link_figures.picture_strip(strip))

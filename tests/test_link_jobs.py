@@ -1,10 +1,13 @@
 """The channel stage on the tiny study: who sends what, what is judged, and the rows that come of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
 
+from uoisc.base.config import load_params
 from uoisc.base.results import COLUMNS
 from uoisc.base.settings import JUDGES
 from uoisc.data.answers import answers_match
@@ -33,7 +36,7 @@ from uoisc.stages.link_jobs import (
 from uoisc.study import Point
 
 N = tiny.PARAMS.evaluation.queries
-UOISC, DIALED = Point("uoisc", "low", None), Point("dial", "dial", 144)
+UOISC, DIALED = Point("uoisc", "low", None), Point("dial", "dial", 200)  # of its budgets nearest to 288 bits
 CODED = [name for name, link in LINKS.items() if link.code_rate]
 AIRS = [Air("uncoded", "awgn", 5.0), Air("uncoded", "rayleigh", 20.0), *(Air(name, "awgn", 20.0) for name in CODED)]
 
@@ -144,14 +147,21 @@ def test_simulated_symbol_errors_stand_beside_theory():
 
 def test_methods_have_the_rates_that_they_were_trained_at(study):
     sent = methods(tiny.PARAMS)
-    assert sent[:4] == [UOISC, Point("adaptive", "low", None), DIALED, DIALED._replace(bits=432)]
-    assert [point.variant for point in sent[4:]] == list(FILES) and {point.rate for point in sent[4:]} == {None}
+    assert sent[:3] == [UOISC, Point("adaptive", "low", None), DIALED]
+    assert [point.variant for point in sent[3:]] == list(FILES) and {point.rate for point in sent[3:]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("profile", "budgets"), [("small", [144, 432]), ("smoke", [144, 432]), ("paper", [23_232, 46_464])]
+)
+def test_the_dial_is_sent_at_the_budgets_of_the_fixed_rates(profile, budgets):
+    assert link_jobs.dial_bits(load_params(profile)) == budgets
 
 
 def test_a_dial_is_sent_at_its_budget(study, references):
     rows = measure_sender("tiny", DIALED, "unseen", references)
     codec = study.codec(*DIALED)
-    assert (rows["variant"] == "dial").all() and (rows["bits"] == codec.bits).all() and codec.bits <= 144
+    assert (rows["variant"] == "dial").all() and (rows["bits"] == codec.bits).all() and codec.bits <= 200
     assert set(rows["link"]) == {*PREFIXES, *LINKS}
 
 
@@ -170,6 +180,17 @@ def test_the_strip_shows_every_method_at_every_point(study):
     )
     lost, whole = strip.pictures["jpeg2000"][0], strip.pictures["jpeg2000"][-1]
     assert (lost == 128).all() and whole.std() > 10
+
+
+def test_the_strip_of_other_questions_and_fewer_methods(study, monkeypatch):
+    """Photographs have no "where" question of a type of its own, and a profile may train no dial."""
+    few = replace(study.params, variants={"uoisc": ("low",)})
+    monkeypatch.setattr(study, "params", few)
+    asked = evaluation_questions(study, "unseen")
+    typed = replace(asked, queries=[replace(query, type="other") for query in asked.queries])
+    monkeypatch.setattr(link_jobs, "evaluation_questions", lambda *_: typed)
+    strip = make_strip("tiny")
+    assert strip.query == asked.queries[0].text and list(strip.pictures) == ["uoisc", "jpeg2000"]
 
 
 def test_eb_n0_spreads_a_symbols_energy_over_its_payload_bits():

@@ -1,6 +1,7 @@
 """What a notebook needs is read off the pipeline, and made where it is missing."""
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,16 @@ def test_results_of_a_profile_that_is_not_published_lie_in_its_own_folder():
     outs = [out for _, outs in before("07_figures_and_tables", "smoke") for out in outs]
     assert f"{results}/summary.csv" in outs
     assert not [out for out in outs if out.startswith("data/")], "figures are drawn from results alone"
+
+
+def test_a_profile_without_a_dial_needs_none():
+    dial = [command for command, _ in before("06_evaluation", "smoke") if "dial+dial_uniform" in command]
+    rates = config.load_params("smoke").variants
+    assert len(dial) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        few = replace(config.load_params("smoke"), variants={"uoisc": rates["uoisc"]})
+        patch.setattr(prerequisites, "load_params", lambda _: few)
+        assert commands("06_evaluation")[-1] == "run 04_phase2 --profile smoke --variant uoisc"
 
 
 @pytest.fixture

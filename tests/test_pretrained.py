@@ -1,6 +1,7 @@
 """Checkpoints as others publish them, through the public functions: tiny ones of random weights in the real formats."""
 
 import json
+import os
 import shutil
 import zipfile
 from dataclasses import replace
@@ -22,6 +23,7 @@ from uoisc.frozen.llava import load_llava
 from uoisc.frozen.pretrained import open_pretrained, open_readers
 from uoisc.frozen.weights import UNPINNED
 from uoisc.losses import intent_loss
+from uoisc.stages.pinning import located
 
 TOWERS = ("clip", "siglip")
 QUERIES = ["what is it", "how many are there in the picture", "where"]
@@ -79,6 +81,18 @@ def test_everything_opens_by_its_settings(checkpoints):
     for judge in judges.values():
         assert len(judge.answer(x, QUERIES[:2])) == 2 and judge.suffix == tiny.SUFFIX
     assert list(open_pretrained(settings, (0,), tiny.IMAGE, judges=("llava",))[1]) == ["llava"]
+
+
+def test_folders_are_named_from_the_projects_top_wherever_one_runs(checkpoints, monkeypatch, tmp_path):
+    """Notebooks run in their own folder, which is no place for `data/generated/clip`."""
+    settings = Pretrained(checkpoints["openclip"], checkpoints["siglip"], checkpoints["clip"])
+    given = (settings.clip, settings.llava, settings.llava_independent)
+    clip, *judges = (replace(one, name=os.path.relpath(one.name, ROOT)) for one in given)
+    monkeypatch.chdir(tmp_path)
+    opened, both = open_pretrained(Pretrained(clip, *judges), (0,), tiny.IMAGE)
+    assert opened.grid == 6 and len(both) == 2
+    assert open_readers(Pretrained(clip, *judges))[1] == []
+    assert [located(checkpoint).files is not None for checkpoint in (clip, *judges)] == [True] * 3
 
 
 @pytest.mark.parametrize(("key", "value"), [("patch_size", 32), ("layers", 12)])

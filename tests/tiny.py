@@ -65,6 +65,7 @@ PARAMS = Params(
     workers=1,
     deterministic=True,
     kept="nothing",
+    compiled=False,
     data=Drawings(
         image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, held_out="animal", validation="food"
     ),

@@ -86,6 +86,15 @@ def train(
 
 
 @app.command()
+def ahead(quiet: Quiet = False) -> None:
+    """Train side by side, on all cores, what `dvc repro` would train stage by stage; its stages find it complete."""
+    from uoisc.stages.ahead import train_ahead
+
+    entry.in_top_folder("dvc.yaml")
+    say(f"trained ahead of the pipeline: {train_ahead()} models")
+
+
+@app.command()
 def evaluate(
     profile: Profile,
     variants: Annotated[
@@ -247,11 +256,13 @@ def info(
     file: Annotated[str | None, typer.Argument(help="A .uoi file to describe; - reads standard input.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of params.yaml; not read where a file is given.")] = None,
 ) -> None:
-    """Print what a .uoi file says of itself; without one, what a run depends on: versions, cores, precision, seed."""
+    """Print what a .uoi file says of itself; without one, what a run depends on, and each stage's minutes."""
     if file is None:
-        from uoisc.stages.machine import environment
+        from uoisc.stages.machine import environment, minutes
+        from uoisc.stages.notebooks import EXECUTED
 
-        show("\n".join(environment(profile or active())))
+        profile = profile or active()
+        show("\n".join(environment(profile) + minutes(EXECUTED / profile)))
         return
     from uoisc.link.header import describe
 

@@ -28,6 +28,7 @@ class Params:
     workers: int = number(1, 1024, auto=True)  # AUTO: as cores and memory allow (devices.py)
     deterministic: bool  # on a GPU: the same bytes every time
     kept: str  # of `settings.KEPT`: what frozen models make of training images, worked out once for all codecs
+    compiled: bool  # the training judge's blocks, by torch.compile
     data: settings.Drawings | settings.Vqav2 | settings.Manifest
     foundation: settings.StandIns | settings.Pretrained
     codec: settings.Codec

@@ -72,6 +72,7 @@ class Strip:
     """
 
     query: str
+    type: str
     answer: str
     source: UInt8[np.ndarray, "H W 3"]
     es_n0_db: tuple[float, ...]

@@ -53,7 +53,7 @@ class Folder:
 class Memory:
     """Records in this process, the first ones of up to `room` bytes in all."""
 
-    def __init__(self, room: float):
+    def __init__(self, room: int | float):
         self.room, self.records = room, {}
 
     def get(self, name: str) -> Record | None:

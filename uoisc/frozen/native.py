@@ -64,8 +64,8 @@ def lighten(model: nn.Module) -> None:
                 setattr(parent, name, GatedMLP(module))
 
 
-def compile_blocks(*models: nn.Module) -> None:
-    """torch.compile of the blocks of transformers, one by one: equal ones are compiled once."""
-    for lists in (module for model in models for module in model.modules() if isinstance(module, nn.ModuleList)):
-        for block in lists:
+def compile_blocks(model: nn.Module) -> None:
+    """torch.compile of the blocks of its transformers, one by one: equal ones are compiled once."""
+    for blocks in model.modules():
+        for block in blocks if isinstance(blocks, nn.ModuleList) else ():
             block.compile()

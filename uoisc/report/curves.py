@@ -18,6 +18,7 @@ TITLES = {"loss": "total", "vq": "quantisation", "intent": "user-intent relevanc
 SHOWN = ("uoisc", "no_alignment", "query_aware", "adaptive", "no_llava", "plain_vq")
 DASHES = ("", (4, 1.5), (1, 1), (3, 1, 1, 1), (5, 1, 1, 1, 1, 1), (2, 2))  # one per variant of `SHOWN`
 SHADE = "#EEEEEE"
+LEGIBLE = 4  # segments whose numbers a panel has room for; of more the shade alone
 BINS = 60  # points per curve; steps that fall into one bin are averaged
 
 
@@ -97,7 +98,7 @@ def codebook_use(codebooks: pd.DataFrame) -> Figure:
         share = (mine["perplexity"] / mine["codes"]).unstack("segment")
         dead = mine["dead"].map(lambda codes: f" ({codes:g})" if codes else "")
         words = (mine["perplexity"].map("{:.1f}".format) + dead).unstack("segment")
-        sns.heatmap(share, annot=words, **look, ax=axes)
+        sns.heatmap(share, annot=words if words.shape[1] <= LEGIBLE else False, **look, ax=axes)
         axes.set(title=f"{label(variant)}\n{bits:g} bits, {codes:g} codes", xlabel="segment", ylabel="tap")
         axes.tick_params(length=0, labelrotation=0)
     return figure

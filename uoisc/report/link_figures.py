@@ -20,7 +20,7 @@ from uoisc.report.figures import (
     variant_key,
 )
 from uoisc.report.names import in_order, label
-from uoisc.report.pictures import ATTRIBUTION, bare, show_answer
+from uoisc.report.pictures import asked, bare, credit, show_answer
 
 LINKS = {name: link.title for name, link in channel.LINKS.items()}
 AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
@@ -98,5 +98,5 @@ def picture_strip(strip: Strip) -> Figure:
             show_answer(axes, answer, match)
     for axes, title in zip(grid[0], ["source", *(f"{snr:g} dB" for snr in strip.es_n0_db)], strict=True):
         axes.set_title(title)
-    figure.suptitle(f"“{strip.query}?”, uncoded 8-PSK, AWGN. {ATTRIBUTION}", fontsize=7.5)
+    figure.suptitle(f"{asked(strip.query)}, uncoded 8-PSK, AWGN. {credit([strip.type])}", fontsize=7.5)
     return figure

@@ -1,6 +1,7 @@
 """Figures made of images: the six-panel visual comparison, and relevance maps of one scene."""
 
 import textwrap
+from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Examples
 from uoisc.base.results import LeftOut
+from uoisc.data.questions import POOLED_TYPES
 from uoisc.report.figures import GREEN, PAGE, RED, styled
 from uoisc.report.names import label
 
@@ -20,6 +22,16 @@ def bare(axes: Axes) -> None:
     """Takes ticks and frame from a panel that shows a picture."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def asked(query: str) -> str:
+    """A query in quotation marks; people write their own question mark."""
+    return f"“{query.rstrip('?')}?”"
+
+
+def credit(types: Iterable[str]) -> str:
+    """Whom the pictures are from that such questions are asked about: of photographs nothing is known."""
+    return ATTRIBUTION if {*types} & {*POOLED_TYPES} else ""
 
 
 def show_answer(axes: Axes, answer: str, match: bool | None, **style: object) -> None:
@@ -55,7 +67,7 @@ def visual_comparison(examples: Examples) -> Figure:
         _write(figure, middle, foot + count * row_height + 0.05, label(panel), ha="center")
     for r, row in enumerate(examples.rows):
         bottom = foot + (count - 1 - r) * row_height + 0.18
-        query = "\n".join(textwrap.wrap(f"“{row['query']}?”", 15))
+        query = "\n".join(textwrap.wrap(asked(row["query"]), 15))
         about = "\n".join(
             [label(row["split"]), *textwrap.wrap(f"answer: {row['truth']}", 15), f"Es/N0 {row['es_n0_db']:.1f} dB"]
         )
@@ -74,7 +86,7 @@ def visual_comparison(examples: Examples) -> Figure:
         "All but the input crossed uncoded 8-PSK under Rayleigh fading "
         f"at a mean Es/N0 of {link['es_n0_db']:g} dB (left: a row's own).",
         f"JPEG 2000's first {link['protected']} bytes are free of errors; a file that no longer decodes is grey.",
-        ATTRIBUTION,
+        credit(row["type"] for row in examples.rows),
     ]
     _write(figure, 0.02, 0.04, "\n".join(notes), fontsize=7, linespacing=1.1)
     return figure
@@ -97,7 +109,7 @@ def relevance_maps(examples: Examples) -> Figure:
     scene.set_xlabel("scene", labelpad=2)
     for q, query in enumerate(maps["queries"]):
         left = size + between + q * (3 * size + 2 * gap + between)
-        _write(figure, left, bottom + size + 0.06, f"“{query}?”", style="italic")
+        _write(figure, left, bottom + size + 0.06, asked(query), style="italic")
         ranked, sent, received = (_frame(figure, left + c * (size + gap), bottom, size) for c in range(3))
         ranked.imshow(examples.relevance[q], cmap="cividis", interpolation="nearest", extent=extent)
         ranked.set_xlabel("relevance", labelpad=2)
@@ -110,5 +122,5 @@ def relevance_maps(examples: Examples) -> Figure:
         received.imshow(examples.reconstruction[q], interpolation="nearest", extent=extent)
         show_answer(received, maps["answers"][q], maps["matches"][q], labelpad=2)
     note = f"Yellow: most relevant. Third: bits per token, bright: most; {maps['bits']:g} in all."
-    _write(figure, 0.02, 0.04, f"{note} {ATTRIBUTION}", fontsize=7)
+    _write(figure, 0.02, 0.04, f"{note} {credit(row['type'] for row in examples.rows)}", fontsize=7)
     return figure

@@ -21,14 +21,20 @@ from einops import rearrange
 from torch import Tensor
 
 from uoisc.base.config import Params, load_params, paths
-from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import COLUMNS, write_csv
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows
-from uoisc.judge.evaluation import ask, evaluation_questions, every_reference, judged, picture_quality
+from uoisc.judge.evaluation import (
+    ask,
+    evaluation_questions,
+    every_reference,
+    judged,
+    picture_quality,
+    source_images,
+)
 from uoisc.rivals.standard_codecs import (
     CODECS,
     FLAT_GREY,
@@ -76,7 +82,7 @@ def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) 
     qualities: list[int] = []
     for split in study.source.splits:
         asked = evaluation_questions(study, split, query_count(study.params))
-        x = asked.all_images().to(device())
+        x = source_images(study, asked, slice(0, len(asked)))
         images = to_bytes(x)
         codec = codec_for(study, name, x, asked)
         qualities = qualities or pick_qualities(code, codec, images[:SIZED])

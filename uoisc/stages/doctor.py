@@ -13,7 +13,7 @@ from pathlib import Path
 from uoisc.base import devices
 from uoisc.base.config import ROOT, Params
 from uoisc.base.errors import CheckpointError
-from uoisc.base.settings import ClipCheckpoint, Drawings, LlavaCheckpoint, Pretrained, Vqav2
+from uoisc.base.settings import JUDGES, KEPT, ClipCheckpoint, Drawings, LlavaCheckpoint, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.stages.pinning import MODELS, digests_of, located, shown
@@ -46,6 +46,8 @@ ARCHIVES = {
 IMAGES = {"train": 82_783, "val": 40_504}  # of COCO 2014
 
 WRITTEN = 2 * GB  # ours: what a profile's stages write, with room; `small` writes 0.34 GB
+WIDTHS = (768, 512)  # of OpenAI's CLIP ViT-B: hidden states and the space it shares with text
+STATES = {False: 13e3, True: 330e3}  # bytes of the judge's states of a question: measured; 4 depths of 40 tokens
 AROUND = 4 * GB  # ours: libraries and batches beside the models
 # what a further image takes in a training step, mostly for the intent loss: computed (docs/scaling.md)
 ACTIVATIONS = 1.5 * GB
@@ -72,7 +74,7 @@ class Finding:
 def examine(profile: str, params: Params) -> list[Finding]:
     """Everything that the profile needs."""
     found = [*packages(), *models(profile, params), *data(params)]
-    return [*found, *disk(found), memory(params), *gpu(params)]
+    return [*found, *disk(found, source_work(params)), memory(params), *gpu(params)]
 
 
 def verdict(profile: str, findings: list[Finding]) -> tuple[str, bool]:
@@ -187,16 +189,28 @@ def _file(folder: Path, named: str, part: str, name: str, address: str, size: fl
     return Finding(FINE if count >= IMAGES[part] else WARNING, subject, note)
 
 
-def disk(found: list[Finding]) -> list[Finding]:
+def source_work(params: Params) -> int | float:
+    """Bytes that `kept` takes: what frozen models make of training images (`frozen/kept.py`)."""
+    training, clip, taps = params.training, params.foundation.clip, len(params.codec.taps) + 2  # and two early blocks
+    steps = max(training.phase1_steps, params.codec.dial.steps) + training.phase2_steps
+    images = getattr(params.data, "questions", steps * training.batch_size)
+    tokens = (params.data.image_size // clip.patch_size) ** 2
+    values = taps * getattr(clip, "width", WIDTHS[0]) + getattr(clip, "embed_dim", WIDTHS[1])  # a token
+    seen = {"clip": 2 * tokens * values, JUDGES[0]: STATES[isinstance(params.foundation, Pretrained)]}
+    return images * sum(seen[name] for name in KEPT[params.kept])
+
+
+def disk(found: list[Finding], kept: int | float = 0) -> list[Finding]:
     """Free disk against what is still to come, where the project lies and where the hub's cache does."""
     from huggingface_hub import constants
 
     project, cache = (sum(f.ahead for f in found if f.in_cache is there) for there in (False, True))
     folder = Path(constants.HF_HUB_CACHE)
     folder = next(place for place in (folder, *folder.parents) if place.exists())
-    places = [("disk: project", ROOT, WRITTEN + project), ("disk: model cache", folder, cache)]
+    project += WRITTEN + kept
+    places = [("disk: project", ROOT, project), ("disk: model cache", folder, cache)]
     if not cache or folder.stat().st_dev == ROOT.stat().st_dev:
-        places = [("disk", ROOT, WRITTEN + project + cache)]
+        places = [("disk", ROOT, project + cache)]
     return [_enough(subject, need, shutil.disk_usage(place).free, "free some") for subject, place, need in places]
 
 

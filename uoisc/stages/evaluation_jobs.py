@@ -14,7 +14,7 @@ from uoisc.base.errors import ConfigError, choices
 from uoisc.base.folders import check_writable, readable
 from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
-from uoisc.base.results import check_complete, write_csv, write_parquet
+from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
 from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
 from uoisc.judge.evaluation import (
@@ -29,6 +29,7 @@ from uoisc.judge.evaluation import (
 )
 from uoisc.rate import RateDial
 from uoisc.stages.examples import make_examples
+from uoisc.stages.machine import described
 from uoisc.study import Point, Study, open_study, points
 
 ASKED = ("evaluation.", *(f"foundation.{judge}.suffix=" for judge in JUDGES))  # what `score` may change
@@ -53,6 +54,7 @@ def evaluate(profile: str) -> pd.DataFrame:
         write_csv(logs, results / "training.csv")
         write_csv(checks, results / "foundation.csv")
         write_csv(data_card(study), results / "data_card.csv")
+        write_json(described(), results / "machine.json")
         if "uoisc" in params.variants:  # what the pictures are about
             write_examples(make_examples(study, found.answers), results)
     wait()

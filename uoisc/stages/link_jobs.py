@@ -244,4 +244,4 @@ def make_strip(profile: str) -> Strip:
         heard = judge.answer(x_hat, texts * len(x_hat))
         pictures[name] = list(to_bytes(x_hat))
         answers[name] = [(answer, answers_match(texts[0], source, answer)) for answer in heard]
-    return Strip(texts[0], source, to_bytes(x)[0], STRIP_DB, pictures, answers)
+    return Strip(texts[0], one.queries[0].type, source, to_bytes(x)[0], STRIP_DB, pictures, answers)

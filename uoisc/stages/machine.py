@@ -1,15 +1,18 @@
-"""What a run depends on: the machine, versions, the seed."""
+"""What a run depends on: the machine, versions, the seed; and how long each stage took when it last ran."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
 from uoisc.base import devices
 from uoisc.base.config import load_params
 from uoisc.base.distributed import device
+from uoisc.base.documents import parse_json
+from uoisc.base.results import write_json
 
 PACKAGES = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
 
@@ -31,3 +34,18 @@ def environment(profile: str) -> list[str]:
         f"{here['device']}, {here['precision']}, {devices.side_by_side(params.workers)} processes side by side",
         ", ".join(f"{package} {version(package)}" for package in PACKAGES),
     ]
+
+
+def note(run: Path, seconds: float) -> None:
+    """Keeps beside a run's record how long it took, and on what."""
+    write_json(described() | {"seconds": round(seconds, 1)}, run.with_suffix(".json"))
+
+
+def minutes(runs: Path) -> list[str]:
+    """A line a stage that has its record in this folder, by name, and one for all; none where none has run."""
+    found = {path.stem: parse_json(path.read_text()) for path in sorted(runs.glob("*.json"))}
+    rows = [(name, one["seconds"], f"{one['precision']}, {one['device']}") for name, one in found.items()]
+    rows.append(("all", sum(seconds for _, seconds, _ in rows), ""))
+    width = max(map(len, ["stage", *found]))
+    lines = [f"{name:<{width}}{seconds / 60:9.1f}  {where}".rstrip() for name, seconds, where in rows]
+    return [f"{'stage':<{width}}  minutes", *lines] if found else []

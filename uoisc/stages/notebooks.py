@@ -1,6 +1,6 @@
 """Notebooks as pipeline stages, run by papermill, from the project's top folder, where DVC and `make` run.
 
-notebooks/NAME.ipynb --run_notebook--> build/executed/PROFILE/  the run's record, not an output of DVC's
+notebooks/NAME.ipynb --run_notebook--> build/executed/PROFILE/  the run's record and its minutes, no outputs of DVC's
 """
 
 import ast
@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from time import monotonic
 
 from uoisc.base import errors
 from uoisc.base.config import check_ready
@@ -74,8 +75,12 @@ def run_notebook(name: str, profile: str, variant: str | None = None, seed: int 
     # On a terminal the kernel's bars arrive as lines, a few of them; elsewhere it draws none.
     os.environ.setdefault("TQDM_MININTERVAL", "20")
     os.environ.setdefault(BARS, "1" if on_terminal() else "0")
+    start = monotonic()
     _execute(name, partial, parameters)
     os.replace(partial, executed)
+    from uoisc.stages.machine import note  # seconds of import time
+
+    note(executed, monotonic() - start)
     return executed
 
 

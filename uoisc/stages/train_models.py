@@ -5,6 +5,7 @@ On two busy cores that is faster than one model on two threads, and the same see
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 
 from uoisc.base.checkpoint import save_codec
-from uoisc.base.config import load_params, paths
+from uoisc.base.config import Params, load_params, paths
 from uoisc.base.devices import fast_attention
 from uoisc.base.distributed import rank, wait
 from uoisc.base.errors import ConfigError
@@ -21,9 +22,11 @@ from uoisc.base.folders import check_writable, written_aside
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.resuming import Keeper, alone, run_label
 from uoisc.base.settings import JUDGES
+from uoisc.base.storage import read_label
 from uoisc.base.terminal import bar
 from uoisc.calibration import calibrate
 from uoisc.codec import Codec
+from uoisc.frozen.native import compile_blocks
 from uoisc.study import Study, open_study
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
@@ -44,12 +47,21 @@ def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) ->
         jobs += [(profile, name, rate, phases) for rate in dict.fromkeys(params.variants[name])]
     where = paths(profile)
     check_writable(where.codecs, where.kept)
-    trained = run_side_by_side(train_model, jobs, params.workers)
+    here = all(is_whole(params, *job) for job in jobs)  # then no process has anything to do for long
+    trained = run_side_by_side(train_model, jobs, 1 if here else params.workers)
     if rank() == 0:  # only now: of a stage that is stopped, DVC takes away the models that were finished as well
         for _, name, rate, _ in jobs:
             for phase in phases:
                 where.unfinished(phase, name, rate).unlink(missing_ok=True)
     return trained
+
+
+def is_whole(params: Params, profile: str, name: str, rate: str, phases: tuple[int, ...]) -> bool:
+    """Whether a model's training lies there complete, and nothing is to be measured of it (`train_ahead`)."""
+    last, kind = paths(profile).unfinished(phases[-1], name, rate), variant(name)
+    cfg = params.training
+    steps = cfg.phase2_steps if phases[-1] == 2 else params.codec.dial.steps if kind.dial else cfg.phase1_steps
+    return not kind.ranked and last.is_file() and read_label(last, "delete it").get("step") == steps
 
 
 def in_order(phases: tuple[int, ...]) -> tuple[int, ...]:
@@ -67,13 +79,11 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     """
     study, phases = open_study(profile, judges=JUDGES[:1]), in_order(phases)
     study.keep_source_work()
+    if study.params.compiled:
+        compile_blocks(study.judges[JUDGES[0]].model.model)
     with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():
-        codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
-        for phase in phases:
-            made_from = study.made_from(name, phase)
-            label = run_label(study.params, variant=name, rate=rate, phase=phase, made_from=made_from)
-            unfinished = paths(profile).unfinished(phase, name, rate)
-            log = fit(study, codec, name, rate, phase, Keeper(unfinished, label, study.params.training.save_every))
+        for phase, codec, log, made_from in trained_phases(study, name, rate, phases):
+            measure(study, codec, name, phase)
             path = paths(profile).codec(phase, name, rate)
             if rank() == 0:
                 save_codec(codec, path, name, rate, study.params, made_from)
@@ -82,24 +92,57 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     return path
 
 
+def train_state(profile: str, name: str, rate: str) -> None:
+    """As `train_model` through both phases, up to the kept states that `train_model` then finds complete."""
+    with alone(paths(profile).lock(name, rate)):
+        for _ in trained_phases(open_study(profile, judges=JUDGES[:1]), name, rate, (1, 2)):
+            pass
+
+
+def trained_phases(study: Study, name: str, rate: str, phases: tuple[int, ...]) -> Iterator[tuple]:
+    """After each phase: its number, the codec, the phase's log, and what the codec is made from."""
+    codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
+    for phase in phases:
+        made_from = study.made_from(name, phase)
+        label = run_label(study.params, variant=name, rate=rate, phase=phase, made_from=made_from)
+        unfinished = paths(study.profile).unfinished(phase, name, rate)
+        keeper = Keeper(unfinished, label, study.params.training.save_every)
+        yield phase, codec, train_phase(study, codec, name, rate, phase, keeper), made_from
+
+
 def untrained(study: Study, name: str, rate: str) -> Codec:
     """A codec as training starts it: the same seed gives the same weights."""
     torch.manual_seed(study.params.seed)
     return study.build(name, rate)
 
 
-def fit(study: Study, codec: Codec, name: str, rate: str, phase: int, kept: Keeper | None = None) -> Log:
+def fit(study: Study, codec: Codec, name: str, rate: str, phase: int) -> Log:
+    """Trains a codec in place through one phase, kept nowhere, and measures it; returns the phase's log."""
+    log = train_phase(study, codec, name, rate, phase)
+    measure(study, codec, name, phase)
+    return log
+
+
+def train_phase(study: Study, codec: Codec, name: str, rate: str, phase: int, kept: Keeper | None = None) -> Log:
     """Trains a codec in place through one phase, from where `kept` left off; returns the phase's log."""
     params = study.params
     torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
-    bench = Bench(params, study.source, study.clip, study.judges[JUDGES[0]])
     log = Log(params.training.log_every)
     train = {1: train_phase1, 2: train_phase2}[phase]
     with fast_attention():
-        train(codec, variant(name), bench, log, partial(steps_bar, f"{name} {rate}"), kept)
-    if phase == 2 and variant(name).ranked:
-        calibrate(codec, bench, name)
+        train(codec, variant(name), bench(study), log, partial(steps_bar, f"{name} {rate}"), kept)
     return log
+
+
+def measure(study: Study, codec: Codec, name: str, phase: int) -> None:
+    """Behind its last phase a rate dial is measured."""
+    if phase == 2 and variant(name).ranked:
+        calibrate(codec, bench(study), name)
+
+
+def bench(study: Study) -> Bench:
+    """What training takes of a study."""
+    return Bench(study.params, study.source, study.clip, study.judges[JUDGES[0]])
 
 
 def steps_bar(model: str, steps: range, label: str):
