@@ -44,7 +44,8 @@ else
 	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
 	@# is kept: DVC takes it from its cache where code and parameters are the same.
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data -exec rm -rf {} +
-	git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C $(COPY)
+	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \
+	  if test -e "$$file"; then printf '%s\0' "$$file"; fi; done | tar -c --null -T - | tar -x -C $(COPY)
 	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish && \
 	  $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)
 	@echo "done: see $(COPY)/results/, $(COPY)/paper/"
