@@ -45,7 +45,8 @@ else
 	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
 	@# is kept: DVC takes it from its cache where code and parameters are the same.
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data -exec rm -rf {} +
-	git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C $(COPY)
+	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \
+	  if test -e "$$file"; then printf '%s\0' "$$file"; fi; done | tar -c --null -T - | tar -x -C $(COPY)
 	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
 	for place in data/* models; do \
 	  test ! -e $$place -o -e $$place/source -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from away import away
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,12 @@ def test_a_rate_dials_file_says_how_it_was_set(name, bits):
     other = model(name, bits=BUDGETS[0] if bits > BUDGETS[0] else BUDGETS[1])
     with pytest.raises(BitstreamError, match="altered, or written with another model"):
         read(compact, other)
+
+
+def test_a_gpus_message_is_written_alike():
+    one = message()
+    there = Message(away(one.indices), away(one.sent))
+    assert write(there, model(), (96, 96)) == write(one, model(), (96, 96))
 
 
 def test_a_packing_that_the_model_does_not_have_is_refused():

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from away import away
 from test_standard_codecs import flat_bytes
 
 from uoisc.base.config import Paths
@@ -161,6 +162,14 @@ def test_each_crop_follows_the_relevance_of_its_own_query(study):
         row, column, side = token_square(relevance, crop.top)
         assert crop.encode(to_bytes(x)[i], 30)[:2] == bytes([row << 4 | column, side << 4 | 6])
     assert codec_for(study, "avif", x, asked) is AVIF
+
+
+def test_a_gpus_relevance_crops_alike(study, monkeypatch):
+    asked, x = scenes(study)
+    here, relevance = codec_for(study, RelevanceCrop.name, x, asked), study.clip.relevance
+    monkeypatch.setattr(study.clip, "relevance", lambda *each: away(relevance(*each)))
+    for one, other in zip(here, codec_for(study, RelevanceCrop.name, x, asked), strict=True):
+        np.testing.assert_array_equal(one.relevance, other.relevance)
 
 
 def test_the_stage_writes_every_curve_the_same_again(study, monkeypatch, tmp_path):

@@ -5,10 +5,11 @@ import io
 import numpy as np
 import pytest
 import torch
+from away import away
 from PIL import Image
 
 from uoisc.base.errors import DataError
-from uoisc.data.images import MAX_PIXELS, check_suffix, image_bytes, read_pixels
+from uoisc.data.images import MAX_PIXELS, check_suffix, image_bytes, read_pixels, to_bytes
 from uoisc.importers.image_check import check_images
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))  # 64 x 64
@@ -22,6 +23,13 @@ def saved(image: Image.Image, kind: str, **options) -> io.BytesIO:
 
 def pixels(stream: io.BytesIO, side: int = 64) -> np.ndarray:
     return read_pixels(stream, side)[0]
+
+
+def test_a_gpus_pictures_become_bytes():
+    x = torch.rand(2, 3, 4, 5)
+    with pytest.raises(TypeError, match="cuda"):
+        (away(x) * 255).numpy()
+    np.testing.assert_array_equal(to_bytes(away(x)), to_bytes(x))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

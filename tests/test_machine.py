@@ -11,9 +11,9 @@ def test_minutes_are_noted_beside_a_run_and_printed_as_a_table(tmp_path):
     where = f"{here['precision']}, {here['device']}"
     assert machine.minutes(tmp_path) == [
         "stage              minutes",
-        f"03 to 05 ahead       10.0  {where}",
-        f"05_ablations-dial     1.5  {where}",
-        "all                  11.5",
+        f"03 to 05 ahead        10.0  {where}",
+        f"05_ablations-dial      1.5  {where}",
+        "all                   11.5",
     ]
 
 

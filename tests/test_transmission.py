@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from away import away
 
 from uoisc.data.images import BLANK_GREY, from_bytes, to_bytes
 from uoisc.link.block_errors import BlerTable
@@ -53,6 +54,16 @@ def test_without_errors_the_receiver_draws_what_the_codec_draws(table, name):
     ):
         torch.testing.assert_close(sender.draw(range(N), arrival.contents), expected, rtol=0, atol=0)
         assert all(values.min() == values.max() in (0, 1) for k, values in arrival.measures.items() if k != "symbols")
+
+
+@pytest.mark.parametrize("name", ["uoisc", "adaptive"])
+def test_a_gpus_messages_cross_the_link_alike(table, name):
+    sender, message = messages(name, table)
+    there = Message(away(message.indices), None if message.sent is None else away(message.sent))
+    other = MessageSender(sender.codec, there, sender.queries, table)
+    assert other.block_bits == sender.block_bits
+    assert other.uncoded(5.0, "rayleigh", seeded()).contents == sender.uncoded(5.0, "rayleigh", seeded()).contents
+    assert other.coded(1.0, "awgn", seeded()).contents == sender.coded(1.0, "awgn", seeded()).contents
 
 
 def test_a_block_holds_half_of_the_segments_and_block_0_the_map(table):
