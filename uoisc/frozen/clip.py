@@ -251,13 +251,13 @@ class FrozenCLIP(nn.Module):
         # The last id is padding (0) unless the query fills the context; then it may have been cut.
         doubtful = [q for q, last in zip(queries, ids[:, -1].tolist(), strict=True) if last or not PLAIN.fullmatch(q)]
         check_fits(doubtful, clip_reader(self.tokenizer))
-        return ids.to(self.mean.device)
+        return ids
 
     def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
-        queries = check_queries(queries)
+        queries, device = check_queries(queries), self.mean.device
         return self.kept.of_texts(
-            queries, self.mean.device, lambda: self.model.encode_text(self.tokenize(queries), normalize=True)
+            queries, device, lambda: self.model.encode_text(self.tokenize(queries).to(device), normalize=True)
         )
 
     @staticmethod

@@ -85,7 +85,8 @@ def clip_loss(
     place_texts, colour_texts = attribute_texts()
     with precision(device()):
         tokens = frozen.see(world.render(scenes)).tokens
-        embedded = model.encode_text(frozen.tokenize(texts + place_texts + colour_texts), normalize=True).float()
+        ids = frozen.tokenize(texts + place_texts + colour_texts).to(device())
+        embedded = model.encode_text(ids, normalize=True).float()
     regions = region_embeddings(tokens)  # (B, 9, e)
     names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
     scale = model.logit_scale.exp()
