@@ -27,6 +27,13 @@ AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
 APART = 0.006  # series stand this share of the axis apart, so that their intervals do not cover each other
 
 
+def loosest(channel: pd.DataFrame) -> pd.DataFrame:
+    """The independent judge's rows, of unseen objects if tested, each method at its loosest rate. Raises: ResultsError
+    for none."""
+    rows = rows_of(channel, "channel.csv", judge=JUDGES[-1], split=splits_of(channel)[0])
+    return rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
+
+
 def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
     """The Es/N0 in dB at which half of what a perfect link gives above the floor is left, interpolated; -inf where more
     is left at every point, inf where less is. `line`: one method's AMR on one link and fading, a row per Es/N0."""
@@ -62,8 +69,7 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
 def amr_against_snr(channel: pd.DataFrame) -> Figure:
     """AMR against Es/N0 of every method at its loosest rate, of unseen objects if tested, independent judge; floor
     dotted. One panel per fading and link, up to where nothing changes any more. Raises ResultsError for no rows."""
-    rows = rows_of(channel, "channel.csv", judge=JUDGES[-1], split=splits_of(channel)[0])
-    rows = rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
+    rows = loosest(channel)
     floor = rows[rows["metric"] == "amr_floor"]["value"].mean()
     rows = rows[rows["metric"] == "amr"]
     variants = in_order(rows["variant"])
