@@ -73,7 +73,11 @@ def test_the_oracle_counts_located_questions_alone(place):
     answers = pd.read_parquet(folder / "answers.parquet")
     oracle, own = (answers[answers["variant"] == name] for name in ("dial_oracle", "dial"))
     assert own["match"].notna().all() and (oracle["query"] == "What color is the wall?").any()
-    assert oracle.loc[oracle["query"] == "What color is the wall?", ["match", "answer_hat", "correct"]].isna().all(None)
+    assert (
+        oracle.loc[oracle["query"] == "What color is the wall?", ["match", "answer_hat", "correct"]]
+        .isna()
+        .all(axis=None)
+    )
     counted = oracle[oracle["match"].notna()].groupby(["bits", "split", "judge"]).size()
     assert 0 < counted.min() <= counted.max() < 6
     summary = (

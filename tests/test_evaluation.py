@@ -177,8 +177,8 @@ def test_the_oracle_counts_where_the_source_knows_the_answers_place(study, monke
         assert set(rows.loc[rows["match"].notna(), "query_id"]) == known
     columns = ["answer_hat", "match", "correct"]
     counted, left = (found.answers["query_id"].isin(known) == which for which in (True, False))
-    assert found.answers.loc[left, columns].isna().all(None)
-    assert (found.answers.loc[counted, columns] == every.answers.loc[counted, columns]).all(None)
+    assert found.answers.loc[left, columns].isna().all(axis=None)
+    assert (found.answers.loc[counted, columns] == every.answers.loc[counted, columns]).all(axis=None)
     assert (found.quality["n"] == len(known)).all() and (every.quality["n"] == N).all()
     own = evaluate_model("tiny", point, None, "unseen", references(study))
     table = summarise(pd.concat([own.answers, found.answers]), resamples=100).query("metric == 'amr'")
