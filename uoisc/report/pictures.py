@@ -16,7 +16,7 @@ from uoisc.report.figures import GREEN, PAGE, RED, styled
 from uoisc.report.names import label
 
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
-FITS = 18  # characters of an answer under a panel
+FITS = 15  # characters of an answer under a panel
 VEIL = 0.85  # opacity over a token that sends nothing
 
 
