@@ -20,6 +20,14 @@ FITS = 15  # characters of an answer under a panel
 VEIL = 0.85  # opacity over a token that sends nothing
 
 
+@styled
+def said(text: str) -> Figure:
+    """A line of text in a figure's place."""
+    figure = Figure(figsize=(PAGE, 0.3))
+    figure.text(0.5, 0.5, text, ha="center", va="center", style="italic")
+    return figure
+
+
 def bare(axes: Axes) -> None:
     """Takes ticks and frame from a panel that shows a picture."""
     axes.set(xticks=[], yticks=[])
