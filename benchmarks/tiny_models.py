@@ -63,14 +63,20 @@ def llava_checkpoint(folder: Path, tower: str = "clip", seed: int = 0, suffix: s
 
 def layout_model(tower: str, seed: int = 0):
     """CLIP tower without its class token and Llama, or SigLIP tower and Qwen2 with grouped keys and tied words."""
-    from transformers import (
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        Qwen2Config,
-        SiglipVisionConfig,
-    )
+    from transformers import LlavaForConditionalGeneration
+
+    config = _layout(tower)
+    ends = {"pad_token_id": config.text_config.pad_token_id, "eos_token_id": config.text_config.eos_token_id}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlavaForConditionalGeneration(config).eval()
+    model.generation_config.update(**ends)
+    return model
+
+
+def _layout(tower: str):
+    """The configuration of a layout."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, Qwen2Config, SiglipVisionConfig
 
     tokenizer, size = layout_processor(tower).tokenizer, LLAVA_IMAGE[tower]
     ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -94,17 +100,12 @@ def layout_model(tower: str, seed: int = 0):
             text_config=Qwen2Config(**text, num_key_value_heads=2, tie_word_embeddings=True),
             vision_feature_layer=-1, vision_feature_select_strategy="full", tie_word_embeddings=True,
         )  # fmt: skip
-    config = LlavaConfig(
+    return LlavaConfig(
         **parts,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=(size // 14) ** 2,
         **ends,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = LlavaForConditionalGeneration(config).eval()
-    model.generation_config.update(**ends)
-    return model
 
 
 @cache

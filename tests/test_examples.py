@@ -90,6 +90,22 @@ def test_panels_are_those_that_a_profile_trains_at_a_rate_that_all_of_them_have(
     assert room.compared({"uoisc": ("a", "b"), "dial": ("dial",)}) == {"uoisc": "b"}
 
 
+def test_a_profile_that_ranks_no_tokens_has_no_maps(study, answers, tmp_path):
+    few = replace(study, params=replace(study.params, variants={"uoisc": ("low",)}))
+    write_examples(make_examples(few, answers), tmp_path)
+    back = read_examples(tmp_path)
+    assert back.maps["queries"] == [] and len(back.relevance) == len(back.reconstruction) == 0
+    visual_comparison(back)
+
+
+def test_rows_are_of_questions_that_there_are():
+    """Few photographs may lack a type of question in one split."""
+    asked = [("seen", "other"), ("unseen", "yes/no"), ("unseen", "number")]
+    few = pd.DataFrame(asked, columns=["split", "type"])
+    assert room.shown(few) == (("unseen", "number"), ("unseen", "yes/no"), ("seen", "other"))
+    assert room.shown(pd.DataFrame([*SHOWN, ("seen", "count")], columns=["split", "type"])) == SHOWN
+
+
 def test_a_profile_without_ablations_is_shown_too(study, answers, tmp_path):
     few = replace(study, params=replace(study.params, variants={"uoisc": ("low",), "dial": ("dial",)}))
     write_examples(make_examples(few, answers), tmp_path)

@@ -184,8 +184,8 @@ def test_the_strip_shows_every_method_at_every_point(study):
 
 def test_the_strip_of_other_questions_and_fewer_methods(study, monkeypatch):
     """Photographs have no "where" question of a type of its own, and a profile may train no dial."""
-    few = replace(study.params, variants={"uoisc": ("low",)})
-    monkeypatch.setattr(study, "params", few)
+    few = replace(study, params=replace(study.params, variants={"uoisc": ("low",)}))
+    monkeypatch.setattr(link_jobs, "open_study", lambda profile, **_: few)
     asked = evaluation_questions(study, "unseen")
     typed = replace(asked, queries=[replace(query, type="other") for query in asked.queries])
     monkeypatch.setattr(link_jobs, "evaluation_questions", lambda *_: typed)

@@ -49,8 +49,7 @@ def load_clip(
     """A frozen CLIP by name: a local folder, or an open_clip model name with a tag or weights file.
 
     Args:
-        name: `ViT-B-16-quickgelu`, or a folder in open_clip's format (as `save_clip` writes it),
-            from the project's top, as all paths in params.yaml.
+        name: `ViT-B-16-quickgelu`, or a folder in open_clip's format, from the project's top.
         pretrained: open_clip's tag or a weights file; None or "" for a folder, which holds its own weights.
         taps: block numbers to tap.
         image_size: pixels a side; other than the checkpoint's own, positions are interpolated (bicubic, open_clip's).

@@ -20,9 +20,9 @@ from uoisc.report.claims import load_claims
 from uoisc.report.curves import codebook_use, training_curves
 from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import floor_dial, rate_dial
-from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, said, save
+from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
 from uoisc.report.link_figures import amr_against_snr
-from uoisc.report.pictures import relevance_maps, visual_comparison
+from uoisc.report.pictures import relevance_maps, said, visual_comparison
 from uoisc.report.provenance import settings
 from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
 from uoisc.report.seed_figures import goals_over_seeds

@@ -205,14 +205,6 @@ def legend_below(figure: Figure, handles: list[Artist], columns: int = 3, floor:
 
 
 @styled
-def said(text: str) -> Figure:
-    """A line of text in a figure's place."""
-    figure = Figure(figsize=(PAGE, 0.3))
-    figure.text(0.5, 0.5, text, ha="center", va="center", style="italic")
-    return figure
-
-
-@styled
 def amr_by_method(summary: pd.DataFrame) -> Figure:
     """AMR of every variant at UO-ISC's tightest rate, unseen and seen, both judges; a tick marks each floor."""
     table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[0])

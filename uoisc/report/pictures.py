@@ -14,8 +14,16 @@ from uoisc.report.figures import GREEN, PAGE, RED, styled
 from uoisc.report.names import label
 
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
-FITS = 18  # characters of an answer under a panel
+FITS = 15  # characters of an answer under a panel
 VEIL = 0.85  # opacity over a token that sends nothing
+
+
+@styled
+def said(text: str) -> Figure:
+    """A line of text in a figure's place."""
+    figure = Figure(figsize=(PAGE, 0.3))
+    figure.text(0.5, 0.5, text, ha="center", va="center", style="italic")
+    return figure
 
 
 def bare(axes: Axes) -> None:
