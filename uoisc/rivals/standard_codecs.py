@@ -9,8 +9,6 @@ single thread at a high effort, without metadata: the same image and quality giv
 To add a format, write a `FileCodec` into `CODECS`: curves, tables and figures follow it.
 """
 
-from __future__ import annotations
-
 import io
 from bisect import bisect_right
 from collections.abc import Callable, Sequence

@@ -8,8 +8,6 @@
 Equal contents of one image give equal pictures, so that a caller draws and judges each once.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence
@@ -132,7 +130,7 @@ class FileSender:
     @classmethod
     def fitting(
         cls, codec: FileCodec, images: UInt8[np.ndarray, "B H W 3"], table: BlerTable, protected: int = 0
-    ) -> FileSender:
+    ) -> "FileSender":
         """Of each image the best file of at most `FILE_BYTES`, in proportion to its pixels."""
         most = FILE_BYTES * images.shape[1] * images.shape[2] // FILE_PIXELS
         files = [codec.encode(image, at_most(codec, image, most).quality) for image in images]

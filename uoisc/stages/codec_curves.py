@@ -7,8 +7,6 @@ Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times 
 are the first of the evaluation's, a square number of them, so that the mosaic is square.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache

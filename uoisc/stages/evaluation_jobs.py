@@ -1,7 +1,5 @@
 """The evaluation stage: every trained model on both splits, side by side, into the results tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

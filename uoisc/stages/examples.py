@@ -5,8 +5,6 @@ The comparison is one of codecs over the authors' link, as the paper's is: every
 are free of errors (authors' code). The maps are of a link without errors.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 

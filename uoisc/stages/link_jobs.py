@@ -5,8 +5,6 @@ first queries of each evaluation split --> sender --> perfect | silent | uncoded
     point, split --> encoded once --> at each point of the air: contents that were not met yet are drawn and judged
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 On two busy cores that is faster than one model on two threads, and the same seed gives the same weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
