@@ -170,7 +170,7 @@ def test_activate_says_where_results_go_and_works_in_a_top_folder_alone(tmp_path
 
 def test_a_profile_that_the_pipelines_figures_cannot_show_is_not_activated(tmp_path):
     whole = (ROOT / "params.yaml").read_text()
-    before = whole.partition(", dial: [dial], dial_uniform: [dial], dial_scratch_text")[0] + "}\n"
+    before = whole.rpartition(", dial: [dial], dial_uniform: [dial], dial_scratch_text")[0] + "}\n"
     (tmp_path / "params.yaml").write_text(before)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     line = one_error_line(uoisc("activate", "paper", cwd=tmp_path))
