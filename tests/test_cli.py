@@ -168,13 +168,12 @@ def test_activate_says_where_results_go_and_works_in_a_top_folder_alone(tmp_path
     assert done.returncode == 0 and "writes build/smoke/results, build/smoke/paper" in done.stdout
 
 
-def test_a_profile_that_the_pipelines_figures_cannot_show_is_not_activated(tmp_path):
-    whole = (ROOT / "params.yaml").read_text()
-    before = whole.rpartition(", dial: [dial], dial_uniform: [dial], dial_scratch_text")[0] + "}\n"
+def test_a_profile_without_the_method_itself_is_not_activated(tmp_path):
+    before = (ROOT / "params.yaml").read_text().replace("{uoisc: [tight, middle], no_align", "{no_align", 1)
     (tmp_path / "params.yaml").write_text(before)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    line = one_error_line(uoisc("activate", "paper", cwd=tmp_path))
-    assert "trains no rate dial" in line and "uoisc train" in line
+    line = one_error_line(uoisc("activate", "smoke", cwd=tmp_path))
+    assert "profile smoke lacks variants.uoisc" in line
     assert (tmp_path / "params.yaml").read_text() == before
 
 

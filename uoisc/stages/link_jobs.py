@@ -145,9 +145,8 @@ def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> Me
         return FileSender.fitting(codec, to_bytes(x), table, protected)
     codec, texts = study.codec(*point), asked.texts
     parts = [codec.encode(x[rows], texts[rows]) for rows in batches(study, asked)]
-    indices = torch.cat([part.indices for part in parts])
-    sent = None if parts[0].sent is None else torch.cat([part.sent for part in parts])
-    return MessageSender(codec, Message(indices, sent), texts, table)
+    message = Message(torch.cat([part.indices for part in parts]), torch.cat([part.mask for part in parts]))
+    return MessageSender(codec, message, texts, table)
 
 
 class Audience:
