@@ -11,7 +11,7 @@ but 1 % fail). Each point starts from the same seed: neighbours share payload an
 
 The few Rayleigh points are a direct simulation, one coefficient per block, which validates reading AWGN rates at a
 block's own SNR: given the |h|^2 drawn, errors are those of the AWGN table (tests). This seed's |h|^2 fade less than
-they should on average, so that these rows lie up to 2.7 standard deviations below `BlerTable.rayleigh_bler`.
+they should on average, so that these rows lie up to 2.7 standard deviations below the mean over |h|^2 (tests).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from outage import rayleigh_bler
 from scipy.integrate import quad
 from scipy.special import ndtr
 from scipy.stats import binom
@@ -268,7 +269,7 @@ def test_blocks_fail_as_often_as_the_table_says(table):
         arrived = CodedLink(table, 2, "1/2", snr, "awgn").arrived([144], 5_000, seeded())
         assert within_binomial(int((~arrived).sum()), 5_000, float(table.bler(CODE, snr)))
     arrived = CodedLink(table, 2, "1/2", 10.0, "rayleigh").arrived([144], 5_000, seeded())
-    assert within_binomial(int((~arrived).sum()), 5_000, table.rayleigh_bler(CODE, 10.0))
+    assert within_binomial(int((~arrived).sum()), 5_000, rayleigh_bler(table, CODE, 10.0))
 
 
 def test_blocks_of_an_image_fade_together(table):

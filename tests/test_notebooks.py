@@ -45,7 +45,8 @@ def test_run_passes_the_parameters_and_prints_live(project, capfd):
     assert executed == Path("build/executed/small/talk-plain_vq.ipynb")
     assert "heard small plain_vq" in capfd.readouterr().out
     assert Path("notebooks/where").exists(), "a notebook runs in its own folder, as in JupyterLab"
-    assert list(executed.parent.iterdir()) == [executed], "no partial copy stays behind"
+    there = sorted(executed.parent.iterdir())
+    assert there == [executed, executed.with_suffix(".json")], "its minutes beside it; no partial copy stays behind"
 
 
 def test_a_parameter_that_nothing_reads_is_an_error(project):

@@ -34,6 +34,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and er
 Query = Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")]
 Variant = Annotated[str, typer.Option(help="Variant of the codec.")]
 Bits = Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="E.g. evaluation.queries=200; may be repeated.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there, the input apart.")]
 NoClobber = Annotated[bool, typer.Option("--no-clobber", help="Leave files that are there as they are.")]
 
@@ -100,10 +101,7 @@ def evaluate(
     variants: Annotated[
         str | None, typer.Option(help="Of these alone, joined by +: printed and kept under build/, not in the results.")
     ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="With --variants, e.g. 'foundation.llava.suffix=\"\"'; repeatable."),
-    ] = None,
+    change: Changes = None,
     quiet: Quiet = False,
 ) -> None:
     """Ask both judges about every trained model and write the results; `accelerate launch` shares out the queries."""
@@ -154,7 +152,8 @@ def paper(quiet: Quiet = False) -> None:
 
     entry.in_top_folder("paper")
     check_ready(active())
-    results, target = (folder.relative_to(ROOT) for folder in (paths(active()).results, paths(active()).paper))
+    where = paths(active())
+    results, target = where.results.relative_to(ROOT), where.paper.relative_to(ROOT)
     say(f"wrote {build(results, target / 'paper.pdf', target / 'tables', target / 'figures')}")
 
 
@@ -217,9 +216,7 @@ def validate(
     variant: Annotated[str, typer.Argument(help="Any variant of uoisc/variants.py, also one that no profile trains.")],
     rate: Annotated[str, typer.Argument(help="A rate of params.yaml, or dial.")],
     profile: Profile,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="A changed setting, e.g. training.batch_size=8; may be repeated.")
-    ] = None,
+    change: Changes = None,
     quiet: Quiet = False,
 ) -> None:
     """Try settings without the test split: train one variant with data.validation held out, and ask both judges."""

@@ -43,7 +43,7 @@ class BlerTable:
     starts where nearly all blocks fail and ends at a point without an error: below it the rate is 1, above it 0.
 
     Args:
-        path: a CSV with the columns `COLUMNS`; its Rayleigh rows only validate `rayleigh_bler`.
+        path: a CSV with the columns `COLUMNS`; its Rayleigh rows validate the AWGN ones (tests).
 
     Raises BlerError where the file or a column is missing, or a number cannot be read.
     """
@@ -93,31 +93,15 @@ class BlerTable:
 
     def bler(self, code: BlockCode, es_n0_db: float | np.ndarray) -> np.ndarray:
         """Block error rate in [0, 1] on AWGN at each Es/N0 in dB. Raises BlerError where `code` was not measured."""
-        snr, rate = self._curve(code)
+        if code not in self.curves:
+            raise self._unmeasured(f"k = {code.k}", code.bits_per_symbol, code.code_rate)
+        snr, rate = self.curves[code]
         plain = np.interp(es_n0_db, snr, rate, left=1.0, right=0.0)
         logarithmic = np.exp(np.interp(es_n0_db, snr, np.log(rate.clip(min=1e-12)), left=0.0))
         return np.where(np.asarray(es_n0_db) <= snr[rate > 0].max(), logarithmic, plain)
 
-    def rayleigh_bler(self, code: BlockCode, es_n0_db: float) -> float:
-        """Mean block error rate on block Rayleigh fading at the mean Es/N0 in dB.
-
-        The AWGN rate averaged over the exponential distribution of |h|^2; held against a direct simulation in the
-        table's Rayleigh rows (tests). Raises BlerError where `code` was not measured.
-        """
-        snr, _ = self._curve(code)
-        edges = np.linspace(snr[0], snr[-1], 2001)
-        below = 1 - np.exp(-(10 ** ((edges - es_n0_db) / 10)))  # P(the image's own SNR < edge)
-        middle = self.bler(code, (edges[1:] + edges[:-1]) / 2)
-        return float(below[0] + (middle * np.diff(below)).sum())
-
     def _codes(self, *scheme: int | str) -> list[BlockCode]:
         return [code for code in self.curves if code[1:] == scheme]
-
-    def _curve(self, code: BlockCode) -> np.ndarray:
-        """Es/N0 in dB and block error rate of a code's measured points, (2, points)."""
-        if code not in self.curves:
-            raise self._unmeasured(f"k = {code.k}", code.bits_per_symbol, code.code_rate)
-        return self.curves[code]
 
     def _unmeasured(self, what: str, bits_per_symbol: int, code_rate: str) -> BlerError:
         schemes = defaultdict(list)

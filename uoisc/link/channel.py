@@ -15,6 +15,7 @@ symbol at code rate R.
 """
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,6 +35,11 @@ FADINGS = ("awgn", "rayleigh")
 def eb_n0_db(es_n0_db: float, bits_per_symbol: int, code_rate: str = "1") -> float:
     """Eb/N0 in dB of a payload bit from Es/N0 in dB; the code rate is a fraction such as "1/2", "1" if uncoded."""
     return es_n0_db - 10 * math.log10(bits_per_symbol * Fraction(code_rate))
+
+
+def seeded(name: str) -> torch.Generator:
+    """Draws that a name alone decides: the same fading and noise for whatever crosses a link under it."""
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
 
 
 def fading_coefficients(fading: str, images: int, generator: torch.Generator) -> Complex[Tensor, " B"]:

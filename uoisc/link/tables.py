@@ -1,5 +1,6 @@
 """Probability tables on disk, and the codecs that they go with."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,7 @@ def codec_digest(study: Study, name: str, rate: str) -> dict[str, str]:
 
 def write_tables(tables: Tables, path: Path, made_from: dict[str, str]) -> None:
     """Writes the frequencies as int32, and what they are of, and made from, in the header."""
-    shape = tables.shape
-    sides = [shape.taps, shape.tokens, shape.segments, shape.codes]
-    label = {"kind": tables.kind, "shape": sides, "made_from": made_from}
+    label = {"kind": tables.kind, "shape": list(astuple(tables.shape)), "made_from": made_from}
     save_tensors({"frequencies": torch.from_numpy(tables.frequencies.astype(np.int32))}, path, label)
 
 

@@ -4,52 +4,42 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uoisc.base.settings import JUDGES
-from uoisc.report.figures import (
-    AMR,
-    SHADES,
-    legend_below,
-    page,
-    rate_curves,
-    rate_points,
-    splits_of,
-    styled,
-    with_interval,
-)
+from uoisc.report import figures
 from uoisc.report.names import FLOORS, in_order, label
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
 OWN = "own"  # the packing that the dial picks by itself
 
 
-@styled
+@figures.styled
 def rate_dial(summary: pd.DataFrame) -> Figure:
     """AMR against bits on unseen objects, one panel per judge: the dial, its controls, and fixed-rate UO-ISC."""
-    ticks, split = rate_points(summary, "dial"), splits_of(summary)[0]
+    ticks, split = figures.rate_points(summary, "dial"), figures.splits_of(summary)[0]
     variants = [v for v in in_order(summary["variant"]) if v in LINES]
-    return rate_curves(summary, variants, [[(judge, split) for judge in JUDGES]], ticks, 2.5)
+    return figures.rate_curves(summary, variants, [[(judge, split) for judge in JUDGES]], ticks, 2.5)
 
 
-@styled
+@figures.styled
 def floor_dial(summary: pd.DataFrame) -> Figure:
     """AMR against whole-image PSNR of the dial as the floor changes, a line per budget, the floor's units beside it.
 
     The larger point without a number is the packing that the dial picks by itself.
     """
     floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
-    own, split = rate_points(summary, "dial"), splits_of(summary)[0]
+    own, split = figures.rate_points(summary, "dial"), figures.splits_of(summary)[0]
     rows = summary[(summary["split"] == split) & summary["variant"].isin(floors)]
     budgets = rows["bits"].map(lambda bits: min(own, key=lambda point: max(point / bits, bits / point)))  # the nearest
     table = rows.assign(floor=rows["variant"].map(floors), budget=budgets).set_index(["budget", "floor"])
     psnr = table[table["metric"] == "psnr"]["value"]
-    figure, (panels,) = page(2.3, across="PSNR of the whole image, dB", up=AMR, sharey=True)
+    figure, (panels,) = figures.page(2.3, across="PSNR of the whole image, dB", up=figures.AMR, sharey=True)
     for axes, judge in zip(panels, JUDGES, strict=True):
         amr = table[(table["judge"] == judge) & (table["metric"] == "amr")]
-        for shade, (bits, line) in zip(SHADES, amr.groupby(level=0), strict=False):
+        for shade, (bits, line) in zip(figures.SHADES, amr.groupby(level=0), strict=False):
             line = line.droplevel(0)
             line = line.assign(across=psnr[bits].reindex(line.index)).sort_values("across")
             axes.plot(line["across"], line["value"], color=shade, marker="o", label=f"up to {bits:g} bits")
             for floor, row in line.iterrows():
-                with_interval(axes, row["across"], row, (shade, "o"))
+                figures.with_interval(axes, row["across"], row, (shade, "o"))
                 place = row["across"], row["value"]
                 if floor == OWN:
                     axes.plot(*place, color=shade, marker="o", markersize=6)
@@ -58,5 +48,5 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
         axes.set_title(f"{label(split)}, {label(judge)}")
         axes.grid()
     handles, _ = panels[0].get_legend_handles_labels()
-    legend_below(figure, handles, columns=len(handles), floor=False)
+    figures.legend_below(figure, handles, columns=len(handles), floor=False)
     return figure

@@ -54,20 +54,17 @@ class Exhibit:
 
 
 # claims that a figure bears on
-AT_TIGHTEST = ("C1-film-points", "C1-selection-points", "C2-film-ratio", "C2-selection-ratio")
-AT_ALL = ("C1-film-points-middle", "C1-selection-points-loosest", "C3-film-preserves", "C3-film-loses-less")
-AT_ALL += ("C3-selection-preserves", "C3-selection-loses-less")
+BUDGETS = ("C1-dial-points", "C2-dial-ratio")
+TIGHT = ("C1-film-points", "C1-selection-points", "C2-film-ratio", "C2-selection-ratio")
+ALL_RATES = ("C1-film-points-middle", "C1-selection-points-loosest", "C3-film-preserves", "C3-film-loses-less")
+ALL_RATES += ("C3-selection-preserves", "C3-selection-loses-less")
 FIGURES = {
     "system_diagram": Exhibit(system_diagram, (), "the system"),
     "visual_comparison": Exhibit(visual_comparison, ("examples",), "six panels over a noisy link, and the answers"),
-    "amr_by_method": Exhibit(
-        amr_by_method, ("summary",), "answer match rate by method, at the tightest rate", AT_TIGHTEST
-    ),
-    "amr_against_rate": Exhibit(amr_against_rate, ("summary",), "answer match rate against bits", AT_ALL),
+    "amr_by_method": Exhibit(amr_by_method, ("summary",), "answer match rate by method, at the tightest rate", TIGHT),
+    "amr_against_rate": Exhibit(amr_against_rate, ("summary",), "answer match rate against bits", ALL_RATES),
     "rate_answer": Exhibit(rate_answer, ("points",), "answer match rate against bytes, beside standard codecs"),
-    "rate_dial": Exhibit(
-        rate_dial, ("summary",), "one model at any budget, and its controls", ("C1-dial-points", "C2-dial-ratio")
-    ),
+    "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls", BUDGETS),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
     "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),

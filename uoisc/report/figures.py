@@ -5,8 +5,7 @@ on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 p
 (colour-blind safe) and never the only mark of a series. `exhibits.py` lists all figures and says how to add one.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -79,27 +78,17 @@ LOOK = {
 }
 OFF = dict.fromkeys(["legend.frameon", "axes.spines.top", "axes.spines.right"], False)
 STYLE = sns.axes_style("ticks") | LOOK | OFF | {key: size for size, keys in SIZES.items() for key in keys.split()}
+styled = mpl.rc_context(STYLE)  # runs a drawing function under the house style, whatever style the caller has set
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Runs a drawing function under the house style, whatever style the caller has set."""
-
-    @functools.wraps(draw)
-    def inside(*arguments: object, **options: object) -> Figure:
-        with mpl.rc_context(STYLE):
-            return draw(*arguments, **options)
-
-    return inside
-
-
+@styled
 def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
     """Writes `name.pdf` and `name.png` (300 dpi), atomically and without dates; returns the paths."""
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
     paths = tuple(Path(folder) / f"{name}.{kind}" for kind in metadata)
-    with mpl.rc_context(STYLE):
-        for path, (kind, fixed) in zip(paths, metadata.items(), strict=True):
-            with written_aside(path) as aside:
-                figure.savefig(aside, format=kind, metadata=fixed)
+    for path, (kind, fixed) in zip(paths, metadata.items(), strict=True):
+        with written_aside(path) as aside:
+            figure.savefig(aside, format=kind, metadata=fixed)
     return paths
 
 

@@ -7,18 +7,7 @@ from matplotlib.figure import Figure
 from uoisc.base.picture_data import Strip
 from uoisc.base.settings import JUDGES
 from uoisc.link import channel
-from uoisc.report.figures import (
-    AMR,
-    count_of,
-    finish,
-    legend_below,
-    method_curve,
-    page,
-    rows_of,
-    splits_of,
-    styled,
-    variant_key,
-)
+from uoisc.report import figures
 from uoisc.report.names import in_order, label
 from uoisc.report.pictures import asked, bare, credit, show_answer
 
@@ -30,7 +19,7 @@ APART = 0.006  # series stand this share of the axis apart, so that their interv
 def loosest(channel: pd.DataFrame) -> pd.DataFrame:
     """The independent judge's rows, of unseen objects if tested, each method at its loosest rate. Raises: ResultsError
     for none."""
-    rows = rows_of(channel, "channel.csv", judge=JUDGES[-1], split=splits_of(channel)[0])
+    rows = figures.rows_of(channel, "channel.csv", judge=JUDGES[-1], split=figures.splits_of(channel)[0])
     return rows[rows["bits"] == rows.groupby("variant")["bits"].transform("max")]
 
 
@@ -48,7 +37,7 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
 
 def half_points(channel: pd.DataFrame) -> pd.DataFrame:
     """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN: nothing lies above the floor."""
-    rows = channel[(channel["judge"] == JUDGES[-1]) & (channel["split"] == splits_of(channel)[0])]
+    rows = channel[(channel["judge"] == JUDGES[-1]) & (channel["split"] == figures.splits_of(channel)[0])]
     found = {}
     for key, own in rows.groupby(["variant", "bits"]):
         perfect = own[own["link"] == "perfect"].set_index("metric")
@@ -65,7 +54,7 @@ def until_flat(panel: pd.DataFrame) -> pd.DataFrame:
     return panel[panel["es_n0_db"] <= changes[changes].index.max()] if changes.any() else panel
 
 
-@styled
+@figures.styled
 def amr_against_snr(channel: pd.DataFrame) -> Figure:
     """AMR against Es/N0 of every method at its loosest rate, of unseen objects if tested, independent judge; floor
     dotted. One panel per fading and link, up to where nothing changes any more. Raises ResultsError for no rows."""
@@ -75,25 +64,25 @@ def amr_against_snr(channel: pd.DataFrame) -> Figure:
     variants = in_order(rows["variant"])
     shifts = APART * (np.arange(len(variants)) - (len(variants) - 1) / 2)
     links = [link for link in LINKS if link in set(rows["link"])]
-    figure, grid = page(3.9, len(AIRS), len(links), up=AMR, sharey=True)
+    figure, grid = figures.page(3.9, len(AIRS), len(links), up=figures.AMR, sharey=True)
     for axes, (fading, link) in zip(grid.flat, [(f, k) for f in AIRS for k in links], strict=True):
         panel = until_flat(rows[(rows["fading"] == fading) & (rows["link"] == link)])
         span = np.ptp(panel["es_n0_db"])
         for variant, shift in zip(variants, shifts, strict=True):
             line = panel[panel["variant"] == variant].sort_values("es_n0_db")
-            method_curve(axes, line["es_n0_db"] + shift * span, line, variant)
-        finish(axes, floor, f"{AIRS[fading]}, {LINKS[link]} ({count_of(panel)})")
+            figures.method_curve(axes, line["es_n0_db"] + shift * span, line, variant)
+        figures.finish(axes, floor, f"{AIRS[fading]}, {LINKS[link]} ({figures.count_of(panel)})")
         axes.set_xlabel("Es/N0 (dB)")
     bits = rows.groupby("variant")["bits"].first()
-    legend_below(figure, [variant_key(v, more=f", {bits[v]:.0f} bits") for v in variants])
+    figures.legend_below(figure, [figures.variant_key(v, more=f", {bits[v]:.0f} bits") for v in variants])
     return figure
 
 
-@styled
+@figures.styled
 def picture_strip(strip: Strip) -> Figure:
     """A row per method, a column per Es/N0, the judge's answer under each picture."""
     rows = len(strip.pictures)
-    figure, grid = page(0.6 + 1.35 * rows, rows, len(strip.es_n0_db) + 1)
+    figure, grid = figures.page(0.6 + 1.35 * rows, rows, len(strip.es_n0_db) + 1)
     for axes in grid.flat:
         bare(axes)
     for places, (method, pictures) in zip(grid, strip.pictures.items(), strict=True):

@@ -21,15 +21,14 @@ def needed(text: str) -> dict[str, list[str]]:
     return {"figures": [f"{name}.pdf" for name in figures], "tables": [f"{name}.csv" for name in tables]}
 
 
-def build(results_dir: Path, out: Path, tables: Path | None = None, figures: Path | None = None) -> Path:
+def build(results_dir: Path, out: Path, tables: Path, figures: Path) -> Path:
     """Compiles the paper into `out`, a PDF, atomically.
 
-    Args: results_dir: holds claims.json. tables, figures: what `exhibits.write_tables` and `write_figures` wrote;
-    paper/tables and paper/figures unless told.
+    Args: results_dir: holds claims.json. tables, figures: what `exhibits.write_tables` and `write_figures` wrote.
     Raises: ResultsError when an input lacks, UoiscError with typst's one line when the text does not compile (a number
     that it looks up is not in the tables, for instance).
     """
-    given = {"results": results_dir, "tables": tables or PAPER / "tables", "figures": figures or PAPER / "figures"}
+    given = {"results": results_dir, "tables": tables, "figures": figures}
     folders = {name: Path(folder).resolve() for name, folder in given.items()}
     wanted = {"results": ["claims.json"]} | needed(TEXT.read_text(encoding="utf-8"))
     for path in (folders[kind] / name for kind, names in wanted.items() for name in names):

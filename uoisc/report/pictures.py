@@ -76,9 +76,8 @@ def visual_comparison(examples: Examples) -> Figure:
     for r, row in enumerate(examples.rows):
         bottom = foot + (count - 1 - r) * row_height + 0.18
         query = "\n".join(textwrap.wrap(asked(row["query"]), 15))
-        about = "\n".join(
-            [label(row["split"]), *textwrap.wrap(f"answer: {row['truth']}", 15), f"Es/N0 {row['es_n0_db']:.1f} dB"]
-        )
+        truth, snr = textwrap.wrap(f"answer: {row['truth']}", 15), f"Es/N0 {row['es_n0_db']:.1f} dB"
+        about = "\n".join([label(row["split"]), *truth, snr])
         _write(figure, 0.02, bottom + size, query, va="top", style="italic", linespacing=1.15)
         _write(figure, 0.02, bottom, about, fontsize=7, linespacing=1.15)
         for c, panel in enumerate(examples.images):

@@ -1,7 +1,5 @@
 """Two rate curves as one number: how many more bytes the second one takes for the same quality."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -9,8 +9,6 @@ single thread at a high effort, without metadata: the same image and quality giv
 To add a format, write a `FileCodec` into `CODECS`: curves, tables and figures follow it.
 """
 
-from __future__ import annotations
-
 import io
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -36,7 +34,7 @@ LOOK_AHEAD = 4  # qualities; JPEG XL's file may be a tenth smaller than that of 
 
 
 class CodecError(UoiscError):
-    """An image, a file's bytes, a quality, a codec's name or a rate curve cannot be used, or a package is missing."""
+    """An image, a file's bytes, a quality or a rate curve cannot be used, or a package is missing."""
 
 
 def library(module: str, package: str):
@@ -137,13 +135,6 @@ DOWNSAMPLED = [replace(AVIF, name=f"avif_down{factor}", factor=factor) for facto
 CODECS = {codec.name: codec for codec in [JPEG, JPEG2000, WEBP, AVIF, JPEG_XL, *DOWNSAMPLED]}
 
 
-def standard_codec(name: str) -> FileCodec:
-    """The codec of that name. Raises CodecError, with the known names, where there is none."""
-    if name not in CODECS:
-        raise CodecError(f"{name!r} is no codec; known are {', '.join(CODECS)}")
-    return CODECS[name]
-
-
 def write_place(row: int, column: int, side: int, grid: int) -> bytes:
     """Where a square lies in grid x grid tokens: two bytes, or five where these are `HALF_BYTES` a side or more."""
     if grid < HALF_BYTES:
@@ -230,21 +221,13 @@ class RelevanceCrop:
 
 
 StandardCodec = FileCodec | RelevanceCrop
+Images = UInt8[np.ndarray, "B H W 3"]
 
 
-@dataclass(frozen=True)
-class Coded:
-    """A decoded image, its file's real size in bytes, and the quality that gave it."""
+def at_most(codec: StandardCodec, image: np.ndarray, max_bytes: int) -> tuple[int, bytes]:
+    """The best quality whose file has `max_bytes` or fewer, and the file: bisection, then the next few, as sizes waver.
 
-    image: UInt8[np.ndarray, "H W 3"]
-    bytes: int
-    quality: int
-
-
-def at_most(codec: StandardCodec, image: np.ndarray, max_bytes: int) -> Coded:
-    """The best quality whose file has `max_bytes` or fewer: bisection, then the next few, as sizes waver.
-
-    Where no file is small enough the smallest that was tried comes back, over the budget: `Coded.bytes` says so.
+    Where no file is small enough the smallest that was tried comes back, over the budget.
     """
     made = {}
 
@@ -256,13 +239,11 @@ def at_most(codec: StandardCodec, image: np.ndarray, max_bytes: int) -> Coded:
     sizes = {q: len(made[q]) if q in made else size(q) for q in (*made, *codec.qualities[low : low + LOOK_AHEAD])}
     fitting = [q for q, length in sizes.items() if length <= max_bytes]
     best = max(fitting, default=min(sizes, key=sizes.get))
-    return Coded(codec.decode(made[best], image.shape), sizes[best], best)
+    return best, made[best]
 
 
-def files(
-    codec: StandardCodec | Sequence[StandardCodec], images: np.ndarray, quality: int
-) -> tuple[UInt8[np.ndarray, "B H W 3"], float]:
-    """Images (B, H, W, 3) uint8, one file each, of one codec or of one each (`RelevanceCrop`s): decoded, mean bytes."""
+def files(codec: StandardCodec | Sequence[StandardCodec], images: Images, quality: int) -> tuple[Images, float]:
+    """Images, one file each, of one codec or of one each (`RelevanceCrop`s): decoded, mean bytes."""
     _check_images(images, "B H W 3")
     codecs = codec if isinstance(codec, Sequence) else [codec] * len(images)
     if len(codecs) != len(images):
@@ -272,8 +253,8 @@ def files(
     return decoded, float(np.mean([len(data) for data in made]))
 
 
-def mosaic(codec: StandardCodec, images: np.ndarray, quality: int) -> tuple[UInt8[np.ndarray, "B H W 3"], float]:
-    """Images (B, H, W, 3) uint8 as the tiles of one, as square as B allows: decoded tiles and bytes per image.
+def mosaic(codec: StandardCodec, images: Images, quality: int) -> tuple[Images, float]:
+    """Images as the tiles of one, as square as B allows: decoded tiles and bytes per image.
 
     The amortised bound: the cost where B images share a header, tables and adaptation.
     """

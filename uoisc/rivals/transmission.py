@@ -8,11 +8,10 @@
 Equal contents of one image give equal pictures, so that a caller draws and judges each once.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from uoisc.data.images import BLANK_GREY, from_bytes
 from uoisc.link.block_errors import BlerTable
 from uoisc.link.channel import QPSK, UNCODED, CodedLink, Link, UncodedLink, keep_prefix, split_segments, transmit_bits
 from uoisc.message import Message
-from uoisc.rivals.standard_codecs import CodecError, FileCodec, at_most
+from uoisc.rivals.standard_codecs import CodecError, FileCodec, Images, at_most
 
 BLOCKS = 2  # ours: of an image's segments, so that the first half may survive the second
 FILE_BYTES = 400  # of 96 x 96 pixels, .35 bpp: below, AVIF has no files for many scenes
@@ -109,6 +108,7 @@ class MessageSender:
         return np.full(len(self.queries), float(value))
 
 
+@dataclass
 class FileSender:
     """Files of a standard codec, one per image, and a receiver that shows mid-grey where a file is no picture.
 
@@ -118,24 +118,21 @@ class FileSender:
             The format's last bytes, where they are the same in every file, are too (ours: the receiver knows them).
     """
 
-    def __init__(
-        self, codec: FileCodec, files: list[bytes], size: tuple[int, int], table: BlerTable, protected: int = 0
-    ):
-        self.codec = codec
-        self.files = files
-        self.size = size
-        self.table = table
-        self.protected = protected
-        self.lengths = np.array([len(file) for file in files])
+    codec: FileCodec
+    files: list[bytes]
+    size: tuple[int, int]
+    table: BlerTable
+    protected: int = 0
+
+    def __post_init__(self):
+        self.lengths = np.array([len(file) for file in self.files])
         self.bits = float(8 * self.lengths.mean())
 
     @classmethod
-    def fitting(
-        cls, codec: FileCodec, images: UInt8[np.ndarray, "B H W 3"], table: BlerTable, protected: int = 0
-    ) -> FileSender:
+    def fitting(cls, codec: FileCodec, images: Images, table: BlerTable, protected: int = 0) -> "FileSender":
         """Of each image the best file of at most `FILE_BYTES`, in proportion to its pixels."""
         most = FILE_BYTES * images.shape[1] * images.shape[2] // FILE_PIXELS
-        files = [codec.encode(image, at_most(codec, image, most).quality) for image in images]
+        files = [at_most(codec, image, most)[1] for image in images]
         return cls(codec, files, images.shape[1:3], table, protected)
 
     def prefix(self, blocks: int | None) -> Arrival:

@@ -4,8 +4,6 @@ dvc repro --dry --> stages that are about to train --> all their models side by 
 dvc repro       --> each of these stages finds its models' training complete, and writes them
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -7,8 +7,6 @@ Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times 
 are the first of the evaluation's, a square number of them, so that the mosaic is square.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -27,24 +25,8 @@ from uoisc.base.results import COLUMNS, write_csv
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows
-from uoisc.judge.evaluation import (
-    ask,
-    evaluation_questions,
-    every_reference,
-    judged,
-    picture_quality,
-    source_images,
-)
-from uoisc.rivals.standard_codecs import (
-    CODECS,
-    FLAT_GREY,
-    LONGEST_SIDE,
-    RelevanceCrop,
-    StandardCodec,
-    files,
-    mosaic,
-    standard_codec,
-)
+from uoisc.judge.evaluation import ask, evaluation_questions, every_reference, judged, picture_quality, source_images
+from uoisc.rivals.standard_codecs import CODECS, FLAT_GREY, LONGEST_SIDE, RelevanceCrop, StandardCodec, files, mosaic
 from uoisc.study import Study, open_study
 
 SHARE = 0.2  # of the evaluation's queries: what two cores judge within six minutes
@@ -98,7 +80,7 @@ def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) 
 def codec_for(study: Study, name: str, x: Tensor, asked: Asked) -> StandardCodec | list[RelevanceCrop]:
     """The codec of that name; where it crops, one per image, by CLIP's relevance of the image's query."""
     if name != RelevanceCrop.name:
-        return standard_codec(name)
+        return CODECS[name]
     relevance = study.clip.relevance(study.clip.see(x).tokens, study.clip.text(asked.texts)).cpu()
     return [RelevanceCrop(tokens) for tokens in rearrange(relevance, "b (h w) -> b h w", h=study.clip.grid).numpy()]
 

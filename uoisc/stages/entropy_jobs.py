@@ -33,9 +33,8 @@ def make_tables(profile: str) -> pd.DataFrame:
     for job in jobs:
         study.codec(*job)  # stops here, before hours of work, where one is missing or of other models
     with written_folder(where.tables) as folder:
-        rows = run_side_by_side(
-            build_one, [(profile, *job, folder) for job in jobs], params.workers, "codecs' tables counted"
-        )
+        each = [(profile, *job, folder) for job in jobs]
+        rows = run_side_by_side(build_one, each, params.workers, "codecs' tables counted")
         table = pd.concat(rows, ignore_index=True)
     write_csv(table, where.results / "entropy.csv")
     return table

@@ -1,9 +1,8 @@
 """The evaluation stage: every trained model on both splits, side by side, into the results tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -16,17 +15,8 @@ from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
 from uoisc.base.settings import JUDGES
+from uoisc.judge import evaluation
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
-from uoisc.judge.evaluation import (
-    CONTROLS,
-    ORACLE,
-    Control,
-    Evaluated,
-    evaluate_model,
-    evaluation_questions,
-    every_reference,
-    floor,
-)
 from uoisc.rate import RateDial
 from uoisc.stages.examples import make_examples
 from uoisc.stages.machine import described
@@ -43,7 +33,9 @@ def evaluate(profile: str) -> pd.DataFrame:
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     check_writable(results)
-    logs, checks = training_log(profile), foundation_checks(profile)  # before hours of work, where one is missing
+    checks = paths(profile).foundation / "checks.csv"  # read before hours of work, in case one is missing
+    again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
+    logs, checks = training_log(profile), pd.read_csv(readable(checks, again))
     found = _ask(study, distinct(study))
     summary = _write_asked(study, found, results)
     if rank() == 0:  # one process writes; the others wait for it
@@ -86,7 +78,7 @@ def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.D
     return rates.drop(columns=["profile", "seed"]), folder
 
 
-def _write_asked(study: Study, found: Evaluated, folder: Path) -> pd.DataFrame:
+def _write_asked(study: Study, found: evaluation.Evaluated, folder: Path) -> pd.DataFrame:
     """The summary of what was found; the first process writes both."""
     summary = summarise(found.answers, found.quality, study.params.seed, study.params.evaluation.resamples)
     if rank() == 0:
@@ -96,24 +88,22 @@ def _write_asked(study: Study, found: Evaluated, folder: Path) -> pd.DataFrame:
     return summary
 
 
-def _ask(study: Study, models: list[Point], changes: tuple[str, ...] = ()) -> Evaluated:
+def _ask(study: Study, models: list[Point], changes: tuple[str, ...] = ()) -> evaluation.Evaluated:
     """Both judges about these models and their controls, on both splits."""
     splits = study.source.splits
-    references = every_reference(study, changes=changes)
-    located = any(query.located for split in splits for query in evaluation_questions(study, split).queries)
+    references = evaluation.every_reference(study, changes=changes)
+    located = any(query.located for split in splits for query in evaluation.evaluation_questions(study, split).queries)
     jobs = [
         (study.profile, point, control, split, references, changes)
         for point in models
         for control in controls(study, point)
-        if located or control is not ORACLE
+        if located or control is not evaluation.ORACLE
         for split in splits
     ]
-    evaluated = run_side_by_side(evaluate_model, jobs, study.params.workers, "models and splits evaluated")
+    evaluated = run_side_by_side(evaluation.evaluate_model, jobs, study.params.workers, "models and splits evaluated")
     sent = sorted({(one.answers["variant"].iloc[0], one.answers["bits"].iloc[0]) for one in evaluated})
-    found = Evaluated(*(pd.concat(tables, ignore_index=True) for tables in zip(*evaluated, strict=True)))
-    check_complete(
-        found.answers, [(*model, split, judge) for model in sent for split in splits for judge in study.judges]
-    )
+    found = evaluation.Evaluated(*(pd.concat(tables, ignore_index=True) for tables in zip(*evaluated, strict=True)))
+    check_complete(found.answers, [(*model, *asked) for model in sent for asked in product(splits, study.judges)])
     return found
 
 
@@ -124,22 +114,22 @@ def distinct(study: Study, variants: Sequence[str] | None = None) -> list[Point]
     return list(reversed(found.values()))
 
 
-def controls(study: Study, point: Point) -> list[Control | None]:
+def controls(study: Study, point: Point) -> list[evaluation.Control | None]:
     """What is evaluated of a model at one rate: itself, other rankings, and for `dial` the floors."""
-    found = [None, *CONTROLS.get(point.variant, ())]
+    found = [None, *evaluation.CONTROLS.get(point.variant, ())]
     if point.variant == "dial":
         found += floors(study.codec(point.variant, point.rate).rate, study.params.codec.dial.budgets)[point.bits]
     return found
 
 
-def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[Control]]:
+def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[evaluation.Control]]:
     """The floors at each budget that make another packing than any that the dial picks or that a tighter budget has."""
     known = {dial.at(bits) for bits in budgets}
     found = {}
     for bits in sorted(budgets):
         backgrounds = sorted({p.background for p in dial.packings if p.bits <= bits})
         packings = {units: dial.at(bits, units) for units in backgrounds}
-        found[bits] = [floor(units) for units, packing in packings.items() if packing not in known]
+        found[bits] = [evaluation.floor(units) for units, packing in packings.items() if packing not in known]
         known |= set(packings.values())
     return found
 
@@ -159,15 +149,9 @@ def training_log(profile: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def foundation_checks(profile: str) -> pd.DataFrame:
-    """What the foundation stage measured of its models."""
-    path = paths(profile).foundation / "checks.csv"
-    return pd.read_csv(readable(path, f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"))
-
-
 def data_card(study: Study) -> pd.DataFrame:
     """How often each answer is right in the evaluation set, by split and type; names are pooled."""
-    asked = {split: evaluation_questions(study, split).queries for split in study.source.splits}
+    asked = {split: evaluation.evaluation_questions(study, split).queries for split in study.source.splits}
     keys = ["split", "type", "answer"]
     table = pd.DataFrame([(split, q.type, q.truth) for split in asked for q in asked[split]], columns=keys)
     return table.groupby(keys, as_index=False).size().rename(columns={"size": "count"})

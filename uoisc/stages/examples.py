@@ -5,10 +5,7 @@ The comparison is one of codecs over the authors' link, as the paper's is: every
 are free of errors (authors' code). The maps are of a link without errors.
 """
 
-from __future__ import annotations
-
 import math
-import zlib
 
 import numpy as np
 import pandas as pd
@@ -24,7 +21,7 @@ from uoisc.data.images import to_bytes
 from uoisc.data.questions import SPLITS
 from uoisc.judge.evaluation import evaluation_questions
 from uoisc.link.block_errors import BlerTable
-from uoisc.link.channel import fading_coefficients
+from uoisc.link.channel import fading_coefficients, seeded
 from uoisc.rivals.standard_codecs import JPEG2000
 from uoisc.rivals.transmission import PROTECTED, FileSender, MessageSender
 from uoisc.study import Study
@@ -56,13 +53,13 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
         senders["jpeg2000"] = FileSender.fitting(JPEG2000, to_bytes(x), table, PROTECTED)
         name_of_errors = f"{study.params.seed}/{split}/examples/{index}"
         for name, sender in senders.items():
-            arrival = sender.uncoded(ES_N0_DB, FADING, _seeded(name_of_errors))
+            arrival = sender.uncoded(ES_N0_DB, FADING, seeded(name_of_errors))
             x_hat = sender.draw([0], arrival.contents)
             heard = judge.answer(x_hat, texts)[0]
             match = answers_match(query.text, answer, heard)
             panels[name] = {"answer": heard, "match": match, "bits": sender.bits}
             images[name].append(to_bytes(x_hat)[0])
-        gain = fading_coefficients(FADING, 1, _seeded(name_of_errors)).abs().item()
+        gain = fading_coefficients(FADING, 1, seeded(name_of_errors)).abs().item()  # what every sender drew first
         row = {"query": query.text, "type": query.type, "split": split, "truth": query.truth, "panels": panels}
         rows.append(row | {"es_n0_db": round(ES_N0_DB + 20 * math.log10(gain), 1)})
     stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
@@ -82,11 +79,6 @@ def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     asked = set(zip(answers["split"], answers["type"], strict=True))
     others = sorted(asked, key=lambda pair: (-SPLITS.index(pair[0]), pair[1]))
     return SHOWN if asked >= {*SHOWN} else tuple(others)[: len(SHOWN)]
-
-
-def _seeded(name: str) -> torch.Generator:
-    """The first number that it draws is the fading: the same for every sender."""
-    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
 
 
 def _maps(study: Study, judge, budget: float) -> tuple:

@@ -1,7 +1,5 @@
 """The foundation stage: trains and checks CLIP and both judges, side by side."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

@@ -5,10 +5,7 @@ first queries of each evaluation split --> sender --> perfect | silent | uncoded
     point, split --> encoded once --> at each point of the air: contents that were not met yet are drawn and judged
 """
 
-from __future__ import annotations
-
 import math
-import zlib
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -30,7 +27,7 @@ from uoisc.judge.bootstrap import mean_rows, split_seed
 from uoisc.judge.evaluation import ask, batches, evaluation_questions, every_reference
 from uoisc.judge.metrics import psnr
 from uoisc.link.block_errors import BlerTable
-from uoisc.link.channel import FADINGS, LINKS, eb_n0_db, from_bits, to_bits, transmit_bits
+from uoisc.link.channel import FADINGS, LINKS, eb_n0_db, from_bits, seeded, to_bits, transmit_bits
 from uoisc.message import Message
 from uoisc.rivals.standard_codecs import AVIF, JPEG2000, FileCodec
 from uoisc.rivals.transmission import PROTECTED, Arrival, FileSender, MessageSender
@@ -60,10 +57,9 @@ class Air:
         if self.link in PREFIXES:
             return sender.prefix(PREFIXES[self.link])
         name = f"{seed}/{split}/{self.link}/{self.fading}/{self.es_n0_db:g}"
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         link = LINKS[self.link]
         over = sender.coded if link.code_rate else sender.uncoded
-        return over(self.es_n0_db, self.fading, generator, link)
+        return over(self.es_n0_db, self.fading, seeded(name), link)
 
     @property
     def eb_n0_db(self) -> float:
@@ -72,9 +68,7 @@ class Air:
 
 
 PERFECT = Air("perfect")
-NOISY = [
-    Air(name, fading, float(snr)) for name, link in LINKS.items() for fading in FADINGS for snr in link.es_n0_db[fading]
-]
+NOISY = [Air(name, by, float(snr)) for name, link in LINKS.items() for by in FADINGS for snr in link.es_n0_db[by]]
 UNCODED = [air for air in NOISY if LINKS[air.link].code_rate is None]
 
 
@@ -151,9 +145,8 @@ def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> Me
         return FileSender.fitting(codec, to_bytes(x), table, protected)
     codec, texts = study.codec(*point), asked.texts
     parts = [codec.encode(x[rows], texts[rows]) for rows in batches(study, asked)]
-    indices = torch.cat([part.indices for part in parts])
-    sent = None if parts[0].sent is None else torch.cat([part.sent for part in parts])
-    return MessageSender(codec, Message(indices, sent), texts, table)
+    message = Message(torch.cat([part.indices for part in parts]), torch.cat([part.mask for part in parts]))
+    return MessageSender(codec, message, texts, table)
 
 
 class Audience:
@@ -201,7 +194,7 @@ def symbol_errors(profile: str, params: Params) -> pd.DataFrame:
     for air in UNCODED:
         modulation = LINKS[air.link].modulation
         name = f"{params.seed}/{PAYLOAD}/{air.fading}/{air.es_n0_db:g}"
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        generator = seeded(name)
         sent = torch.randint(1 << modulation.bits, (COUNTED_IMAGES, COUNTED_SYMBOLS), generator=generator)
         bits = to_bits(sent, modulation.bits).flatten(1)
         received = transmit_bits(bits, air.es_n0_db, air.fading, generator, modulation)

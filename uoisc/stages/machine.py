@@ -1,7 +1,5 @@
 """What a run depends on: the machine, versions, the seed; and how long each stage took when it last ran."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import version
 from pathlib import Path

@@ -3,8 +3,6 @@
 On two busy cores that is faster than one model on two threads, and the same seed gives the same weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -87,7 +85,8 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
             path = paths(profile).codec(phase, name, rate)
             if rank() == 0:
                 save_codec(codec, path, name, rate, study.params, made_from)
-                write_log(log, path.with_suffix(".csv"))
+                with written_aside(path.with_suffix(".csv")) as aside:
+                    pd.DataFrame(log.rows).to_csv(aside, index=False, float_format="%.6g", lineterminator="\r\n")
             wait()
     return path
 
@@ -148,9 +147,3 @@ def bench(study: Study) -> Bench:
 def steps_bar(model: str, steps: range, label: str):
     """A progress bar, which starts where the steps start."""
     return bar(steps, desc=f"{model} {label}", initial=steps.start, total=steps.stop)
-
-
-def write_log(log: Log, path: Path) -> None:
-    """The loss terms as a tidy CSV, six significant digits."""
-    with written_aside(path) as aside:
-        pd.DataFrame(log.rows).to_csv(aside, index=False, float_format="%.6g", lineterminator="\r\n")
