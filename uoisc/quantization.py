@@ -4,8 +4,6 @@ features (..., D) -> G segments (..., G, D/G) -> normalise -> nearest of K codes
 indices -> codes (..., G, D/G) -> (..., D)
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ A unit is one segment of one tap. A token's units have one order, segment by seg
 first, and a dial's training cuts them anywhere (nested dropout; Rippel et al., 2014): any prefix can be decoded.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cached_property

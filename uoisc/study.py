@@ -1,7 +1,5 @@
 """Opens what the pipeline has made: a profile's parameters, questions, frozen models and trained codecs."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """What a process asks of its device: threads, precision, kernels that give the same bits; how many work at a time."""
 
-from __future__ import annotations
-
 import os
 from contextlib import nullcontext
 from functools import cache

@@ -1,7 +1,5 @@
 """Several one-thread processes side by side: on two busy cores faster than one of two threads."""
 
-from __future__ import annotations
-
 import multiprocessing
 import multiprocessing.connection
 import os

@@ -4,8 +4,6 @@ The stand-in that `foundation.py` trains and real checkpoints (ViT-B/16, ...) ru
 stand-in is a folder in open_clip's own `local-dir:` format, a real one a name and a tag or a weights file.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +71,7 @@ class PatchConv(nn.Conv2d):
     """
 
     @classmethod
-    def like(cls, other: nn.Conv2d) -> PatchConv:
+    def like(cls, other: nn.Conv2d) -> "PatchConv":
         """With the other's parameters."""
         sizes = (other.in_channels, other.out_channels, other.kernel_size, other.stride)
         new = cls(*sizes, bias=other.bias is not None, device="meta")
@@ -96,7 +94,7 @@ class SelfAttention(nn.MultiheadAttention):
     """
 
     @classmethod
-    def like(cls, other: nn.MultiheadAttention) -> SelfAttention:
+    def like(cls, other: nn.MultiheadAttention) -> "SelfAttention":
         """With the other's parameters."""
         options = {"bias": other.in_proj_bias is not None, "batch_first": True, "device": "meta"}
         new = cls(other.embed_dim, other.num_heads, **options)
@@ -184,7 +182,7 @@ class FrozenCLIP(nn.Module):
         if max(taps) >= depth or min(taps) < 0:
             raise CheckpointError(f"codec.taps {list(taps)}: this CLIP has blocks 0 to {depth - 1}")
 
-    def attending(self, attention: type[QueryKey | ValueValue]) -> FrozenCLIP:
+    def attending(self, attention: type[QueryKey | ValueValue]) -> "FrozenCLIP":
         """Itself, with another attention in the last block for token embeddings, and so for relevance; taps are the
         blocks' own outputs. Raises CheckpointError where it has too few blocks."""
         if attention.blocks > len(self.model.visual.transformer.resblocks):
@@ -207,7 +205,7 @@ class FrozenCLIP(nn.Module):
         """Tokens a side: N = grid^2."""
         return self.model.visual.grid_size[0]
 
-    def train(self, mode: bool = True) -> FrozenCLIP:
+    def train(self, mode: bool = True) -> "FrozenCLIP":
         """Stays in evaluation mode: it is frozen."""
         return super().train(False)
 

@@ -7,8 +7,6 @@
 A record that is missing, cut short or of other models is made anew, so the folder may be deleted at any time.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -4,8 +4,6 @@ Stand-in and real checkpoints run through the same class: `LlavaForConditionalGe
 processor's chat template and normalisation, from a local folder or a hub name.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import cached_property, partial
@@ -86,7 +84,7 @@ class FrozenLlava(nn.Module):
             )
         return count
 
-    def train(self, mode: bool = True) -> FrozenLlava:
+    def train(self, mode: bool = True) -> "FrozenLlava":
         """Stays in evaluation mode: it is frozen."""
         return super().train(False)
 

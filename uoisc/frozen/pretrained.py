@@ -1,7 +1,5 @@
 """Opens models as others have trained them: CLIP and both judges, by params.yaml's names, revisions and digests."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 

@@ -17,8 +17,6 @@ A file under several names (./1.jpg, a link, another case where the disk does no
 them. Links may lead out of the folder: so images can lie on a disk of their own.
 """
 
-from __future__ import annotations
-
 import os
 from codecs import BOM_UTF8
 from collections.abc import Sequence

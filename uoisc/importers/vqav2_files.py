@@ -4,8 +4,6 @@ Files are mapped and cut into entries, which are then read one by one (msgspec s
 outlines of instances): what stays in memory is the questions' texts, and numbers.
 """
 
-from __future__ import annotations
-
 import mmap
 from array import array
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ evaluation set (scenes without held-out objects: seen; queries about held-out on
     --> sent for the query, sent for another query --> answers, PSNR ...   once per model
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
