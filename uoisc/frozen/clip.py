@@ -57,7 +57,14 @@ def cast(module: nn.Module, name: str) -> Tensor | None:
 
 
 class FrozenLinear(nn.Linear):
-    """A linear map, which becomes one of frozen weights without copies: same result."""
+    """A linear map of frozen weights, cast once: same weights, same result."""
+
+    @classmethod
+    def like(cls, other: nn.Linear) -> "FrozenLinear":
+        """With the other's parameters."""
+        new = cls(other.in_features, other.out_features, other.bias is not None, device="meta")
+        new.weight, new.bias = other.weight, other.bias
+        return new.train(other.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -112,15 +119,14 @@ class SelfAttention(nn.MultiheadAttention):
 
 def speed_up(model: nn.Module) -> None:
     """Puts the faster equivalents above in the place of the modules that they equal; parameters and names stay."""
-    for parent in list(model.modules()):
-        for name, module in parent.named_children():
-            if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
-                setattr(parent, name, SelfAttention.like(module))
-            elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in UNPADDED:
-                setattr(parent, name, PatchConv.like(module))
-    for module in model.modules():
-        if type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
-            module.__class__ = FrozenLinear
+    for name, module in model.named_children():
+        if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
+            setattr(model, name, SelfAttention.like(module))
+        elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in UNPADDED:
+            setattr(model, name, PatchConv.like(module))
+        elif type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
+            setattr(model, name, FrozenLinear.like(module))
+        speed_up(getattr(model, name))
 
 
 class QueryKey:
