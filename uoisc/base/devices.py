@@ -39,6 +39,12 @@ def precision(where: torch.device) -> torch.autocast:
     return torch.autocast(where.type, torch.bfloat16, enabled=native_bfloat16(where.type))
 
 
+def autocast_type(kind: str) -> torch.dtype | None:
+    """What autocast computes in at this point on such a device; None where it is off, or the device has none."""
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
+
+
 @cache
 def native_bfloat16(kind: str) -> bool:
     """Whether this machine's "cpu" or "cuda" computes in bfloat16 itself, with the instructions that it may use."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from uoisc.base.compat import import_torchvision
+from uoisc.base.devices import autocast_type
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import RELEVANCE_ATTENTIONS
 from uoisc.data.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
@@ -47,12 +48,12 @@ class Seen:
 def cast(module: nn.Module, name: str) -> Tensor | None:
     """A module's frozen weights as autocast would cast them at every call: cast once, and anew where they change."""
     tensor = getattr(module, name)
-    if tensor is None or tensor.requires_grad or not torch.is_autocast_enabled(tensor.device.type):
+    if tensor is None or tensor.requires_grad or (kind := autocast_type(tensor.device.type)) is None:
         return tensor
-    state = (torch.get_autocast_dtype(tensor.device.type), tensor.device, tensor.data_ptr(), tensor._version)
+    state = (kind, tensor.device, tensor.data_ptr(), tensor._version)
     casts = module.__dict__.setdefault("casts", {})
     if name not in casts or casts[name][0] != state:
-        casts[name] = state, tensor.to(state[0])
+        casts[name] = state, tensor.to(kind)
     return casts[name][1]
 
 
