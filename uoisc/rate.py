@@ -171,12 +171,8 @@ class RateDial(nn.Module):
             raise ConfigError(
                 f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: fewer tokens or background"
             )
+        self.bits = max(p.bits for p in self.packings)  # the most that one spends
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
-
-    @property
-    def bits(self) -> float:
-        """The most that a packing spends."""
-        return max(p.bits for p in self.packings)
 
     def at(self, bits: float | Any, background: int | Any | None = None) -> Packing:
         """The packing of at most `bits` whose answers were measured best.

@@ -185,6 +185,9 @@ class FrozenCLIP(nn.Module):
         self.taps, self.attention = tuple(taps), QueryKey()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.width = model.visual.conv1.out_channels  # d, of the tapped hidden states
+        self.text_width = model.visual.output_dim  # e, of the shared embedding space
+        self.grid = model.visual.grid_size[0]  # tokens a side: N = grid^2
         depth = len(model.visual.transformer.resblocks)
         if max(taps) >= depth or min(taps) < 0:
             raise CheckpointError(f"codec.taps {list(taps)}: this CLIP has blocks 0 to {depth - 1}")
@@ -196,21 +199,6 @@ class FrozenCLIP(nn.Module):
             raise CheckpointError("foundation.clip.relevance_attention: a CLIP of one block has query_key alone")
         self.attention = attention()
         return self
-
-    @property
-    def width(self) -> int:
-        """d, the width of the tapped hidden states."""
-        return self.model.visual.conv1.out_channels
-
-    @property
-    def text_width(self) -> int:
-        """e, the width of the shared embedding space."""
-        return self.model.visual.output_dim
-
-    @property
-    def grid(self) -> int:
-        """Tokens a side: N = grid^2."""
-        return self.model.visual.grid_size[0]
 
     def train(self, mode: bool = True) -> "FrozenCLIP":
         """Stays in evaluation mode: it is frozen."""

@@ -40,6 +40,8 @@ class FrozenLlava(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self.kept = Kept()
         speed_up(model.model)
+        # Computes in bfloat16 by itself, as its weights are: autocast would widen what lies between.
+        self.native = model.dtype is torch.bfloat16
         if self.native:
             lighten(model.model.language_model)
         self.processor, self.suffix = processor, suffix
@@ -181,11 +183,6 @@ class FrozenLlava(nn.Module):
         seen = {"input_ids": ids, "attention_mask": None if mask is None else mask.long()}
         seen["pixel_values"] = self.pixels(x)
         return self.model.model(**seen, output_hidden_states=depths, use_cache=False).hidden_states
-
-    @property
-    def native(self) -> bool:
-        """Whether it computes in bfloat16 by itself, as its weights are: autocast would widen what lies between."""
-        return self.model.dtype is torch.bfloat16
 
     def after_image(self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """Which tokens stand behind the image: only these can depend on image and query together."""
