@@ -26,7 +26,7 @@ from uoisc.frozen.kept import Memory
 from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
 from uoisc.message import Message
-from uoisc.quantization import SegmentVQ
+from uoisc.quantization import perplexity
 from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study
 
@@ -252,9 +252,8 @@ def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.D
         for segment in range(indices.shape[3]):
             chosen = indices[:, tap, :, segment][mask[:, tap, :, segment]]
             if len(chosen):
-                (perplexity,), (dead,) = SegmentVQ.perplexity(chosen[:, None], codes)
-                measured = {"tap": tap, "segment": segment, "perplexity": perplexity, "dead": dead, "codes": codes}
-                rows.append(keys | measured)
+                measured = dict(zip(("perplexity", "dead"), perplexity(chosen, codes), strict=True))
+                rows.append(keys | {"tap": tap, "segment": segment, **measured, "codes": codes})
     return pd.DataFrame(rows)
 
 
