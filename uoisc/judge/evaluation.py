@@ -244,10 +244,8 @@ def uses_query(codec: Codec) -> bool:
 def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.DataFrame:
     """Perplexity and never-chosen codes of each tap and segment, over what was sent."""
     indices = torch.cat([message.indices for message in messages])
-    sent = [message.sent for message in messages]
-    mask = torch.ones_like(indices, dtype=torch.bool) if sent[0] is None else torch.cat(sent)
-    codes = codec.quantizer.codes
-    rows = []
+    mask = torch.cat([message.mask for message in messages])
+    codes, rows = codec.quantizer.codes, []
     for tap in range(indices.shape[1]):
         for segment in range(indices.shape[3]):
             chosen = indices[:, tap, :, segment][mask[:, tap, :, segment]]
