@@ -213,13 +213,7 @@ class FrozenCLIP(nn.Module):
         depth = len(visual.transformer.resblocks)
         ends = range(depth - self.attention.blocks, depth)
         indices = sorted({0, min(1, depth - 1), *self.taps, *ends})
-        found = visual.forward_intermediates(
-            (x - self.mean) / self.std,
-            indices=indices,
-            output_fmt="NLC",
-            intermediates_only=True,
-            output_extra_tokens=True,
-        )
+        found = self._blocks(x, indices, output_extra_tokens=True)
         hidden = dict(zip(indices, found["image_intermediates"], strict=True))  # one (B, N, d) an index
         prefix = dict(zip(indices, found["image_intermediates_prefix"], strict=True))  # the class token, (B, 1, d)
         taps = torch.stack([hidden[m] for m in self.taps], dim=1)  # (B, M, N, d)
@@ -227,14 +221,16 @@ class FrozenCLIP(nn.Module):
         first = torch.stack([hidden[i] for i in indices[:2]], dim=1)
         return taps, visual.ln_post(tokens) @ visual.proj, first
 
+    def _blocks(self, x: Float[Tensor, "B 3 H W"], indices: list[int], **how) -> dict:
+        """What the blocks of these numbers put out."""
+        options = {"output_fmt": "NLC", "intermediates_only": True, **how}
+        return self.model.visual.forward_intermediates((x - self.mean) / self.std, indices=indices, **options)
+
     def early(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2 N d"]:
         """`Seen.early` of images in [0, 1]; no further block runs."""
         if self.kept.knows(x):
             return self.see(x).early
-        x = x.to(self.mean.device)
-        hidden = self.model.visual.forward_intermediates(
-            (x - self.mean) / self.std, indices=[0, 1], stop_early=True, output_fmt="NLC", intermediates_only=True
-        )["image_intermediates"]
+        hidden = self._blocks(x.to(self.mean.device), [0, 1], stop_early=True)["image_intermediates"]
         return F.layer_norm(torch.stack(hidden, dim=1), hidden[0].shape[-1:])
 
     def tokenize(self, queries: list[str] | Any) -> Int[Tensor, "B L"]:
