@@ -109,7 +109,7 @@ class SelfAttention(nn.MultiheadAttention):
         new.in_proj_weight, new.in_proj_bias, new.out_proj = other.in_proj_weight, other.in_proj_bias, other.out_proj
         return new.train(other.training)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None, **_):
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, attn_mask=None, **_):
         """(attended, None) for (B, L, d); `key` and `value` are `query`."""
         projected = F.linear(query, cast(self, "in_proj_weight"), cast(self, "in_proj_bias"))
         q, k, v = rearrange(projected, "b l (three h c) -> three b h l c", three=3, h=self.num_heads)
