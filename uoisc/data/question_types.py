@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from string import Formatter
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -36,6 +36,7 @@ COLOURS = {
 }
 
 
+@runtime_checkable
 class Vocabulary(Protocol):
     """What the words of questions come from; `scenes.World` is one."""
 
