@@ -19,7 +19,7 @@ import torch
 from benchmarks.tiny_models import CLIP, clip_checkpoint, layout_model, layout_processor
 from benchmarks.tiny_vqav2 import write_vqav2
 from uoisc.base.folders import written_folder
-from uoisc.frozen.llava import save_llava
+from uoisc.frozen.llava_files import save_llava
 
 FOLDER = Path("data/generated")
 LEGIBLE, SHORT = 2.5, 5.0  # times the scores of words, and of what ends an answer: as trained judges answer

@@ -16,7 +16,7 @@ from uoisc.base.settings import Clip, ClipCheckpoint, LlavaCheckpoint
 from uoisc.frozen.clip import open_clip
 from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields
-from uoisc.frozen.llava import save_llava
+from uoisc.frozen.llava_files import save_llava
 from uoisc.frozen.weights import digest
 
 CLIP = Clip(

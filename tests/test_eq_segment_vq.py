@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from uoisc.quantization import COMMITMENT, SegmentVQ
+from uoisc.quantization import COMMITMENT, SegmentVQ, perplexity
 
 N, WIDTH, SEGMENTS, CODES = 12, 8, 2, 4
 S = WIDTH // SEGMENTS
@@ -179,15 +179,14 @@ def test_usage_is_one_where_every_code_has_its_fair_share():
 
 
 @pytest.mark.parametrize(
-    ("chosen", "perplexity", "dead"),
+    ("chosen", "expected", "dead"),
     [([0, 1, 2, 3], 4.0, 0), ([3, 3, 3, 3], 1.0, 3), ([0, 0, 1, 1], 2.0, 2), ([0, 0, 0, 1], 4 / 27**0.25, 2)],
 )
-def test_perplexity_of_known_distributions(chosen, perplexity, dead):
+def test_perplexity_of_known_distributions(chosen, expected, dead):
     """exp(entropy): 4 for four equal shares; 4 / 27^(1/4) for shares 3/4 and 1/4."""
-    indices = torch.tensor([[c, 0] for c in chosen])
-    perplexities, unused = SegmentVQ.perplexity(indices, 4)
-    assert perplexities == pytest.approx([perplexity, 1.0], rel=1e-6)
-    assert unused == [dead, 3]
+    found, unused = perplexity(torch.tensor(chosen), 4)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert unused == dead
 
 
 def test_float32_under_autocast():

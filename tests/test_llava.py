@@ -9,7 +9,8 @@ import torch
 
 from uoisc.base.errors import CheckpointError, QueryError
 from uoisc.frozen.foundation_llava import Packer, copy_tower
-from uoisc.frozen.llava import MAX_ANSWER_TOKENS, load_llava, save_llava
+from uoisc.frozen.llava import MAX_ANSWER_TOKENS
+from uoisc.frozen.llava_files import load_llava, save_llava
 
 QUERIES = ["how many animals are there", "where is the " + tiny.entries()[0].name, "what is at the upper left"]
 

@@ -48,7 +48,7 @@ def test_padding_on_the_right_without_a_mask_is_the_same_loss(layout, monkeypatc
     monkeypatch.setattr(
         llava, "hidden", lambda x, ids, mask, *rest: attended.append(mask) or hidden(x, ids, mask, *rest)
     )
-    monkeypatch.setattr(FrozenLlava, "native", True)
+    monkeypatch.setattr(llava, "native", True)
     fused = intent_loss(llava, x, x_hat, QUERIES)
     assert attended == [None, None]
     torch.testing.assert_close(fused, masked, rtol=1e-4, atol=1e-6)

@@ -19,7 +19,7 @@ from uoisc.base.errors import CheckpointError, ConfigError
 from uoisc.base.settings import Pretrained
 from uoisc.frozen.clip import MEAN, STD, open_clip
 from uoisc.frozen.clip_files import build_clip, load_clip
-from uoisc.frozen.llava import load_llava
+from uoisc.frozen.llava_files import load_llava
 from uoisc.frozen.pretrained import open_pretrained, open_readers
 from uoisc.frozen.weights import UNPINNED
 from uoisc.losses import intent_loss

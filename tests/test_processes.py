@@ -27,7 +27,7 @@ def work(folder: Path, name: str, how: str) -> str:
         until(lambda: (folder / "works").exists())
         os.kill(os.getpid(), signal.SIGKILL)
     heard = []
-    with handling(lambda: heard.append(True), signal.SIGINT, signal.SIGTERM):
+    with handling(lambda *_: heard.append(True), signal.SIGINT, signal.SIGTERM):
         until(lambda: heard)
         (folder / f"{name}.saved").write_text("")
         raise KeyboardInterrupt

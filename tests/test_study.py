@@ -12,7 +12,7 @@ from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
 from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields
-from uoisc.frozen.llava import save_llava
+from uoisc.frozen.llava_files import save_llava
 from uoisc.frozen.pretrained import identity
 from uoisc.link.bitstream import fingerprint
 from uoisc.stages import train_models

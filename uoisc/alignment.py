@@ -6,8 +6,6 @@
 Every class here has the same call, so an ablation puts another one in: `Identity` has no text path to run.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """The rival: query-aware semantic coding with encoders learned from scratch."""
 
-from __future__ import annotations
-
 import torch
 from einops import rearrange
 from jaxtyping import Float

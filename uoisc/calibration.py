@@ -5,8 +5,6 @@ share is interpolated. The rate dial then spends a budget on the packing of the 
 independent judge nor a held-out object takes part. Source: ours, in the manner of rate-distortion optimisation.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from functools import partial
 from itertools import islice

@@ -11,8 +11,6 @@
 Each box is a part that is put in (`variants.py`): an ablation is another part, never a flag.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch
@@ -63,7 +61,7 @@ class Codec(nn.Module):
         self.receiver = receiver
         self.decoder = decoder
 
-    def at(self, bits: float | Any, background: int | Any | None = None) -> Codec:
+    def at(self, bits: float | Any, background: int | Any | None = None) -> "Codec":
         """The same codec, weights shared, with its rate dial set to at most so many bits (`RateDial.at`).
 
         Raises ConfigError where the codec has a fixed rate, or the budget is no number or too small.
@@ -72,7 +70,7 @@ class Codec(nn.Module):
             raise ConfigError(f"this codec has no rate dial: it always sends {self.bits:g} bits")
         return self.packed(self.rate.at(bits, background))
 
-    def packed(self, packing: Packing) -> Codec:
+    def packed(self, packing: Packing) -> "Codec":
         """The same codec, weights shared, that sends by this packing."""
         parts = {**dict(self.named_children()), "rate": packing}
         return Codec(**parts).train(self.training)

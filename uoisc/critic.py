@@ -1,7 +1,5 @@
 """The critic of phase 2: a PatchGAN with spectral norm, trained as WGAN-GP (authors' code)."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn

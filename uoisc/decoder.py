@@ -5,8 +5,6 @@
 Each stage doubles the resolution; shallower taps join between the stages, the deepest comes first.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange

@@ -1,7 +1,5 @@
 """The losses of both phases: reconstruction, perceptual, user-intent relevance, adversarial (VQ: quantization.py)."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 
 import torch

@@ -1,7 +1,5 @@
 """What crosses the channel: indices, which of them are sent, and what either must be like."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,12 +51,12 @@ class Message:
         """Which indices were sent, where `sent` may be None."""
         return torch.ones_like(self.indices, dtype=torch.bool) if self.sent is None else self.sent
 
-    def to(self, device: torch.device | str) -> Message:
+    def to(self, device: torch.device | str) -> "Message":
         """The same in a device's memory."""
         sent = None if self.sent is None else self.sent.to(device)
         return Message(self.indices.to(device), sent, self.setting)
 
-    def cpu(self) -> Message:
+    def cpu(self) -> "Message":
         """The same in the CPU's memory."""
         return self.to("cpu")
 

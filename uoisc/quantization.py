@@ -4,8 +4,6 @@ features (..., D) -> G segments (..., G, D/G) -> normalise -> nearest of K codes
 indices -> codes (..., G, D/G) -> (..., D)
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -133,16 +131,12 @@ class SegmentVQ(nn.Module):
         counts = total(torch.zeros_like(self.usage).scatter_add_(1, indices, mask))
         self.usage.lerp_(counts / total(mask.sum(1, keepdim=True)).clamp(min=1) * self.codes, USAGE_RATE)
 
-    @staticmethod
-    def perplexity(indices: Int[Tensor, "*n G"], codes: int) -> tuple[list[float], list[int]]:
-        """exp(entropy) of the codes chosen and the number never chosen, a segment."""
-        perplexities, dead = [], []
-        for g in range(indices.shape[-1]):
-            p = torch.bincount(indices[..., g].flatten(), minlength=codes).float()
-            p = p / p.sum()
-            perplexities.append(math.exp(-(p[p > 0] * p[p > 0].log()).sum().item()))
-            dead.append(int((p == 0).sum()))
-        return perplexities, dead
+
+def perplexity(chosen: Int[Tensor, " n"], codes: int) -> tuple[float, int]:
+    """exp(entropy) of the codes that a segment's indices chose, and the number never chosen."""
+    p = torch.bincount(chosen, minlength=codes).float()
+    p = p / p.sum()
+    return math.exp(-(p[p > 0] * p[p > 0].log()).sum().item()), int((p == 0).sum())
 
 
 def _most_alike(flat: Float[Tensor, "G V S"], books: Float[Tensor, "G K S"]) -> Int[Tensor, "G V"]:

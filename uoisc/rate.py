@@ -10,8 +10,6 @@ A unit is one segment of one tap. A token's units have one order, segment by seg
 first, and a dial's training cuts them anywhere (nested dropout; Rippel et al., 2014): any prefix can be decoded.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import cached_property
@@ -173,12 +171,8 @@ class RateDial(nn.Module):
             raise ConfigError(
                 f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: fewer tokens or background"
             )
+        self.bits = max(p.bits for p in self.packings)  # the most that one spends
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
-
-    @property
-    def bits(self) -> float:
-        """The most that a packing spends."""
-        return max(p.bits for p in self.packings)
 
     def at(self, bits: float | Any, background: int | Any | None = None) -> Packing:
         """The packing of at most `bits` whose answers were measured best.

@@ -7,8 +7,6 @@ that an object covers neighbouring tokens, and what words such as "upper left" s
 name but through the cosine and the words of the query, and no grid of tiles. Source: ours.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float

@@ -1,7 +1,5 @@
 """Opens what the pipeline has made: a profile's parameters, questions, frozen models and trained codecs."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -24,7 +22,8 @@ from uoisc.frozen import clip
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.kept import Folder, Kept
-from uoisc.frozen.llava import FrozenLlava, load_llava
+from uoisc.frozen.llava import FrozenLlava
+from uoisc.frozen.llava_files import load_llava
 from uoisc.frozen.pretrained import identity, open_pretrained
 from uoisc.frozen.weights import digest, folder_digest
 from uoisc.importers.sources import open_source

@@ -8,8 +8,6 @@ A codec's images never hold an object of the held-out category. A step takes in 
 processes launched together and, in each, over `training.accumulation` micro-batches.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

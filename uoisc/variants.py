@@ -5,8 +5,6 @@ LLaVA's view is a loss on its hidden states (`intent_loss`, the paper's) or on i
 (`source_answer_loss`, ours). `intent` of a variant is that loss itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

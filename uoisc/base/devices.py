@@ -1,7 +1,5 @@
 """What a process asks of its device: threads, precision, kernels that give the same bits; how many work at a time."""
 
-from __future__ import annotations
-
 import os
 from contextlib import nullcontext
 from functools import cache
@@ -39,6 +37,12 @@ def precision(where: torch.device) -> torch.autocast:
     float32 on a device that would imitate bfloat16: with AVX2 a step of training took seven times as long.
     """
     return torch.autocast(where.type, torch.bfloat16, enabled=native_bfloat16(where.type))
+
+
+def autocast_type(kind: str) -> torch.dtype | None:
+    """What autocast computes in at this point on such a device; None where it is off, or the device has none."""
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
 
 
 @cache

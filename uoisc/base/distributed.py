@@ -6,8 +6,6 @@ Started without a launcher there is one process, and everything here is the iden
 the process group, picks the device, averages gradients and accumulates them.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 

@@ -1,16 +1,17 @@
 """Several one-thread processes side by side: on two busy cores faster than one of two threads."""
 
-from __future__ import annotations
-
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
+from itertools import starmap
+from typing import Any
 
 from uoisc.base.devices import side_by_side
 from uoisc.base.distributed import processes
@@ -31,19 +32,19 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
     """
     if not jobs:
         return []
-    counter = bar(total=len(jobs), desc=progress, disable=progress is None)
+    counted = partial(bar, total=len(jobs), desc=progress, disable=progress is None)
     count = min(side_by_side(workers), len(jobs))
     if count == 1 or processes() > 1:
-        return [_counted(function(*job), counter) for job in jobs]
+        return list(counted(starmap(function, jobs)))
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start below
     context = multiprocessing.get_context("spawn")
     with (
-        handling(_interrupt, signal.SIGTERM),
+        handling(signal.default_int_handler, signal.SIGTERM),
         ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool,
     ):
         futures = [pool.submit(_run, function, job) for job in jobs]
         try:
-            return [_counted(future.result(), counter) for future in futures]
+            return list(counted(map(Future.result, futures)))
         except BaseException as error:
             started = list(pool._processes.values())  # which a shutdown forgets
             pool.shutdown(wait=False, cancel_futures=True)
@@ -81,21 +82,12 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def handling(handler: Callable[[], None], *numbers: int) -> Iterator[None]:
+def handling(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
     """Until the block ends these signals call `handler`; outside the main thread, which alone hears them, nothing."""
     heard = numbers if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, lambda *_: handler()) for number in heard}
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
         for number, standing in before.items():
             signal.signal(number, standing)
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def _counted(result, counter):
-    counter.update()
-    return result

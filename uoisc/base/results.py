@@ -1,7 +1,6 @@
 """Tidy results on disk, from which figures, tables, claims and paper derive: strict reading, atomic writing."""
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -133,10 +132,5 @@ def write_json(content: Any, path: Path) -> None:
 
 
 def _rounded(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _rounded(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_rounded(value) for value in content]
-    if isinstance(content, (float, np.floating)):
-        return float(f"{content:.6g}") if math.isfinite(content) else None
-    return content.item() if isinstance(content, np.generic) else content
+    text = json.dumps(content, default=np.generic.item)
+    return json.loads(text, parse_float=lambda number: float(f"{float(number):.6g}"), parse_constant=lambda _: None)

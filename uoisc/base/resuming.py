@@ -107,7 +107,7 @@ class Keeper:
     def over(self, steps: Iterable[int], running: Running, last: int) -> Iterator[int]:
         """The steps, saved on the way. Raises KeyboardInterrupt after the save that a signal asks for."""
         heard: list[bool] = []
-        with handling(lambda: heard.append(True), signal.SIGINT, signal.SIGTERM):
+        with handling(lambda *_: heard.append(True), signal.SIGINT, signal.SIGTERM):
             for step in steps:
                 yield step
                 stop = bool(total(torch.tensor(float(any(heard)), device=device())))

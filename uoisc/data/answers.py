@@ -1,7 +1,5 @@
 """Rules of answers: how they are normalised, when two match, and VQA's accuracy among several people's."""
 
-from __future__ import annotations
-
 import re
 from difflib import SequenceMatcher
 

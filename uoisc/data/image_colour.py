@@ -9,8 +9,6 @@ passed over with a note. A PNG's gamma counts where it has no profile; its prima
 by which PNG and AVIF mark HDR do not.
 """
 
-from __future__ import annotations
-
 import io
 from functools import lru_cache
 

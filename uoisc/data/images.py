@@ -1,7 +1,5 @@
 """A user's own images, in and out, and images of 8 bits per channel."""
 
-from __future__ import annotations
-
 import io
 import logging
 import warnings

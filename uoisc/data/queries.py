@@ -4,8 +4,6 @@ A query is a line of visible text. It comes back in Unicode's composed form (NFC
 space and none at its ends: so CLIP, both ends of the link and the judges read the same, however it was typed.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import unicodedata

@@ -7,8 +7,6 @@
 To add a type, write a `QuestionType` into `TYPES`. Source: ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache

@@ -4,8 +4,6 @@ source.batches(...)  -->  Batch, Batch, ...    training: images without the held
 source.ask_split(...)  -->  Asked                evaluation: seen, unseen
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -52,11 +50,11 @@ class Batch:
         """The queries' words."""
         return [query.text for query in self.queries]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         """The same with the images on a device."""
         return replace(self, images=self.images.to(device, non_blocking=True))
 
-    def parts(self, n: int) -> list[Batch]:
+    def parts(self, n: int) -> "list[Batch]":
         """n equal parts, in order."""
         if n == 1:
             return [self]
@@ -85,11 +83,11 @@ class Asked:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def first(self, n: int | None) -> Asked:
+    def first(self, n: int | None) -> "Asked":
         """The first n of them, all where n is None."""
         return replace(self, queries=self.queries[:n], others=self.others[:n])
 
-    def only(self, row: int) -> Asked:
+    def only(self, row: int) -> "Asked":
         """One of them."""
         rows = slice(row, row + 1)
         own = {"queries": self.queries[rows], "others": self.others[rows], "images": lambda _: self.images(rows)}

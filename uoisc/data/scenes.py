@@ -14,8 +14,6 @@ question are asked (question_types.py); each is balanced so that a constant answ
 Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither can be downloaded).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, cycle, islice
@@ -55,7 +53,7 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.objects)
 
-    def __getitem__(self, rows) -> Scenes:
+    def __getitem__(self, rows) -> "Scenes":
         return Scenes(self.objects[rows], self.variants[rows], self.colours[rows], self.focus[rows])
 
 
@@ -64,7 +62,7 @@ class AskedScenes(Asked):
     """A split's questions about scenes, with the scenes and the world that they are of."""
 
     scenes: Scenes = field(kw_only=True)
-    world: World = field(kw_only=True)
+    world: "World" = field(kw_only=True)
 
     def about_one_image(self) -> tuple[Float[Tensor, "1 3 H W"], list[str]]:
         """The first of the fullest scenes, and questions of three types about three of its objects."""

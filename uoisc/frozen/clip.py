@@ -4,8 +4,6 @@ The stand-in that `foundation.py` trains and real checkpoints (ViT-B/16, ...) ru
 stand-in is a folder in open_clip's own `local-dir:` format, a real one a name and a tag or a weights file.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from uoisc.base.compat import import_torchvision
+from uoisc.base.devices import autocast_type
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import RELEVANCE_ATTENTIONS
 from uoisc.data.queries import PLAIN, Reader, check_fits, check_queries, hub_reader
@@ -49,17 +48,24 @@ class Seen:
 def cast(module: nn.Module, name: str) -> Tensor | None:
     """A module's frozen weights as autocast would cast them at every call: cast once, and anew where they change."""
     tensor = getattr(module, name)
-    if tensor is None or tensor.requires_grad or not torch.is_autocast_enabled(tensor.device.type):
+    if tensor is None or tensor.requires_grad or (kind := autocast_type(tensor.device.type)) is None:
         return tensor
-    state = (torch.get_autocast_dtype(tensor.device.type), tensor.device, tensor.data_ptr(), tensor._version)
+    state = (kind, tensor.device, tensor.data_ptr(), tensor._version)
     casts = module.__dict__.setdefault("casts", {})
     if name not in casts or casts[name][0] != state:
-        casts[name] = state, tensor.to(state[0])
+        casts[name] = state, tensor.to(kind)
     return casts[name][1]
 
 
 class FrozenLinear(nn.Linear):
-    """A linear map, which becomes one of frozen weights without copies: same result."""
+    """A linear map of frozen weights, cast once: same weights, same result."""
+
+    @classmethod
+    def like(cls, other: nn.Linear) -> "FrozenLinear":
+        """With the other's parameters."""
+        new = cls(other.in_features, other.out_features, other.bias is not None, device="meta")
+        new.weight, new.bias = other.weight, other.bias
+        return new.train(other.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -73,7 +79,7 @@ class PatchConv(nn.Conv2d):
     """
 
     @classmethod
-    def like(cls, other: nn.Conv2d) -> PatchConv:
+    def like(cls, other: nn.Conv2d) -> "PatchConv":
         """With the other's parameters."""
         sizes = (other.in_channels, other.out_channels, other.kernel_size, other.stride)
         new = cls(*sizes, bias=other.bias is not None, device="meta")
@@ -96,14 +102,14 @@ class SelfAttention(nn.MultiheadAttention):
     """
 
     @classmethod
-    def like(cls, other: nn.MultiheadAttention) -> SelfAttention:
+    def like(cls, other: nn.MultiheadAttention) -> "SelfAttention":
         """With the other's parameters."""
         options = {"bias": other.in_proj_bias is not None, "batch_first": True, "device": "meta"}
         new = cls(other.embed_dim, other.num_heads, **options)
         new.in_proj_weight, new.in_proj_bias, new.out_proj = other.in_proj_weight, other.in_proj_bias, other.out_proj
         return new.train(other.training)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None, **_):
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, attn_mask=None, **_):
         """(attended, None) for (B, L, d); `key` and `value` are `query`."""
         projected = F.linear(query, cast(self, "in_proj_weight"), cast(self, "in_proj_bias"))
         q, k, v = rearrange(projected, "b l (three h c) -> three b h l c", three=3, h=self.num_heads)
@@ -114,15 +120,14 @@ class SelfAttention(nn.MultiheadAttention):
 
 def speed_up(model: nn.Module) -> None:
     """Puts the faster equivalents above in the place of the modules that they equal; parameters and names stay."""
-    for parent in list(model.modules()):
-        for name, module in parent.named_children():
-            if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
-                setattr(parent, name, SelfAttention.like(module))
-            elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in UNPADDED:
-                setattr(parent, name, PatchConv.like(module))
-    for module in model.modules():
-        if type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
-            module.__class__ = FrozenLinear
+    for name, module in model.named_children():
+        if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
+            setattr(model, name, SelfAttention.like(module))
+        elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in UNPADDED:
+            setattr(model, name, PatchConv.like(module))
+        elif type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
+            setattr(model, name, FrozenLinear.like(module))
+        speed_up(getattr(model, name))
 
 
 class QueryKey:
@@ -180,11 +185,14 @@ class FrozenCLIP(nn.Module):
         self.taps, self.attention = tuple(taps), QueryKey()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.width = model.visual.conv1.out_channels  # d, of the tapped hidden states
+        self.text_width = model.visual.output_dim  # e, of the shared embedding space
+        self.grid = model.visual.grid_size[0]  # tokens a side: N = grid^2
         depth = len(model.visual.transformer.resblocks)
         if max(taps) >= depth or min(taps) < 0:
             raise CheckpointError(f"codec.taps {list(taps)}: this CLIP has blocks 0 to {depth - 1}")
 
-    def attending(self, attention: type[QueryKey | ValueValue]) -> FrozenCLIP:
+    def attending(self, attention: type[QueryKey | ValueValue]) -> "FrozenCLIP":
         """Itself, with another attention in the last block for token embeddings, and so for relevance; taps are the
         blocks' own outputs. Raises CheckpointError where it has too few blocks."""
         if attention.blocks > len(self.model.visual.transformer.resblocks):
@@ -192,22 +200,7 @@ class FrozenCLIP(nn.Module):
         self.attention = attention()
         return self
 
-    @property
-    def width(self) -> int:
-        """d, the width of the tapped hidden states."""
-        return self.model.visual.conv1.out_channels
-
-    @property
-    def text_width(self) -> int:
-        """e, the width of the shared embedding space."""
-        return self.model.visual.output_dim
-
-    @property
-    def grid(self) -> int:
-        """Tokens a side: N = grid^2."""
-        return self.model.visual.grid_size[0]
-
-    def train(self, mode: bool = True) -> FrozenCLIP:
+    def train(self, mode: bool = True) -> "FrozenCLIP":
         """Stays in evaluation mode: it is frozen."""
         return super().train(False)
 
@@ -220,13 +213,7 @@ class FrozenCLIP(nn.Module):
         depth = len(visual.transformer.resblocks)
         ends = range(depth - self.attention.blocks, depth)
         indices = sorted({0, min(1, depth - 1), *self.taps, *ends})
-        found = visual.forward_intermediates(
-            (x - self.mean) / self.std,
-            indices=indices,
-            output_fmt="NLC",
-            intermediates_only=True,
-            output_extra_tokens=True,
-        )
+        found = self._blocks(x, indices, output_extra_tokens=True)
         hidden = dict(zip(indices, found["image_intermediates"], strict=True))  # one (B, N, d) an index
         prefix = dict(zip(indices, found["image_intermediates_prefix"], strict=True))  # the class token, (B, 1, d)
         taps = torch.stack([hidden[m] for m in self.taps], dim=1)  # (B, M, N, d)
@@ -234,14 +221,16 @@ class FrozenCLIP(nn.Module):
         first = torch.stack([hidden[i] for i in indices[:2]], dim=1)
         return taps, visual.ln_post(tokens) @ visual.proj, first
 
+    def _blocks(self, x: Float[Tensor, "B 3 H W"], indices: list[int], **how) -> dict:
+        """What the blocks of these numbers put out."""
+        options = {"output_fmt": "NLC", "intermediates_only": True, **how}
+        return self.model.visual.forward_intermediates((x - self.mean) / self.std, indices=indices, **options)
+
     def early(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 2 N d"]:
         """`Seen.early` of images in [0, 1]; no further block runs."""
         if self.kept.knows(x):
             return self.see(x).early
-        x = x.to(self.mean.device)
-        hidden = self.model.visual.forward_intermediates(
-            (x - self.mean) / self.std, indices=[0, 1], stop_early=True, output_fmt="NLC", intermediates_only=True
-        )["image_intermediates"]
+        hidden = self._blocks(x.to(self.mean.device), [0, 1], stop_early=True)["image_intermediates"]
         return F.layer_norm(torch.stack(hidden, dim=1), hidden[0].shape[-1:])
 
     def tokenize(self, queries: list[str] | Any) -> Int[Tensor, "B L"]:

@@ -1,7 +1,5 @@
 """CLIPs on disk: the stand-in's folder, and checkpoints that others have published, by open_clip's names."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from zipfile import ZipFile, is_zipfile

@@ -4,8 +4,6 @@ The real ones saw all kinds of objects in internet-scale pre-training; so the st
 the held-out ones too. Codecs never do. Source: ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial

@@ -5,8 +5,6 @@
 Several questions share a scene's image tokens in one packed sequence, each blind to the others. Source: ours.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -7,8 +7,6 @@
 A record that is missing, cut short or of other models is made anew, so the folder may be deleted at any time.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +16,7 @@ from shutil import disk_usage
 import torch
 from torch import Tensor
 
+from uoisc.base.devices import autocast_type
 from uoisc.base.errors import CheckpointError
 from uoisc.base.storage import read_tensors, save_tensors
 
@@ -120,6 +119,4 @@ class Kept:
 
 def _precision(images: Tensor) -> str:
     """Of a computation at this point: autocast's, or the tensors' own."""
-    kind = images.device.type
-    lowered = torch.is_autocast_enabled(kind)
-    return str(torch.get_autocast_dtype(kind) if lowered else torch.float32).removeprefix("torch.")
+    return str(autocast_type(images.device.type) or torch.float32).removeprefix("torch.")

@@ -3,8 +3,6 @@
 transformers' norms keep a float32 copy of what they take in, its gated MLPs the activation beside what it is of.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float

@@ -1,7 +1,5 @@
 """Opens models as others have trained them: CLIP and both judges, by params.yaml's names, revisions and digests."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 
@@ -11,7 +9,8 @@ from uoisc.base.settings import JUDGES, ClipCheckpoint, LlavaCheckpoint, Pretrai
 from uoisc.data.queries import Reader, check_query
 from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP, clip_reader
 from uoisc.frozen.clip_files import load_clip
-from uoisc.frozen.llava import FrozenLlava, llava_reader, load_llava
+from uoisc.frozen.llava import FrozenLlava, llava_reader
+from uoisc.frozen.llava_files import load_llava
 from uoisc.frozen.weights import UNPINNED, cached_folder
 
 

@@ -4,8 +4,6 @@ A hub name is looked up in the local cache and fetched where it is not there and
 safetensors and text files are ever fetched.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

@@ -6,8 +6,6 @@ beginning, which libjpeg reads up to the first blocks, and its end: 0.2 ms. What
 blocks that leaves the end whole; libjpeg draws nearly all such files, and training names the others.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor

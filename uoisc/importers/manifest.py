@@ -17,11 +17,10 @@ A file under several names (./1.jpg, a link, another case where the disk does no
 them. Links may lead out of the folder: so images can lie on a disk of their own.
 """
 
-from __future__ import annotations
-
 import os
 from codecs import BOM_UTF8
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -96,7 +95,7 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
 
 def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], int]:
     """The lines that name an image below the manifest's folder, by number, and how many there are, broken ones too."""
-    decode, name_of = msgspec.json.Decoder(_Line).decode, _Names(file.parent)
+    decode, name_of = msgspec.json.Decoder(_Line).decode, _namer(file.parent)
     lines, entries = {}, 0
     try:
         stream = file.open("rb")
@@ -112,32 +111,30 @@ def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], int]:
                 line = decode(text)
                 line.image = name_of(line.image)
                 lines[number] = line
-            except (ValueError, RecursionError) as error:  # of msgspec, of foreign bytes, of `_Names`
+            except (ValueError, RecursionError) as error:  # of msgspec, of foreign bytes, of `_namer`
                 problems.add("line unreadable", f"line {number}", str(error))
     return lines, entries
 
 
-class _Names:
+def _namer(root: Path) -> Callable[[str], str]:
     """The one name of each image: the first that the manifest gives its file."""
+    first = {}
 
-    def __init__(self, root: Path):
-        self.root, self.named, self.first = root, {}, {}
-
-    def __call__(self, name: str) -> str:
+    @cache
+    def name_of(name: str) -> str:
         """Raises ValueError for a name that leads out of the folder."""
-        if name not in self.named:
-            plain = os.path.normpath(name)
-            if not name.strip():
-                raise ValueError("`image` is empty")
-            if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
-                raise ValueError(f"image {name!r}: not below the manifest's folder; move it there, or link to it")
-            try:
-                status = os.stat(self.root / plain)
-                file = (status.st_dev, status.st_ino)
-            except (OSError, ValueError):  # reported when images are checked
-                file = plain
-            self.named[name] = self.first.setdefault(file, plain)
-        return self.named[name]
+        plain = os.path.normpath(name)
+        if not name.strip():
+            raise ValueError("`image` is empty")
+        if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
+            raise ValueError(f"image {name!r}: not below the manifest's folder; move it there, or link to it")
+        try:
+            status = os.stat(root / plain)
+            return first.setdefault((status.st_dev, status.st_ino), plain)
+        except (OSError, ValueError):  # reported when images are checked
+            return plain
+
+    return name_of
 
 
 def _check_categories(lines: dict[int, _Line], config: Manifest, problems: Problems) -> None:

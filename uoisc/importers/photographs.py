@@ -16,8 +16,6 @@ from images that training would have used: one in five of them is a test image, 
 test split holds out (ours).
 """
 
-from __future__ import annotations
-
 import itertools
 import signal
 from collections.abc import Iterator

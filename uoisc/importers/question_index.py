@@ -8,8 +8,6 @@ report.csv       what was left out, and what is worth knowing, line by line
 Both importers read questions by `check_questions` and names of categories by `check_spellings`.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

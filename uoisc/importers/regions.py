@@ -7,8 +7,6 @@ the square that an image is squashed to as well. A question that names nothing w
 where its answer lies. Source: ours. Boxes, not outlines: questions also ask what is on, behind or next to a thing.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

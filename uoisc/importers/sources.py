@@ -1,7 +1,5 @@
 """Opens what the data stage has prepared."""
 
-from __future__ import annotations
-
 from zipfile import BadZipFile
 
 import numpy as np

@@ -6,8 +6,6 @@ instances.json ──┤                             └─► report.csv: what 
 images ──────────┘
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

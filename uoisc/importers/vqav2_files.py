@@ -4,8 +4,6 @@ Files are mapped and cut into entries, which are then read one by one (msgspec s
 outlines of instances): what stays in memory is the questions' texts, and numbers.
 """
 
-from __future__ import annotations
-
 import mmap
 from array import array
 from collections.abc import Iterator, Sequence
@@ -49,19 +47,16 @@ GROUPS = {
 OPPOSITES = {"indoor": "outdoor", "outdoor": "indoor"}  # held out the one, the other is trained on
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
 FIELDS = {  # what is read of each kind of entry
-    "question": {"question_id": Id, "image_id": Id, "question": str},
-    "annotation": {
-        **{"question_id": Id, "image_id": Id, "answer_type": str, "multiple_choice_answer": str},
-        **{"answers": list[msgspec.defstruct("Answer", [("answer", str)], gc=False)]},
-    },
-    "image": {"id": Id, "file_name": str, "width": int, "height": int},
-    "instance": {"image_id": Id, "category_id": int},
-    "category": {"id": int, "name": str},
+    "question": [("question_id", Id), ("image_id", Id), ("question", str)],
+    "annotation": [
+        *(("question_id", Id), ("image_id", Id), ("answer_type", str), ("multiple_choice_answer", str)),
+        ("answers", list[msgspec.defstruct("Answer", [("answer", str)], gc=False)]),
+    ],
+    "image": [("id", Id), ("file_name", str), ("width", int), ("height", int)],
+    "instance": [("image_id", Id), ("category_id", int), ("bbox", Any, None)],  # without it the image still shows it
+    "category": [("id", int), ("name", str)],
 }
-BOX = ("bbox", Any, None)  # of an instance: without it the image still shows the category
 
 
 @dataclass
@@ -243,8 +238,7 @@ def _document(file: Path, *keys: str):
 
 def _decoded(entries: list[msgspec.Raw], kind: str, problems: Problems) -> Iterator:
     """Entries of one of `FIELDS`; those that lack a field or hold another type are reported."""
-    fields = [*FIELDS[kind].items(), *([BOX] if kind == "instance" else [])]
-    decode = msgspec.json.Decoder(msgspec.defstruct(kind, fields, gc=False)).decode
+    decode = msgspec.json.Decoder(msgspec.defstruct(kind, FIELDS[kind], gc=False)).decode
     for i, entry in enumerate(bar(entries, desc=f"{kind}s", unit_scale=True, mininterval=1)):
         try:
             yield decode(entry)

@@ -7,8 +7,6 @@ Percentile bootstrap over queries; all rows of one split share their resamples, 
 same draws and the splits are independent of each other. The answers are of one training seed (`seeds.py`: of several).
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache

@@ -5,8 +5,6 @@ evaluation set (scenes without held-out objects: seen; queries about held-out on
     --> sent for the query, sent for another query --> answers, PSNR ...   once per model
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -28,7 +26,7 @@ from uoisc.frozen.kept import Memory
 from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
 from uoisc.message import Message
-from uoisc.quantization import SegmentVQ
+from uoisc.quantization import perplexity
 from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study
 
@@ -246,17 +244,14 @@ def uses_query(codec: Codec) -> bool:
 def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.DataFrame:
     """Perplexity and never-chosen codes of each tap and segment, over what was sent."""
     indices = torch.cat([message.indices for message in messages])
-    sent = [message.sent for message in messages]
-    mask = torch.ones_like(indices, dtype=torch.bool) if sent[0] is None else torch.cat(sent)
-    codes = codec.quantizer.codes
-    rows = []
+    mask = torch.cat([message.mask for message in messages])
+    codes, rows = codec.quantizer.codes, []
     for tap in range(indices.shape[1]):
         for segment in range(indices.shape[3]):
             chosen = indices[:, tap, :, segment][mask[:, tap, :, segment]]
             if len(chosen):
-                (perplexity,), (dead,) = SegmentVQ.perplexity(chosen[:, None], codes)
-                measured = {"tap": tap, "segment": segment, "perplexity": perplexity, "dead": dead, "codes": codes}
-                rows.append(keys | measured)
+                measured = dict(zip(("perplexity", "dead"), perplexity(chosen, codes), strict=True))
+                rows.append(keys | {"tap": tap, "segment": segment, **measured, "codes": codes})
     return pd.DataFrame(rows)
 
 

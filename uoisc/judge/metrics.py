@@ -1,7 +1,5 @@
 """Measures of picture quality, each for every image of a batch; the answer match rate is `bootstrap.summarise`'s."""
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor

@@ -21,7 +21,7 @@ from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP
 from uoisc.frozen.clip_files import save_clip
 from uoisc.frozen.foundation import clip_fields, localisation, train_clip
 from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
-from uoisc.frozen.llava import save_llava
+from uoisc.frozen.llava_files import save_llava
 from uoisc.frozen.pretrained import open_pretrained
 from uoisc.importers.sources import open_source, open_world
 from uoisc.judge.bootstrap import mean_rows
