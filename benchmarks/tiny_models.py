@@ -7,7 +7,6 @@ LLaVA-interleave's.
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -108,7 +107,6 @@ def _layout(tower: str):
     )
 
 
-@cache
 def layout_processor(tower: str):
     """A byte-level BPE tokenizer with the layout's special tokens, its image processor and its chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers

@@ -186,9 +186,13 @@ def test_regions_are_the_tokens_in_the_boxes_of_what_a_question_names(source, si
     found = source.regions(queries, side)
     assert found.shape == (18, side**2) and found.dtype == torch.bool
     assert found.any(1).tolist() == [query.located for query in queries] and 0 < sum(found.any(1)) < 18
-    for row, query in zip(found, queries, strict=True):
-        if query.located:  # the generator's boxes lie at the upper left
-            assert row.view(side, side)[: side // 3 or 1, : side // 3 or 1].sum() == row.sum()
+    centres = (torch.arange(side) + 0.5) / side
+    for row, query in zip(found.view(-1, side, side), queries, strict=True):
+        for left, top, right, bottom in query.boxes:
+            within = [(centres >= low) & (centres < high) for low, high in ((top, bottom), (left, right))]
+            assert row[within[0]][:, within[1]].all()
+        covered = sum((right - left) * (bottom - top) for left, top, right, bottom in query.boxes)
+        assert row.sum() <= (side * covered**0.5 + 1) ** 2 if query.located else not row.any()
 
 
 def test_images_of_asked_questions_are_theirs(source):
