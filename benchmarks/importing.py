@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from benchmarks.tiny_vqav2 import annotation
 from uoisc.base.settings import Vqav2
 from uoisc.importers.vqav2 import index
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file
@@ -76,7 +77,8 @@ def generate(root: Path, part: str, images: int, questions: int, instances: int)
     )  # fmt: skip
     _write(
         root / ANNOTATIONS_FILE.format(part), "annotations",
-        (_annotation(i, q, words[a], words[b]) for (i, q), (a, b) in zip(asked, said.tolist(), strict=True)),
+        (annotation(i, q, "other", [words[a]] * 6 + [words[b]] * 4)
+         for (i, q), (a, b) in zip(asked, said.tolist(), strict=True)),
     )  # fmt: skip
     outline = rng.uniform(0, 480, 2 * 30).round(2).tolist()
     kinds, shown = list(CATEGORIES), [((n % images + n // images % 2) % len(CATEGORIES)) for n in range(instances)]
@@ -104,18 +106,6 @@ def _model(root: Path, part: str, n: int) -> Path:
         pixels = np.random.default_rng(n).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(file, quality=90)
     return file
-
-
-def _annotation(image_id: int, question_id: int, said: str, else_said: str) -> dict:
-    answers = [said] * 6 + [else_said] * 4
-    return {
-        "question_type": "what is the",
-        "multiple_choice_answer": said,
-        "answers": [{"answer": a, "answer_confidence": "yes", "answer_id": i + 1} for i, a in enumerate(answers)],
-        "image_id": image_id,
-        "answer_type": "other",
-        "question_id": question_id,
-    }
 
 
 def _write(file: Path, key: str, entries, **others: list) -> None:

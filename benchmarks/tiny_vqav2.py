@@ -88,10 +88,14 @@ def _question(n: int) -> str:
 def _annotation(image_id: int, question_id: int, n: int) -> dict:
     kind, said, else_said = (("yes/no", "yes", "no"), ("number", "2", "3"), ("other", "red", "dark red"))[n % 3]
     said, else_said = (said, else_said) if n % 2 else (else_said, said)
-    answers = [said] * 7 + [else_said] * 3
+    return annotation(image_id, question_id, kind, [said] * 7 + [else_said] * 3)
+
+
+def annotation(image_id: int, question_id: int, kind: str, answers: list[str]) -> dict:
+    """An entry of the annotations file; the first of the ten answers is the common one."""
     return {
         "question_type": "none of the above",
-        "multiple_choice_answer": said,
+        "multiple_choice_answer": answers[0],
         "answers": [{"answer": a, "answer_confidence": "yes", "answer_id": i + 1} for i, a in enumerate(answers)],
         "image_id": image_id,
         "answer_type": kind,

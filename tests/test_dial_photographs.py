@@ -10,7 +10,7 @@ import tiny
 import workplace
 from PIL import Image
 
-from uoisc.base.settings import Dial, Pretrained
+from uoisc.base.settings import Dial
 
 DIAL = Dial(
     segments=4, codes=16, tokens=(40, 120), background=(0, 2), budgets=(1500, 6000), queries=8, steps=4, relevance=0.1
@@ -37,11 +37,7 @@ def place(tmp_path_factory):
     """A folder where every stage of a dial has run, and the validation of `adaptive`."""
     base = tmp_path_factory.mktemp("photographs")
     data = replace(tiny.vqav2(base / "vqav2", images=24), image_size=352)
-    models = Pretrained(
-        tiny.clip_checkpoint(base / "clip"),
-        tiny.llava_checkpoint(base / "llava", "siglip"),
-        tiny.llava_checkpoint(base / "independent", "clip", seed=1),
-    )
+    models = tiny.pretrained(base)
     codec = replace(tiny.PARAMS.codec, dial=DIAL, rates={"low": replace(tiny.PARAMS.codec.rates["low"])})
     params = replace(
         tiny.PARAMS, data=data, foundation=models, codec=codec, variants={"dial": ("dial",)},

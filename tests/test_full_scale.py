@@ -19,8 +19,6 @@ import pytest
 import tiny
 import workplace
 
-from uoisc.base.settings import Pretrained
-
 VARIANTS = ("uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "adaptive")
 FLOAT32 = """
 import contextlib, sys
@@ -37,11 +35,7 @@ def place(tmp_path_factory):
     """A folder where everything has run once, in one process."""
     base = tmp_path_factory.mktemp("full_scale")
     data = replace(tiny.vqav2(base / "vqav2", images=48), loaders=1)
-    models = Pretrained(
-        tiny.clip_checkpoint(base / "clip"),
-        tiny.llava_checkpoint(base / "llava", "siglip"),
-        tiny.llava_checkpoint(base / "independent", "clip", seed=1),
-    )
+    models = tiny.pretrained(base)
     training = replace(tiny.PARAMS.training, phase1_steps=6, phase2_steps=4, intent_step=2, save_every=2)
     params = replace(
         tiny.PARAMS, data=data, foundation=models, variants={name: ("low",) for name in VARIANTS}, training=training,

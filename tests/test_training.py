@@ -59,6 +59,13 @@ def run(name: str, phases=(1, 2), made: Bench | None = None, **changed) -> tuple
     return codec, log
 
 
+def test_a_phase_of_ten_steps_is_trained_as_any_other():
+    """Of a rise of one step torch's schedule divides by zero."""
+    ten = replace(tiny.PARAMS, training=replace(tiny.PARAMS.training, phase1_steps=10))
+    rates = [row["lr"] for row in run("no_llava", (1,), bench(params=ten))[1].rows]
+    assert len(rates) == 10 and 0 < max(rates) <= ten.training.learning_rate and rates[-1] < rates[1]
+
+
 @pytest.fixture(scope="module")
 def logs() -> dict[str, list[dict]]:
     torch.set_num_threads(1)

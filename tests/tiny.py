@@ -34,6 +34,7 @@ from uoisc.base.settings import (
     Emphasis,
     Evaluation,
     Llava,
+    Pretrained,
     Rate,
     StandIns,
     Training,
@@ -190,6 +191,15 @@ def vqav2(folder: Path, images: int = 24, parts: tuple[str, ...] = ("train", "va
     write_vqav2(folder, images, parts, questions)
     shared = dict(image_size=IMAGE, held_out="animal", validation="human", unusable=0.1, loaders=0)
     return Vqav2(**shared, folder=str(folder), questions=1000)
+
+
+def pretrained(folder: Path) -> Pretrained:
+    """Others' models as files of their own formats: a CLIP, and LLaVAs of both layouts."""
+    return Pretrained(
+        clip_checkpoint(folder / "clip"),
+        llava_checkpoint(folder / "llava", "siglip"),
+        llava_checkpoint(folder / "independent", "clip", seed=1),
+    )
 
 
 def sha256(file: Path) -> str:
