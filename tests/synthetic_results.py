@@ -37,6 +37,7 @@ CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they s
 THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
 
 
+BEYOND = ("uoisc", "no_alignment", "query_aware", "adaptive", "dial")  # tested in other styles too
 DIAL_RATES = (96.0, 144.0, 240.0, 430.0, 990.0)
 
 
@@ -61,14 +62,17 @@ def answers(
         "truth": truth,
     }
     frames = []
-    for split, (j, judge) in product(("seen", "unseen"), enumerate(JUDGES)):
+    styles = ("seen", "unseen", "seen@pretrained", "unseen@pretrained", "seen@novel", "unseen@novel")
+    for split, (j, judge) in product(styles, enumerate(JUDGES)):
         rng = np.random.default_rng([j, split == "seen"])
         ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
         source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
         for v, (variant, share) in enumerate((kept or KEPT).items()):
+            if "@" in split and variant not in BEYOND:
+                continue
             for (r, bits), seed in product(enumerate(rates_of(variant)), seeds):
                 noise = np.random.default_rng([j, v, r, int(seed), split == "seen"]).normal(0, 0.1, queries)
-                match = ability + noise < share + (0.05 * (split == "seen") + 0.08 * r)
+                match = ability + noise < share + (0.05 * split.startswith("seen") + 0.08 * r) - 0.1 * ("@" in split)
                 keys = {"profile": "synthetic", "variant": variant, "seed": seed, "bits": bits}
                 keys |= {"split": split, "judge": judge} | about
                 answered = {"answer_source": truth, "answer_hat": np.where(match, truth, "cup"), "answer_blank": "no"}

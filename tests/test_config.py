@@ -18,11 +18,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "30f7f0c5888a087a",
-    "small": "128547ac9be58164",
-    "paper": "d40dcd78ea9043be",
-    "seed10": "cab56a49387fa19f",
-    "seed20": "e36c0b2b535e30d6",
+    "smoke": "c7eeb56adbec3ce6",
+    "small": "8021fc53742dce4e",
+    "paper": "7ee7772e93397f0c",
+    "seed10": "f2526c1ab543cb2b",
+    "seed20": "1d9909b72aa1a39e",
 }
 
 

@@ -29,6 +29,7 @@ from uoisc.base.config import DIAL, Params
 from uoisc.base.settings import (
     GRID,
     JUDGES,
+    Beyond,
     Dial,
     Drawings,
     Emphasis,
@@ -84,7 +85,9 @@ PARAMS = Params(
         emphasis=Emphasis(pixel=8.0, perceptual=1.0), save_every=1, weights=WEIGHTS,
     ),
     variants={"uoisc": ("low",), "adaptive": ("low",), "dial": (DIAL,)},
-    evaluation=Evaluation(queries=20, batch_size=8, resamples=100),
+    evaluation=Evaluation(
+        queries=20, batch_size=8, resamples=100, beyond=Beyond(variants=("uoisc", "dial"), rates=("low",), queries=10)
+    ),
 )  # fmt: skip
 
 

@@ -16,6 +16,13 @@ BLANK = "blank"  # as a reference: the same questions asked of a blank image, at
 SEEN = "seen"
 UNSEEN = "unseen"
 GAP = "unseen-seen"
+DOMAINS = ("", "pretrained", "novel")  # styles of images: the codecs' own, those of pre-training, one nobody has seen
+
+
+def split_of(objects: str, domain: str) -> str:
+    """The split of `SEEN` or `UNSEEN` objects in a domain: "unseen", "unseen@novel"."""
+    return f"{objects}@{domain}" if domain else objects
+
 
 EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.csv codebooks.csv foundation.csv "
 EVALUATED += "data_card.csv examples.npz examples.json"

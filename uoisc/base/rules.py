@@ -25,6 +25,7 @@ def broken(p) -> Iterator[str]:
     yield from _codec_rules(p)
     yield from _rate_rules(p.codec, _tokens(p) ** 2)
     yield from _variant_rules(p)
+    yield from _beyond_rules(p)
     yield from _training_rules(p.training, p.codec.dial.steps)
 
 
@@ -127,6 +128,14 @@ def _variant_rules(p) -> Iterator[str]:
     for rate in p.variants.get("plain_vq", ()):
         if (codes := p.codec.rates[rate].codes ** p.codec.rates[rate].segments) > MAX_CODES:
             yield f"variants.plain_vq: at rate {rate!r} its one codebook would hold {codes} codes: at most {MAX_CODES}"
+
+
+def _beyond_rules(p) -> Iterator[str]:
+    chosen = p.evaluation.beyond
+    for key, known in (("variants", (*FIXED_RATE, *RATE_DIALS)), ("rates", p.codec.rates)):
+        for name in getattr(chosen, key):
+            if name not in known:
+                yield f"evaluation.beyond.{key}: unknown {name!r}, choose of {', '.join(known)}"
 
 
 def _training_rules(training, dialled: int) -> Iterator[str]:

@@ -208,7 +208,17 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """What is tested outside the style of scenes that codecs are trained on as well."""
+
+    variants: tuple[str, ...]
+    rates: tuple[str, ...]  # of a rate dial, the budgets nearest to them
+    queries: int = number(5, 10_000_000)  # a split
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    queries: int = number(5, 10_000_000)
+    queries: int = number(5, 10_000_000)  # a split
+    beyond: Beyond
     batch_size: int = number(1, 65_536)
     resamples: int = number(100, 1_000_000)

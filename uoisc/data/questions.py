@@ -111,7 +111,8 @@ class Asked:
 class Source(Protocol):
     """Where images and questions come from: drawings (`World`) or photographs (`Photographs`)."""
 
-    splits: tuple[str, ...]  # those of `SPLITS` that it has
+    splits: tuple[str, ...]  # those of `SPLITS` that it has, in the style that codecs are trained on
+    beyond: tuple[str, ...]  # and in other styles; none where there is one style
 
     def batches(
         self, stream: list[int], size: int, held_out: str, start: int = 0, share: slice = slice(None)

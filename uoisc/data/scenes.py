@@ -83,6 +83,7 @@ class World:
     """
 
     splits = SPLITS
+    beyond = ()
 
     def __init__(self, entries: tuple[ObjectEntry, ...], sprites: UInt8[np.ndarray, "O V T T 4"]):
         self.names = tuple(e.name for e in entries)

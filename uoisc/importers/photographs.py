@@ -51,6 +51,8 @@ class Photographs:
         loaders: processes that read images ahead of training; 0 reads them in this one.
     """
 
+    beyond = ()  # photographs come in one style
+
     def __init__(self, folder: Path, root: Path, image_size: int, questions: int | None = None, loaders: int = 0):
         self.index, self.root = Index(folder), root
         self.image_size, self.questions, self.loaders = image_size, questions, loaders

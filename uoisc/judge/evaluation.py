@@ -103,7 +103,8 @@ def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
 
 def every_reference(study: Study, first: int | None = None, changes: tuple[str, ...] = ()) -> pd.DataFrame:
     """`reference_answers` of all splits, side by side."""
-    jobs = [(study.profile, split, first, changes) for split in study.source.splits]
+    splits = (*study.source.splits, *study.source.beyond)
+    jobs = [(study.profile, split, first, changes) for split in splits]
     return pd.concat(run_side_by_side(reference_answers, jobs, study.params.workers), ignore_index=True)
 
 
@@ -145,7 +146,7 @@ def evaluate_model(
         codec = study.codec(*point)
     else:
         codec = study.codec(point.variant, point.rate).at(point.bits, control.floor)
-    asks = control is None and uses_query(codec)
+    asks = control is None and split in study.source.splits and uses_query(codec)
     name = point.variant if control is None else f"{point.variant}_{control.name}"
     ranking = None if control is None else control.ranking
     received = spread(lambda rows: receive(study, codec, asked, rows, ranking, asks), batches(study, asked))
@@ -258,8 +259,9 @@ def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.D
 def evaluation_questions(study: Study, split: str, first: int | None = None, stream: int = EVALUATION_STREAM) -> Asked:
     """What a split's evaluation asks, or the `first` so many of it; of another stream, other questions."""
     p = study.params
-    asked = study.source.ask_split(split, p.data.held_out, p.evaluation.queries, [p.seed, stream])
-    return replace(asked, name=f"{p.seed}-{stream}-{p.evaluation.queries}-{p.data.held_out}-{split}").first(first)
+    n = (p.evaluation.beyond if split in study.source.beyond else p.evaluation).queries
+    asked = study.source.ask_split(split, p.data.held_out, n, [p.seed, stream])
+    return replace(asked, name=f"{p.seed}-{stream}-{n}-{p.data.held_out}-{split}").first(first)
 
 
 def source_images(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B 3 H W"]:

@@ -21,6 +21,7 @@ from uoisc.report.curves import codebook_use, training_curves
 from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import floor_dial, rate_dial
 from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
+from uoisc.report.generalisation import by_style, generalisation
 from uoisc.report.link_figures import amr_against_snr
 from uoisc.report.pictures import relevance_maps, said, visual_comparison
 from uoisc.report.provenance import settings
@@ -67,6 +68,7 @@ FIGURES = {
     "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls", BUDGETS),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
+    "generalisation": Exhibit(generalisation, ("summary",), "answer match rate by style, seen and unseen objects"),
     "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
     "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
@@ -78,6 +80,7 @@ TABLES = {
     "ablations": Exhibit(tables.ablations, ("differences",)),
     "fair_chance": Exhibit(tables.fair_chance, ("differences",)),
     "dial": Exhibit(tables.dial, ("summary",)),
+    "by_style": Exhibit(by_style, ("summary",)),
     "foundation": Exhibit(tables.foundation, ("foundation",)),
     "data_card": Exhibit(tables.data_card, ("data_card",)),
     "entropy": Exhibit(tables.entropy, ("entropy",)),

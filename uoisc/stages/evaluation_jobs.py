@@ -14,9 +14,9 @@ from uoisc.base.folders import check_writable, readable
 from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
-from uoisc.base.settings import JUDGES
+from uoisc.base.settings import DIAL, JUDGES
 from uoisc.judge import evaluation
-from uoisc.judge.bootstrap import default_pairs, differences, summarise
+from uoisc.judge.bootstrap import default_pairs, differences, nearest_bits, summarise
 from uoisc.rate import RateDial
 from uoisc.stages.examples import make_examples
 from uoisc.stages.machine import described
@@ -89,22 +89,33 @@ def _write_asked(study: Study, found: evaluation.Evaluated, folder: Path) -> pd.
 
 
 def _ask(study: Study, models: list[Point], changes: tuple[str, ...] = ()) -> evaluation.Evaluated:
-    """Both judges about these models and their controls, on both splits."""
+    """Both judges about these models and their controls, on both splits; about the main ones in other styles too."""
     splits = study.source.splits
     references = evaluation.every_reference(study, changes=changes)
     located = any(query.located for split in splits for query in evaluation.evaluation_questions(study, split).queries)
-    jobs = [
-        (study.profile, point, control, split, references, changes)
+    tested = [
+        (point, control, split)
         for point in models
         for control in controls(study, point)
         if located or control is not evaluation.ORACLE
         for split in splits
     ]
+    tested += product(tested_beyond(study, models), [None], study.source.beyond)
+    jobs = [(study.profile, *one, references, changes) for one in tested]
     evaluated = run_side_by_side(evaluation.evaluate_model, jobs, study.params.workers, "models and splits evaluated")
-    sent = sorted({(one.answers["variant"].iloc[0], one.answers["bits"].iloc[0]) for one in evaluated})
+    sent = [tuple(one.answers[["variant", "bits", "split"]].iloc[0]) for one in evaluated]
     found = evaluation.Evaluated(*(pd.concat(tables, ignore_index=True) for tables in zip(*evaluated, strict=True)))
-    check_complete(found.answers, [(*model, *asked) for model in sent for asked in product(splits, study.judges)])
+    check_complete(found.answers, [(*model, judge) for model, judge in product(sent, study.judges)])
     return found
+
+
+def tested_beyond(study: Study, models: Sequence[Point]) -> list[Point]:
+    """Those models that are evaluated in other styles than their own as well (`evaluation.beyond`)."""
+    p = study.params
+    chosen = p.evaluation.beyond
+    budgets = {nearest_bits(study.build("uoisc", rate).bits, map(float, p.codec.dial.budgets)) for rate in chosen.rates}
+    wanted = [point for point in models if point.variant in chosen.variants]
+    return [point for point in wanted if (point.bits in budgets if point.rate == DIAL else point.rate in chosen.rates)]
 
 
 def distinct(study: Study, variants: Sequence[str] | None = None) -> list[Point]:
@@ -151,7 +162,8 @@ def training_log(profile: str) -> pd.DataFrame:
 
 def data_card(study: Study) -> pd.DataFrame:
     """How often each answer is right in the evaluation set, by split and type; names are pooled."""
-    asked = {split: evaluation.evaluation_questions(study, split).queries for split in study.source.splits}
+    splits = (*study.source.splits, *study.source.beyond)
+    asked = {split: evaluation.evaluation_questions(study, split).queries for split in splits}
     keys = ["split", "type", "answer"]
     table = pd.DataFrame([(split, q.type, q.truth) for split in asked for q in asked[split]], columns=keys)
     return table.groupby(keys, as_index=False).size().rename(columns={"size": "count"})
