@@ -21,8 +21,7 @@ DIGESTS = {
     "smoke": "30f7f0c5888a087a",
     "small": "128547ac9be58164",
     "paper": "d40dcd78ea9043be",
-    "seed10": "cab56a49387fa19f",
-    "seed20": "e36c0b2b535e30d6",
+    "seeds": "cab56a49387fa19f",
 }
 
 
@@ -369,6 +368,16 @@ def test_a_profile_publishes_when_told_so(project):
     assert active_profile() == "smoke", "a file that changes is read again"
     assert (paths("smoke").results, paths("small").results) == (project / "results", project / "build/small/results")
     assert document(project / "params.yaml")["results"] == "results"
+
+
+def test_a_profile_that_states_a_seed_is_given_another(project):
+    activate("seeds", seed=30)
+    assert load_params("seeds", project / "params.yaml").seed == 30
+    before = (project / "params.yaml").read_text()
+    for profile, seed, says in (("small", 30, "state one at profiles.small.seed"), ("seeds", -1, "seed = -1: out of")):
+        with pytest.raises(ConfigError, match=says):
+            activate(profile, seed=seed)
+    assert (project / "params.yaml").read_text() == before
 
 
 def test_what_cannot_be_activated_changes_nothing(project, tmp_path, monkeypatch):
