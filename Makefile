@@ -2,7 +2,7 @@
 # make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
 # make repro PROFILE=paper_smoke   the paper's own setting, tiny: photographs, CLIP and LLaVAs as published, generated
 # make test                  set-up, then every test, and every notebook at the smoke profile; those of a GPU where one is
-# make seeds                 two more training seeds of the main comparisons, each in a copy: results/seeds.csv
+# make seeds                 five fresh runs of what the claims need, each in a copy: results/seeds.csv, results/runs.csv
 # make bench | lab | lint | setup | lock | clean
 
 VENV  := .venv
@@ -14,11 +14,13 @@ ACTIVE  := $(call first,active)
 PROFILE ?= $(ACTIVE)
 # where the active profile writes: here, if it is the published one
 INTO    := $(if $(filter $(ACTIVE),$(call first,published)),,build/$(ACTIVE)/)
-COPY    := build/repro-$(PROFILE)
+# of the copy, where it is not the profile's own
+SEED    ?=
+COPY    := build/repro-$(PROFILE)$(SEED:%=-%)
 STAGES  ?=
-SEEDS   := seed10 seed20
+SEEDS   ?= 10 20 30 40 50
 # what every stage of training waits for, then all of them in one pool; not where other stages alone are asked for
-AHEAD   := $(if $(filter-out evaluation,$(STAGES)),,dvc repro foundation && uoisc ahead &&)
+AHEAD   := $(if $(filter-out evaluation rate,$(STAGES)),,dvc repro foundation && uoisc ahead &&)
 # only makes the environment; from then on the environment's own Python runs
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 
@@ -51,7 +53,7 @@ else
 	for place in data/* models; do \
 	  test ! -e $$place -o -e $$place/source -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \
 	  ln -sfn "$(CURDIR)/$$place" $(COPY)/$$place; done
-	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish && \
+	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish $(SEED:%=--seed %) && \
 	  $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)
 	@echo "done: see $(COPY)/results/, $(COPY)/paper/"
 endif
@@ -61,8 +63,13 @@ data/generated: $(addprefix benchmarks/,paper_smoke.py tiny_models.py tiny_vqav2
 	python -m benchmarks.paper_smoke
 
 seeds: $(STAMP)
-	for profile in $(SEEDS); do $(MAKE) repro PROFILE=$$profile STAGES=evaluation; done
-	uoisc seeds --force $(SEEDS:%=build/repro-%/results)
+	@# Run again, it goes on where it stopped. What is left is judged by the longest so far.
+	total=$(words $(SEEDS)); ready=0; longest=0; for seed in $(SEEDS); do \
+	  begin=$$SECONDS; $(MAKE) repro PROFILE=seeds SEED=$$seed STAGES="evaluation rate"; \
+	  rm -rf build/repro-seeds-$$seed/data/seeds/source_work; took=$$((SECONDS - begin)); ready=$$((ready + 1)); \
+	  if test $$took -gt $$longest; then longest=$$took; fi; \
+	  echo "seed $$seed: $$ready of $$total runs done, about $$(((total - ready) * longest / 60)) minutes left"; done
+	uoisc seeds --force $(SEEDS:%=build/repro-seeds-%/results)
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env

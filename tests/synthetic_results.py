@@ -17,7 +17,7 @@ from uoisc.base import results
 from uoisc.base.picture_data import PANELS, Examples, write_examples
 from uoisc.base.settings import JUDGES
 from uoisc.judge import bootstrap
-from uoisc.report.seeds import Goal, compare
+from uoisc.report import contrasts
 
 TYPES = {
     "existence": ("yes", "no"),
@@ -26,6 +26,8 @@ TYPES = {
     "what": ("lion", "cup", "tractor"),
     "count": ("1", "2", "3"),
 }
+RELIABLE = ["colour", "existence", "place", "what"]  # the types that the judges answer reliably
+CLAIMS = Path(__file__).resolve().parent.parent / "paper" / "claims.yaml"
 RATES = (144.0, 432.0, 864.0)
 KEPT = {  # probability that the answer is the source's, at the tightest rate on unseen objects
     "uoisc": 0.62, "no_alignment": 0.61, "no_llava": 0.50, "no_alignment_no_llava": 0.49, "plain_vq": 0.55,
@@ -34,9 +36,11 @@ KEPT = {  # probability that the answer is the source's, at the tightest rate on
     "dial_uniform": 0.60, "dial_floor1": 0.70, "dial_floor2": 0.66,
 }  # fmt: skip
 CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they send no files of their own
+COMPARED = "uoisc no_alignment query_aware adaptive uniform dial dial_oracle dial_uniform".split()  # by contrasts
 THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
 
 
+STYLES = ("seen", "unseen", "seen@pretrained", "unseen@pretrained", "seen@novel", "unseen@novel")
 BEYOND = ("uoisc", "no_alignment", "query_aware", "adaptive", "dial")  # tested in other styles too
 DIAL_RATES = (96.0, 144.0, 240.0, 430.0, 990.0)
 
@@ -49,7 +53,10 @@ def rates_of(variant: str) -> tuple[float, ...]:
 
 
 def answers(
-    queries: int = 300, seeds: tuple[int | str, ...] = (0,), kept: dict[str, float] | None = None
+    queries: int = 300,
+    seeds: tuple[int | str, ...] = (0,),
+    kept: dict[str, float] | None = None,
+    splits: tuple[str, ...] = STYLES,
 ) -> pd.DataFrame:
     """A table of answers with every variant, rate, split and judge."""
     types = np.array(sorted(TYPES))[np.arange(queries) % len(TYPES)]
@@ -62,8 +69,7 @@ def answers(
         "truth": truth,
     }
     frames = []
-    styles = ("seen", "unseen", "seen@pretrained", "unseen@pretrained", "seen@novel", "unseen@novel")
-    for split, (j, judge) in product(styles, enumerate(JUDGES)):
+    for split, (j, judge) in product(splits, enumerate(JUDGES)):
         rng = np.random.default_rng([j, split == "seen"])
         ability = rng.random(queries)  # one draw a query, so that variants are correlated as real ones are
         source_right, match_blank = rng.random(queries) < 0.93, rng.random(queries) < 0.4
@@ -124,7 +130,7 @@ def codebooks() -> pd.DataFrame:
 def foundation() -> pd.DataFrame:
     """Made-up quality of the stand-ins."""
     values = {"clip": {"localisation_top1": 0.96, "localisation_top1_unseen": 0.94}}
-    judged = {"accuracy": 0.9} | {f"accuracy:{t}": 0.9 for t in TYPES}
+    judged = {"accuracy": 0.9} | {f"accuracy:{t}": 0.9 if t in RELIABLE else 0.4 for t in TYPES}
     values |= {judge: judged for judge in JUDGES}
     rows = [("synthetic", model, metric, value, value - 0.02, value + 0.02, 1000)
             for model, metrics in values.items() for metric, value in metrics.items()]  # fmt: skip
@@ -221,13 +227,14 @@ def examples() -> Examples:
 
 
 @cache
-def seeds() -> pd.DataFrame:
-    """Two goals of a reading each over three seeds."""
-    goals = [
-        Goal("S1", "Ranking beats none.", "dial", 100, "dial_uniform", 100, "absolute", 0.1),
-        Goal("S2", "Alignment raises AMR.", "uoisc", 144, "no_alignment", 144, "relative", 0.34),
-    ]
-    return compare(answers(queries=60, seeds=("0", "10", "20")), goals, 200)
+def over_runs() -> dict[str, pd.DataFrame]:
+    """The rows of seeds.csv and runs.csv of five fresh runs."""
+    kept = {name: KEPT[name] for name in COMPARED}
+    runs = [answers(queries=60, seeds=(str(seed),), kept=kept) for seed in range(10, 60, 10)]
+    asked = contrasts.load_contrasts(CLAIMS)
+    seeds = pd.concat([contrasts.measured(asked, run, entropy(), RELIABLE) for run in runs], ignore_index=True)
+    table = pd.concat([contrasts.points(run, entropy(), RELIABLE) for run in runs], ignore_index=True)
+    return {"seeds": seeds.assign(profile="small"), "runs": table.assign(profile="small")}
 
 
 def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
@@ -238,8 +245,8 @@ def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
     results.write_parquet(table, folder / "answers.parquet")
     for name, content in {
         "quality": quality_rows,
-        "summary": bootstrap.summarise(table, quality_rows),
-        "differences": bootstrap.differences(table, pairs),
+        "summary": bootstrap.summarise(table, quality_rows, reliable=RELIABLE),
+        "differences": bootstrap.differences(table[table["type"].isin(RELIABLE)], pairs),
         "training": training(),
         "codebooks": codebooks(),
         "foundation": foundation(),
@@ -247,6 +254,7 @@ def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
         "entropy": entropy(),
         "standard_codecs": standard_codecs(),
         "channel": channel(),
+        **over_runs(),
     }.items():
         results.write_csv(content, folder / f"{name}.csv")
     write_examples(examples(), folder)

@@ -232,20 +232,3 @@ def test_in_a_copy_of_the_project_its_own_package_runs(tmp_path):
     assert installed_command(tmp_path).startswith("profile small"), "without a pipeline it is no copy of the project"
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     assert installed_command(tmp_path) == f"info|{tmp_path}{os.pathsep}{ROOT}\n"
-
-
-def test_seeds_of_a_profile_that_is_not_published_lie_in_its_own_folder(monkeypatch):
-    """results/seeds.csv is the published profile's alone."""
-    import pandas as pd
-
-    from uoisc.base import config
-    from uoisc.report import seeds
-
-    written = []
-    empty = pd.DataFrame({"id": []})
-    monkeypatch.setattr(seeds, "write_seeds", lambda folders, claims, resamples, path: written.append(path) or empty)
-    monkeypatch.setattr(seeds, "verdicts", lambda table: table)
-    published = config.PARAMS.read_text().split("active: [")[1].split("]")[0].split(",")[0]
-    for profile in ("smoke", published):
-        assert CliRunner().invoke(cli.app, ["seeds", "elsewhere", "--force", "--profile", profile]).exit_code == 0
-    assert written == [ROOT / "build" / "smoke" / "results" / "seeds.csv", ROOT / "results" / "seeds.csv"]

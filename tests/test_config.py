@@ -18,11 +18,10 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "c7eeb56adbec3ce6",
-    "small": "8021fc53742dce4e",
-    "paper": "7ee7772e93397f0c",
-    "seed10": "f2526c1ab543cb2b",
-    "seed20": "1d9909b72aa1a39e",
+    "smoke": "30f7f0c5888a087a",
+    "small": "128547ac9be58164",
+    "paper": "d40dcd78ea9043be",
+    "seeds": "cab56a49387fa19f",
 }
 
 
@@ -369,6 +368,16 @@ def test_a_profile_publishes_when_told_so(project):
     assert active_profile() == "smoke", "a file that changes is read again"
     assert (paths("smoke").results, paths("small").results) == (project / "results", project / "build/small/results")
     assert document(project / "params.yaml")["results"] == "results"
+
+
+def test_a_profile_that_states_a_seed_is_given_another(project):
+    activate("seeds", seed=30)
+    assert load_params("seeds", project / "params.yaml").seed == 30
+    before = (project / "params.yaml").read_text()
+    for profile, seed, says in (("small", 30, "state one at profiles.small.seed"), ("seeds", -1, "seed = -1: out of")):
+        with pytest.raises(ConfigError, match=says):
+            activate(profile, seed=seed)
+    assert (project / "params.yaml").read_text() == before
 
 
 def test_what_cannot_be_activated_changes_nothing(project, tmp_path, monkeypatch):

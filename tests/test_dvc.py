@@ -104,7 +104,7 @@ def test_what_dvc_writes_into_params_is_read_and_edited(project):
     assert "1e-05" in params.read_text()
     assert load_params("smoke", params).training.learning_rate == 0.00001
     assert load_params("small", params).training.emphasis.pixel == 10
-    shell(project, "uoisc activate seed10; dvc status; git add params.yaml")
-    assert parse_yaml(params.read_text(), "")["active"] == ["seed10"]
+    shell(project, "uoisc activate seeds --seed 20; dvc status; git add params.yaml")
+    assert parse_yaml(params.read_text(), "")["active"] == ["seeds"] and load_params("seeds", params).seed == 20
     assert load_params("smoke", params).training.learning_rate == 0.00001
     shell(project, "git reset -q --hard; git clean -qfd")

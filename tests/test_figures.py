@@ -14,14 +14,16 @@ from matplotlib.text import Text
 from uoisc.base import picture_data
 from uoisc.base.errors import ResultsError
 from uoisc.judge import bootstrap
-from uoisc.report import curves, figures, link_figures, names, rate_answer
+from uoisc.report import contrasts, curves, figures, link_figures, names, rate_answer, verdicts
 from uoisc.report.exhibits import FIGURES
+
+ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
 
 
 @cache
 def a_summary() -> pd.DataFrame:
     table = synthetic.answers(queries=60)
-    return bootstrap.summarise(table, synthetic.quality(table))
+    return bootstrap.summarise(table, synthetic.quality(table), reliable=synthetic.RELIABLE)
 
 
 @pytest.fixture
@@ -33,6 +35,12 @@ def all_points() -> pd.DataFrame:
     return rate_answer.curve_points(a_summary(), synthetic.entropy(), synthetic.standard_codecs().astype({"seed": str}))
 
 
+@cache
+def some_claims() -> pd.DataFrame:
+    one = contrasts.measured(ASKED, synthetic.answers(queries=60), synthetic.entropy(), synthetic.RELIABLE)
+    return verdicts.decide(ASKED, synthetic.over_runs()["seeds"], one)
+
+
 SOURCES = {
     "summary": a_summary,
     "points": all_points,
@@ -40,7 +48,10 @@ SOURCES = {
     "training": synthetic.training,
     "codebooks": synthetic.codebooks,
     "channel": synthetic.channel,
-    "seeds": synthetic.seeds,
+    "entropy": synthetic.entropy,
+    "seeds": lambda: synthetic.over_runs()["seeds"],
+    "runs": lambda: synthetic.over_runs()["runs"],
+    "claims": some_claims,
 }
 
 
@@ -79,7 +90,7 @@ def texts(figure) -> str:
 
 
 def test_figures_state_n_floor_and_attribution():
-    assert "n = 60" in texts(drawn("amr_by_method"))
+    assert "n = 48" in texts(drawn("amr_by_method")), "of the types that count"
     assert "floor" in texts(drawn("amr_against_rate"))
     assert "n = 12" in texts(drawn("amr_by_type"))
     for name in ("visual_comparison", "relevance_maps"):
@@ -90,7 +101,7 @@ def test_figures_state_n_floor_and_attribution():
 
 def test_intervals_are_drawn_where_the_table_has_them(summary):
     figure = drawn("amr_by_method")
-    row = summary[(summary.variant == "adaptive") & (summary.bits == 138) & (summary.metric == "amr")]
+    row = summary[(summary.variant == "adaptive") & (summary.bits == 138) & (summary.metric == "amr_reliable")]
     row = row[(row.judge == "llava") & (row.split == "unseen")].iloc[0]
     ends = [
         tuple(segment[:, 0]) for bar in figure.axes[0].containers for line in bar[2] for segment in line.get_segments()

@@ -10,23 +10,22 @@ from test_figures import drawn
 
 from uoisc.base import results
 from uoisc.base.errors import ConfigError, ResultsError, UoiscError
-from uoisc.report import claims, exhibits, paper, provenance, readme, tables
+from uoisc.report import exhibits, paper, provenance, readme, tables, verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS, PARAMS = ROOT / "paper" / "claims.yaml", ROOT / "params.yaml"
 
 
 def sources(folder: Path) -> exhibits.Sources:
-    """What the exhibits of these results are made of; seeds are synthetic, like everything else."""
-    found = exhibits.Sources(folder, "small", PARAMS, CLAIMS, folder / "seeds.csv")
-    found["seeds"] = synthetic.seeds()
-    return found
+    """What the exhibits of these results are made of."""
+    return exhibits.Sources(folder, "small", PARAMS, CLAIMS, folder)
 
 
 def write_all(folder: Path) -> list[dict]:
     """Claims and tables of a folder of results; returns the claims' rows."""
-    exhibits.write_tables(sources(folder), folder / "tables")
-    return claims.write_claims(folder, claims.load_claims(CLAIMS))
+    found = sources(folder)
+    exhibits.write_tables(found, folder / "tables")
+    return verdicts.write_claims(found["claims"], folder)
 
 
 @pytest.fixture(scope="module")
@@ -100,19 +99,20 @@ def test_no_result_is_typed_by_hand():
 
 
 def test_the_words_differ_when_the_verdicts_do(made, tmp_path):
-    changed = synthetic.KEPT | {"uoisc": 0.95, "adaptive": 0.3}
-    synthetic.write(tmp_path, synthetic.answers(queries=150, kept=changed))
+    synthetic.write(tmp_path, synthetic.answers(queries=60))
+    seeds = results.read_table(tmp_path, "seeds.csv")
+    results.write_csv(seeds.assign(value=-seeds["value"]), tmp_path / "seeds.csv")
     rows = {row["id"]: row["verdict"] for row in write_all(tmp_path)}
     before = {row["id"]: row["verdict"] for row in results.read_json(made, "claims.json")}
-    assert (before["C2-film-points"], rows["C2-film-points"]) == ("not", "reproduced")
-    assert (before["C1-selection-points"], rows["C1-selection-points"]) == ("reproduced", "not")
+    assert (before["S1-selection"], rows["S1-selection"]) == ("supported, exceeds", "opposed")
+    assert (before["S3-tightest"], rows["S4-oracle"]) == ("not met", "met")
     assert paper.build(tmp_path, tmp_path / "x.pdf", tmp_path / "tables", made / "figures").exists()
 
 
 def test_tables_print_what_the_results_hold(made):
     main = pd.read_csv(made / "tables" / "main.csv").set_index(["method", "bits"])
     summary = results.read_table(made, "summary.csv")
-    row = summary[(summary.variant == "query_aware") & (summary.bits == 432) & (summary.metric == "amr")]
+    row = summary[(summary.variant == "query_aware") & (summary.bits == 432) & (summary.metric == "amr_reliable")]
     row = row[(row.judge == "llava") & (row.split == "unseen")].iloc[0]
     assert main.loc[("query-aware", 432), "unseen, LLaVA"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
     assert tables.interval(-0.1234, -0.2, 0.05, percent=True, signed=True) == "−12.3 % [−20.0, +5.0]"
@@ -186,7 +186,7 @@ def test_sources_are_those_of_the_lines_where_values_stand(tmp_path):
 
 
 def test_generated_blocks_are_put_between_their_markers(made, tmp_path):
-    block = readme.claims_block(tables.claims(claims.load_claims(CLAIMS), results.read_table(made, "differences.csv")))
+    block = readme.claims_block(tables.claims(sources(made)["claims"]))
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
     readme.write_block(page, "results", block)
@@ -202,17 +202,26 @@ def cells(block: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
 
 
-def test_the_readmes_table_has_no_constant_column_and_no_row_of_dashes(made):
-    table = tables.claims(claims.load_claims(CLAIMS), results.read_table(made, "differences.csv"))
+def test_the_readme_tells_each_primary_contrast_in_words_of_its_own(made):
+    table = tables.claims(sources(made)["claims"])
     block = readme.claims_block(table)
     head, _, *rows = cells(block)
-    assert all(len(set(column)) > 1 for column in zip(*rows, strict=True)) and tables.NONE not in block
-    assert len(head) == 4 and 8 <= len(rows) <= 14 and max(map(len, block.splitlines())) <= 120
-    assert [row[0] for row in rows] == list(dict.fromkeys(row[0] for row in rows)), "each in words of its own"
-    row = table.set_index("id").loc["C2-film-ratio"]
-    assert [row.statement.removesuffix("."), "+34.0 %", row.independent, row.verdict] in rows
-    with pytest.raises(ConfigError, match="bears on C1-film-points"):
-        readme.claims_block(table[table["id"] != "C1-film-points"])
+    assert all(len(set(column)) > 1 for column in zip(*rows, strict=True)) and max(map(len, block.splitlines())) <= 120
+    assert head == ["claim", "paper", "one run", "mean of 5 runs [95 %]", "verdict"] and 8 <= len(rows) <= 14
+    assert len({row[0] for row in rows}) == len(rows) == len(table)
+    row = table.set_index("id").loc["S2-film"]
+    assert [row.statement.removesuffix("."), "+34.0 %", row["one run"], row["over runs"], row.verdict] in rows
+
+
+def test_one_run_shows_its_values_and_no_verdict(made):
+    found = sources(made)
+    found["seeds"] = found["seeds"].iloc[:0]
+    table = tables.claims(found["claims"])
+    assert set(table["verdict"]) == {"one run: no verdict", "not measured"}
+    assert "+0.3" in table.set_index("id").at["S1-selection", "one run"]
+    assert "none yet" in readme.claims_block(table) and set(table["over runs"]) == {tables.NONE}
+    of_another = exhibits.Sources(made, "smoke", PARAMS, CLAIMS, made)
+    assert of_another["seeds"].empty, "runs of another study say nothing about a profile"
 
 
 def test_the_pages_list_every_figure_and_say_what_every_method_is(made):
@@ -260,10 +269,10 @@ def test_a_row_over_several_types_names_them():
 
 
 def test_what_gives_film_its_fair_chance_says_so_itself(made):
-    differences = results.read_table(made, "differences.csv")
+    differences, entropy = results.read_table(made, "differences.csv"), synthetic.entropy()
     fair = ["UO-ISC (FiLM)", "UO-ISC, cross-attention", "UO-ISC, query at decoder"]
-    assert tables.fair_chance(differences)["method"].tolist() == fair
-    assert not {*fair[1:]} & set(tables.ablations(differences)["method"])
+    assert tables.fair_chance(differences, entropy)["method"].tolist() == fair
+    assert not {*fair[1:]} & set(tables.ablations(differences, entropy)["method"])
 
 
 def test_notation_lists_every_equation_and_names_what_exists():

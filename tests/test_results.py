@@ -54,6 +54,18 @@ def test_interval_of_a_difference_is_the_paired_one(table):
     assert (row.bits, row.reference_bits) == (138, 144)
 
 
+def test_types_are_reliable_where_every_judge_answers_seen_and_unseen_sources():
+    checks = pd.DataFrame(
+        [("a", "accuracy:place", 0.95), ("b", "accuracy:place", 0.9), ("a", "accuracy_unseen:place", 0.92)]
+        + [("a", "accuracy:what", 0.99), ("b", "accuracy_unseen:what", 0.89), ("a", "accuracy:count", 0.4)]
+        + [("a", "accuracy", 0.99), ("a", "accuracy:place@novel", 0.2), ("a", "accuracy:rest", 1.0)],
+        columns=["model", "metric", "value"],
+    )
+    assert bootstrap.reliable_types(checks, ["what", "place", "count", "place"]) == ["place"]
+    assert bootstrap.reliable_types(checks, ["what", "count"]) == ["count", "what"], "all where none is"
+    assert bootstrap.reliable_types(checks[checks["metric"] == "accuracy"], ["other"]) == ["other"]
+
+
 def test_a_swapped_pair_has_the_opposite_sign(table):
     there, back = (
         one(bootstrap.differences(table, [pair]), judge="llava", split="unseen", bits=bits)
@@ -65,13 +77,16 @@ def test_a_swapped_pair_has_the_opposite_sign(table):
 
 def test_metrics_against_direct_counting(table):
     table.loc[(table.variant == "uoisc") & (table.query_id < 10), "match_wrong_query"] = None
-    summary = bootstrap.summarise(table, synthetic.quality(table))
+    summary = bootstrap.summarise(table, synthetic.quality(table), reliable=["place", "what"])
     rows = table[(table.variant == "uoisc") & (table.bits == 144) & (table.judge == "llava") & (table.split == "seen")]
     where = {"variant": "uoisc", "bits": 144, "judge": "llava", "split": "seen"}
     right, known = rows[rows.source_right], rows[rows.match_wrong_query.notna()]
     places = rows[rows.type == "place"]
+    reliable = rows[rows.type.isin(["place", "what"])]
     expected = {
         "amr": (rows.match.mean(), len(rows)),
+        "amr_reliable": (reliable.match.mean(), len(reliable)),
+        "amr_source_right_reliable": (reliable[reliable.source_right].match.mean(), int(reliable.source_right.sum())),
         "amr_floor": (rows.match_blank.mean(), len(rows)),
         "accuracy": (rows.correct.mean(), len(rows)),
         "accuracy_source": (rows.source_right.mean(), len(rows)),
@@ -187,7 +202,7 @@ def test_each_file_is_written_by_the_stage_that_its_error_names():
     outs = {name: [out if isinstance(out, str) else next(iter(out)) for out in stages[name]["outs"]] for name in stages}
     for file, stage in results.STAGES.items():
         assert f"${{results}}/{file}" in outs[stage], file
-    assert set(results.COLUMNS) == set(results.STAGES) & set(results.COLUMNS) | {"seeds.csv"}
+    assert set(results.COLUMNS) == set(results.STAGES) & set(results.COLUMNS) | {*results.OVER_RUNS}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from test_paper import CLAIMS, PARAMS
 from uoisc.base import results
 from uoisc.base.picture_data import write_examples
 from uoisc.base.results import LeftOut
-from uoisc.report import claims, exhibits, paper, rate_answer, seeds
+from uoisc.report import exhibits, paper, rate_answer, verdicts
 
 # what is kept of the variants (their controls too), the splits, and of rates the tightest alone
 SUBSETS = {
@@ -44,16 +44,14 @@ def few(folder: Path, pattern: str, splits: tuple[str, ...], one_rate: bool) -> 
         none |= {"reconstruction": np.zeros((0, 96, 96, 3), np.uint8), "maps": {"queries": []}}
         examples = replace(synthetic.examples(), **none)
         write_examples(examples, folder)
-    found = exhibits.Sources(folder, "small", PARAMS, CLAIMS, folder / "seeds.csv")
-    found.readers["seeds"] = lambda: seeds.evaluated(synthetic.seeds(), found["summary"])
-    return found
+    return exhibits.Sources(folder, "smoke", PARAMS, CLAIMS, folder)
 
 
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_all_that_is_shown_comes_out_of_any_subset(subset, tmp_path):
     found = few(tmp_path, *SUBSETS[subset])
     exhibits.write_figures(found, tmp_path / "figures")
-    claims.write_claims(tmp_path, found["claims"])
+    verdicts.write_claims(found["claims"], tmp_path)
     rate_answer.write_bd_rates(tmp_path)
     exhibits.write_tables(found, tmp_path / "tables")
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*exhibits.TABLES}
@@ -63,9 +61,9 @@ def test_all_that_is_shown_comes_out_of_any_subset(subset, tmp_path):
 
 def test_what_is_left_out_is_said(tmp_path):
     found = few(tmp_path, *SUBSETS["uoisc alone"])
-    for name in ("rate_dial", "floor_dial", "amr_against_rate", "relevance_maps", "goals_over_seeds"):
+    for name in ("rate_dial", "floor_dial", "amr_against_rate", "relevance_maps", "contrasts"):
         with pytest.raises(LeftOut, match="trained|speaks of"):
             exhibits.FIGURES[name].made(found)
-    for name in ("ablations", "dial", "goals"):
+    for name in ("ablations", "dial"):
         (row,) = exhibits.TABLES[name].made_or(lambda why: [why], found)
         assert row.startswith("Left out: ")

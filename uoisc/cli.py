@@ -119,15 +119,15 @@ def evaluate(
 
 @app.command()
 def seeds(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of results, each of another training seed.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results, each of a fresh training seed.")],
     profile: Profile,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Hold a profile's results and those of further training seeds against the goals: writes its seeds.csv."""
-    from uoisc.report.seeds import verdicts, write_profile_seeds
+    """Measure every contrast in fresh runs of a profile's study: writes seeds.csv and runs.csv among its results."""
+    from uoisc.report.contrasts import write_seeds
 
-    say(verdicts(write_profile_seeds(profile, folders, force)).to_string(index=False))
+    say(write_seeds(profile, folders, force).pivot(index="id", columns="seed", values="value").round(3).to_string())
 
 
 @app.command()
@@ -136,12 +136,13 @@ def activate(
     publish: Annotated[
         bool, typer.Option("--publish", help="Let it write results/, paper/ and the README from now on.")
     ] = False,
+    seed: Annotated[int | None, typer.Option(help="Give the profile this seed.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Make `dvc repro` run another profile, into build/PROFILE/ unless it is the published one: edits params.yaml."""
     from uoisc.base.config import activate as make_active
 
-    say(make_active(profile, publish))
+    say(make_active(profile, publish, seed))
 
 
 @app.command()

@@ -100,15 +100,17 @@ def check_ready(profile: str) -> Params:
     return params
 
 
-def activate(profile: str, publish: bool = False, folder: Path = Path()) -> str:
-    """Makes `dvc repro` run a profile and, if told so, publish it; says what it runs.
+def activate(profile: str, publish: bool = False, seed: int | None = None, folder: Path = Path()) -> str:
+    """Makes `dvc repro` run a profile and, if told so, publish it or give it another seed; says what it runs.
 
-    Raises ConfigError, and changes nothing, outside the project's top folder or where the pipeline cannot run it.
+    Raises ConfigError, and changes nothing, outside the project's top folder, where the pipeline cannot run it, or for
+    the seed of a profile that states none.
     """
     path = folder / "params.yaml"
     if not (path.is_file() and (folder / "dvc.yaml").is_file()):
         raise ConfigError("no params.yaml and dvc.yaml here: run this in the project's top folder")
-    rates, whole = load_params(profile, path).variants, document(path)
+    seeded = [] if seed is None else [f"seed={seed}"]
+    rates, whole = load_params(profile, path, seeded).variants, document(path)
     dials = [variant for variant in rates if DIAL in rates[variant]]
     if "uoisc" not in rates:
         raise ConfigError(f"profile {profile} lacks variants.uoisc, which all else is held against")
@@ -119,6 +121,9 @@ def activate(profile: str, publish: bool = False, folder: Path = Path()) -> str:
     top = "" if profile == published else f"build/{profile}/"
     changes = {"active": [profile], "ablations": ablations, "dials": "+".join(dials), "published": published}
     changes["dialled"] = [profile] if dials else []
+    if seeded and "seed" not in whole["profiles"][profile]:
+        raise ConfigError(f"profile {profile} has the seed of `base`: state one at profiles.{profile}.seed first")
+    changes |= {} if seed is None else {f"profiles.{profile}.seed": seed}
     edit_yaml(path, changes | {"results": f"{top}results", "paper": f"{top}paper"})
     return f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials, writes {top}results, {top}paper"
 

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -66,31 +68,39 @@ def comment(text: str, key: Any, value: Any) -> str:
     return found[1].strip() if found else ""
 
 
-def edit_yaml(path: Path, changes: dict[str, str | list[str]]) -> None:
-    """Gives keys of a YAML file's mapping other values; all else, comments and line ends too, stays as it is.
+def edit_yaml(path: Path, changes: dict[str, int | str | list[str]]) -> None:
+    """Gives keys of a YAML file's mapping, `inner.ones` too, other values; all else, comments and line ends too, stays.
 
     Raises ConfigError, and leaves the file alone, where a key is missing or the text does not read back.
     """
     text = edited = read_text(path)
-    standing = nodes(text, path.name)
-    if lacking := [key for key in changes if key not in standing]:
-        raise ConfigError(f"{path.name}: has no `{lacking[0]}`; restore it with `git checkout -- {path.name}`")
+    standing, whole = {}, nodes(text, path.name)
+    for key in changes:
+        *parents, last = key.split(".")
+        inside = reduce(lambda known, name: pairs(known[name][1]) if name in known else {}, parents, whole)
+        if last not in inside:
+            raise ConfigError(f"{path.name}: has no `{key}`; restore it with `git checkout -- {path.name}`")
+        standing[key] = inside[last]
     for key in sorted(changes, key=lambda key: standing[key][1].start_mark.index, reverse=True):
         start, end, written = _replacement(text, *standing[key], changes[key])
         edited = edited[:start] + written + edited[end:]
-    if parse_yaml(edited, path.name) != parse_yaml(text, path.name) | changes:
+    expected = parse_yaml(text, path.name)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        reduce(getitem, parents, expected)[last] = value
+    if parse_yaml(edited, path.name) != expected:
         raise ConfigError(f"{path.name}: {', '.join(changes)} cannot be changed in place; write plain values there")
     with written_aside(path.resolve(), ConfigError) as aside:
         aside.write_bytes(edited.encode("utf-8"))
         shutil.copymode(path, aside)
 
 
-def _replacement(text: str, key: Any, value: Any, new: str | list[str]) -> tuple[int, int, str]:
+def _replacement(text: str, key: Any, value: Any, new: int | str | list[str]) -> tuple[int, int, str]:
     """Where a value stands, and what to write there."""
     start, end = value.start_mark.index, value.end_mark.index
     if isinstance(value.value, list) and value.value and not value.flow_style:  # rows, not what follows the last one
         end = value.value[-1].end_mark.index
-    written = _scalar(new) if isinstance(new, str) else f"[{', '.join(map(_scalar, new))}]"
+    written = f"[{', '.join(map(_scalar, new))}]" if isinstance(new, list) else _scalar(new)
     if start == end:  # nothing stood there
         start = end = key.end_mark.index + 1
     elif text[start:end].endswith("\n"):  # a block of text, with its last line's end
@@ -98,7 +108,9 @@ def _replacement(text: str, key: Any, value: Any, new: str | list[str]) -> tuple
     return start, end, written if text[start - 1] == " " else f" {written}"
 
 
-def _scalar(text: str) -> str:
+def _scalar(text: int | str) -> str:
+    if isinstance(text, int):
+        return str(text)
     return text if PLAIN.fullmatch(text) and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)
 
 

@@ -4,11 +4,15 @@
           └───────────► differences ► differences.csv  two variants on the same queries
 
 Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are compared on the
-same draws and the splits are independent of each other. The answers are of one training seed (`seeds.py`: of several).
+same draws and the splits are independent of each other. The answers are of one run, and so are these intervals: they
+say nothing of another training (`report/verdicts.py` does).
+
+The metrics that lead (`..._reliable`), and the differences, are over the types of question that both judges answer
+reliably: where a judge guesses, equal answers are no sign that anything was kept.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +25,8 @@ from uoisc.base.results import BLANK, COLUMNS, GAP, SEEN, UNSEEN
 
 RESAMPLES = 2000
 LEVEL = 0.95
+RELIABLE = 0.9  # ours: share of right answers on source images from which on a judge knows a type of question
+HEADLINE = "amr_reliable"
 RATE_FACTOR = 1.25  # rates nearer than this stand for one rate point; the points lie a factor of 2 apart
 
 REFERENCES = (  # what every variant is held against
@@ -90,11 +96,23 @@ def split_seed(split: str, seed: int = 0) -> int:
     return zlib.crc32(f"{split}/{seed}".encode())
 
 
-def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray]:
+def reliable_types(checks: pd.DataFrame, types: Iterable[str]) -> list[str]:
+    """Those of `types` that every judge answers rightly on source images, of seen and of unseen objects, in a share of
+    `RELIABLE` or more. All where none is, or where nobody checked them by type, as of photographs.
+
+    Args: checks: foundation.csv, whose metrics `accuracy:TYPE` and `accuracy_unseen:TYPE` are of the codecs' own style.
+    """
+    own = checks[checks["metric"].str.match(r"accuracy(_unseen)?:[^@]+$")]
+    least = own.groupby(own["metric"].str.split(":").str[1])["value"].min()
+    return sorted(set(types) & set(least.index[least >= RELIABLE])) or sorted(set(types))
+
+
+def _metric_columns(answers: pd.DataFrame, reliable: Collection[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names (M), and per answer the numerator, in [0, 1], and denominator, 0 or 1, of each metric, (rows, M)."""
     columns = {}
     everything = np.ones(len(answers), dtype=bool)
-    types = {"": everything} | {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
+    types = {"": everything, "_reliable": answers["type"].isin(reliable).to_numpy()}
+    types |= {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
     for suffix, of_type in types.items():
         for name, (column, condition) in METRICS.items():
             if column in answers:
@@ -107,14 +125,17 @@ def _metric_columns(answers: pd.DataFrame) -> tuple[list[str], np.ndarray, np.nd
 
 
 def summarise(
-    answers: pd.DataFrame, quality: pd.DataFrame | None = None, seed: int = 0, resamples: int = RESAMPLES
+    answers: pd.DataFrame,
+    quality: pd.DataFrame | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    reliable: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """summary.csv: every metric of `METRICS`, over all queries and per question type, with its interval.
-
-    `quality` rows are appended with the judge `none`.
+    """summary.csv: every metric of `METRICS` over all queries (`amr`), those of `reliable` types (`amr_reliable`; None:
+    all) and each type's (`amr:colour`), with its interval. `quality` rows are appended with the judge `none`.
     """
     answers = answers.sort_values("query_id", kind="stable")  # so that the rows of a split share their resamples
-    names, numerators, denominators = _metric_columns(answers)
+    names, numerators, denominators = _metric_columns(answers, set(answers["type"]) if reliable is None else reliable)
     rows = []
     keys = ["profile", "variant", "judge", "split", "bits", "seed"]
     for (profile, variant, judge, split, bits, trained), index in answers.groupby(keys, sort=True).indices.items():

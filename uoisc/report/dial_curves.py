@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uoisc.base.settings import JUDGES
+from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
 from uoisc.report.names import FLOORS, in_order, label
 
@@ -33,7 +34,7 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
     psnr = table[table["metric"] == "psnr"]["value"]
     figure, (panels,) = figures.page(2.3, across="PSNR of the whole image, dB", up=figures.AMR, sharey=True)
     for axes, judge in zip(panels, JUDGES, strict=True):
-        amr = table[(table["judge"] == judge) & (table["metric"] == "amr")]
+        amr = table[(table["judge"] == judge) & (table["metric"] == HEADLINE)]
         for shade, (bits, line) in zip(figures.SHADES, amr.groupby(level=0), strict=False):
             line = line.droplevel(0)
             line = line.assign(across=psnr[bits].reindex(line.index)).sort_values("across")

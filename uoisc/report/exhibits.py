@@ -15,32 +15,32 @@ import pandas as pd
 
 from uoisc.base.picture_data import read_examples
 from uoisc.base.results import LeftOut, read_table, write_csv
+from uoisc.judge.bootstrap import reliable_types
 from uoisc.report import tables
-from uoisc.report.claims import load_claims
+from uoisc.report.contrasts import Contrast, load_contrasts, measured
 from uoisc.report.curves import codebook_use, training_curves
 from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import floor_dial, rate_dial
-from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
+from uoisc.report.figures import amr_by_method, amr_by_type, save
 from uoisc.report.generalisation import by_style, generalisation
 from uoisc.report.link_figures import amr_against_snr
 from uoisc.report.pictures import relevance_maps, said, visual_comparison
 from uoisc.report.provenance import settings
 from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
-from uoisc.report.seed_figures import goals_over_seeds
-from uoisc.report.seeds import evaluated
+from uoisc.report.seed_figures import amr_against_rate, contrasts_over_runs
+from uoisc.report.verdicts import decide
 
 
 @dataclass(frozen=True)
 class Exhibit:
     """A figure or a table: the function that makes it, and of which `Sources`.
 
-    shows: in plain words, for lists. claims: those of claims.yaml that it bears on; the README tells their outcome.
+    shows: in plain words, for lists.
     """
 
     make: Callable
     sources: tuple[str, ...] = ()
     shows: str = ""
-    claims: tuple[str, ...] = ()
 
     def made(self, sources: Mapping[str, Any]) -> Any:
         """The figure, or the table. Raises: LeftOut where the profile trains nothing that it is about."""
@@ -54,18 +54,15 @@ class Exhibit:
             return instead(f"Left out: {why}.")
 
 
-# claims that a figure bears on
-BUDGETS = ("C1-dial-points", "C2-dial-ratio")
-TIGHT = ("C1-film-points", "C1-selection-points", "C2-film-ratio", "C2-selection-ratio")
-ALL_RATES = ("C1-film-points-middle", "C1-selection-points-loosest", "C3-film-preserves", "C3-film-loses-less")
-ALL_RATES += ("C3-selection-preserves", "C3-selection-loses-less")
 FIGURES = {
     "system_diagram": Exhibit(system_diagram, (), "the system"),
     "visual_comparison": Exhibit(visual_comparison, ("examples",), "six panels over a noisy link, and the answers"),
-    "amr_by_method": Exhibit(amr_by_method, ("summary",), "answer match rate by method, at the tightest rate", TIGHT),
-    "amr_against_rate": Exhibit(amr_against_rate, ("summary",), "answer match rate against bits", ALL_RATES),
+    "amr_by_method": Exhibit(amr_by_method, ("summary",), "answer match rate by method, at the tightest rate"),
+    "amr_against_rate": Exhibit(
+        amr_against_rate, ("summary", "entropy", "runs"), "answer match rate against payload bytes, a dot per run"
+    ),
     "rate_answer": Exhibit(rate_answer, ("points",), "answer match rate against bytes, beside standard codecs"),
-    "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls", BUDGETS),
+    "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls"),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
     "generalisation": Exhibit(generalisation, ("summary",), "answer match rate by style, seen and unseen objects"),
@@ -73,13 +70,13 @@ FIGURES = {
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
     "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
     "amr_against_snr": Exhibit(amr_against_snr, ("channel",), "answer match rate over noisy links"),
-    "goals_over_seeds": Exhibit(goals_over_seeds, ("seeds",), "three training seeds against what was asked of them"),
+    "contrasts": Exhibit(contrasts_over_runs, ("claims", "seeds"), "every contrast, its runs and what was asked"),
 }
 TABLES = {
-    "main": Exhibit(tables.main_comparison, ("summary",)),
-    "ablations": Exhibit(tables.ablations, ("differences",)),
-    "fair_chance": Exhibit(tables.fair_chance, ("differences",)),
-    "dial": Exhibit(tables.dial, ("summary",)),
+    "main": Exhibit(tables.main_comparison, ("summary", "entropy")),
+    "ablations": Exhibit(tables.ablations, ("differences", "entropy")),
+    "fair_chance": Exhibit(tables.fair_chance, ("differences", "entropy")),
+    "dial": Exhibit(tables.dial, ("summary", "entropy")),
     "by_style": Exhibit(by_style, ("summary",)),
     "foundation": Exhibit(tables.foundation, ("foundation",)),
     "data_card": Exhibit(tables.data_card, ("data_card",)),
@@ -88,10 +85,10 @@ TABLES = {
     "bd_rate": Exhibit(tables.bd_rate, ("bd_rates",)),
     "channel": Exhibit(tables.channel, ("channel",)),
     "settings": Exhibit(settings, ("params", "profile")),
-    "numbers": Exhibit(tables.numbers, ("summary",)),
+    "numbers": Exhibit(tables.numbers, ("summary", "entropy")),
     "pairs": Exhibit(tables.pairs, ("differences",)),
-    "claims": Exhibit(tables.claims, ("claims", "differences")),
-    "goals": Exhibit(tables.goals, ("seeds",)),
+    "claims": Exhibit(tables.claims, ("claims",)),
+    "goals": Exhibit(tables.goals, ("claims",)),
     "methods": Exhibit(tables.methods, ("summary",)),
 }
 
@@ -101,7 +98,7 @@ class Sources(dict):
 
     Args:
         results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
-        seeds: seeds.csv, which is of the published profile whichever this one is.
+        seeds: the folder of seeds.csv and runs.csv, which are the published profile's: of another they give no rows.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
     """
@@ -113,9 +110,15 @@ class Sources(dict):
             "examples": lambda: read_examples(results),
             "points": lambda: read_points(results),
             "bd_rates": lambda: bd_rates(self["points"]),
-            "claims": lambda: load_claims(claims),
-            "seeds": lambda: evaluated(read_table(seeds.parent, "seeds.csv"), self["summary"]),
+            "answers": lambda: read_table(results, "answers.parquet"),
+            "seeds": lambda: read_table(seeds, "seeds.csv").query("profile == @profile"),
+            "runs": lambda: read_table(seeds, "runs.csv").query("profile == @profile"),
+            "claims": lambda: self._decided(load_contrasts(claims)),
         }
+
+    def _decided(self, contrasts: list[Contrast]) -> pd.DataFrame:
+        types = reliable_types(self["foundation"], self["answers"]["type"])
+        return decide(contrasts, self["seeds"], measured(contrasts, self["answers"], self["entropy"], types))
 
     def __missing__(self, name: str) -> Any:
         self[name] = self.readers[name]() if name in self.readers else read_table(self.results, f"{name}.csv")

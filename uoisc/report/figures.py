@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from uoisc.base.folders import written_aside
 from uoisc.base.results import SEEN, UNSEEN, LeftOut, missing
 from uoisc.base.settings import JUDGES
-from uoisc.judge.bootstrap import nearest_bits
+from uoisc.judge.bootstrap import HEADLINE, nearest_bits
 from uoisc.report.names import in_order, label
 
 PAGE = 7.16  # inches, the width of an IEEE page's text
@@ -55,6 +55,7 @@ BESIDE = dict(zip(JUDGES, (-0.17, 0.17), strict=True))  # so far from a row's li
 CI = " (95 % interval)"
 AMR = f"AMR{CI}"
 FLOOR = "floor: blank image"  # in legends
+FLOOR_OF = "amr_floor_reliable"  # the floor of HEADLINE
 SHIFT = 1.015  # series stand this factor of the rate apart, so that their intervals do not cover each other
 MAIN = ("uoisc", "no_alignment", "query_aware", "adaptive", "uniform")
 SIZES = {  # points
@@ -201,7 +202,7 @@ def amr_by_method(summary: pd.DataFrame) -> Figure:
     height, splits = max(1.4, 0.62 + 0.195 * len(variants)), splits_of(table)
     figure, (panels,) = page(height, 1, len(splits), f"answer match rate{CI}", sharey=True, sharex=True)
     for axes, split in zip(panels, splits, strict=True):
-        rows, floors = (rows_of(table, metric=metric, split=split) for metric in ("amr", "amr_floor"))
+        rows, floors = (rows_of(table, metric=metric, split=split) for metric in (HEADLINE, FLOOR_OF))
         for judge, shift in BESIDE.items():
             for _, row in rows[rows["judge"] == judge].iterrows():
                 with_interval(axes, variants.index(row["variant"]) + shift, row, JUDGE_LOOKS[judge], sideways=True)
@@ -218,16 +219,6 @@ def amr_by_method(summary: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
-def amr_against_rate(summary: pd.DataFrame) -> Figure:
-    """AMR against bits per image for the main variants with two rates or more; one panel per split and judge."""
-    several = rows_of(summary, metric="amr").groupby("variant")["bits"].nunique()
-    if not (variants := [v for v in MAIN if several.get(v, 0) > 1]):
-        raise LeftOut("no main variant is trained at two rates")
-    cells = [[(judge, split) for split in splits_of(summary)] for judge in JUDGES]
-    return rate_curves(summary, variants, cells, rate_points(summary), 3.2)
-
-
 def rate_curves(
     summary: pd.DataFrame, variants: list[str], cells: list[list[tuple[str, str]]], ticks: list[float], height: float
 ) -> Figure:
@@ -235,11 +226,11 @@ def rate_curves(
     labels = ("bits per image (nominal)", AMR)
     figure, grid = page(height, len(cells), len(cells[0]), *labels, sharex=True, sharey=True)
     for axes, (judge, split) in zip(grid.flat, chain(*cells), strict=True):
-        panel = rows_of(summary, metric="amr", judge=judge, split=split)
+        panel = rows_of(summary, metric=HEADLINE, judge=judge, split=split)
         for place, variant in enumerate(variants):
             line = panel[panel["variant"] == variant].sort_values("bits")
             method_curve(axes, line["bits"] * SHIFT ** (place - (len(variants) - 1) / 2), line, variant)
-        floor = rows_of(summary, metric="amr_floor", judge=judge, split=split)["value"].mean()
+        floor = rows_of(summary, metric=FLOOR_OF, judge=judge, split=split)["value"].mean()
         finish(axes, floor, f"{label(split)}, {label(judge)} ({count_of(panel)})", ticks)
     legend_below(figure, [variant_key(v) for v in variants])
     return figure

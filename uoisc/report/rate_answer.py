@@ -31,6 +31,12 @@ LINES = {"avif_down2": "--", "avif_down3": "-.", "avif_down4": ":", "avif_crop":
 TICKS = [step * 10**power for power in range(1, 6) for step in (1, 2, 5)]
 
 
+def payload_bytes(rows: pd.DataFrame, entropy: pd.DataFrame) -> pd.Series:
+    """The mean payload of each row's variant at its bits, in bytes; NaN of what entropy.csv lacks, as controls."""
+    known = entropy[entropy["chosen"]].set_index(["variant", "bits"])["payload_bits"] / 8
+    return known.reindex(pd.MultiIndex.from_frame(rows[["variant", "bits"]])).set_axis(rows.index)
+
+
 def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.DataFrame) -> pd.DataFrame:
     """Every point of every curve, a row per metric: standard_codecs.csv, and the trained codecs in its columns.
 
@@ -38,13 +44,12 @@ def curve_points(summary: pd.DataFrame, entropy: pd.DataFrame, standard: pd.Data
     entropy.csv lacks a codec that summary.csv has.
     """
     rows = summary[summary["variant"].isin(TRAINED) & ~summary["metric"].str.contains(":")]
-    payloads = entropy[entropy["chosen"]][["variant", "bits", "payload_bits"]]
-    rows = rows.merge(payloads, "left", on=["variant", "bits"], validate="many_to_one")
-    if rows["payload_bits"].isna().any():
-        lacking = rows[rows["payload_bits"].isna()].iloc[0]
+    paid = payload_bytes(rows, entropy)
+    if paid.isna().any():
+        lacking = rows[paid.isna()].iloc[0]
         raise missing(Path("entropy.csv"), f"lacks {lacking['variant']} at {lacking['bits']:g} bits")
     trained = rows.rename(columns={"variant": "codec", "bits": "setting"}).assign(
-        form=MESSAGE, bytes=lambda r: r["payload_bits"] / 8 + COMPACT_BYTES, bytes_less_flat=rows["payload_bits"] / 8
+        form=MESSAGE, bytes=paid + COMPACT_BYTES, bytes_less_flat=paid
     )
     return pd.concat([trained, standard], ignore_index=True)[COLUMNS["standard_codecs.csv"]]
 

@@ -1,47 +1,79 @@
-"""The figure of several training seeds: how far each goal is reached, seed by seed and in the mean."""
+"""Figures with a point per run: every contrast against what was asked of it, and answers against payload bytes."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from uoisc.report.figures import BESIDE, BLACK, JUDGE_LOOKS, judge_keys, legend_below, page, styled, with_interval
+from uoisc.base.results import LeftOut
+from uoisc.base.settings import JUDGES
+from uoisc.judge.bootstrap import HEADLINE
+from uoisc.report import figures
+from uoisc.report.figures import BLACK, BLUE, GREY, RED, legend_below, page, rows_of, styled, with_interval
 from uoisc.report.names import label
-from uoisc.report.seeds import POOLED
+from uoisc.report.rate_answer import payload_bytes
+from uoisc.report.verdicts import DESCRIPTIVE, NOT_MEASURED
 
-TITLES = {"absolute": "difference of AMR", "relative": "ratio of AMR less one"}
-SIGNS = {"absolute": "−", "relative": "/"}
+READINGS = {"-": "difference of AMR", "/": "ratio of AMR less one"}
 
 
 @styled
-def goals_over_seeds(table: pd.DataFrame) -> Figure:
-    """A row per goal: each seed's value (small), the mean with its interval over seeds, and the goal itself (a tick).
+def contrasts_over_runs(claims: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
+    """A row per contrast that was tested: the value of the published run (a cross) and of each fresh one (small), their
+    mean with its interval, and what was asked: the paper's number, or the goal (ticks).
 
-    Args: table: seeds.csv.
+    Args: claims: of `verdicts.decide`. seeds: seeds.csv.
     """
-    readings = {reading: rows for reading in TITLES if len(rows := table[table["reading"] == reading])}
-    goals = [rows["id"].nunique() for rows in readings.values()]
-    figure, panels = page(1.0 + 0.24 * sum(goals), len(readings), 1, height_ratios=goals)
-    for (axes,), (reading, rows) in zip(panels, readings.items(), strict=True):
-        goals = rows.drop_duplicates("id")
-        places = {name: place for place, name in enumerate(goals["id"])}
-        for judge, shift in BESIDE.items():
-            colour, marker = JUDGE_LOOKS[judge]
-            for _, row in rows[rows["judge"] == judge].iterrows():
-                place = places[row["id"]] + shift
-                if row["seed"] == POOLED:
-                    with_interval(axes, place, row, JUDGE_LOOKS[judge], sideways=True)
-                else:
-                    axes.plot(row["value"], place, marker, color=colour, markersize=2.2, markerfacecolor="white")
-        axes.plot(goals["goal"], range(len(places)), "|", color=BLACK, markersize=9, markeredgewidth=1.2)
-        compared = [
-            f"{label(row.variant)} {row.bits:g} {SIGNS[reading]} {label(row.reference)} {row.reference_bits:g}"
-            for row in goals.itertuples()
-        ]
-        axes.set_yticks(range(len(places)), compared)
-        axes.set_ylim(len(places) - 0.5, -0.5)
+    asked = claims[~claims["verdict"].isin([NOT_MEASURED, DESCRIPTIVE]) & (claims["primary"] | claims["goal"].notna())]
+    groups = [own for reading in READINGS if len(own := asked[asked["reading"] == reading])]
+    if not groups:
+        raise LeftOut("no contrast speaks of this profile's models")
+    figure, panels = page(1.0 + 0.2 * len(asked), len(groups), 1, height_ratios=[len(own) for own in groups])
+    for (axes,), own in zip(panels, groups, strict=True):
+        for place, (_, row) in enumerate(own.iterrows()):
+            each = seeds.loc[seeds["id"] == row["id"], "value"]
+            axes.plot(each, [place] * len(each), "o", color=BLUE, markersize=2.2, markerfacecolor="white")
+            axes.plot(row["value"], place, "x", color=GREY)
+            if row["runs"] > 1:
+                mean = row.rename({"value": "one", "mean": "value"})
+                with_interval(axes, place - 0.2, mean, (BLUE, "o"), sideways=True)
+            for name, colour in (("paper", RED), ("goal", BLACK)):
+                axes.plot(row[name], place, "|", color=colour, markersize=9, markeredgewidth=1.2)
+        axes.set_yticks(range(len(own)), [f"{row.id}: {row.compared.removeprefix('AMR ')}" for row in own.itertuples()])
+        axes.set_ylim(len(own) - 0.5, -0.5)
         axes.axvline(0, color=BLACK, linewidth=0.6)
         axes.grid(axis="x")
-        axes.set_xlabel(f"{TITLES[reading]}, unseen objects (95 % interval over seeds)")
-    keys = [*judge_keys(), Line2D([], [], color=BLACK, marker="|", linestyle="", markeredgewidth=1.2, label="goal")]
+        axes.set_xlabel(READINGS[own["reading"].iloc[0]])
+    looks = {"mean of fresh runs (95 % interval)": ("o", BLUE), "published run": ("x", GREY)}
+    looks |= {"paper": ("|", RED), "goal": ("|", BLACK)}
+    keys = [Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (m, c) in looks.items()]
     legend_below(figure, keys, columns=len(keys), floor=False)
+    return figure
+
+
+@styled
+def amr_against_rate(summary: pd.DataFrame, entropy: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """AMR against payload bytes for the main variants with two rates or more, one panel per split and judge; a hollow
+    point for each fresh run of `runs` (runs.csv)."""
+    rows = rows_of(summary, metric=HEADLINE)
+    several = rows.groupby("variant")["bits"].nunique()
+    if not (variants := [v for v in figures.MAIN if several.get(v, 0) > 1]):
+        raise LeftOut("no main variant is trained at two rates")
+    rows = rows.assign(bytes=payload_bytes(rows, entropy)).dropna(subset="bytes")
+    splits, labels = figures.splits_of(summary), ("payload bytes per image (mean)", figures.AMR)
+    figure, grid = page(3.2, len(JUDGES), len(splits), *labels, sharex=True, sharey=True)
+    sizes = rows.loc[rows["variant"].isin(variants), "bytes"]
+    ticks = [float(f"{size:.2g}") for size in np.geomspace(sizes.min(), sizes.max(), 5)]
+    for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in splits], strict=True):
+        panel = rows_of(rows, judge=judge, split=split)
+        for variant in variants:
+            line = panel[panel["variant"] == variant].sort_values("bytes")
+            figures.method_curve(axes, line["bytes"], line, variant)
+            own = runs[(runs["variant"] == variant) & (runs["judge"] == judge) & (runs["split"] == split)]
+            colour, marker = figures.look_of(variant)
+            look = dict(color=colour, markersize=2.2, markerfacecolor="white")
+            axes.plot(own["payload_bits"] / 8, own["amr"], marker, **look)
+        floor = rows_of(summary, metric=figures.FLOOR_OF, judge=judge, split=split)["value"].mean()
+        figures.finish(axes, floor, f"{label(split)}, {label(judge)} ({figures.count_of(panel)})", ticks)
+    legend_below(figure, [figures.variant_key(v) for v in variants])
     return figure

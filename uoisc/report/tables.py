@@ -12,13 +12,12 @@ import pandas as pd
 from uoisc.base.results import SEEN, UNSEEN, LeftOut
 from uoisc.base.settings import JUDGES
 from uoisc.data.questions import POOLED_TYPES
-from uoisc.judge.bootstrap import nearest_bits
-from uoisc.report.claims import Claim, decide, describe, gather
+from uoisc.judge.bootstrap import HEADLINE, nearest_bits
 from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of, splits_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
 from uoisc.report.names import DIALS, FAIR_CHANCE, SAYS, in_order, label
-from uoisc.report.rate_answer import nearest
-from uoisc.report.seeds import POOLED, verdicts
+from uoisc.report.rate_answer import nearest, payload_bytes
+from uoisc.report.verdicts import NOT_MEASURED
 
 NONE = "–"
 INDEPENDENT = JUDGES[1]
@@ -36,9 +35,9 @@ def interval(value: float, low: float, high: float, percent: bool = False, signe
     return f"{shown[0]}{unit} [{shown[1]}, {shown[2]}]".replace("-", "−")
 
 
-def paper_figure(value: float | None, percent: bool) -> str:
-    """The paper's figure in the unit of ours; a dash where it gives none."""
-    return NONE if value is None else (f"{100 * value:+.1f} %" if percent else f"{value:+.3f}").replace("-", "−")
+def change(value: float | None, percent: bool) -> str:
+    """A difference, or a ratio less one, without an interval; a dash where there is none."""
+    return NONE if pd.isna(value) else (f"{100 * value:+.1f} %" if percent else f"{value:+.3f}").replace("-", "−")
 
 
 def cell(row: dict | pd.Series | None, prefix: str = "", digits: int | None = None, **style: bool) -> str:
@@ -55,39 +54,48 @@ def _lookup(table: pd.DataFrame, keys: list[str]) -> Callable[..., str]:
     return lambda *key, **style: cell(rows.loc[[key]].iloc[0] if key in rows.index else None, **style)
 
 
-def _measured(of: Callable[..., str], point: tuple, beside: dict[str, str]) -> dict[str, str]:
+def _measured(of: Callable[..., str], point: tuple, beside: dict[str, str], amr: str = "amr") -> dict[str, str]:
     """Cells of a point: AMR of both judges, what stands `beside` (title -> metric), AMR on seen objects, PSNR."""
-    row = {f"unseen, {title}": of(*point, UNSEEN, judge, "amr") for title, judge in JUDGED.items()}
+    row = {f"unseen, {title}": of(*point, UNSEEN, judge, amr) for title, judge in JUDGED.items()}
     row |= {title: of(*point, UNSEEN, INDEPENDENT, metric, digits=3) for title, metric in beside.items()}
-    row["seen, independent"] = of(*point, SEEN, INDEPENDENT, "amr")
+    row["seen, independent"] = of(*point, SEEN, INDEPENDENT, amr)
     return row | {"PSNR": of(*point, UNSEEN, "none", "psnr", digits=1)}
 
 
-def main_comparison(summary: pd.DataFrame) -> pd.DataFrame:
-    """C1's table: the main variants at each rate, AMR with intervals, and all that AMR needs beside it."""
+def _bytes(rows: pd.DataFrame, entropy: pd.DataFrame) -> pd.Series:
+    """Payload bytes as text."""
+    return payload_bytes(rows, entropy).map(lambda size: NONE if pd.isna(size) else f"{size:.1f}")
+
+
+def main_comparison(summary: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFrame:
+    """C1's table: the main variants at each rate, AMR with intervals, and all that AMR needs beside it, over the types
+    of question that both judges answer reliably, but for the column of all."""
     of = _lookup(summary, ["variant", "bits", "split", "judge", "metric"])
-    beside = {"floor": "amr_floor", "accuracy": "accuracy"}
-    beside |= {"source right": "amr_source_right", "wrong query": "amr_wrong_query"}
+    beside = {"floor": "amr_floor", "accuracy": "accuracy", "source right": "amr_source_right"}
+    beside = {title: f"{metric}_reliable" for title, metric in (beside | {"wrong query": "amr_wrong_query"}).items()}
     rows = []
-    amr = rows_of(summary, metric="amr", judge=INDEPENDENT, split=splits_of(summary)[0])
+    amr = rows_of(summary, metric=HEADLINE, judge=INDEPENDENT, split=splits_of(summary)[0])
+    amr = amr.assign(bytes=_bytes(amr, entropy))
     for rate in rate_points(summary):
         near = at_rate(amr, rate).drop_duplicates("variant").set_index("variant")
         for variant in [v for v in in_order(near.index) if v in (*MAIN, "jpeg2000")]:
-            bits, n = near.loc[variant, ["bits", "n"]]
-            row = {"method": label(variant), "bits": f"{bits:g}", "n": f"{n:g}"}
-            rows.append(row | _measured(of, (variant, bits), beside))
+            size, bits, n = near.loc[variant, ["bytes", "bits", "n"]]
+            row = {"method": label(variant), "bytes": size, "bits": f"{bits:g}", "n": f"{n:g}"}
+            rows.append(row | _measured(of, (variant, bits), beside | {"all types": "amr"}, HEADLINE))
     return pd.DataFrame(rows)
 
 
-def against(differences: pd.DataFrame, shown: Callable[[str], bool]) -> pd.DataFrame:
-    """The variants that are `shown`, less `ALIKE`, at the tightest rate: both judges on unseen, one on seen objects."""
+def against(differences: pd.DataFrame, entropy: pd.DataFrame, wanted: Callable[[str], bool]) -> pd.DataFrame:
+    """The `wanted` variants, less `ALIKE`, at the tightest rate: both judges on unseen, one on seen objects."""
     ours = differences[differences["reference"] == ALIKE]
+    ours = ours.assign(bytes=_bytes(ours, entropy))
     of = _lookup(ours, ["variant", "bits", "split", "judge"])
-    tightest = ours.groupby("variant")["bits"].min()
+    tightest = ours.sort_values("bits", kind="stable").groupby("variant")[["bytes", "bits"]].first()
     rows = []
-    for variant in filter(shown, in_order(tightest.index)):
-        point = (variant, tightest[variant])
-        row = {"method": label(variant), "bits": f"{tightest[variant]:g}"}
+    for variant in filter(wanted, in_order(tightest.index)):
+        size, bits = tightest.loc[variant]
+        point = (variant, bits)
+        row = {"method": label(variant), "bytes": size, "bits": f"{bits:g}"}
         for title, judge in JUDGED.items():
             row[f"unseen, {title}"] = of(*point, UNSEEN, judge, prefix="difference", signed=True)
         relative = of(*point, UNSEEN, INDEPENDENT, prefix="relative", signed=True, percent=True)
@@ -98,14 +106,14 @@ def against(differences: pd.DataFrame, shown: Callable[[str], bool]) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def ablations(differences: pd.DataFrame) -> pd.DataFrame:
+def ablations(differences: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFrame:
     """C2's table: the method, each ablation and both readings of alignment, less `no_alignment`."""
-    return against(differences, lambda name: name not in FAIR_CHANCE)
+    return against(differences, entropy, lambda name: name not in FAIR_CHANCE)
 
 
-def fair_chance(differences: pd.DataFrame) -> pd.DataFrame:
+def fair_chance(differences: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFrame:
     """FiLM's fair chance: every other way in which the query was let into the codec, less `no_alignment`."""
-    return against(differences, lambda name: name in ("uoisc", *FAIR_CHANCE))
+    return against(differences, entropy, lambda name: name in ("uoisc", *FAIR_CHANCE))
 
 
 def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
@@ -116,10 +124,11 @@ def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(rate=table["bits"].map(names))
 
 
-def numbers(summary: pd.DataFrame) -> pd.DataFrame:
-    """Every metric over all question types, as text for the prose; `rate` counts from the tightest of `uoisc`."""
+def numbers(summary: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFrame:
+    """Every metric over several question types, as text for the prose; `rate` counts from the tightest of `uoisc`."""
     table = _with_rate(summary[~summary["metric"].str.contains(":")])
-    return table[["variant", "rate", "bits", "split", "judge", "metric", "n"]].assign(text=table.apply(cell, axis=1))
+    table = table.assign(bytes=_bytes(table, entropy), text=table.apply(cell, axis=1))
+    return table[["variant", "rate", "bytes", "bits", "split", "judge", "metric", "n", "text"]]
 
 
 def pairs(differences: pd.DataFrame) -> pd.DataFrame:
@@ -135,19 +144,21 @@ def pairs(differences: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def dial(summary: pd.DataFrame) -> pd.DataFrame:
+def dial(summary: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFrame:
     """The rate-answer table: AMR on unseen objects of the dial, its controls and its rivals, both judges, by budget.
 
-    A column per budget: the point of each method nearest to the dial's own bits, which stand first.
+    A column per budget, called by the dial's own payload and bits: the point of each method nearest to those bits.
     """
     budgets, table = rate_points(summary, "dial"), []
-    rows = rows_of(summary, metric="amr", split=splits_of(summary)[0])
+    rows = rows_of(summary, metric=HEADLINE, split=splits_of(summary)[0])
+    sizes = _bytes(pd.DataFrame({"variant": "dial", "bits": budgets}), entropy)
+    titles = [f"{size} bytes ({budget:g} bits)" for size, budget in zip(sizes, budgets, strict=True)]
     for variant in [v for v in in_order(rows["variant"]) if v in DIALS or v in MAIN]:
         for judge in JUDGES:
             own = rows[(rows["variant"] == variant) & (rows["judge"] == judge)].set_index("bits")
-            near = {budget: nearest_bits(budget, own.index) for budget in budgets}
-            cells = {f"{budget:g}": cell(None if bits is None else own.loc[bits]) for budget, bits in near.items()}
-            table.append({"method": label(variant), "judge": label(judge), **cells})
+            near = [nearest_bits(budget, own.index) for budget in budgets]
+            cells = [cell(None if bits is None else own.loc[bits]) for bits in near]
+            table.append({"method": label(variant), "judge": label(judge), **dict(zip(titles, cells, strict=True))})
     return pd.DataFrame(table)
 
 
@@ -249,36 +260,34 @@ def channel(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([*rows, {"method": "blank image", "no errors": cell(floor)}]).fillna(NONE)
 
 
-def claims(entries: list[Claim], differences: pd.DataFrame) -> pd.DataFrame:
-    """Each claim with the paper's figure, both judges' numbers and the verdict."""
-    rows = []
-    for claim in entries:
-        evidence = gather(claim, differences)
-        percent = claim.reading == "relative"
-        row = {"id": claim.id, "statement": claim.statement, "metric": describe(claim, evidence)}
-        row["paper"] = paper_figure(claim.paper, percent)
-        for title, judge in JUDGED.items():
-            one = evidence.get(judge)
-            row[title] = interval(one.ours, one.low, one.high, percent, signed=True) if one else NONE
-        row["n"] = next((str(one.n) for one in evidence.values()), NONE)
-        rows.append(row | {"verdict": decide(evidence, claim.paper)})
-    return pd.DataFrame(rows)
+def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `verdicts.decide` as text: this run's value, and the mean with its interval over fresh runs."""
+    table = []
+    for row in rows.to_dict("records"):
+        percent = row["reading"] == "/"
+        cells = {name: row[name] for name in ("id", "statement", "compared")}
+        sizes = [row[f"{side}payload_bits"] / 8 for side in ("", "reference_")]
+        cells["bytes"] = " / ".join(f"{size:.1f}" for size in sizes if not pd.isna(size)) or NONE
+        cells |= {name: change(row[name], percent) for name in ("paper", "goal")}
+        cells["one run"] = change(row["value"], percent)
+        over = interval(row["mean"], row["low"], row["high"], percent, signed=True) if row["runs"] > 1 else NONE
+        table.append(cells | {"over runs": over, "runs": row["runs"], "verdict": row["verdict"]})
+    return pd.DataFrame(table)
 
 
-def goals(seeds: pd.DataFrame) -> pd.DataFrame:
-    """Each goal over training seeds: the mean with its interval over seeds, both judges, and how many seeds meet it."""
-    rows = []
-    decided = verdicts(seeds).set_index("id")
-    for name, own in seeds.groupby("id", sort=False):
-        one = own.iloc[0]
-        percent = one["reading"] == "relative"
-        mean = own[own["seed"] == POOLED].set_index("judge")
-        row = {"id": name, "statement": one["statement"], "goal": paper_figure(one["goal"], percent)}
-        for title, judge in JUDGED.items():
-            row[title] = cell(mean.loc[judge] if judge in mean.index else None, percent=percent, signed=True)
-        row["seeds"] = f"{decided.at[name, 'seeds_met']} of {decided.at[name, 'seeds']}"
-        rows.append(row | {"verdict": "met" if decided.at[name, "met"] else "not met"})
-    return pd.DataFrame(rows)
+def claims(rows: pd.DataFrame) -> pd.DataFrame:
+    """The primary contrasts: the paper's number, this run's, the mean over runs, the verdict; the types that count."""
+    counted = rows["types"].dropna().drop_duplicates().str.split("+").map(lambda kinds: ", ".join(map(label, kinds)))
+    table = _verdicts(rows[rows["primary"].astype(bool)]).drop(columns="goal")
+    return table.assign(types=next(iter(counted), NONE))
+
+
+def goals(rows: pd.DataFrame) -> pd.DataFrame:
+    """The secondary contrasts that were measured, those with a goal first. Raises: LeftOut where none was."""
+    own = rows[~rows["primary"].astype(bool) & (rows["verdict"] != NOT_MEASURED)]
+    if own.empty:
+        raise LeftOut("no secondary contrast speaks of this profile's models")
+    return _verdicts(own)
 
 
 def methods(summary: pd.DataFrame) -> pd.DataFrame:

@@ -16,14 +16,14 @@ from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
 from uoisc.base.settings import DIAL, JUDGES
 from uoisc.judge import evaluation
-from uoisc.judge.bootstrap import default_pairs, differences, nearest_bits, summarise
+from uoisc.judge.bootstrap import HEADLINE, default_pairs, differences, nearest_bits, reliable_types, summarise
 from uoisc.rate import RateDial
 from uoisc.stages.examples import make_examples
 from uoisc.stages.machine import described
 from uoisc.study import Point, Study, open_study, points
 
 ASKED = ("evaluation.", *(f"foundation.{judge}.suffix=" for judge in JUDGES))  # what `score` may change
-SCORED = ("amr", "amr_floor", "long_answers", "vqa_accuracy", "vqa_accuracy_source")  # what it shows
+SCORED = (HEADLINE, "amr", "amr_floor", "long_answers", "vqa_accuracy", "vqa_accuracy_source")  # what it shows
 LONGEST = 200  # characters of its folder's name
 
 
@@ -33,13 +33,12 @@ def evaluate(profile: str) -> pd.DataFrame:
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     check_writable(results)
-    checks = paths(profile).foundation / "checks.csv"  # read before hours of work, in case one is missing
-    again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
-    logs, checks = training_log(profile), pd.read_csv(readable(checks, again))
+    logs, checks = training_log(profile), foundation_checks(profile)  # before hours of work, in case one is missing
     found = _ask(study, distinct(study))
     summary = _write_asked(study, found, results)
     if rank() == 0:  # one process writes; the others wait for it
-        compared = differences(found.answers, default_pairs(found.answers), params.seed, params.evaluation.resamples)
+        own = found.answers[found.answers["type"].isin(reliable_types(checks, found.answers["type"]))]
+        compared = differences(own, default_pairs(own), params.seed, params.evaluation.resamples)
         write_csv(compared, results / "differences.csv")
         keys = ["profile", "variant", "bits", "seed", "tap", "segment"]
         write_csv(found.codebooks.groupby(keys, as_index=False).mean(), results / "codebooks.csv")
@@ -80,7 +79,8 @@ def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.D
 
 def _write_asked(study: Study, found: evaluation.Evaluated, folder: Path) -> pd.DataFrame:
     """The summary of what was found; the first process writes both."""
-    summary = summarise(found.answers, found.quality, study.params.seed, study.params.evaluation.resamples)
+    params, types = study.params, reliable_types(foundation_checks(study.profile), found.answers["type"])
+    summary = summarise(found.answers, found.quality, params.seed, params.evaluation.resamples, types)
     if rank() == 0:
         write_parquet(found.answers, folder / "answers.parquet")
         write_csv(found.quality, folder / "quality.csv")
@@ -143,6 +143,12 @@ def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[evaluation.
         found[bits] = [evaluation.floor(units) for units, packing in packings.items() if packing not in known]
         known |= set(packings.values())
     return found
+
+
+def foundation_checks(profile: str) -> pd.DataFrame:
+    """foundation.csv, as the foundation stage left it. Raises: DataError where it is not there."""
+    again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
+    return pd.read_csv(readable(paths(profile).foundation / "checks.csv", again))
 
 
 def training_log(profile: str) -> pd.DataFrame:

@@ -1,0 +1,194 @@
+"""Contrasts of a run: independent arithmetic, budgets, payloads, and what cannot be compared."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_results as synthetic
+import yaml
+
+from uoisc.base import results
+from uoisc.base.errors import ConfigError, DataError, ResultsError
+from uoisc.base.settings import JUDGES
+from uoisc.report import contrasts
+
+ROOT = Path(__file__).resolve().parent.parent
+ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return synthetic.answers(queries=60, seeds=("10",))
+
+
+def asked(compare: str, on: str = "unseen") -> contrasts.Contrast:
+    return contrasts._parsed(contrasts.Entry("X", "in words", compare, on), True)
+
+
+def measured(answers, compare, on="unseen", types=synthetic.RELIABLE):
+    (row,) = contrasts.measured([asked(compare, on)], answers, synthetic.entropy(), types).to_dict("records")
+    return row
+
+
+def share(answers, variant, bits, judge, split="unseen", column="match"):
+    rows = answers[(answers["variant"] == variant) & (answers["bits"] == bits) & (answers["split"] == split)]
+    return rows[(rows["judge"] == judge) & (rows["type"] != "count")][column].astype(float).mean()
+
+
+def test_a_value_is_the_difference_or_ratio_of_match_rates_over_reliable_types_and_both_judges(answers):
+    own, other = (np.mean([share(answers, v, b, j) for j in JUDGES]) for v, b in (("dial", 96.0), ("uoisc", 144.0)))
+    row = measured(answers, "dial@100 - uoisc@tight")
+    assert (
+        row["value"] == pytest.approx(own - other) and row["n"] == 48 and row["types"] == "+".join(synthetic.RELIABLE)
+    )
+    assert measured(answers, "dial@100 / uoisc@144")["value"] == pytest.approx(own / other - 1)
+    for judge in JUDGES:
+        expected = share(answers, "dial", 96.0, judge) - share(answers, "uoisc", 144.0, judge)
+        assert row[f"value_{judge}"] == pytest.approx(expected)
+    every = measured(answers, "dial@100 - uoisc@tight", types=list(synthetic.TYPES))
+    assert row["value_all_types"] == every["value"] == every["value_all_types"] != row["value"]
+    assert (row["bits"], row["reference_bits"]) == (96, 144)
+    assert (row["payload_bits"], row["reference_payload_bits"]) == (72, 120)
+    assert measured(answers, "uoisc@tight - dial@100")["value"] == -row["value"]
+
+
+def test_right_less_wrong_query_is_of_the_variant(answers):
+    found = [share(answers, "uoisc", 432.0, j) - share(answers, "uoisc", 432.0, j, column="match_wrong_query")
+             for j in JUDGES]  # fmt: skip
+    row = measured(answers, "uoisc@middle - query_aware@middle")
+    assert row["right_less_wrong"] == pytest.approx(np.mean(found)) and row["right_less_wrong"] > 0
+    assert np.isnan(measured(answers, "query_aware@middle - uoisc@middle")["right_less_wrong"]), "was not asked"
+
+
+def test_two_splits_and_the_blank_image(answers):
+    by_split = [measured(answers, "uoisc@wide - blank", split)["value"] for split in ("unseen", "seen")]
+    floors = np.mean([share(answers, "uoisc", 864.0, j) - share(answers, "uoisc", 864.0, j, column="match_blank")
+                      for j in JUDGES])  # fmt: skip
+    assert by_split[0] == pytest.approx(floors)
+    assert measured(answers, "uoisc@wide - blank", "unseen less seen")["value"] == pytest.approx(
+        by_split[0] - by_split[1]
+    )
+
+
+def test_at_equal_payloads_a_dial_stands_between_its_budgets(answers):
+    entropy = synthetic.entropy()
+    paid = {96.0: 80.0, 144.0: 100.0, 240.0: 200.0, 430.0: 400.0, 990.0: 800.0}
+    dial, rival = (entropy["variant"] == name for name in ("dial", "uoisc"))
+    entropy.loc[dial, "payload_bits"] = entropy.loc[dial, "bits"].map(paid)
+
+    def at(payload):
+        entropy.loc[rival, "payload_bits"] = float(payload)
+        return contrasts.measured([asked("dial@payload - uoisc@144")], answers, entropy, synthetic.RELIABLE)
+
+    low, high, own = (np.mean([share(answers, v, b, j) for j in JUDGES])
+                      for v, b in (("dial", 144.0), ("dial", 240.0), ("uoisc", 144.0)))  # fmt: skip
+    assert at(125)["value"].item() == pytest.approx(0.75 * low + 0.25 * high - own)
+    assert at(125)["bits"].item() == 144 + 0.25 * 96 and at(125)["payload_bits"].item() == 125
+    assert at(100)["value"].item() == pytest.approx(low - own)
+    assert at(900)["bits"].item() == 990 and at(79).empty, "none has as few bits"
+
+
+def test_what_a_run_lacks_gives_no_row_and_other_queries_are_an_error(answers):
+    absent = [
+        asked("dial@50 - uoisc@tight"),
+        asked("uoisc@tight - blank", "unseen@novel"),
+        asked("dial@100 - dial_clip@96"),
+    ]
+    assert contrasts.measured(absent, answers, synthetic.entropy(), synthetic.RELIABLE).empty
+    short = answers[(answers["variant"] != "uoisc") | (answers["query_id"] != 3)]
+    with pytest.raises(ResultsError, match="did not answer the same queries"):
+        measured(short, "dial@100 - uoisc@tight")
+    with pytest.raises(ResultsError, match="of seeds 10, 20; a run has one"):
+        measured(pd.concat([answers, answers.assign(seed="20")]), "dial@100 - uoisc@tight")
+
+
+def test_queries_that_do_not_count_for_one_side_do_not_for_the_other(answers):
+    fewer = answers.assign(match=answers["match"].astype("boolean"))
+    fewer.loc[(fewer["variant"] == "dial_oracle") & (fewer["query_id"] < 30), "match"] = pd.NA
+    kept = answers[answers["query_id"] >= 30]
+    row = measured(fewer, "dial@100 - dial_oracle@100")
+    assert row["n"] == 24 and row["value"] == measured(kept, "dial@100 - dial_oracle@100")["value"]
+
+
+def test_the_file_asks_about_ten_primary_contrasts_and_keeps_its_ids():
+    primary = [one for one in ASKED if one.primary]
+    assert 8 <= len(primary) <= 12 and ASKED[: len(primary)] == primary
+    assert len({str(one) for one in primary}) == len(primary), "each once"
+    goals = {one.id for one in ASKED}
+    assert {"S1-film", "S2-dial", "S3-tightest", "S4-oracle", "S5-half", "S5-third", "S6-1000"} <= goals
+    assert all(not one.statement.endswith("..") and one.paper in (None, 0.048, 0.34) for one in ASKED)
+    assert str(asked("dial@100 / query_aware@144", "seen")) == "AMR dial@100 / query_aware@144 - 1, seen"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spilt": "seen"}, "unknown field `spilt`"),
+        ({"paper": "much"}, r"Expected `float \| null`, got `str`"),
+        ({"compare": "uoisc - blank"}, "'uoisc - blank' is not like"),
+        ({"compare": "uoisk@tight - blank"}, "no method 'uoisk'"),
+        ({"on": "unsen"}, "'unsen': a split, or two"),
+        ({"compare": "uoisc@payload - blank"}, "a blank image has no payload"),
+        ({"compare": "uoisc@tight / blank", "on": "unseen less seen"}, "a ratio no other split"),
+    ],
+)
+def test_a_wrong_contrast_is_named(tmp_path, change, message):
+    entry = {"id": "X9", "statement": "s", "compare": "uoisc@tight - blank"}
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"primary": [entry | change], "secondary": []}))
+    with pytest.raises(ConfigError, match=f"X9: .*{message}") as caught:
+        contrasts.load_contrasts(path)
+    assert "\n" not in str(caught.value)
+    path.write_text(yaml.safe_dump({"primary": [entry], "secondary": [dict(entry)]}))
+    with pytest.raises(ConfigError, match="X9: stands there twice"):
+        contrasts.load_contrasts(path)
+
+
+@pytest.mark.parametrize("text", ["primary: 5", "primary: [a, b]", "goals: []", "[", "\xff"])
+def test_a_file_without_a_list_of_contrasts_is_one_line(tmp_path, text):
+    (tmp_path / "claims.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match="claims") as caught:
+        contrasts.load_contrasts(tmp_path / "claims.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_fresh_runs_are_joined_and_each_comes_once(tmp_path, answers, monkeypatch):
+    folders = {seed: tmp_path / seed for seed in ("0", "10", "20")}
+    for seed, folder in folders.items():
+        results.write_parquet(answers.assign(seed=seed), folder / "answers.parquet")
+        results.write_csv(synthetic.entropy(), folder / "entropy.csv")
+        results.write_csv(synthetic.foundation(), folder / "foundation.csv")
+    monkeypatch.setattr(contrasts, "paths", lambda profile: SimpleNamespace(results=folders["0"]))
+    fresh = [folders["10"], folders["20"]]
+    table = contrasts.write_seeds("small", fresh, force=False)
+    assert set(table["seed"]) == {"10", "20"} and set(table["profile"]) == {"small"}
+    assert set(table["id"]) == {
+        one.id for one in ASKED if "@" not in one.split + one.less and "clip" not in one.variant
+    }
+    runs = results.read_table(folders["0"], "runs.csv")
+    one = runs[
+        (runs["variant"] == "dial") & (runs["bits"] == 96) & (runs["split"] == "unseen") & (runs["seed"] == "20")
+    ]
+    assert one["amr"].tolist() == pytest.approx([share(answers, "dial", 96.0, judge) for judge in JUDGES])
+    assert one["payload_bits"].tolist() == [72, 72] and not runs["variant"].eq("adaptive_random").any()
+    first = (folders["0"] / "seeds.csv").read_bytes()
+    with pytest.raises(DataError, match="seeds.csv: exists; --force replaces it"):
+        contrasts.write_seeds("small", fresh[:1], force=False)
+    for again, says in (
+        ([*fresh, fresh[0]], "seed 10: two runs"),
+        ([folders["0"]], "seed 0: two runs have it, or it is"),
+    ):
+        with pytest.raises(ResultsError, match=says):
+            contrasts.write_seeds("small", again, force=True)
+    with pytest.raises(ResultsError, match=r"answers.parquet: not there"):
+        contrasts.write_seeds("small", [tmp_path / "nowhere"], force=True)
+    assert (folders["0"] / "seeds.csv").read_bytes() == first
+    with pytest.raises(ResultsError, match="make seeds"):
+        results.read_table(tmp_path / "nowhere", "seeds.csv")
+
+
+def test_the_published_runs_are_of_what_the_file_asks():
+    published = results.read_table(ROOT / "results", "seeds.csv")
+    assert set(published["id"]) <= {one.id for one in ASKED} and "0" not in set(published["seed"])

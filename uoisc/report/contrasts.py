@@ -1,0 +1,272 @@
+"""Contrasts of answer match rates (AMR): what paper/claims.yaml asks, and what each run gives.
+
+    paper/claims.yaml ─────────────────────┐
+    a run's answers.parquet, entropy.csv ──┴──► measured ──► results/seeds.csv   (contrast, run)
+                                           └──► points ────► results/runs.csv    (model, split, judge, run)
+
+A run is one training seed with codecs, judges and test scenes of its own: what a verdict counts (`verdicts.py`). Of a
+contrast it gives one value, paired over queries and averaged over both judges. `make seeds` trains them. Source: ours.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from uoisc.base.config import ROOT, load_params, paths
+from uoisc.base.documents import parse_yaml, read_text
+from uoisc.base.errors import ConfigError, ResultsError, choices
+from uoisc.base.outputs import check_outputs
+from uoisc.base.results import BLANK, COLUMNS, SEEN, UNSEEN, read_table, write_csv
+from uoisc.base.settings import JUDGES
+from uoisc.judge.bootstrap import reliable_types
+from uoisc.report.names import SAYS
+
+RATES = ("tight", "middle", "wide")  # of UO-ISC, as budgets
+PAYLOAD = "payload"  # as a budget: the bits of the other side's payload
+SPLITS = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
+COMPARED = re.compile(rf"(\w+)@(\d+|{'|'.join(RATES)}|{PAYLOAD}) ([-/]) (?:({BLANK})|(\w+)@(\d+|{'|'.join(RATES)}))")
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A contrast as claims.yaml has it, whose head says what each key means."""
+
+    id: str
+    statement: str
+    compare: str
+    on: str = UNSEEN
+    paper: float | None = None
+    goal: float | None = None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """AMR(variant) less AMR(reference), or their ratio less one, on `split`; with `less`, less that on another split.
+
+    bits, reference_bits: budgets in bits, of which each spends the most that it can; or of `RATES`; or PAYLOAD.
+    paper: the paper's number. goal: the least value that would do. primary: tested with others (`verdicts.py`).
+    """
+
+    id: str
+    statement: str
+    variant: str
+    bits: str
+    reading: str
+    reference: str
+    reference_bits: str
+    split: str
+    less: str
+    paper: float | None
+    goal: float | None
+    primary: bool
+
+    def __str__(self) -> str:
+        """`AMR dial@100 / query_aware@144 - 1, unseen`."""
+        reference = BLANK if self.reference == BLANK else f"{self.reference}@{self.reference_bits}"
+        ratio, where = self.reading == "/", f"{self.split} less {self.less}" if self.less else self.split
+        return f"AMR {self.variant}@{self.bits} {self.reading} {reference}{' - 1' if ratio else ''}, {where}"
+
+
+def load_contrasts(path: Path) -> list[Contrast]:
+    """The contrasts of claims.yaml, the primary ones first. Raises: ConfigError that names the one that is wrong."""
+    whole, found = parse_yaml(read_text(Path(path)), Path(path).name), []
+    for section in ("primary", "secondary"):
+        entries = whole.get(section) if isinstance(whole, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ConfigError(f"{path}: {section} must be a list of mappings")
+        for entry in entries:
+            name = f"{path}: {entry.get('id', f'an entry of {section} without id')}"
+            try:
+                found.append(_parsed(msgspec.convert(entry, Entry), section == "primary"))
+            except (msgspec.ValidationError, ConfigError) as error:
+                raise ConfigError(f"{name}: {error}") from error
+            if found[-1].id in [one.id for one in found[:-1]]:
+                raise ConfigError(f"{name}: stands there twice")
+    return found
+
+
+def _parsed(entry: Entry, primary: bool) -> Contrast:
+    compared = COMPARED.fullmatch(entry.compare)
+    if not compared:
+        raise ConfigError(
+            f"compare: {entry.compare!r} is not like `uoisc@tight - query_aware@144` or `dial@100 / blank`"
+        )
+    variant, bits, reading, blank, reference, reference_bits = compared.groups()
+    for name in (variant, reference or BLANK):
+        if name not in (*SAYS, BLANK):
+            raise ConfigError(f"compare: no method {name!r}: {choices(name, SAYS)}")
+    split, _, less = entry.on.partition(" less ")
+    if split not in SPLITS or less not in ("", *SPLITS):
+        raise ConfigError(f"on: {entry.on!r}: a split, or two with ` less ` between; those are {', '.join(SPLITS)}")
+    if blank and bits == PAYLOAD or less and reading == "/":
+        raise ConfigError("a blank image has no payload, and a ratio no other split")
+    sides = (variant, bits, reading, blank or reference, reference_bits or "0", split, less)
+    return Contrast(entry.id, entry.statement, *sides, entry.paper, entry.goal, primary)
+
+
+class Cell(NamedTuple):
+    """The answers about what a model sent at one rate on one split, by judge and query, NaN where they do not count.
+
+    queries: their ids. own: whether answers match, 0 or 1. blank: the same of a blank image. gain: own less the same
+    under another query of the image.
+    """
+
+    queries: np.ndarray
+    own: Float[np.ndarray, "judges n"]
+    blank: Float[np.ndarray, "judges n"]
+    gain: Float[np.ndarray, "judges n"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training seed gave: cells by variant, split and nominal bits, and by variant and those the mean payload
+    in bits."""
+
+    seed: str
+    cells: dict[tuple[str, str, float], Cell]
+    payloads: dict[tuple[str, float], float]
+
+    def side(self, name: str, budget: str, split: str) -> tuple[float, Cell]:
+        """Nominal bits, and the cell, of what a method sends within a budget. Raises: KeyError for nothing."""
+        if budget in RATES:
+            rates = sorted({bits for variant, _, bits in self.cells if variant == "uoisc"})
+            budget = rates[RATES.index(budget)] if len(rates) > RATES.index(budget) else -1
+        sent = (bits for variant, where, bits in self.cells if (variant, where) == (name, split))
+        bits = max((bits for bits in sent if bits <= float(budget)), default=-1)
+        return bits, self.cells[name, split, bits]
+
+    def at_payload(self, name: str, payload: float, split: str) -> tuple[float, Cell]:
+        """As `side`, of so many real bits: between the two rates next to them, in proportion; the widest where that has
+        fewer. Raises: KeyError where the tightest has more, or where payloads are not known."""
+        known = sorted((real, bits) for (variant, bits), real in self.payloads.items() if variant == name)
+        if not known or not payload >= known[0][0]:
+            raise KeyError(name)
+        places, (real, nominal) = np.arange(len(known)), zip(*known, strict=True)
+        place = np.interp(payload, real, places)
+        low, high = (self.cells[name, split, nominal[int(end)]] for end in (np.floor(place), np.ceil(place)))
+        between = (one + (place % 1) * (other - one) for one, other in zip(low[1:], high[1:], strict=True))
+        return float(np.interp(place, places, nominal)), Cell(low.queries, *between)
+
+
+def run_of(answers: pd.DataFrame, entropy: pd.DataFrame) -> Run:
+    """One run, of its tables. Raises: ResultsError where the answers are of several seeds."""
+    if answers["seed"].nunique() != 1:
+        raise ResultsError(f"answers.parquet: of seeds {', '.join(sorted(answers['seed'].unique()))}; a run has one")
+    columns = (answers[f"match{of}"].astype("Float64").astype(float) for of in ("", "_blank", "_wrong_query"))
+    own, blank, wrong = columns
+    keys = answers[["variant", "split", "bits", "judge", "query_id"]]
+    table = keys.assign(own=own, blank=blank, gain=own - wrong).sort_values(["judge", "query_id"])
+    cells = {}
+    for key, rows in table.groupby(["variant", "split", "bits"]):
+        by_judge = (rows[name].to_numpy().reshape(len(JUDGES), -1) for name in ("query_id", *Cell._fields[1:]))
+        (queries, *_), *matches = by_judge
+        cells[key] = Cell(queries, *matches)
+    paid = entropy[entropy["chosen"]].set_index(["variant", "bits"])["payload_bits"].astype(float).to_dict()
+    return Run(str(answers["seed"].iloc[0]), cells, paid)
+
+
+def measure(contrast: Contrast, run: Run) -> dict:
+    """A row of seeds.csv, but for what all types give.
+
+    Raises: KeyError where the run lacks a side, ResultsError where both sides answered other queries.
+    """
+    sides = [_compared(contrast, run, split) for split in (contrast.split, contrast.less) if split]
+    sent, own, other = sides[0]
+    means = [_means(of.own, against) for _, of, against in sides]  # (judges, 2) each
+    value = _read(contrast.reading, *(mean.mean(0) for mean in means))
+    each = {f"value_{name}": _read(contrast.reading, *(mean[j] for mean in means)) for j, name in enumerate(JUDGES)}
+    gain = own.gain[~np.isnan(own.gain)]
+    found = {"id": contrast.id, "seed": run.seed, "value": value, **each, **sent}
+    counted = ~np.isnan(own.own + other)
+    return found | {"right_less_wrong": gain.mean() if gain.size else np.nan, "n": int(counted.sum()) // len(JUDGES)}
+
+
+def _means(own: np.ndarray, other: np.ndarray) -> Float[np.ndarray, "judges 2"]:
+    """Both match rates by judge, over the queries that count for both."""
+    counted = ~np.isnan(own + other)
+    return np.stack([np.where(counted, side, 0).sum(1) / counted.sum(1) for side in (own, other)], axis=1)
+
+
+def _read(reading: str, amr: np.ndarray, less: np.ndarray | None = None) -> float:
+    """The difference of two match rates, (2,), or their ratio less one; less that of another split."""
+    if reading == "/":
+        return amr[0] / amr[1] - 1 if amr[1] else np.nan
+    return amr[0] - amr[1] - (0.0 if less is None else less[0] - less[1])
+
+
+def _compared(contrast: Contrast, run: Run, split: str) -> tuple[dict, Cell, np.ndarray]:
+    """What both sides send on a split, the variant's cell, and whether the reference's answers match."""
+    blank, paid = contrast.reference == BLANK, run.payloads
+    other_bits, other = (0.0, None) if blank else run.side(contrast.reference, contrast.reference_bits, split)
+    other_paid = paid.get((contrast.reference, other_bits), np.nan)
+    if contrast.bits == PAYLOAD:
+        bits, own = run.at_payload(contrast.variant, other_paid, split)
+    else:
+        bits, own = run.side(contrast.variant, contrast.bits, split)
+    if not (blank or np.array_equal(own.queries, other.queries)):
+        who = f"{contrast.variant} and {contrast.reference} did not answer the same queries (seed {run.seed})"
+        raise ResultsError(f"answers.parquet: {who}; run `make seeds` again")
+    sent = {"bits": bits, "reference_bits": other_bits, "reference_payload_bits": other_paid}
+    sent["payload_bits"] = other_paid if contrast.bits == PAYLOAD else paid.get((contrast.variant, bits), np.nan)
+    return sent, own, own.blank if blank else other.own
+
+
+def measured(
+    contrasts: Iterable[Contrast], answers: pd.DataFrame, entropy: pd.DataFrame, types: Sequence[str]
+) -> pd.DataFrame:
+    """Rows of seeds.csv of one run: of each contrast whose sides it has.
+
+    Args: answers, entropy: the run's tables. types: of question, which count.
+    """
+    run, whole = run_of(answers[answers["type"].isin(types)], entropy), run_of(answers, entropy)
+    rows = []
+    for contrast in contrasts:
+        with suppress(KeyError):
+            every = measure(contrast, whole)["value"]
+            rows.append(measure(contrast, run) | {"value_all_types": every, "types": "+".join(types)})
+    return pd.DataFrame(rows, columns=COLUMNS["seeds.csv"]).assign(profile=answers["profile"].iloc[0])
+
+
+def points(answers: pd.DataFrame, entropy: pd.DataFrame, types: Sequence[str]) -> pd.DataFrame:
+    """Rows of runs.csv of one run: every model at each rate, by split and judge."""
+    run, rows = run_of(answers[answers["type"].isin(types)], entropy), []
+    for (variant, split, bits), cell in run.cells.items():
+        if (variant, bits) not in run.payloads:  # a control, which sends no message of its own
+            continue
+        keys = {"seed": run.seed, "variant": variant, "bits": bits, "split": split, "n": len(cell.queries)}
+        keys["payload_bits"] = run.payloads[variant, bits]
+        means = zip(*(part.mean(1) for part in cell[1:]), strict=True)
+        for judge, found in zip(JUDGES, means, strict=True):
+            named = zip(("amr", "amr_floor", "right_less_wrong"), found, strict=True)
+            rows.append(keys | {"judge": judge, **dict(named)})
+    return pd.DataFrame(rows, columns=COLUMNS["runs.csv"]).assign(profile=answers["profile"].iloc[0])
+
+
+def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFrame:
+    """Measures the run of every folder of results; writes seeds.csv and runs.csv among a profile's results, and returns
+    the rows of the first. Which types of question count is what the profile's own judges say, for all runs.
+
+    Raises: ResultsError where a folder lacks a table, or its seed is another's or the profile's, whose results were
+    looked at before goals were set; DataError where a table is there already and is not to be replaced.
+    """
+    results, asked = paths(profile).results, load_contrasts(ROOT / "paper" / "claims.yaml")
+    targets = [results / name for name in ("seeds.csv", "runs.csv")]
+    check_outputs([*map(str, targets)], [str(folder / "answers.parquet") for folder in folders], force)
+    runs = [(read_table(folder, "answers.parquet"), read_table(folder, "entropy.csv")) for folder in folders]
+    seeds = [str(load_params(profile).seed), *(seed for answers, _ in runs for seed in answers["seed"].unique())]
+    if repeated := [seed for seed in seeds[1:] if seeds.count(seed) > 1]:
+        raise ResultsError(f"seed {repeated[0]}: two runs have it, or it is the published one's; each must be fresh")
+    kinds = {kind for answers, _ in runs for kind in answers["type"].unique()}
+    types = reliable_types(read_table(results, "foundation.csv"), kinds)
+    tables = [[measured(asked, *run, types) for run in runs], [points(*run, types) for run in runs]]
+    for target, parts in zip(targets, tables, strict=True):
+        write_csv(pd.concat(parts, ignore_index=True).assign(profile=profile), target)
+    return read_table(results, "seeds.csv")
