@@ -41,6 +41,8 @@ SOURCES = {
     "codebooks": synthetic.codebooks,
     "channel": synthetic.channel,
     "seeds": synthetic.seeds,
+    "entropy": synthetic.entropy,
+    "intent_weight": synthetic.intent_weight,
 }
 
 

@@ -17,9 +17,9 @@ from uoisc.base.picture_data import read_examples
 from uoisc.base.results import LeftOut, read_table, write_csv
 from uoisc.report import tables
 from uoisc.report.claims import load_claims
-from uoisc.report.curves import codebook_use, training_curves
+from uoisc.report.curves import codebook_use, intent_weight, training_curves
 from uoisc.report.diagram import system_diagram
-from uoisc.report.dial_curves import floor_dial, rate_dial
+from uoisc.report.dial_curves import floor_dial, rate_dial, rate_dial_bytes
 from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
 from uoisc.report.link_figures import amr_against_snr
 from uoisc.report.pictures import relevance_maps, said, visual_comparison
@@ -65,10 +65,12 @@ FIGURES = {
     "amr_against_rate": Exhibit(amr_against_rate, ("summary",), "answer match rate against bits", ALL_RATES),
     "rate_answer": Exhibit(rate_answer, ("points",), "answer match rate against bytes, beside standard codecs"),
     "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls", BUDGETS),
+    "rate_dial_bytes": Exhibit(rate_dial_bytes, ("summary", "entropy"), "the same, by the bytes of files"),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
     "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
+    "intent_weight": Exhibit(intent_weight, ("intent_weight",), "what the intent loss is worth by its weight"),
     "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
     "amr_against_snr": Exhibit(amr_against_snr, ("channel",), "answer match rate over noisy links"),
     "goals_over_seeds": Exhibit(goals_over_seeds, ("seeds",), "three training seeds against what was asked of them"),
@@ -98,7 +100,7 @@ class Sources(dict):
 
     Args:
         results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
-        seeds: seeds.csv, which is of the published profile whichever this one is.
+        seeds: seeds.csv, which is of the published profile whichever this one is, as is intent_weight.csv beside it.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
     """
@@ -111,6 +113,7 @@ class Sources(dict):
             "points": lambda: read_points(results),
             "bd_rates": lambda: bd_rates(self["points"]),
             "claims": lambda: load_claims(claims),
+            "intent_weight": lambda: read_table(seeds.parent, "intent_weight.csv"),
             "seeds": lambda: evaluated(read_table(seeds.parent, "seeds.csv"), self["summary"]),
         }
 
