@@ -154,6 +154,16 @@ def entropy() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=results.COLUMNS["entropy.csv"])
 
 
+def intent_weight() -> pd.DataFrame:
+    """Made-up trials: the intent loss is worth more where the perceptual term weighs less."""
+    rows = [
+        ("uoisc", "tight", f"training.weights.intent={i} training.weights.perceptual={p}", 144.0, split, judge)
+        + (amr := 0.4 + 0.02 * i / p, amr - 0.03, amr + 0.03, 0.2, 1000)
+        for i, p, split, judge in product((0, 1, 3), (0.2, 1.0), ("seen", "unseen"), JUDGES)
+    ]
+    return pd.DataFrame(rows, columns=results.COLUMNS["intent_weight.csv"])
+
+
 def standard_codecs() -> pd.DataFrame:
     """Made-up curves: AMR and PSNR rise with the logarithm of the bytes, and a mosaic saves 250 bytes."""
     rows = []

@@ -71,7 +71,7 @@ def test_round_trip(name, kind, size):
         data = write(sent, model(name, kind), size)
         received, restored = read(data, model(name, kind))
         assert same(sent, received) and restored == size
-        assert data[:3] == b"UOI" if size else data[0] == 0xC2
+        assert data[:3] == b"UOI" if size else data[0] == 0xC3
 
 
 @pytest.mark.parametrize("name", ["dial", "dial_uniform"])

@@ -21,7 +21,7 @@ from uoisc.link import bitstream, header
 from uoisc.link.bitstream import SharedModel, ranked_of, write
 from uoisc.link.entropy import Tables
 from uoisc.message import Message, Shape
-from uoisc.rate import Packing
+from uoisc.rate import Packing, spread_tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/bitstream.md"
@@ -115,9 +115,9 @@ def file_of(model: SharedModel, message: Message, size: tuple[int, int] | None) 
     data = payload(*intervals([(begin, wide) for _, begin, wide in symbols(model, message)])[-1])
     if size is None:
         shared = model.fingerprint + bytes([model.packing])
-        return b"\xc2" + zlib.crc32(shared + data).to_bytes(4, "big")[1:] + data
+        return b"\xc3" + zlib.crc32(shared + data).to_bytes(4, "big")[1:] + data
     sides = size[0].to_bytes(2, "big") + size[1].to_bytes(2, "big")
-    head = b"UOI\x02" + model.fingerprint + sides + bytes([model.packing])
+    head = b"UOI\x03" + model.fingerprint + sides + bytes([model.packing])
     return head + zlib.crc32(head + data).to_bytes(4, "big")[1:] + data
 
 
@@ -173,6 +173,18 @@ def test_a_coder_written_from_the_page_writes_the_same_files(name, kind, size):
 def test_the_choice_of_nine_of_thirty_six_tokens_has_the_stated_bases():
     bases = [f"{base:,}" for _, base in digits(list(range(9)), 36)]
     assert f"For 9 of 36 tokens the bases are {', '.join(bases)}." in " ".join(PAGE.read_text().split())
+
+
+@pytest.mark.parametrize("side", [2, 3, 6, 22])
+def test_the_tokens_that_come_first_where_no_query_chooses(side):
+    page, found = " ".join(PAGE.read_text().split()), []
+    for i in range(65_536):
+        y, x = (36_864 + 49_471 * i) % 65_536, (36_864 + 37_345 * i) % 65_536
+        found.append(y * side // 65_536 * side + x * side // 65_536)
+    assert "y = (36,864 + 49,471 i) mod 65,536 and x = (36,864 + 37,345 i) mod 65,536" in page
+    order = list(dict.fromkeys(found))
+    for top in range(side**2 + 1):
+        assert set(spread_tokens(side**2, top).nonzero()[:, 0].tolist()) == set(order[:top])
 
 
 def messages_of(module) -> list[str]:

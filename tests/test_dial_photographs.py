@@ -90,9 +90,9 @@ def test_a_file_is_written_and_drawn_again(place, tmp_path):
     Image.fromarray(pixels).resize((90, 60)).save(tmp_path / "photo.png")
     options = ("--variant", "dial", "--profile", "tiny")
     image, file, drawn = (str(tmp_path / name) for name in ("photo.png", "photo.uoi", "again.png"))
-    sent = ("--query", "Is there a dog?", "-o", file, "--bits", "6000")
-    workplace.run(place, "-m", "uoisc.cli", "encode", image, *sent, *options)
-    workplace.run(place, "-m", "uoisc.cli", "decode", file, "-o", drawn, "--profile", "tiny")
+    asked = ("--query", "Is there a dog?")
+    workplace.run(place, "-m", "uoisc.cli", "encode", image, *asked, "-o", file, "--bits", "6000", *options)
+    workplace.run(place, "-m", "uoisc.cli", "decode", file, *asked, "-o", drawn, "--profile", "tiny")
     with Image.open(drawn) as restored:
         assert restored.size == (90, 60)
     assert 8 * (tmp_path / "photo.uoi").stat().st_size < 2 * 6000

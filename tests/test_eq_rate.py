@@ -78,10 +78,36 @@ def test_ranked_tokens_are_the_largest():
 
 
 def test_spread_tokens_lie_evenly_whatever_the_query():
-    assert spread_tokens(9, 3).tolist() == [True, False, False] * 3
     assert [int(spread_tokens(36, top).sum()) for top in range(37)] == list(range(37))
     packing = Packing(SMALL, 3, 2, 1, ranked=False)
     assert torch.equal(*(packing.allocate(torch.rand(1, 9)).sent for _ in range(2)))
+
+
+def largest_empty(chosen: list[list[bool]]) -> int:
+    """The side of the largest square without a chosen token: every square is looked at."""
+    side = len(chosen)
+    empty = [
+        n
+        for n in range(1, side + 1)
+        for y, x in product(range(side - n + 1), repeat=2)
+        if not any(any(row[x : x + n]) for row in chosen[y : y + n])
+    ]
+    return max(empty, default=0)
+
+
+@pytest.mark.parametrize(("side", "spare"), [(3, 0), (4, 0), (6, 1), (9, 2), (22, 5)])
+def test_every_beginning_of_the_spread_order_covers_the_grid(side, spare):
+    """Of disjoint squares of n a side one stays empty where there are more than tokens: the least that can be."""
+    for top in sorted({1, side, side * 2, side**2 // 6, *(range(1, side**2) if side < 9 else [])} - {0}):
+        chosen = spread_tokens(side**2, top)
+        least = max(n for n in range(1, side + 1) if (side // n) ** 2 > top)
+        assert largest_empty(chosen.view(side, side).tolist()) <= least + spare
+        assert not (chosen & ~spread_tokens(side**2, top + 1)).any()
+
+
+def test_six_tokens_of_thirty_six_lie_in_five_rows_and_all_columns():
+    rows, columns = spread_tokens(36, 6).view(6, 6).nonzero().T.tolist()
+    assert len(set(rows)) == 5 and len(set(columns)) == 6
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ SOURCES = {
     "seeds": lambda: synthetic.over_runs()["seeds"],
     "runs": lambda: synthetic.over_runs()["runs"],
     "claims": some_claims,
+    "intent_weight": synthetic.intent_weight,
 }
 
 

@@ -25,10 +25,10 @@ PARTS = {
     "query_aware_answer": (ScratchEncoders, Film, Identity, 2, FixedRate, ANSWERS, False),
     "adaptive": (FrozenCLIP, Identity, Identity, 2, Packing, STATES, True),
     "uniform": (FrozenCLIP, Identity, Identity, 2, FixedRate, STATES, True),
-    "dial": (FrozenCLIP, Identity, Identity, 4, Packing, STATES, True),
+    "dial": (FrozenCLIP, Identity, Film, 4, Packing, STATES, True),
     "dial_uniform": (FrozenCLIP, Identity, Identity, 4, Packing, STATES, True),
-    "dial_scratch_text": (ScratchQuery, Identity, Identity, 4, Packing, STATES, True),
-    "dial_query_decoder": (FrozenCLIP, Identity, Film, 4, Packing, STATES, True),
+    "dial_scratch_text": (ScratchQuery, Identity, Film, 4, Packing, STATES, True),
+    "dial_blind_decoder": (FrozenCLIP, Identity, Identity, 4, Packing, STATES, True),
     "uoisc_cross_attention": (FrozenCLIP, CrossAttention, Identity, 2, FixedRate, STATES, False),
     "uoisc_query_decoder": (FrozenCLIP, Film, Film, 2, FixedRate, STATES, False),
 }
@@ -54,7 +54,7 @@ def test_a_variant_without_alignment_has_no_weights_for_it(name):
 
 
 def test_selection_trains_a_head_that_ranks_tokens():
-    assert trained(tiny.codec("dial")) == {"projection", "quantizer", "ranking", "decoder"}
+    assert trained(tiny.codec("dial")) == {"projection", "quantizer", "ranking", "receiver", "decoder"}
     ranked = [name for name in VARIANTS if "ranking" in trained(tiny.codec(name))]
     assert ranked == [name for name in VARIANTS if variant(name).ranked] and "adaptive" not in ranked
 

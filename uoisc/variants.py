@@ -55,8 +55,9 @@ def _ranked(vision, params: Params, rate_name: str) -> Codec:
     return _assemble(vision, params, packing, Cosine())
 
 
-def _dial(vision, params: Params, rate_name: str, ranked: bool = True, receiver=Identity) -> Codec:
-    """A codec for any budget, which it spends on the tokens that are relevant to the query (`ranked`) or evenly."""
+def _dial(vision, params: Params, rate_name: str, ranked: bool = True, receiver=Film) -> Codec:
+    """A codec for any budget, which it spends on the tokens that are relevant to the query (`ranked`) or evenly; its
+    receiver reads the query as well."""
     dial = params.codec.dial
     shape = _shape(params, dial.segments, dial.codes)
     budgets = (min(dial.budgets), max(dial.budgets))
@@ -118,8 +119,8 @@ VARIANTS: dict[str, Variant] = {
     "uniform": Variant(BLIND, weighted=True),
     "dial": Variant(_dial, **SELECTS),
     "dial_scratch_text": Variant(lambda v, p, r: _dial(ScratchQuery(v), p, r), **SELECTS),
-    "dial_uniform": Variant(partial(_dial, ranked=False), weighted=True, dial=True),
-    "dial_query_decoder": Variant(partial(_dial, receiver=Film), **SELECTS),
+    "dial_uniform": Variant(partial(_dial, ranked=False, receiver=Identity), weighted=True, dial=True),
+    "dial_blind_decoder": Variant(partial(_dial, receiver=Identity), **SELECTS),
     "uoisc_cross_attention": Variant(partial(_fixed, alignment=CrossAttention)),
     "uoisc_query_decoder": Variant(partial(_fixed, receiver=Film)),
 }

@@ -28,6 +28,8 @@ EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.cs
 EVALUATED += "data_card.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
 STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
+OVER_RUNS = ("seeds.csv", "runs.csv")  # of `make seeds`; without rows until it has written them
+NO_STAGES = dict.fromkeys(OVER_RUNS, "`make seeds`") | {"intent_weight.csv": "`uoisc validate` as docs/results.md says"}
 COLUMNS = {  # of each table, by name
     "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
     "answer_hat match match_blank match_wrong_query source_right correct",
@@ -46,9 +48,9 @@ COLUMNS = {  # of each table, by name
     "seeds.csv": "profile id seed value value_all_types value_llava value_llava_independent right_less_wrong bits "
     "reference_bits payload_bits reference_payload_bits n types",
     "runs.csv": "profile seed variant bits payload_bits split judge amr amr_floor right_less_wrong n",
+    "intent_weight.csv": "variant rate changes bits split judge amr low high floor n",
 }
 COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
-OVER_RUNS = ("seeds.csv", "runs.csv")  # no stage's, but `make seeds` writes them; without rows until it has
 
 
 class LeftOut(ResultsError):
@@ -66,8 +68,8 @@ def found(path: Path) -> Path:
 
 
 def _again(path: Path) -> str:
-    if path.name in OVER_RUNS:
-        return "restore it with git, or run `make seeds` (hours)"
+    if command := NO_STAGES.get(path.name):
+        return f"restore it with git, or run {command} (hours)"
     return f"run `make repro` again (it is written by: {STAGES.get(path.name, 'the pipeline')})"
 
 

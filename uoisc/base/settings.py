@@ -22,7 +22,7 @@ FIXED_RATE = (
     *("uoisc", "no_alignment", "no_llava", "no_alignment_no_llava", "plain_vq", "query_aware", "adaptive", "uniform"),
     *("uoisc_cross_attention", "uoisc_query_decoder", "query_aware_answer", "answer_loss"),
 )
-RATE_DIALS = ("dial", "dial_uniform", "dial_scratch_text", "dial_query_decoder")
+RATE_DIALS = ("dial", "dial_uniform", "dial_scratch_text", "dial_blind_decoder")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from uoisc.base.errors import UoiscError
 from uoisc.base.outputs import naming, opened
 
-MAGIC, VERSION, COMPACT_MARK = b"UOI", 2, 0xC0
+MAGIC, VERSION, COMPACT_MARK = b"UOI", 3, 0xC0
 HEADER_BYTES, COMPACT_BYTES = 16, 4
 HEAD = struct.Struct(">3sB4s2HB")  # all of the self-describing form but its checksum
 MAX_SIDE = 16_384  # pixels a side of the restored image

@@ -1,4 +1,4 @@
-"""Figures about training: the loss terms of both phases, and how much of each codebook is used."""
+"""Figures about training: loss terms of both phases, use of the codebooks, and AMR by the weights of the loss."""
 
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from uoisc.base.results import missing
-from uoisc.report.figures import legend_below, look_of, page, styled
+from uoisc.base.results import UNSEEN, missing
+from uoisc.base.settings import JUDGES
+from uoisc.report.figures import AMR, SHADES, legend_below, look_of, page, styled, with_interval
 from uoisc.report.names import in_order, label
 
 TERMS = ("loss", "pixel", "perceptual", "vq", "intent", "adversarial", "critic", "gradient_norm")
@@ -101,4 +102,31 @@ def codebook_use(codebooks: pd.DataFrame) -> Figure:
         sns.heatmap(share, annot=words if words.shape[1] <= LEGIBLE else False, **look, ax=axes)
         axes.set(title=f"{label(variant)}\n{bits:g} bits, {codes:g} codes", xlabel="segment", ylabel="tap")
         axes.tick_params(length=0, labelrotation=0)
+    return figure
+
+
+@styled
+def intent_weight(trials: pd.DataFrame) -> Figure:
+    """AMR of unseen validation objects against the weight of the intent loss, a line per weight of the perceptual term.
+
+    Args: trials: intent_weight.csv, each of whose `changes` names both weights.
+    """
+    named = trials["changes"].str.extractall(r"weights\.(intent|perceptual)=([\d.]+)").droplevel(1)
+    weights = named.set_index(0, append=True)[1].astype(float).unstack()
+    rows = trials.join(weights)
+    rows = rows[rows["split"] == UNSEEN].sort_values("intent")
+    across = sorted(rows["intent"].unique())
+    figure, (panels,) = page(2.2, across="weight of the intent loss", up=AMR, sharey=True)
+    for axes, judge in zip(panels, JUDGES, strict=True):
+        own = rows[rows["judge"] == judge].rename(columns={"amr": "value"})
+        for shade, (weight, line) in zip(SHADES, own.groupby("perceptual"), strict=False):
+            places = [across.index(w) for w in line["intent"]]
+            axes.plot(places, line["value"], color=shade, label=f"perceptual term: {weight:g}")
+            for place, (_, row) in zip(places, line.iterrows(), strict=True):
+                with_interval(axes, place, row, (shade, "o"))
+        axes.set_xticks(range(len(across)), [f"{w:g}" for w in across])
+        axes.set_title(f"{label(UNSEEN)}, {label(judge)}")
+        axes.grid()
+    handles, _ = panels[0].get_legend_handles_labels()
+    legend_below(figure, handles, columns=len(handles), floor=False)
     return figure

@@ -8,7 +8,9 @@ from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
 from uoisc.report.names import FLOORS, in_order, label
 
-LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
+OWN_MODELS = ("dial", "dial_blind_decoder", "dial_uniform", "dial_scratch_text", "uoisc")  # they write files
+LINES = (*OWN_MODELS, "dial_oracle", "dial_no_query", "dial_random")
+BYTES = (8, 12, 16, 24, 32, 48, 64, 96, 128)  # ticks
 OWN = "own"  # the packing that the dial picks by itself
 
 
@@ -18,6 +20,18 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
     ticks, split = figures.rate_points(summary, "dial"), figures.splits_of(summary)[0]
     variants = [v for v in in_order(summary["variant"]) if v in LINES]
     return figures.rate_curves(summary, variants, [[(judge, split) for judge in JUDGES]], ticks, 2.5)
+
+
+@figures.styled
+def rate_dial_bytes(summary: pd.DataFrame, entropy: pd.DataFrame) -> Figure:
+    """As `rate_dial` against the mean bytes of a file's payload, of what has files of its own."""
+    own, split = entropy[entropy["chosen"]], figures.splits_of(summary)[0]
+    sent = {(row.variant, row.bits): row.payload_bits / 8 for row in own.itertuples() if row.variant in OWN_MODELS}
+    size = [sent.get(key) for key in zip(summary["variant"], summary["bits"], strict=True)]
+    rows = summary.assign(bits=pd.Series(size, index=summary.index, dtype=float)).dropna(subset="bits")
+    figures.rate_points(rows, "dial")
+    cells, across = [[(judge, split) for judge in JUDGES]], "payload of a file, bytes"
+    return figures.rate_curves(rows, in_order(rows["variant"]), cells, BYTES, 2.5, across)
 
 
 @figures.styled

@@ -18,9 +18,9 @@ from uoisc.base.results import LeftOut, read_table, write_csv
 from uoisc.judge.bootstrap import reliable_types
 from uoisc.report import tables
 from uoisc.report.contrasts import Contrast, load_contrasts, measured
-from uoisc.report.curves import codebook_use, training_curves
+from uoisc.report.curves import codebook_use, intent_weight, training_curves
 from uoisc.report.diagram import system_diagram
-from uoisc.report.dial_curves import floor_dial, rate_dial
+from uoisc.report.dial_curves import floor_dial, rate_dial, rate_dial_bytes
 from uoisc.report.figures import amr_by_method, amr_by_type, save
 from uoisc.report.generalisation import by_style, generalisation
 from uoisc.report.link_figures import amr_against_snr
@@ -63,11 +63,13 @@ FIGURES = {
     ),
     "rate_answer": Exhibit(rate_answer, ("points",), "answer match rate against bytes, beside standard codecs"),
     "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls"),
+    "rate_dial_bytes": Exhibit(rate_dial_bytes, ("summary", "entropy"), "the same, by the bytes of files"),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
     "generalisation": Exhibit(generalisation, ("summary",), "answer match rate by style, seen and unseen objects"),
     "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
+    "intent_weight": Exhibit(intent_weight, ("intent_weight",), "what the intent loss is worth by its weight"),
     "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
     "amr_against_snr": Exhibit(amr_against_snr, ("channel",), "answer match rate over noisy links"),
     "contrasts": Exhibit(contrasts_over_runs, ("claims", "seeds"), "every contrast, its runs and what was asked"),
@@ -98,7 +100,8 @@ class Sources(dict):
 
     Args:
         results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
-        seeds: the folder of seeds.csv and runs.csv, which are the published profile's: of another they give no rows.
+        seeds: the folder of seeds.csv and runs.csv, which are the published profile's: of another they give no rows; and of
+            intent_weight.csv, which is of the published profile whichever this one is.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
     """
@@ -114,6 +117,7 @@ class Sources(dict):
             "seeds": lambda: read_table(seeds, "seeds.csv").query("profile == @profile"),
             "runs": lambda: read_table(seeds, "runs.csv").query("profile == @profile"),
             "claims": lambda: self._decided(load_contrasts(claims)),
+            "intent_weight": lambda: read_table(seeds, "intent_weight.csv"),
         }
 
     def _decided(self, contrasts: list[Contrast]) -> pd.DataFrame:

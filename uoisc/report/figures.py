@@ -46,7 +46,7 @@ MARKERS = {  # a colour, and the methods that have it: one colour and marker per
     PINK: {"no_alignment_no_llava": "X", "dial_no_query": "X", "jpeg2000_protected": "*", "jpeg_xl": "d"},
     BROWN: {"plain_vq": "h", "jpeg2000": "h"},
     PURPLE: {"dial": "D"},
-    GREY: {"dial_oracle": "*", "jpeg": "v"},
+    GREY: {"dial_oracle": "*", "dial_blind_decoder": "s", "jpeg": "v"},
 }
 MARKERS[ORANGE] |= {"avif": "X", "avif_down2": "<", "avif_down3": ">", "avif_down4": "p", "avif_crop": "*"}
 LOOKS = {method: (colour, marker) for colour, own in MARKERS.items() for method, marker in own.items()}
@@ -220,11 +220,15 @@ def amr_by_method(summary: pd.DataFrame) -> Figure:
 
 
 def rate_curves(
-    summary: pd.DataFrame, variants: list[str], cells: list[list[tuple[str, str]]], ticks: list[float], height: float
+    summary: pd.DataFrame,
+    variants: list[str],
+    cells: list[list[tuple[str, str]]],
+    ticks: Sequence[int | float],
+    height: float,
+    across: str = "bits per image (nominal)",
 ) -> Figure:
     """AMR of variants against bits, a panel per (judge, split) of the rows of `cells`; `ticks` are bits."""
-    labels = ("bits per image (nominal)", AMR)
-    figure, grid = page(height, len(cells), len(cells[0]), *labels, sharex=True, sharey=True)
+    figure, grid = page(height, len(cells), len(cells[0]), across, AMR, sharex=True, sharey=True)
     for axes, (judge, split) in zip(grid.flat, chain(*cells), strict=True):
         panel = rows_of(summary, metric=HEADLINE, judge=judge, split=split)
         for place, variant in enumerate(variants):
