@@ -25,6 +25,7 @@ TYPES = {
     "colour": ("red", "blue", "grey"),
     "what": ("lion", "cup", "tractor"),
     "count": ("1", "2", "3"),
+    "member": ("top left", "centre", "right"),
 }
 RATES = (144.0, 432.0, 864.0)
 KEPT = {  # probability that the answer is the source's, at the tightest rate on unseen objects
@@ -59,6 +60,8 @@ def answers(
         "type": types,
         "object": "lion",
         "truth": truth,
+        "tiles": [int(t) if t.isdigit() else 1 for t in truth],
+        "ambiguous": (types == "member") & (np.arange(queries) % 4 > 0),
     }
     frames = []
     for split, (j, judge) in product(("seen", "unseen"), enumerate(JUDGES)):

@@ -22,8 +22,8 @@ EVALUATED += "data_card.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
 STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
 COLUMNS = {  # of each table, by name
-    "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
-    "answer_hat match match_blank match_wrong_query source_right correct",
+    "answers.parquet": "profile variant seed bits split judge query_id query type object truth tiles ambiguous "
+    "answer_source answer_hat match match_blank match_wrong_query source_right correct",
     "quality.csv": "profile variant seed bits split metric value low high n",
     "summary.csv": "profile variant seed judge split bits metric value low high n",
     "differences.csv": "profile variant reference seed judge split bits reference_bits difference difference_low "

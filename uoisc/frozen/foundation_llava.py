@@ -16,9 +16,11 @@ from uoisc.base.devices import precision
 from uoisc.base.distributed import device
 from uoisc.base.errors import DataError
 from uoisc.base.settings import HEAD_WIDTH, Clip, Llava
-from uoisc.data.question_types import COLOURS, PLACES, TILES, TYPES, answer_texts, query_texts
+from uoisc.data.answers import DENIAL
+from uoisc.data.question_types import TYPES, answer_texts, query_texts
 from uoisc.data.questions import Query
 from uoisc.data.scenes import Scenes, World
+from uoisc.data.sights import COLOURS, PLACES, TILES
 from uoisc.frozen.clip import MEAN, STD, FrozenCLIP
 from uoisc.frozen.foundation import Progress, descend
 from uoisc.frozen.llava import FrozenLlava
@@ -35,12 +37,13 @@ TEMPLATE = (
 
 
 def build_processor(world: World, cfg: Clip, image_size: int):
-    """A `LlavaProcessor`: words of the benchmark (each answer one token), CLIP's normalisation, a chat template."""
+    """A `LlavaProcessor`: words of the benchmark (each answer but a denial one token), CLIP's normalisation."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
 
-    answers = answer_texts(world)
-    words = sorted({word for text in query_texts(world) for word in text.split()} - set(answers))
+    answers = [answer for answer in answer_texts(world) if not answer.startswith(DENIAL)]
+    texts = [*query_texts(world), DENIAL]
+    words = sorted({word for text in texts for word in text.split()} - set(answers))
     model = models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *words))}, unk_token="<unk>")
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -257,6 +260,6 @@ def judge_accuracy(llava: FrozenLlava, world: World, seed: int, n: int, category
     scenes = world.sample(rng, n, world.pool(), focus=category)
     queries = world.ask_each(rng, scenes, 1, world.pool(only=category))
     answers = llava.answer(world.render(scenes), [q.text for q in queries])
-    right = np.array([a == q.truth for a, q in zip(answers, queries, strict=True)])
-    kinds = np.array([q.type for q in queries])
+    right = np.array([query.right(answer) for query, answer in zip(queries, answers, strict=True)])
+    kinds = np.array([query.type for query in queries])
     return {kind: right[kinds == kind] for kind in TYPES}

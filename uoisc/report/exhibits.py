@@ -17,6 +17,7 @@ from uoisc.base.picture_data import read_examples
 from uoisc.base.results import LeftOut, read_table, write_csv
 from uoisc.report import tables
 from uoisc.report.claims import load_claims
+from uoisc.report.complexity import amr_by_complexity, lead_table
 from uoisc.report.curves import codebook_use, training_curves
 from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import floor_dial, rate_dial
@@ -67,6 +68,7 @@ FIGURES = {
     "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls", BUDGETS),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
+    "amr_by_complexity": Exhibit(amr_by_complexity, ("summary",), "answer match rate by what the answer needs"),
     "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
     "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
@@ -85,6 +87,7 @@ TABLES = {
     "bd_rate": Exhibit(tables.bd_rate, ("bd_rates",)),
     "channel": Exhibit(tables.channel, ("channel",)),
     "settings": Exhibit(settings, ("params", "profile")),
+    "complexity": Exhibit(lead_table, ("summary",)),
     "numbers": Exhibit(tables.numbers, ("summary",)),
     "pairs": Exhibit(tables.pairs, ("differences",)),
     "claims": Exhibit(tables.claims, ("claims", "differences")),
