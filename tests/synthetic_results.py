@@ -61,7 +61,7 @@ def answers(
         "object": "lion",
         "truth": truth,
         "tiles": [int(t) if t.isdigit() else 1 for t in truth],
-        "ambiguous": (types == "member") & (np.arange(queries) % 4 > 0),
+        "ambiguous": (types == "member") & (np.arange(queries) // len(TYPES) % 4 > 0),
     }
     frames = []
     for split, (j, judge) in product(("seen", "unseen"), enumerate(JUDGES)):

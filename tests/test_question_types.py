@@ -10,7 +10,7 @@ import torch
 
 from uoisc.base.errors import DataError
 from uoisc.data.answers import DENIAL
-from uoisc.data.question_types import TYPES, QuestionType, answer_texts, query_texts
+from uoisc.data.question_types import TYPES, QuestionType, answer_texts, query_texts, query_words
 from uoisc.data.questions import Query
 from uoisc.data.scenes import token_tiles
 from uoisc.data.sights import PLACES, lacking
@@ -55,6 +55,11 @@ def test_a_new_type_is_asked_in_its_turn_and_its_texts_and_answers_are_known(toy
         assert query.truth == ("perhaps" if query.tiles[0] >= 6 else "never")
     assert {TOY.template.format(name=name) for name in world.names} < texts
     assert sum(text.startswith("might") for text in texts) == len(world.names) * len(PLACES)
+
+
+def test_the_words_are_those_of_all_queries(toys):
+    words = {word for text in query_texts(tiny.world()) for word in text.split()}
+    assert query_words(tiny.world()) == words and "might" in words
 
 
 def test_half_of_the_questions_of_a_type_with_a_contrary_have_the_opposite_truth(toys):

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from string import Formatter
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from uoisc.base.errors import DataError
 from uoisc.data.answers import DENIAL
-from uoisc.data.objects import plural
+from uoisc.data.objects import ObjectEntry, plural
 from uoisc.data.sights import (
     COLOURS,
     MAX_OBJECTS,
@@ -45,6 +45,18 @@ class Vocabulary(Protocol):
 
     names: tuple[str, ...]  # of all objects
     categories: tuple[str, ...]
+
+
+class Words(NamedTuple):
+    """The vocabulary of a catalogue's objects."""
+
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[ObjectEntry]) -> "Words":
+        """Names in the objects' order, categories by the alphabet."""
+        return cls(tuple(e.name for e in entries), tuple(sorted({e.category for e in entries})))
 
 
 @dataclass(frozen=True)
@@ -233,6 +245,13 @@ def templates_of(slot: str) -> list[str]:
 def query_texts(world: Vocabulary) -> list[str]:
     """Every query that can be asked, sorted: the corpus of the stand-ins' tokenizers."""
     return sorted({text for kind in TYPES.values() for text in kind.texts(world)})
+
+
+def query_words(world: Vocabulary) -> set[str]:
+    """Every word of `query_texts`."""
+    texts = [word for kind in TYPES.values() for slot in slots_of(kind.template) for word in SLOTS[slot].words(world)]
+    texts += [text for kind in TYPES.values() for text, *_ in Formatter().parse(kind.template)]
+    return {word for text in texts for word in text.split()}
 
 
 def answer_texts(world: Vocabulary) -> list[str]:

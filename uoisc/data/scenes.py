@@ -33,7 +33,7 @@ from torch import Tensor
 from uoisc.base.errors import DataError
 from uoisc.base.settings import GRID
 from uoisc.data.objects import ObjectEntry
-from uoisc.data.question_types import TYPES, fill
+from uoisc.data.question_types import TYPES, Words, fill
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
 from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES, TILES, Absent, Sight, one_of
 
@@ -92,8 +92,7 @@ class World:
     splits = SPLITS
 
     def __init__(self, entries: tuple[ObjectEntry, ...], sprites: UInt8[np.ndarray, "O V T T 4"]):
-        self.names = tuple(e.name for e in entries)
-        self.categories = tuple(sorted({e.category for e in entries}))
+        self.names, self.categories = Words.of(entries)
         self.category_of = np.array([self.categories.index(e.category) for e in entries])
         self.words = np.array([*self.names, None], dtype=object)  # index -1 is the empty tile
         self.kinds = np.array([*(e.category for e in entries), None], dtype=object)
@@ -214,7 +213,9 @@ class World:
             lacked = subjects.copy()
             lacked[there[there >= 0]] = False
             categories = [self.categories[i] for i in np.unique(self.category_of[others])]
-            absent = Absent(self.words[:-1][lacked].tolist(), [kind for kind in categories if kind not in sight.categories])
+            absent = Absent(
+                self.words[:-1][lacked].tolist(), [kind for kind in categories if kind not in sight.categories]
+            )
             sight = asked.contrary(rng, sight, absent)
         found = {"tiles": asked.tiles(sight), "accepted": asked.accepted(sight)}
         return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), **found)

@@ -17,7 +17,8 @@ from uoisc.base.distributed import device
 from uoisc.base.errors import DataError
 from uoisc.base.settings import HEAD_WIDTH, Clip, Llava
 from uoisc.data.answers import DENIAL
-from uoisc.data.question_types import TYPES, answer_texts, query_texts
+from uoisc.data.objects import plural
+from uoisc.data.question_types import TYPES, answer_texts, query_words
 from uoisc.data.questions import Query
 from uoisc.data.scenes import Scenes, World
 from uoisc.data.sights import COLOURS, PLACES, TILES
@@ -37,20 +38,22 @@ TEMPLATE = (
 
 
 def build_processor(world: World, cfg: Clip, image_size: int):
-    """A `LlavaProcessor`: words of the benchmark (each answer but a denial one token), CLIP's normalisation."""
+    """A `LlavaProcessor`: words of the benchmark, CLIP's normalisation, a chat template.
+
+    Each category in one and in many, and each answer but a denial, is one token."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
 
     answers = [answer for answer in answer_texts(world) if not answer.startswith(DENIAL)]
-    texts = [*query_texts(world), DENIAL]
-    words = sorted({word for text in texts for word in text.split()} - set(answers))
+    whole = [*answers, *world.categories, *map(plural, world.categories)]
+    words = sorted({*query_words(world), *DENIAL.split()} - set(whole))
     model = models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *words))}, unk_token="<unk>")
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     named = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     extra = {"image_token": "<image>"}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=extra, **named)
-    fast.add_tokens([AddedToken(answer, single_word=True) for answer in answers])
+    fast.add_tokens([AddedToken(text, single_word=True) for text in whole])
     sizes = {"size": {"shortest_edge": image_size}, "crop_size": {"height": image_size, "width": image_size}}
     return LlavaProcessor(
         image_processor=CLIPImageProcessor(**sizes, image_mean=MEAN, image_std=STD),
@@ -142,9 +145,12 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
 
 
 def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, " e"]]:
-    """Each object's, place's and colour's word: the unit-norm mean of the image tokens of the tiles that show it."""
-    places = np.tile(np.arange(TILES), len(scenes))
-    labels = [(world.names, scenes.objects.ravel()), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]
+    """The words of objects, categories, places and colours: the unit-norm mean of the image tokens of the tiles that
+    show it."""
+    places, objects = np.tile(np.arange(TILES), len(scenes)), scenes.objects.ravel()
+    kinds = np.where(objects >= 0, world.category_of[objects], -1)
+    labels = [(world.names, objects), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]
+    labels += [(world.categories, kinds), ([*map(plural, world.categories)], kinds)]
     words = {}
     for names, label in labels:
         for index, name in enumerate(names):
