@@ -25,6 +25,7 @@ TYPES = {
     "colour": ("red", "blue", "grey"),
     "what": ("lion", "cup", "tractor"),
     "count": ("1", "2", "3"),
+    "member": ("top left", "centre", "right"),
 }
 RELIABLE = ["colour", "existence", "place", "what"]  # the types that the judges answer reliably
 CLAIMS = Path(__file__).resolve().parent.parent / "paper" / "claims.yaml"
@@ -36,7 +37,7 @@ KEPT = {  # probability that the answer is the source's, at the tightest rate on
     "dial_uniform": 0.60, "dial_floor1": 0.70, "dial_floor2": 0.66,
 }  # fmt: skip
 CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they send no files of their own
-COMPARED = "uoisc no_alignment query_aware adaptive uniform dial dial_oracle dial_uniform".split()  # by contrasts
+COMPARED = "uoisc no_alignment query_aware adaptive uniform dial dial_oracle dial_uniform"  # by contrasts
 THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
 
 
@@ -67,6 +68,8 @@ def answers(
         "type": types,
         "object": "lion",
         "truth": truth,
+        "tiles": [int(t) if t.isdigit() else 1 for t in truth],
+        "ambiguous": (types == "member") & (np.arange(queries) // len(TYPES) % 4 > 0),
     }
     frames = []
     for split, (j, judge) in product(splits, enumerate(JUDGES)):
@@ -239,7 +242,7 @@ def examples() -> Examples:
 @cache
 def over_runs() -> dict[str, pd.DataFrame]:
     """The rows of seeds.csv and runs.csv of five fresh runs."""
-    kept = {name: KEPT[name] for name in COMPARED}
+    kept = {name: KEPT[name] for name in COMPARED.split()}
     runs = [answers(queries=60, seeds=(str(seed),), kept=kept) for seed in range(10, 60, 10)]
     asked = contrasts.load_contrasts(CLAIMS)
     seeds = pd.concat([contrasts.measured(asked, run, entropy(), RELIABLE) for run in runs], ignore_index=True)

@@ -1,5 +1,6 @@
 """Answer rules each way (PAPER.md), and VQA's accuracy by hand."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import tiny
 
 from uoisc.data.answers import answers_match, first_integer, is_long, normalise, normalise_vqa, vqa_accuracy
-from uoisc.data.scenes import COLOURS, MAX_OBJECTS, PLACES
+from uoisc.data.questions import Query
+from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES
 
 COUNT, YES_NO, WHERE, WHAT = "how many animals are there", "is there a lion", "where is the lion", "what is it"
+COLOUR = "what colour is behind the lion"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,12 @@ COUNT, YES_NO, WHERE, WHAT = "how many animals are there", "is there a lion", "w
         (WHAT, "lion", "a small lion", False),
         (WHAT, "strawberry", "strawbery", True),
         (WHAT, "cat", "car", False),
+        # what denies the query's premise matches what denies it, and nothing else
+        (COLOUR, "there is no lion", "There is no lion.", True),
+        (COLOUR, "there is no lion", "there is no such animal", True),
+        (COLOUR, "there is no lion", "red", False),
+        (WHERE, "there is no lion", "lion", False),
+        (COUNT, "there is no lion", "0", False),
         # two empty answers never match, nor do two that are nothing but articles and punctuation
         (WHAT, "", "", False),
         (YES_NO, "", "", False),
@@ -65,6 +74,22 @@ def test_similarity_thresholds(query, threshold):
         assert answers_match(query, a, b) == (2 * (20 - different) / 40 >= threshold)
 
 
+def test_any_two_right_answers_of_an_ambiguous_query_match():
+    query = Query(0, "member", "where is the animal", "upper left", "animal", accepted=("upper left", "lower right"))
+    assert query.ambiguous and not replace(query, accepted=()).ambiguous
+    for answer, other, match in (
+        ("upper left", "lower right", True),
+        ("Lower right.", "at the upper left", True),  # each by the rule of its query
+        ("upper left", "middle left", False),
+        ("middle left", "middle left", True),  # wrong, but the same
+        ("", "upper left", False),
+    ):
+        assert query.match(answer, other) is query.match(other, answer) is match
+        assert not replace(query, accepted=()).match(answer, other) or answer == other
+    assert [query.right(answer) for answer in ("Lower right", "upper left", "middle left")] == [True, True, False]
+    assert not replace(query, accepted=()).right("lower right"), "then the truth alone"
+
+
 def test_normalise_and_first_integer():
     assert normalise("The RED, an old; car!") == "red old car"
     assert normalise("theatre another") == "theatre another"
@@ -77,8 +102,8 @@ def test_no_two_answers_of_the_benchmark_match_each_other():
     kinds = {
         YES_NO: ("yes", "no"),
         WHERE: PLACES,
-        "what colour is behind the lion": tuple(COLOURS),
-        "what is at the upper left": names,
+        COLOUR: (*COLOURS, "there is no lion"),
+        "what is at the upper left": (*names, "nothing"),
         COUNT: tuple(str(i) for i in range(MAX_OBJECTS + 1)),
     }
     for query, answers in kinds.items():

@@ -9,9 +9,11 @@ import tiny
 import torch
 
 from uoisc.base.errors import DataError
-from uoisc.data.question_types import PLACES, TYPES, QuestionType, answer_texts, lacking, query_texts
+from uoisc.data.answers import DENIAL
+from uoisc.data.question_types import TYPES, QuestionType, answer_texts, query_texts, query_words
 from uoisc.data.questions import Query
 from uoisc.data.scenes import token_tiles
+from uoisc.data.sights import PLACES, lacking
 from uoisc.frozen.foundation import attribute_texts, region_texts
 from uoisc.frozen.foundation_llava import UNKNOWN, Packer, build_processor
 from uoisc.frozen.llava import FrozenLlava
@@ -55,6 +57,11 @@ def test_a_new_type_is_asked_in_its_turn_and_its_texts_and_answers_are_known(toy
     assert sum(text.startswith("might") for text in texts) == len(world.names) * len(PLACES)
 
 
+def test_the_words_are_those_of_all_queries(toys):
+    words = {word for text in query_texts(tiny.world()) for word in text.split()}
+    assert query_words(tiny.world()) == words and "might" in words
+
+
 def test_half_of_the_questions_of_a_type_with_a_contrary_have_the_opposite_truth(toys):
     own = [query for query in asked(len(TYPES) * 400) if query.type == "pair"]
     no = sum(query.truth == "no" for query in own)
@@ -69,7 +76,8 @@ def test_both_tokenizers_read_a_new_type(toys):
     for text in query_texts(world):
         assert UNKNOWN not in tokenizer(text, add_special_tokens=False)["input_ids"], text
     for answer in answer_texts(world):
-        assert len(tokenizer(answer, add_special_tokens=False)["input_ids"]) == 1
+        denied = answer.startswith(DENIAL)
+        assert len(tokenizer(answer, add_special_tokens=False)["input_ids"]) == (4 if denied else 1)
     assert tiny.clip().tokenize([PAIR.template.format(a_name="a lion", place=PLACES[0])]).any()
     rng = np.random.default_rng(0)
     scenes = world.sample(rng, 64, world.pool())
@@ -100,7 +108,7 @@ def test_an_unknown_word_raises_when_training_texts_are_made():
 
 @pytest.mark.parametrize("template", ["where is the {object}", "where is it"])
 def test_a_template_without_a_known_slot_is_one_clear_line(template):
-    with pytest.raises(DataError, match="between braces; known are name, a_name, place, colour, plural"):
+    with pytest.raises(DataError, match="between braces; known are name, a_name, a_other, place, side, colour"):
         QuestionType(template, lambda sight: sight.place, lambda world: PLACES)
 
 

@@ -70,6 +70,20 @@ def test_any_mode_comes_back_at_its_size(photo, tmp_path, mode, capsys):
     assert any("50 x 70 pixels, model 01020304" in line for line in describe(str(tmp_path / "a.uoi")))
 
 
+def test_words_that_the_stand_ins_do_not_know_are_named(photo, tmp_path, capsys):
+    told = "never read, so that they mean nothing: "
+    for query, unknown in ((QUERY, None), ("Where is the hammer?", None), ("where is my yak", "my, yak")):
+        encode([photo()], tmp_path / "a.uoi", query, bits=60)
+        said = capsys.readouterr().err
+        assert (f"{told}{unknown}\n" in said) if unknown else (told not in said)
+    transfer.ask(photo(), "Where is the hammer?", "small", "dial", None, None, False)
+    said = capsys.readouterr()
+    assert f"{told}Where, hammer?\n" in said.err and "answer on the source" in said.out
+    pretrained = replace(tiny.PARAMS, foundation=tiny.pretrained(tmp_path))
+    transfer.tell_unknown(replace(tiny.study(), params=pretrained), "where is my yak")
+    assert not capsys.readouterr().err
+
+
 def test_the_compact_form_comes_back_at_the_codecs_size(photo, tmp_path):
     encode([photo()], tmp_path / "a.uoi", compact=True)
     decode(tmp_path / "a.uoi", tmp_path / "out.png", "dial")

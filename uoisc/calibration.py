@@ -17,7 +17,7 @@ from torch import Tensor
 from uoisc.base.distributed import device, spread
 from uoisc.base.terminal import bar
 from uoisc.codec import Codec
-from uoisc.data.answers import answers_match
+from uoisc.data.questions import Query
 from uoisc.message import Message
 from uoisc.rate import Packing, RateDial
 from uoisc.training import Bench
@@ -35,9 +35,9 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     behind = p.training.phase2_steps  # the scenes behind phase 2's own
     batches = islice(bench.source.batches([p.seed, 2], size, p.data.held_out, behind), -(-p.codec.dial.queries // size))
     whole, n = list(batches), PIXELS // p.data.image_size**2 or 1
-    texts = [text for batch in whole for text in batch.texts]
+    queries = [query for batch in whole for query in batch.queries]
     images = torch.cat([batch.images for batch in whole]).split(n)
-    parts = [_seen(codec, bench, x.to(device()), texts[i * n : (i + 1) * n]) for i, x in enumerate(images)]
+    parts = [_seen(codec, bench, x.to(device()), queries[i * n : (i + 1) * n]) for i, x in enumerate(images)]
     measured = {}
     for packing in bar(measured_packings(dial), desc=f"{label} packings measured"):
         found = spread(partial(_matches, codec.packed(packing), bench), parts)
@@ -45,19 +45,21 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     dial.answers.copy_(interpolated(dial, measured))
 
 
-def _seen(codec: Codec, bench: Bench, x: Float[Tensor, "B 3 H W"], texts: list[str]) -> tuple:
+def _seen(codec: Codec, bench: Bench, x: Float[Tensor, "B 3 H W"], queries: list[Query]) -> tuple:
     """What is alike for all packings: queries, the judge's answers about images, indices, relevance of the tokens."""
+    texts = [query.text for query in queries]
     relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))
     indices = codec.packed(codec.rate.packings[0]).encode(x, texts, relevance).indices
-    return texts, bench.llava.answer(x, texts), indices, relevance
+    return queries, bench.llava.answer(x, texts), indices, relevance
 
 
 def _matches(sender: Codec, bench: Bench, seen: tuple) -> list[bool]:
     """Whether the judge answers alike about what is drawn of each message."""
-    texts, source, indices, relevance = seen
+    queries, source, indices, relevance = seen
+    texts = [query.text for query in queries]
     message = Message(indices, sender.rate.allocate(relevance).sent, sender.rate.setting)
     answers = bench.llava.answer(sender.decode(message, texts), texts)
-    return [answers_match(*each) for each in zip(texts, source, answers, strict=True)]
+    return [*map(Query.match, queries, source, answers)]
 
 
 def measured_packings(dial: RateDial) -> list[Packing]:

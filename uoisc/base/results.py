@@ -31,8 +31,8 @@ STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv
 OVER_RUNS = ("seeds.csv", "runs.csv")  # of `make seeds`; without rows until it has written them
 NO_STAGES = dict.fromkeys(OVER_RUNS, "`make seeds`") | {"intent_weight.csv": "`uoisc validate` as docs/results.md says"}
 COLUMNS = {  # of each table, by name
-    "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
-    "answer_hat match match_blank match_wrong_query source_right correct",
+    "answers.parquet": "profile variant seed bits split judge query_id query type object truth tiles ambiguous "
+    "answer_source answer_hat match match_blank match_wrong_query source_right correct",
     "quality.csv": "profile variant seed bits split metric value low high n",
     "summary.csv": "profile variant seed judge split bits metric value low high n",
     "differences.csv": "profile variant reference seed judge split bits reference_bits difference difference_low "

@@ -1,6 +1,7 @@
 """Rules of answers: how they are normalised, when two match, and VQA's accuracy among several people's."""
 
 import re
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -11,6 +12,7 @@ NUMBERS = {word: str(number) for number, word in enumerate(DIGITS)}
 LONG = 3  # ours: words of a phrase
 SIMILAR = 0.85  # authors' code: so alike are two spellings of one answer
 SIMILAR_PLACE = 0.8  # authors' code: so alike are two of one place
+DENIAL = "there is no"  # how an answer begins that denies what its question supposes
 YES_NO = {"is", "are", "does", "do", "can", "has", "have", "was", "were", "did", "will", "could"}  # authors' code
 
 # The normalisation of VQA's own evaluation: what stands between words becomes nothing or a blank, never an apostrophe.
@@ -56,16 +58,23 @@ def first_integer(answer: str) -> str | None:
     return None
 
 
-def answers_match(query: str, answer: str, other: str) -> bool:
+def answers_match(query: str, answer: str, other: str, accepted: Sequence[str] = ()) -> bool:
     """Whether two answers to a query agree (rules: authors' code).
 
     "how many": the first integer; yes/no questions: the first word; "where": one holds the other or they are
     .8 similar (difflib); otherwise equal or .85 similar, after `normalise`. Two empty answers never match (ours).
+    Ours as well: two answers match where each is one of the `accepted`, an ambiguous query's right answers; and of two
+    of which one denies what the query supposes ("there is no lion"), where the other does.
     """
+    if accepted and all(any(answers_match(query, said, right) for right in accepted) for said in (answer, other)):
+        return True
     a = normalise(answer)
     b = normalise(other)
     if not a or not b:
         return False
+    denied = [said.startswith(DENIAL) for said in (a, b)]
+    if any(denied):
+        return all(denied)
     question = normalise(query)
     if question.startswith("how many"):
         first = first_integer(answer)

@@ -8,32 +8,35 @@ To add a type, write a `QuestionType` into `TYPES`. Source: ours.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from string import Formatter
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from uoisc.base.errors import DataError
-from uoisc.base.settings import GRID
-from uoisc.data.objects import plural
-
-TILES = GRID * GRID
-MAX_OBJECTS = 5  # in a scene
-# No place's name holds another's: the answer rules accept a part of a name for "where".
-PLACES = tuple(f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "centre", "right"))
-COLOURS = {
-    "red": (214, 69, 65),
-    "orange": (240, 150, 60),
-    "yellow": (245, 220, 90),
-    "green": (90, 170, 90),
-    "blue": (80, 130, 220),
-    "purple": (150, 95, 190),
-    "pink": (245, 165, 200),
-    "grey": (165, 165, 165),
-}
+from uoisc.data.answers import DENIAL
+from uoisc.data.objects import ObjectEntry, plural
+from uoisc.data.sights import (
+    COLOURS,
+    MAX_OBJECTS,
+    NOTHING,
+    PLACES,
+    SIDES,
+    Absent,
+    Sight,
+    beside_none,
+    empty_neighbour,
+    lacking,
+    neighbours,
+    no_such_tile,
+    one_lacking,
+    one_of,
+    pairs,
+    unequal,
+)
 
 
 @runtime_checkable
@@ -44,34 +47,16 @@ class Vocabulary(Protocol):
     categories: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Sight:
-    """A scene in words, and the words that a question about it is filled with.
+class Words(NamedTuple):
+    """The vocabulary of a catalogue's objects."""
 
-    names, categories: what stands in each of the nine tiles, None where it is empty. colours: of the nine tiles.
-    name, place, colour, category: what is asked about. Those of one occupied tile, the category apart, which is the one
-    that the scene was made for; a type's `contrary` may have changed some.
-    """
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
 
-    names: tuple[str | None, ...]
-    categories: tuple[str | None, ...]
-    colours: tuple[str, ...]
-    name: str
-    place: str
-    colour: str
-    category: str
-
-    def named(self) -> tuple[int, ...]:
-        """The tile of the named object; none where the scene lacks it."""
-        return tuple(tile for tile, name in enumerate(self.names) if name == self.name)
-
-    def placed(self) -> tuple[int, ...]:
-        """The tile at the place."""
-        return (PLACES.index(self.place),)
-
-    def members(self) -> tuple[int, ...]:
-        """The tiles of all objects of the category."""
-        return tuple(tile for tile, category in enumerate(self.categories) if category == self.category)
+    @classmethod
+    def of(cls, entries: Sequence[ObjectEntry]) -> "Words":
+        """Names in the objects' order, categories by the alphabet."""
+        return cls(tuple(e.name for e in entries), tuple(sorted({e.category for e in entries})))
 
 
 @dataclass(frozen=True)
@@ -82,13 +67,28 @@ class Slot:
     words: Callable[[Vocabulary], Sequence[str]]
 
 
+def _articled(world: Vocabulary) -> list[str]:
+    return [with_article(name) for name in world.names]
+
+
+def _plurals(world: Vocabulary) -> list[str]:
+    return [plural(category) for category in world.categories]
+
+
 SLOTS = {
     "name": Slot(lambda sight: sight.name, lambda world: world.names),
-    "a_name": Slot(lambda sight: with_article(sight.name), lambda world: [with_article(name) for name in world.names]),
+    "a_name": Slot(lambda sight: with_article(sight.name), _articled),
+    "a_other": Slot(lambda sight: with_article(sight.other), _articled),
     "place": Slot(lambda sight: sight.place, lambda world: PLACES),
+    "side": Slot(lambda sight: sight.side, lambda world: tuple(SIDES)),
     "colour": Slot(lambda sight: sight.colour, lambda world: tuple(COLOURS)),
-    "plural": Slot(lambda sight: plural(sight.category), lambda world: [plural(kind) for kind in world.categories]),
+    "category": Slot(lambda sight: sight.category, lambda world: world.categories),
+    "plural": Slot(lambda sight: plural(sight.category), _plurals),
+    "more": Slot(lambda sight: plural(sight.more), _plurals),
+    "fewer": Slot(lambda sight: plural(sight.fewer), _plurals),
 }
+OBJECT_SLOTS = ("name", "a_name", "a_other")  # whose words stand in the order of a vocabulary's objects
+CATEGORY_SLOTS = ("category", "plural", "more", "fewer")  # and of its categories
 
 
 @cache
@@ -102,20 +102,30 @@ def fill(template: str, sight: Sight) -> str:
     return template.format(**{name: SLOTS[name].of(sight) for name in slots_of(template)})
 
 
+def fill_about(rng: np.random.Generator, template: str, slots: Sequence[str], index: int, world: Vocabulary) -> str:
+    """The template with the index-th word in one of `slots`, and words at random wherever else it has a slot."""
+    names = sorted(slots_of(template))
+    own = one_of(rng, [name for name in names if name in slots])
+    words = {name: SLOTS[name].words(world) for name in names}
+    return template.format(**{name: words[name][index] if name == own else one_of(rng, words[name]) for name in names})
+
+
 @dataclass(frozen=True)
 class QuestionType:
     """One kind of question, from its words to its answer.
 
     template: the query, with `SLOTS` between braces. No question mark, small letters.
     truth: the right answer about a sight; one of `answers`, all of which become words of the judges.
-    tiles: the tiles, 0 to 8 row by row, that show the answer: what an oracle looks at, where the head of a rate dial
+    tiles: the tiles, 0 to 8 row by row, that the answer needs: what an oracle looks at, where the head of a rate dial
         learns to look, and what tells a wrong query from another one about the same spot. None if nothing shows it.
     about: what the tables call the question's object; only for questions about a category is it not the name.
-    contrary: balance. A sight is that of a tile drawn from the occupied ones, so that places, colours and names
+    options: of an occupied tile's sight, those to ask about: itself unless the type needs more than a tile has.
+    contrary: balance. A sight is one drawn from the options of all tiles, so that places, colours and names
         are equally likely as they stand, and `World.sample` draws 1 to 4 members of the category equally often. Where
         the truth would still be always the same ("yes": the object that is asked about is there), `contrary` makes of
-        a sight one with the opposite truth, and half of the questions are asked about that. Its arguments: the random
-        generator, the sight, and the objects that may be asked about and that the scene lacks.
+        a sight one with the opposite truth, and a `share` of the questions is asked about that; all are where a scene
+        has no option. Its arguments: the random generator, the sight, and what may be named and the scene lacks.
+    accepted: every right answer, where there are several: the truth is one of them.
     """
 
     template: str
@@ -123,7 +133,10 @@ class QuestionType:
     answers: Callable[[Vocabulary], Sequence[str]]
     tiles: Callable[[Sight], tuple[int, ...]] = Sight.named
     about: Callable[[Sight], str] = lambda sight: sight.name
-    contrary: Callable[[np.random.Generator, Sight, Sequence[str]], Sight] | None = None
+    options: Callable[[Sight], Sequence[Sight]] = lambda sight: [sight]
+    contrary: Callable[[np.random.Generator, Sight, "Absent"], Sight] | None = None
+    share: float = 0.5
+    accepted: Callable[[Sight], tuple[str, ...]] = lambda sight: ()
 
     def __post_init__(self):
         slots = slots_of(self.template)
@@ -137,11 +150,6 @@ class QuestionType:
         names = sorted(slots_of(self.template))
         filled = product(*(SLOTS[name].words(world) for name in names))
         return [self.template.format(**dict(zip(names, words, strict=True))) for words in filled]
-
-
-def lacking(rng: np.random.Generator, sight: Sight, absent: Sequence[str]) -> Sight:
-    """The same scene, asked about an object that it lacks."""
-    return replace(sight, name=absent[int(rng.integers(len(absent)))])
 
 
 TYPES = {
@@ -165,6 +173,57 @@ TYPES = {
         tiles=Sight.members,
         about=lambda sight: sight.category,
     ),
+    "relation": QuestionType(
+        "what is {side} the {name}",
+        truth=lambda sight: sight.at(sight.beside()),
+        answers=lambda world: (*world.names, NOTHING),
+        tiles=lambda sight: sight.named() + sight.beside(),
+        options=neighbours,
+        contrary=empty_neighbour,
+        share=0.1,
+    ),
+    "conjunction": QuestionType(
+        "is there {a_name} and {a_other}",
+        truth=lambda sight: "yes" if {sight.name, sight.other} <= {*sight.names} else "no",
+        answers=lambda world: ("yes", "no"),
+        tiles=Sight.both,
+        options=pairs,
+        contrary=one_lacking,
+    ),
+    "comparison": QuestionType(
+        "are there more {more} than {fewer}",
+        truth=lambda sight: "yes" if len(sight.members(sight.more)) > len(sight.members(sight.fewer)) else "no",
+        answers=lambda world: ("yes", "no"),
+        tiles=lambda sight: sight.members(sight.more) + sight.members(sight.fewer),
+        about=lambda sight: sight.category,
+        options=unequal,
+        contrary=beside_none,
+        share=0.0,
+    ),
+    "reference": QuestionType(
+        "what is on the {colour} tile",
+        truth=lambda sight: sight.at(sight.coloured()),
+        answers=lambda world: (*world.names, NOTHING),
+        tiles=Sight.coloured,
+        options=lambda sight: [sight] if len(sight.coloured()) == 1 else [],
+        contrary=no_such_tile,
+        share=0.1,
+    ),
+    "member": QuestionType(
+        "where is the {category}",
+        truth=lambda sight: sight.place,
+        answers=lambda world: PLACES,
+        tiles=Sight.members,
+        about=lambda sight: sight.category,
+        options=lambda sight: [sight] if PLACES.index(sight.place) in sight.members() else [],
+        accepted=lambda sight: tuple(PLACES[tile] for tile in sight.members()) if sight.members()[1:] else (),
+    ),
+    "premise": QuestionType(
+        "what colour is behind the {name}",
+        truth=lambda sight: sight.colour if sight.named() else f"{DENIAL} {sight.name}",
+        answers=lambda world: (*COLOURS, *(f"{DENIAL} {name}" for name in world.names)),
+        contrary=lacking,
+    ),
 }  # by the name in the tables
 
 
@@ -186,6 +245,13 @@ def templates_of(slot: str) -> list[str]:
 def query_texts(world: Vocabulary) -> list[str]:
     """Every query that can be asked, sorted: the corpus of the stand-ins' tokenizers."""
     return sorted({text for kind in TYPES.values() for text in kind.texts(world)})
+
+
+def query_words(world: Vocabulary) -> set[str]:
+    """Every word of `query_texts`."""
+    texts = [word for kind in TYPES.values() for slot in slots_of(kind.template) for word in SLOTS[slot].words(world)]
+    texts += [text for kind in TYPES.values() for text, *_ in Formatter().parse(kind.template)]
+    return {word for text in texts for word in text.split()}
 
 
 def answer_texts(world: Vocabulary) -> list[str]:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from uoisc.data.answers import answers_match, normalise
+
 SPLITS = ("seen", "unseen")  # images without, and with, the held-out category
 POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums a judge up: without naming and counting
 
@@ -21,7 +23,8 @@ POOLED_TYPES = ("existence", "place", "colour")  # of the one accuracy that sums
 class Query:
     """One question about one image, and what its source needs to say where the answer lies (`Source.regions`).
 
-    tiles: of a scene, those that show the answer (`QuestionType.tiles`); none for an absent object.
+    tiles: of a scene, those that the answer needs (`QuestionType.tiles`); none for an absent object.
+    accepted: every right answer, where there are several (`truth` is one of them); else none.
     boxes: of a photograph, (left, top, right, bottom) in shares of its width and height.
     located: whether the source knows where the answer lies, be it nowhere.
     """
@@ -35,6 +38,20 @@ class Query:
     answers: tuple[str, ...] = ()  # of several people, where they were asked
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     located: bool = True
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether several answers are right."""
+        return len(self.accepted) > 1
+
+    def match(self, answer: str, other: str) -> bool:
+        """Whether two answers to it agree (`answers_match`)."""
+        return answers_match(self.text, answer, other, self.accepted)
+
+    def right(self, answer: str) -> bool:
+        """Whether an answer is a right one, after `normalise`."""
+        return normalise(answer) in map(normalise, self.accepted or [self.truth])
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,21 @@
 """The embedded benchmark: scenes of real drawings, and questions with exact answers.
 
-A scene is a 3 x 3 grid of coloured tiles, up to five of which carry an object (OpenMoji). Five types of
+A scene is a 3 x 3 grid of coloured tiles, up to five of which carry an object (OpenMoji). Eleven types of
 question are asked (question_types.py); each is balanced so that a constant answer scores at chance:
 
-| type      | query                               | answer               | chance |
-|-----------|-------------------------------------|----------------------|--------|
-| existence | is there a lion                     | yes, no              | 1/2    |
-| place     | where is the lion                   | upper left ...     | 1/9    |
-| colour    | what colour is behind the lion      | one of 8 colours     | 1/8    |
-| what      | what is at the upper left            | the object's name    | 1/objects |
-| count     | how many animals are there          | 1 2 3 4              | 1/4    |
+| type        | query                             | answer                        | chance     |
+|-------------|-----------------------------------|-------------------------------|------------|
+| existence   | is there a lion                   | yes, no                       | 1/2        |
+| place       | where is the lion                 | upper left ...                | 1/9        |
+| colour      | what colour is behind the lion    | one of 8 colours              | 1/8        |
+| what        | what is at the upper left         | the object's name             | 1/objects  |
+| count       | how many animals are there        | 1 2 3 4                       | 1/4        |
+| relation    | what is left of the lion          | the object's name, nothing    | .27        |
+| conjunction | is there a lion and a violin      | yes, no                       | .53        |
+| comparison  | are there more animals than plants| yes, no                       | 1/2        |
+| reference   | what is on the red tile           | the object's name, nothing    | .21        |
+| member      | where is the animal               | any animal's place            | 2.5/9      |
+| premise     | what colour is behind the lion    | a colour, there is no lion    | 1/16       |
 
 Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither can be downloaded).
 """
@@ -27,10 +33,11 @@ from torch import Tensor
 from uoisc.base.errors import DataError
 from uoisc.base.settings import GRID
 from uoisc.data.objects import ObjectEntry
-from uoisc.data.question_types import COLOURS, MAX_OBJECTS, PLACES, TILES, TYPES, Sight, fill
+from uoisc.data.question_types import TYPES, Words, fill
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
+from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES, TILES, Absent, Sight, one_of
 
-COLOUR_NAMES = tuple(COLOURS)
+COLOUR_NAMES = np.array(list(COLOURS), dtype=object)
 Objects = Bool[np.ndarray, " O"]  # some of a world's
 MAX_COUNT = 4  # members of the category that a counting question asks about
 
@@ -86,9 +93,10 @@ class World:
     beyond = ()
 
     def __init__(self, entries: tuple[ObjectEntry, ...], sprites: UInt8[np.ndarray, "O V T T 4"]):
-        self.names = tuple(e.name for e in entries)
-        self.categories = tuple(sorted({e.category for e in entries}))
+        self.names, self.categories = Words.of(entries)
         self.category_of = np.array([self.categories.index(e.category) for e in entries])
+        self.words = np.array([*self.names, None], dtype=object)  # index -1 is the empty tile
+        self.kinds = np.array([*(e.category for e in entries), None], dtype=object)
         blank = np.zeros_like(sprites[:1])
         self.sprites = torch.from_numpy(np.concatenate([sprites, blank]))  # index -1 is the empty tile
         self.tile = sprites.shape[2]
@@ -142,7 +150,7 @@ class World:
         allowed = self.pool(exclude=held_out)
         for step in count():
             scenes = self.sample(rng, size, allowed)
-            queries = self.ask_each(rng, scenes, 1, allowed)
+            queries = self.ask_each(rng, scenes, 1, allowed, allowed)
             if step >= start:
                 own = () if share == slice(None) else (share.start, share.stop)
                 name = "-".join(map(str, (*stream, size, *own, step)))
@@ -161,15 +169,16 @@ class World:
             allowed = self.pool()
             subjects = self.pool(only=held_out)
             scenes = self.sample(rng, n, allowed, focus=held_out)
-        queries = self.ask_each(rng, scenes, 1, subjects)
-        others = [self.another(rng, scenes, query, subjects) for query in queries]
+        queries = self.ask_each(rng, scenes, 1, subjects, allowed)
+        others = [self.another(rng, scenes, query, subjects, allowed) for query in queries]
         return AskedScenes(split, queries, others, lambda rows: self.render(scenes[rows]), scenes=scenes, world=self)
 
-    def another(self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: Objects) -> Query:
+    def another(
+        self, rng: np.random.Generator, scenes: Scenes, query: Query, subjects: Objects, others: Objects
+    ) -> Query:
         """Another query of the same scene that, where the scene allows, looks at other tiles."""
         for attempt in count():
-            kind = list(TYPES)[int(rng.integers(len(TYPES)))]
-            other = self.ask(rng, scenes, query.image, kind, subjects)
+            other = self.ask(rng, scenes, query.image, one_of(rng, list(TYPES)), subjects, others)
             if other.text != query.text and (attempt >= 8 or not set(other.tiles) & set(query.tiles)):
                 return other
 
@@ -183,36 +192,55 @@ class World:
         return rearrange(tiles, "b (r c) h w k -> b k (r h) (c w)", r=GRID).contiguous()
 
     def ask(
-        self, rng: np.random.Generator, scenes: Scenes, row: int, kind: str, subjects: Objects | None = None
+        self,
+        rng: np.random.Generator,
+        scenes: Scenes,
+        row: int,
+        kind: str,
+        subjects: Objects | None = None,
+        others: Objects | None = None,
     ) -> Query:
-        """A question of type `kind` about scene `row`, whose object is one of `subjects` (all if None)."""
-        subjects = np.ones(len(self.names), dtype=bool) if subjects is None else subjects
-        tiles = scenes.objects[row]
-        tile = int(rng.choice(np.flatnonzero((tiles >= 0) & subjects[tiles])))
-        sight, asked = self.sight(scenes, row, tile), TYPES[kind]
-        if asked.contrary is not None and rng.random() < 0.5:
-            absent = subjects.copy()
-            absent[tiles[tiles >= 0]] = False
-            sight = asked.contrary(rng, sight, [self.names[index] for index in np.flatnonzero(absent)])
-        return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), asked.tiles(sight))
+        """A question of type `kind` about scene `row`, whose object is one of `subjects`; `others` may be named beside
+        it (all if None)."""
+        everything = np.ones(len(self.names), dtype=bool)
+        subjects, others = (everything if some is None else some for some in (subjects, others))
+        there, asked = scenes.objects[row], TYPES[kind]
+        for tile in rng.permutation(np.flatnonzero((there >= 0) & subjects[there])):
+            sight = self.sight(scenes, row, int(tile))
+            if options := asked.options(sight):
+                break
+        sight = one_of(rng, options or [sight])
+        if asked.contrary is not None and (not options or rng.random() < asked.share):
+            lacked = subjects.copy()
+            lacked[there[there >= 0]] = False
+            categories = [self.categories[i] for i in np.unique(self.category_of[others])]
+            absent = Absent(
+                self.words[:-1][lacked].tolist(), [kind for kind in categories if kind not in sight.categories]
+            )
+            sight = asked.contrary(rng, sight, absent)
+        found = {"tiles": asked.tiles(sight), "accepted": asked.accepted(sight)}
+        return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), **found)
 
     def sight(self, scenes: Scenes, row: int, tile: int) -> Sight:
         """Scene `row` in words, as a question about an occupied tile sees it."""
-        there = scenes.objects[row].tolist()
-        names = tuple(self.names[index] if index >= 0 else None for index in there)
-        kinds = tuple(self.categories[self.category_of[index]] if index >= 0 else None for index in there)
-        colours = tuple(COLOUR_NAMES[index] for index in scenes.colours[row].tolist())
+        there = scenes.objects[row]
+        names, kinds, colours = self.words[there], self.kinds[there], COLOUR_NAMES[scenes.colours[row]]
         focus = self.categories[scenes.focus[row]]
-        return Sight(names, kinds, colours, names[tile], PLACES[tile], colours[tile], focus)
+        return Sight(*map(tuple, (names, kinds, colours)), names[tile], PLACES[tile], colours[tile], focus)
 
     def ask_each(
-        self, rng: np.random.Generator, scenes: Scenes, per_scene: int = 1, subjects: Objects | None = None
+        self,
+        rng: np.random.Generator,
+        scenes: Scenes,
+        per_scene: int = 1,
+        subjects: Objects | None = None,
+        others: Objects | None = None,
     ) -> list[Query]:
         """`per_scene` questions per scene, the types in turn, so that every type is asked equally often."""
         start = int(rng.integers(len(TYPES)))
         rows = np.repeat(np.arange(len(scenes)), per_scene).tolist()
         kinds = islice(cycle(TYPES), start, None)
-        return [self.ask(rng, scenes, row, kind, subjects) for row, kind in zip(rows, kinds, strict=False)]
+        return [self.ask(rng, scenes, row, kind, subjects, others) for row, kind in zip(rows, kinds, strict=False)]
 
     def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
         """Which of side x side tokens lie in the tiles that show each query's answer; none for an absent object."""

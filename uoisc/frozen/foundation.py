@@ -5,7 +5,6 @@ the held-out ones too. Codecs never do. Source: ours.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,8 +17,9 @@ from torch import Tensor
 from uoisc.base.devices import precision
 from uoisc.base.distributed import device
 from uoisc.base.settings import GRID, HEAD_WIDTH, Clip, Llava
-from uoisc.data.question_types import COLOURS, PLACES, TILES, fill, templates_of, templates_with
+from uoisc.data.question_types import CATEGORY_SLOTS, OBJECT_SLOTS, fill_about, templates_of, templates_with
 from uoisc.data.scenes import Scenes, World, token_tiles
+from uoisc.data.sights import COLOURS, PLACES, TILES, one_of
 from uoisc.frozen.clip import FrozenCLIP, open_clip
 from uoisc.frozen.clip_files import build_clip
 
@@ -48,22 +48,19 @@ def region_embeddings(tokens: Float[Tensor, "B N e"]) -> Float[Tensor, "B 9 e"]:
 def region_texts(world: World, scenes: Scenes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Region-text pairs of a batch (rows, tiles, texts): each object and each category at most once.
 
-    A text is a question that names the object or its category, or the object's bare name. A second region of the same
-    object would be a false negative of the contrastive loss.
+    A text is a question that names the object or its category, first or second, or the object's bare name. A second
+    region of the same object would be a false negative of the contrastive loss.
     """
     rows, tiles = np.nonzero(scenes.objects >= 0)
     order = rng.permutation(len(rows))
     rows, tiles = rows[order], tiles[order]
     objects = scenes.objects[rows, tiles]
-    _, first_object = np.unique(objects, return_index=True)
+    names, first_object = np.unique(objects, return_index=True)
     kinds, first_kind = np.unique(world.category_of[objects], return_index=True)
     texts = []
-    for chosen, slots, bare in ((first_object, ("name", "a_name"), ["{name}"]), (first_kind, ("plural",), [])):
+    for indices, slots, bare in ((names, OBJECT_SLOTS, ["{name}"]), (kinds, CATEGORY_SLOTS, [])):
         wordings = [*bare, *templates_with(*slots)]
-        for index, wording in zip(chosen, rng.integers(len(wordings), size=len(chosen)), strict=True):
-            kind = world.categories[world.category_of[objects[index]]]
-            sight = replace(world.sight(scenes, int(rows[index]), int(tiles[index])), category=kind)
-            texts.append(fill(wordings[wording], sight))
+        texts += [fill_about(rng, one_of(rng, wordings), slots, int(index), world) for index in indices]
     chosen = np.concatenate([first_object, first_kind])
     return rows[chosen], tiles[chosen], texts
 

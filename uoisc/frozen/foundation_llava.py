@@ -16,9 +16,12 @@ from uoisc.base.devices import precision
 from uoisc.base.distributed import device
 from uoisc.base.errors import DataError
 from uoisc.base.settings import HEAD_WIDTH, Clip, Llava
-from uoisc.data.question_types import COLOURS, PLACES, TILES, TYPES, answer_texts, query_texts
+from uoisc.data.answers import DENIAL
+from uoisc.data.objects import plural
+from uoisc.data.question_types import TYPES, answer_texts, query_words
 from uoisc.data.questions import Query
 from uoisc.data.scenes import Scenes, World
+from uoisc.data.sights import COLOURS, PLACES, TILES
 from uoisc.frozen.clip import MEAN, STD, FrozenCLIP
 from uoisc.frozen.foundation import Progress, descend
 from uoisc.frozen.llava import FrozenLlava
@@ -35,19 +38,22 @@ TEMPLATE = (
 
 
 def build_processor(world: World, cfg: Clip, image_size: int):
-    """A `LlavaProcessor`: words of the benchmark (each answer one token), CLIP's normalisation, a chat template."""
+    """A `LlavaProcessor`: words of the benchmark, CLIP's normalisation, a chat template.
+
+    Each category in one and in many, and each answer but a denial, is one token."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
 
-    answers = answer_texts(world)
-    words = sorted({word for text in query_texts(world) for word in text.split()} - set(answers))
+    answers = [answer for answer in answer_texts(world) if not answer.startswith(DENIAL)]
+    whole = [*answers, *world.categories, *map(plural, world.categories)]
+    words = sorted({*query_words(world), *DENIAL.split()} - set(whole))
     model = models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *words))}, unk_token="<unk>")
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     named = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     extra = {"image_token": "<image>"}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=extra, **named)
-    fast.add_tokens([AddedToken(answer, single_word=True) for answer in answers])
+    fast.add_tokens([AddedToken(text, single_word=True) for text in whole])
     sizes = {"size": {"shortest_edge": image_size}, "crop_size": {"height": image_size, "width": image_size}}
     return LlavaProcessor(
         image_processor=CLIPImageProcessor(**sizes, image_mean=MEAN, image_std=STD),
@@ -139,9 +145,12 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
 
 
 def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, " e"]]:
-    """Each object's, place's and colour's word: the unit-norm mean of the image tokens of the tiles that show it."""
-    places = np.tile(np.arange(TILES), len(scenes))
-    labels = [(world.names, scenes.objects.ravel()), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]
+    """The words of objects, categories, places and colours: the unit-norm mean of the image tokens of the tiles that
+    show it."""
+    places, objects = np.tile(np.arange(TILES), len(scenes)), scenes.objects.ravel()
+    kinds = np.where(objects >= 0, world.category_of[objects], -1)
+    labels = [(world.names, objects), (PLACES, places), (tuple(COLOURS), scenes.colours.ravel())]
+    labels += [(world.categories, kinds), ([*map(plural, world.categories)], kinds)]
     words = {}
     for names, label in labels:
         for index, name in enumerate(names):
@@ -257,6 +266,6 @@ def judge_accuracy(llava: FrozenLlava, world: World, seed: int, n: int, category
     scenes = world.sample(rng, n, world.pool(), focus=category)
     queries = world.ask_each(rng, scenes, 1, world.pool(only=category))
     answers = llava.answer(world.render(scenes), [q.text for q in queries])
-    right = np.array([a == q.truth for a, q in zip(answers, queries, strict=True)])
-    kinds = np.array([q.type for q in queries])
+    right = np.array([query.right(answer) for query, answer in zip(queries, answers, strict=True)])
+    kinds = np.array([query.type for query in queries])
     return {kind: right[kinds == kind] for kind in TYPES}

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from uoisc.base.config import Params
 from uoisc.base.errors import ResultsError
@@ -45,6 +45,9 @@ METRICS: dict[str, tuple[str, str | None]] = {  # name: (what is averaged, over 
     "vqa_accuracy_source": ("vqa_accuracy_source", None),
     "vqa_accuracy_original": ("vqa_accuracy_original", None),  # on the file's image, whole, as the judge prepares it
 }
+
+OF_GROUPS = ("amr", "amr_floor", "accuracy_source")  # metrics of `asked_for`
+AMBIGUOUS, PLAIN = "_ambiguous", "_plain"
 
 
 @lru_cache(maxsize=8)
@@ -113,15 +116,26 @@ def _metric_columns(answers: pd.DataFrame, reliable: Collection[str]) -> tuple[l
     everything = np.ones(len(answers), dtype=bool)
     types = {"": everything, "_reliable": answers["type"].isin(reliable).to_numpy()}
     types |= {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
-    for suffix, of_type in types.items():
-        for name, (column, condition) in METRICS.items():
-            if column in answers:
-                counted = answers[column].notna().to_numpy() & of_type
-                counted &= answers[condition].to_numpy(bool) if condition else everything
-                values = answers[column].astype("Float32").fillna(0).to_numpy(np.float32)
-                columns[name + suffix] = np.where(counted, values, 0), counted
+    measured = [(name + suffix, name, group) for suffix, group in types.items() for name in METRICS]
+    measured += [(name + suffix, name, group) for suffix, group in asked_for(answers) for name in OF_GROUPS]
+    for metric, name, group in measured:
+        column, condition = METRICS[name]
+        if column in answers:
+            counted = answers[column].notna().to_numpy() & group
+            counted &= answers[condition].to_numpy(bool) if condition else everything
+            values = answers[column].astype("Float32").fillna(0).to_numpy(np.float32)
+            columns[metric] = np.where(counted, values, 0), counted
     numerators, denominators = (np.stack(part, axis=1) for part in zip(*columns.values(), strict=True))
     return list(columns), numerators, denominators.astype(np.float32)
+
+
+def asked_for(answers: pd.DataFrame) -> list[tuple[str, Bool[np.ndarray, " rows"]]]:
+    """Suffixes of metrics, and the answers of each: those that need so many tiles, of queries with one right answer;
+    and, of the types that ask some ambiguous query, those with several right answers and those with one."""
+    ambiguous, tiles = answers["ambiguous"].to_numpy(bool), answers["tiles"].to_numpy()
+    groups = [(f"_tiles:{n}", ~ambiguous & (tiles == n)) for n in range(1, tiles.max(initial=0) + 1)]
+    types = answers["type"].isin(answers["type"][ambiguous]).to_numpy()
+    return [*groups, (AMBIGUOUS, ambiguous), (PLAIN, types & ~ambiguous)]
 
 
 def summarise(
@@ -132,7 +146,8 @@ def summarise(
     reliable: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """summary.csv: every metric of `METRICS` over all queries (`amr`), those of `reliable` types (`amr_reliable`; None:
-    all) and each type's (`amr:colour`), with its interval. `quality` rows are appended with the judge `none`.
+    all) and each type's (`amr:colour`), with its interval; those of `OF_GROUPS` also by how much the answer needs
+    (`asked_for`). `quality` rows are appended with the judge `none`.
     """
     answers = answers.sort_values("query_id", kind="stable")  # so that the rows of a split share their resamples
     names, numerators, denominators = _metric_columns(answers, set(answers["type"]) if reliable is None else reliable)

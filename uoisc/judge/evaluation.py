@@ -19,7 +19,7 @@ from uoisc.alignment import Identity
 from uoisc.base.distributed import device, spread
 from uoisc.base.processes import run_side_by_side
 from uoisc.codec import Codec
-from uoisc.data.answers import answers_match, is_long, normalise, vqa_accuracy
+from uoisc.data.answers import is_long, vqa_accuracy
 from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
 from uoisc.frozen.kept import Memory
@@ -30,7 +30,8 @@ from uoisc.quantization import perplexity
 from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study
 
-REFERENCE_COLUMNS = ["split", "judge", "query_id", "query", "type", "object", "truth", "answer_source", "answer_blank"]
+REFERENCE_COLUMNS = ["split", "judge", "query_id", "query", "type", "object", "truth", "tiles", "ambiguous"]
+REFERENCE_COLUMNS += ["answer_source", "answer_blank"]
 ROOM = 5e8  # ours: bytes of what CLIP makes of source images that a process keeps; `small` takes 4e8
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 
@@ -126,7 +127,7 @@ def ask_references(study: Study, asked: Asked) -> pd.DataFrame:
         return found
 
     found = [*map(joined, zip(*spread(answers, batches(study, asked)), strict=True))]
-    about = [(query.text, query.type, query.object, query.truth) for query in asked.queries]
+    about = [(q.text, q.type, q.object, q.truth, len(q.tiles), q.ambiguous) for q in asked.queries]
     rows = [
         (asked.split, name, i, *query, *(answers[name][i] for answers in found))
         for name in study.judges
@@ -205,20 +206,24 @@ def judged(
         heard = [None] * len(own) if given is None else [answer for name in given for answer in given[name]]
         own[column] = pd.Series(heard, index=own.index, dtype="object")
 
-    def match(column: str) -> list:
-        rows = zip(own["query"], own["answer_source"], own[column], strict=True)
-        return [None if pd.isna(other) else answers_match(query, source, other) for query, source, other in rows]
+    queries = asked.queries * len(answers)
 
-    truth = own["truth"].map(normalise)
+    def match(column: str) -> list:
+        rows = zip(queries, own["answer_source"], own[column], strict=True)
+        return [None if pd.isna(other) else query.match(source, other) for query, source, other in rows]
+
+    def right(column: str) -> list[bool]:
+        return [query.right(answer) for query, answer in zip(queries, own[column], strict=True)]
+
     rows = own.assign(
         **keys,
         match=match("answer_hat"),
         match_blank=match("answer_blank"),
         match_wrong_query=pd.array(match("answer_wrong_query"), dtype="boolean"),
-        source_right=own["answer_source"].map(normalise) == truth,
-        correct=own["answer_hat"].map(normalise) == truth,
+        source_right=right("answer_source"),
+        correct=right("answer_hat"),
     )
-    people = [query.answers for query in asked.queries] * len(answers)
+    people = [query.answers for query in queries]
     if any(people):
         for end in [end for end in ("", "_source", "_original") if f"answer{end or '_hat'}" in own]:
             answered = zip(own[f"answer{end or '_hat'}"], people, strict=True)

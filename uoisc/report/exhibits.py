@@ -17,6 +17,7 @@ from uoisc.base.picture_data import read_examples
 from uoisc.base.results import LeftOut, read_table, write_csv
 from uoisc.judge.bootstrap import reliable_types
 from uoisc.report import tables
+from uoisc.report.complexity import amr_by_complexity, lead_table
 from uoisc.report.contrasts import Contrast, load_contrasts, measured
 from uoisc.report.curves import codebook_use, intent_weight, training_curves
 from uoisc.report.diagram import system_diagram
@@ -67,6 +68,7 @@ FIGURES = {
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
     "generalisation": Exhibit(generalisation, ("summary",), "answer match rate by style, seen and unseen objects"),
+    "amr_by_complexity": Exhibit(amr_by_complexity, ("summary",), "answer match rate by what the answer needs"),
     "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
     "intent_weight": Exhibit(intent_weight, ("intent_weight",), "what the intent loss is worth by its weight"),
@@ -87,6 +89,7 @@ TABLES = {
     "bd_rate": Exhibit(tables.bd_rate, ("bd_rates",)),
     "channel": Exhibit(tables.channel, ("channel",)),
     "settings": Exhibit(settings, ("params", "profile")),
+    "complexity": Exhibit(lead_table, ("summary",)),
     "numbers": Exhibit(tables.numbers, ("summary", "entropy")),
     "pairs": Exhibit(tables.pairs, ("differences",)),
     "claims": Exhibit(tables.claims, ("claims",)),
@@ -100,8 +103,8 @@ class Sources(dict):
 
     Args:
         results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
-        seeds: the folder of seeds.csv and runs.csv, which are the published profile's: of another they give no rows; and of
-            intent_weight.csv, which is of the published profile whichever this one is.
+        seeds: the folder of seeds.csv and runs.csv, which are the published profile's: of another they give no rows.
+            So is intent_weight.csv there, which stands whichever profile this one is.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
     """

@@ -55,7 +55,9 @@ LABELS = {  # in the order of rows: variants and, behind each, its controls, whi
     "novel": "style nobody saw",
     **{kind: kind for kind in ("existence", "place", "colour")},
     "what": "what is there",
-    "count": "count",
+    **{kind: kind for kind in ("count", "relation", "conjunction", "comparison", "reference")},
+    "member": "any of a category",
+    "premise": "false premise",
 }
 SAYS = {  # what each method is, in one line of the glossary
     "uoisc": "the paper's method: FiLM by the query, segment-wise codes, LLaVA's loss",

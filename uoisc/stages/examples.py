@@ -56,7 +56,7 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
             arrival = sender.uncoded(ES_N0_DB, FADING, seeded(name_of_errors))
             x_hat = sender.draw([0], arrival.contents)
             heard = judge.answer(x_hat, texts)[0]
-            match = answers_match(query.text, answer, heard)
+            match = query.match(answer, heard)
             panels[name] = {"answer": heard, "match": match, "bits": sender.bits}
             images[name].append(to_bytes(x_hat)[0])
         gain = fading_coefficients(FADING, 1, seeded(name_of_errors)).abs().item()  # what every sender drew first

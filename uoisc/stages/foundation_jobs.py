@@ -15,7 +15,6 @@ from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
 from uoisc.base.settings import Pretrained
 from uoisc.base.terminal import bar
-from uoisc.data.answers import normalise
 from uoisc.data.questions import POOLED_TYPES, SPLITS, Source
 from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP
 from uoisc.frozen.clip_files import save_clip
@@ -102,8 +101,7 @@ def check_pretrained(profile: str) -> list[pd.DataFrame]:
         asked = source.ask_split(split, params.data.validation, CHECKED_PHOTOGRAPHS, [params.seed, CHECK_STREAM])
         for name, judge in judges.items():
             answers = judge.to(device()).answer(asked.all_images().to(device()), asked.texts)
-            truths = [query.truth for query in asked.queries]
-            right = [normalise(answer) == normalise(truth) for answer, truth in zip(answers, truths, strict=True)]
+            right = [query.right(answer) for query, answer in zip(asked.queries, answers, strict=True)]
             rows.append(_checks(profile, name, {f"accuracy{suffix}": np.array(right)}, params))
     return rows
 

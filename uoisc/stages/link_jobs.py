@@ -20,9 +20,8 @@ from uoisc.base.picture_data import Strip
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import COLUMNS, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
-from uoisc.data.questions import Asked
+from uoisc.data.questions import Asked, Query
 from uoisc.judge.bootstrap import mean_rows, split_seed
 from uoisc.judge.evaluation import ask, batches, evaluation_questions, every_reference
 from uoisc.judge.metrics import psnr
@@ -161,13 +160,12 @@ class Audience:
         self.study = study
         self.asked = asked
         self.x = asked.all_images().to(device())
-        self.texts = asked.texts
         self.sources = {}  # judge -> answers
         self.floors = {}  # as the values of `see`
         self.memory: dict[tuple[int, bytes], tuple[float, ...]] = {}
         for name, own in references[references["split"] == asked.split].groupby("judge", sort=False):
             self.sources[name] = own["answer_source"].tolist()
-            floor = map(answers_match, self.texts, self.sources[name], own["answer_blank"])
+            floor = map(Query.match, asked.queries, self.sources[name], own["answer_blank"])
             self.floors[name, "amr_floor"] = list(floor)
 
     def see(self, sender: MessageSender | FileSender, contents: list[bytes]) -> dict[tuple[str, str], np.ndarray]:
@@ -177,10 +175,10 @@ class Audience:
         for start in range(0, len(new), size):
             images = new[start : start + size]
             x_hat = sender.draw(images, [contents[i] for i in images]).to(device())
-            queries = [self.texts[i] for i in images]
+            queries = [self.asked.queries[i] for i in images]
             values = [psnr(self.x[images], x_hat)]
-            for name, answers in ask(self.study, x_hat, queries).items():
-                values.append(map(answers_match, queries, [self.sources[name][i] for i in images], answers))
+            for name, answers in ask(self.study, x_hat, [query.text for query in queries]).items():
+                values.append(map(Query.match, queries, [self.sources[name][i] for i in images], answers))
             for i, *row in zip(images, *values, strict=True):
                 self.memory[i, contents[i]] = tuple(row)
         columns = np.array([self.memory[i, content] for i, content in enumerate(contents)], dtype=float).T
@@ -236,5 +234,5 @@ def make_strip(profile: str) -> Strip:
         x_hat = torch.cat([sender.draw([0], arrival.contents) for arrival in arrivals])
         heard = judge.answer(x_hat, texts * len(x_hat))
         pictures[name] = list(to_bytes(x_hat))
-        answers[name] = [(answer, answers_match(texts[0], source, answer)) for answer in heard]
+        answers[name] = [(answer, one.queries[0].match(source, answer)) for answer in heard]
     return Strip(texts[0], one.queries[0].type, source, to_bytes(x)[0], STRIP_DB, pictures, answers)

@@ -12,9 +12,11 @@ from pathlib import Path
 from uoisc.base.config import DIAL, load_params, paths, profile_names
 from uoisc.base.errors import ConfigError, DataError, choices
 from uoisc.base.outputs import STREAM, check_outputs, existing, is_plain, naming, opened, shown, write
-from uoisc.base.settings import JUDGES
+from uoisc.base.settings import JUDGES, Pretrained
 from uoisc.base.terminal import bar, say, show
 from uoisc.data.images import Picture, check_suffix, image_bytes, read_image
+from uoisc.data.objects import load_catalogue
+from uoisc.data.question_types import Words, query_words
 from uoisc.judge.evaluation import uses_query
 from uoisc.link import bitstream
 from uoisc.link.bitstream import BitstreamError, SharedModel
@@ -68,6 +70,7 @@ def encode(files: Files, query: str, profile: str, variant: str, bits: float | N
         return
     study = open_codecs(profile)
     model = model_within(study, variant, bits)
+    tell_unknown(study, query)
     if not uses_query(model.codec):
         say(f"{variant} sends the same for any query", sys.stderr)
     _each(pairs, partial(_send, study.params.data.image_size, model, query, compact, files.force), "images", "sent")
@@ -123,6 +126,7 @@ def ask(
         check_outputs([output], [image], force)
         lines = sys.stdout if is_plain(output) else sys.stderr
     study = open_codecs(profile, JUDGES[:1])
+    tell_unknown(study, query)
     picture = _picture(image, study.params.data.image_size)
     judge = study.judges[JUDGES[0]]
     codec = model_within(study, variant, bits).codec
@@ -133,6 +137,19 @@ def ask(
     if output is not None:
         with naming(output):
             write(image_bytes(x_hat, suffix, picture.size), output, force)
+
+
+def tell_unknown(study: Study, query: str) -> None:
+    """Says which words of a query the stand-ins have never read; of others' models nobody knows.
+
+    CLIP reads capitals as small letters and question marks apart, the judges as they stand.
+    """
+    if isinstance(study.params.foundation, Pretrained):
+        return
+    known = query_words(Words.of(load_catalogue(study.params.data.objects)))
+    read = query if study.judges else query.lower().replace("?", " ")
+    if unknown := [word for word in dict.fromkeys(read.split()) if word not in known]:
+        say(f"words that the stand-ins have never read, so that they mean nothing: {', '.join(unknown)}", sys.stderr)
 
 
 def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
