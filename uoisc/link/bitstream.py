@@ -37,15 +37,18 @@ from uoisc.link.header import (
 from uoisc.message import Message
 from uoisc.rate import Packing, RateDial
 
+SAME_PICTURE = 0.5  # ours: least share of equal indices; of the same picture all are, but few that round otherwise
 SYMBOL_BYTES = 2  # an index costs 16 bits at most, as its table's smallest frequency is 1 of 2^16
 
 
 @dataclass(frozen=True)
 class Held:
-    """What both ends hold of a picture from earlier files: their messages as one (B = 1), the last one's checksum."""
+    """What both ends hold of a picture from earlier files: their messages as one (B = 1); the last one's checksum, and
+    the packing that it was sent by."""
 
     message: Message
     checksum: bytes
+    packing: int
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,25 @@ class SharedModel:
             raise BitstreamError(f"packing {packing} is none of this model's {len(packings)}: the file was altered")
         return replace(self, packing=packing)
 
-    def sending(self, setting: str) -> "SharedModel":
-        """The model as the codec was set that sent a message; as it is where it has no packing of that setting."""
-        names = [packing.setting for packing in getattr(self.trained.rate, "packings", ())]
-        return self.at(names.index(setting) + 1) if setting in names else self
+    def message(self, x, query: str, held: Held | None, bits: float | None) -> "tuple[Message, SharedModel]":
+        """What is sent of an image (1, 3, H, W) to who holds that, and the model as it is set for it.
+
+        bits: of a rate dial, at most so many are added to what is held; None, or no dial: by the last file's packing.
+        Raises BitstreamError where what is held is of another picture.
+        """
+        if held is None:
+            return self.codec.encode(x, [query]), self
+        if bits is None or not self.packing:
+            model = self.at(held.packing)
+            message = model.codec.encode(x, [query], known=held.message)
+        else:
+            message = self.trained.adding(bits).encode(x, [query], known=held.message)
+            settings = [packing.setting for packing in self.trained.rate.packings]
+            model = self.at(settings.index(message.setting[0]) + 1)
+        alike = (message.indices.cpu() == held.message.indices)[held.message.mask].float().mean()
+        if alike < SAME_PICTURE:
+            raise BitstreamError(f"another picture than that of --after: {alike:.0%} of the indices held are its own")
+        return message, model
 
     @cached_property
     def codec(self) -> Codec:
@@ -179,7 +197,9 @@ def read(data: bytes, model: SharedModel, after: Held | None = None) -> tuple[Me
 def hold(data: bytes, model: SharedModel, before: Held | None = None) -> Held:
     """What both ends hold once a file has joined what they held `before`. Raises BitstreamError as `read`."""
     message, _ = read(data, model, before)
-    return Held(message.after(before.message) if before else message, parse(data).checksum)
+    file = parse(data)
+    packing = model.packing if file.packing is None else file.packing
+    return Held(message.after(before.message) if before else message, file.checksum, packing)
 
 
 def _check_after(file: File, after: Held | None) -> None:
