@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uoisc.base.errors import CheckpointError
-from uoisc.link import bitstream, header
+from uoisc.link import bitstream, choice, header
 from uoisc.link.bitstream import BitstreamError, SharedModel, parse, read, write
 from uoisc.link.entropy import build_tables
 from uoisc.message import Message
@@ -119,14 +119,14 @@ def test_round_trip_of_any_message_and_size(seed, width, height):
 def test_a_choice_of_tokens_and_its_number_go_round(tokens, data):
     size = data.draw(st.integers(1, tokens - 1))
     number = data.draw(st.integers(0, math.comb(tokens, size) - 1))
-    ranked = bitstream._choice(number, tokens, size)
-    assert ranked.sum() == size and bitstream._choice_number(ranked) == number
-    digits = bitstream._digits(number, math.comb(tokens, size))
+    ranked = choice.choice(number, tokens, size)
+    assert ranked.sum() == size and choice.choice_number(ranked) == number
+    digits = choice.digits(number, math.comb(tokens, size))
     value = 0
     for digit, base in digits:
         assert 0 <= digit < base
         value = value * base + digit
-    assert value == number and [base for _, base in digits] == bitstream._bases(math.comb(tokens, size))
+    assert value == number and [base for _, base in digits] == choice.bases(math.comb(tokens, size))
 
 
 @pytest.mark.parametrize("name", ["adaptive", "uoisc"])

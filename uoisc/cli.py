@@ -35,6 +35,7 @@ Query = Annotated[str, typer.Option(help="What the user wants to know, e.g. 'whe
 Variant = Annotated[str, typer.Option(help="Variant of the codec.")]
 Bits = Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="E.g. evaluation.queries=200; may be repeated.")]
+After = Annotated[list[str] | None, typer.Option(help="An earlier .uoi file of the picture; all, in their order.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there, the input apart.")]
 NoClobber = Annotated[bool, typer.Option("--no-clobber", help="Leave files that are there as they are.")]
 
@@ -183,14 +184,15 @@ def encode(
     bits: Bits = None,
     variant: Variant = "dial",
     compact: Annotated[bool, typer.Option(help="4 bytes of header, for a receiver that knows the model.")] = False,
+    after: After = None,
     force: Force = False,
     no_clobber: NoClobber = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write what the transmitter sends of each image for a query, as .uoi files."""
+    """Write what the transmitter sends of each image for a query, as .uoi files; after others what those lack."""
     from uoisc.stages import transfer
 
-    sent = transfer.Files(images, output, force, no_clobber)
+    sent = transfer.Files(images, output, force, no_clobber, after or ())
     transfer.encode(sent, query, profile, variant, bits, compact)
 
 
@@ -202,6 +204,7 @@ def decode(
     variant: Annotated[str | None, typer.Option(help="Where the file does not say (compact form).")] = None,
     bits: Annotated[float | None, typer.Option(help="As it was encoded, in the compact form.")] = None,
     query: Annotated[str | None, typer.Option(help="As it was encoded, for variants whose receiver reads it.")] = None,
+    after: After = None,
     force: Force = False,
     no_clobber: NoClobber = False,
     quiet: Quiet = False,
@@ -209,7 +212,7 @@ def decode(
     """Draw the image that each .uoi file describes, at the size of the image that it was made of."""
     from uoisc.stages import transfer
 
-    transfer.decode(transfer.Files(files, output, force, no_clobber), profile, variant, bits, query)
+    transfer.decode(transfer.Files(files, output, force, no_clobber, after or ()), profile, variant, bits, query)
 
 
 @app.command()
@@ -229,9 +232,7 @@ def validate(
 @app.command()
 def doctor(
     profile: Profile,
-    pin: Annotated[
-        bool, typer.Option("--pin", help="Print the revisions and digests that params.yaml calls unpinned.")
-    ] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Print revisions and digests that params.yaml lacks.")] = False,
 ) -> None:
     """Say what a profile needs and what of it is here, with the commands that mend the rest; exit code 2 if any."""
     from uoisc.base.config import load_params

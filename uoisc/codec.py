@@ -22,7 +22,7 @@ from uoisc.base.boundary import check_images, check_relevance
 from uoisc.base.devices import precision
 from uoisc.base.errors import ConfigError
 from uoisc.data.queries import check_queries
-from uoisc.message import Message, check_message
+from uoisc.message import Message, check_known, check_message
 from uoisc.rate import FixedRate, Packing, RateDial
 
 
@@ -66,11 +66,21 @@ class Codec(nn.Module):
 
         Raises ConfigError where the codec has a fixed rate, or the budget is no number or too small.
         """
+        return self.packed(self._dial().at(bits, background))
+
+    def adding(self, bits: float | Any) -> "Codec":
+        """The same codec, weights shared, whose messages add at most so many bits to what is `known`, image by image.
+
+        Raises ConfigError as `at`; `encode` raises it where the bits are too few.
+        """
+        return self.packed(self._dial().adding(bits))
+
+    def _dial(self) -> RateDial:
         if not isinstance(self.rate, RateDial):
             raise ConfigError(f"this codec has no rate dial: it always sends {self.bits:g} bits")
-        return self.packed(self.rate.at(bits, background))
+        return self.rate
 
-    def packed(self, packing: Packing) -> "Codec":
+    def packed(self, packing: Packing | RateDial) -> "Codec":
         """The same codec, weights shared, that sends by this packing."""
         parts = {**dict(self.named_children()), "rate": packing}
         return Codec(**parts).train(self.training)
@@ -106,41 +116,63 @@ class Codec(nn.Module):
         return self.alignment(self.projection(seen.taps), text), seen.tokens
 
     @torch.no_grad()
-    def encode(self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, relevance=None) -> Message:
+    def encode(
+        self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, relevance=None, known: Message | None = None
+    ) -> Message:
         """The transmitter: what is sent for these images and queries. At a fixed rate nothing needs to be ranked.
 
         Args:
             x: images in [0, 1] of the codec's own size, on any device. queries: one per image.
             relevance: as in `forward`.
+            known: what the receiver has of these images from earlier queries; only what it lacks is sent.
 
-        Raises InputError or QueryError where they are not.
+        Raises InputError or QueryError where they are not, ConfigError where a codec cannot go on from `known`.
         """
         check_images(x, self.decoder.side)
         queries = check_queries(queries, len(x))
         check_relevance(relevance, (len(x), self.rate.shape.tokens))
+        self._check_known(known, len(x))
         with precision(self.device):
             text = self.vision.text(queries)
             features, tokens = self._align(x.to(self.device, torch.float32), text)
-            sent = None
+            sent, setting = None, self.rate.setting
             if not isinstance(self.rate, FixedRate):
                 ranks = self.ranking(tokens, text) if relevance is None else relevance.to(self.device)
-                sent = self.rate.allocate(ranks).sent
-            return Message(self.quantizer.nearest(features), sent, self.rate.setting)
+                if known is None:
+                    sent = self.rate.allocate(ranks).sent
+                else:
+                    sent, setting = self.rate.further(ranks, known.mask.to(self.device))
+            return Message(self.quantizer.nearest(features), sent, setting)
 
     @torch.no_grad()
-    def decode(self, message: Message | Any, queries: list[str] | Any) -> Float[Tensor, "B 3 H W"]:
-        """The receiver: images in [0, 1] from what arrived (the user knows the query; few receivers read it).
+    def decode(
+        self, message: Message | Any, queries: list[str] | Any, known: Message | None = None
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The receiver: images in [0, 1] from what arrived (the user knows the query; few receivers read it), and from
+        what was `known` of them: as in `encode`, for a third query `second.after(first)`.
 
         Raises InputError for what is no message of this codec at this setting, QueryError as `encode` does. Segments
         may be missing, which a link has lost. A rate dial that is set to no budget draws messages of all settings.
         """
         check_message(message, self.rate)
         queries = check_queries(queries, len(message.indices))
+        self._check_known(known, len(queries))
         message = message.to(self.device)
+        message = message if known is None else message.after(known)
         codes = self.quantizer.lookup(message.indices.long(), message.sent)  # (B, M, N, D)
         with precision(self.device):
             text = self.vision.text(queries) if self.receiver_reads else None
             return self.decoder(self.receiver(codes, text))
+
+    def _check_known(self, known: Message | Any, images: int) -> None:
+        """Raises ConfigError where nothing of one query's message serves another, InputError for no message."""
+        if known is None:
+            return
+        if not isinstance(self.alignment, Identity):
+            raise ConfigError("this codec's indices depend on the query: of another query's message none can be kept")
+        if isinstance(self.rate, FixedRate):
+            raise ConfigError("a fixed rate sends all of a picture at once: a second message would hold nothing new")
+        check_known(known, self.rate.shape, images)
 
     @property
     def device(self) -> torch.device:

@@ -40,16 +40,21 @@ class Shape:
 @dataclass(frozen=True)
 class Message:
     """Indices, which of them were sent (None: all), and, where it is known, the setting of the codec that sent them,
-    which both ends share."""
+    which both ends share: one of all images, or one an image (`RateDial.adding`)."""
 
     indices: Int[Tensor, "B M N G"]
     sent: Bool[Tensor, "B M N G"] | None
-    setting: str | None = None
+    setting: str | tuple[str, ...] | None = None
 
     @property
     def mask(self) -> Bool[Tensor, "B M N G"]:
         """Which indices were sent, where `sent` may be None."""
         return torch.ones_like(self.indices, dtype=torch.bool) if self.sent is None else self.sent
+
+    def after(self, known: "Message") -> "Message":
+        """All that a receiver has who had `known` of the same images, of which this is the continuation."""
+        known = known.to(self.indices.device)
+        return Message(torch.where(self.mask, self.indices, known.indices), self.mask | known.mask)
 
     def to(self, device: torch.device | str) -> "Message":
         """The same in a device's memory."""
@@ -64,23 +69,33 @@ class Message:
 def check_message(message: Message | Any, rate) -> None:
     """Raises InputError for anything but one or more images' messages that a codec of this rate (rate.py) sends, or
     what a link has left of them. A rate dial that is set to no budget sends by any of its packings."""
-    if not isinstance(message, Message):
-        raise InputError(f"message: wants what `encode` returns; given {described(message)}")
-    shape, indices, sent = rate.shape, message.indices, message.sent
-    each = (shape.taps, shape.tokens, shape.segments)
-    if not _holds_integers(indices) or indices.shape[1:] != each or not len(indices):
-        wanted = f"(B, {', '.join(map(str, each))}) with B at least 1"
-        raise InputError(f"message.indices: wants integers, {wanted}; given {described(indices)}")
-    low, high = torch.stack(indices.aminmax()).tolist()
-    if low < 0 or high >= shape.codes:
-        raise InputError(f"message.indices: wants codes from 0 to {shape.codes - 1}; given {low} to {high}")
-    if sent is not None and not (isinstance(sent, Tensor) and sent.dtype is torch.bool and sent.shape == indices.shape):
-        raise InputError(f"message.sent: wants bool {tuple(indices.shape)} or None; given {described(sent)}")
+    _check_form(message, "message", rate.shape)
     if None not in (message.setting, rate.setting) and message.setting != rate.setting:
         raise InputError(f"message: sent at {message.setting}; this codec is set to {rate.setting}: decode as encoded")
     if not rate.can_send(message.mask):
         unsent = f"no codec sends these segments that is set to {rate.setting}"
         raise InputError(f"message.sent: {unsent}: decode as encoded")
+
+
+def check_known(known: Message | Any, shape: Shape, images: int) -> None:
+    """Raises InputError for anything but what a receiver may have of so many images, sent in whatever settings."""
+    _check_form(known, "known", shape)
+    if len(known.indices) != images:
+        raise InputError(f"known: of {len(known.indices)} images; given {images} to go on with")
+
+
+def _check_form(message: Message | Any, name: str, shape: Shape) -> None:
+    if not isinstance(message, Message):
+        raise InputError(f"{name}: wants what `encode` returns; given {described(message)}")
+    indices, sent, each = message.indices, message.sent, (shape.taps, shape.tokens, shape.segments)
+    if not _holds_integers(indices) or indices.shape[1:] != each or not len(indices):
+        wanted = f"(B, {', '.join(map(str, each))}) with B at least 1"
+        raise InputError(f"{name}.indices: wants integers, {wanted}; given {described(indices)}")
+    low, high = torch.stack(indices.aminmax()).tolist()
+    if low < 0 or high >= shape.codes:
+        raise InputError(f"{name}.indices: wants codes from 0 to {shape.codes - 1}; given {low} to {high}")
+    if sent is not None and not (isinstance(sent, Tensor) and sent.dtype is torch.bool and sent.shape == indices.shape):
+        raise InputError(f"{name}.sent: wants bool {tuple(indices.shape)} or None; given {described(sent)}")
 
 
 def _holds_integers(x: Tensor | Any) -> bool:

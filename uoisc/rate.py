@@ -5,6 +5,7 @@
                the others `background` units                                               (ours)
     dial       one model for every budget of bits: it picks the packing of which it has measured the best
                answers                                                                     (ours)
+    further    of what a packing sends, what the receiver does not hold yet                (ours)
 
 A unit is one segment of one tap. A token's units have one order, segment by segment and in each the deepest tap
 first, and a dial's training cuts them anywhere (nested dropout; Rippel et al., 2014): any prefix can be decoded.
@@ -12,6 +13,7 @@ first, and a dial's training cuts them anywhere (nested dropout; Rippel et al., 
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from functools import cache, cached_property
 from numbers import Real
 from typing import Any, NamedTuple
@@ -125,6 +127,27 @@ class Packing(nn.Module):
         allowed = first.sum(1) <= self.top if self.ranked else (first <= spread).all(1)
         return bool(allowed.all() & ~(sent & ~ours).any())
 
+    def further(self, relevance: Float[Tensor, "B N"], held: Bool[Tensor, "B M N G"]) -> tuple[Tensor, str]:
+        """Which segments (B, M, N, G) it sends that are not held yet, and its setting."""
+        return self.allocate(relevance).sent & ~held, self.setting
+
+    def lacking(self, held: Bool[Tensor, "B M N G"]) -> Bool[Tensor, "B N"]:
+        """Which tokens lack the last unit of a first one: of the others nothing needs to be said any more."""
+        last = (self.shape.order == self.level - 1).to(held.device)[:, None, :]
+        return ~(held & last).any(dim=3).any(dim=1)
+
+    def counts(self, lacking: int) -> range:
+        """How many of so many tokens that lack something may be among the `top` first ones."""
+        return range(max(0, self.top - (self.shape.tokens - lacking)), min(self.top, lacking) + 1)
+
+    def added_bits(self, relevance: Float[Tensor, "B N"], held: Bool[Tensor, "B M N G"]) -> list[float]:
+        """Nominal bits, an image each, of what it adds to what is held, and of saying which tokens that is."""
+        first, lacking = self.first(relevance), self.lacking(held)
+        units = (self.sent(first) & ~held).flatten(1).sum(1).tolist()
+        left, chosen = lacking.sum(1).tolist(), (first & lacking).sum(1).tolist()
+        ways = [len(self.counts(n)) * math.comb(n, t) if self.ranked else 1 for n, t in zip(left, chosen, strict=True)]
+        return [u * math.log2(self.shape.codes) + math.ceil(math.log2(w)) for u, w in zip(units, ways, strict=True)]
+
     @cached_property
     def _of_a_token(self) -> tuple[Bool[Tensor, "M 1 G"], Bool[Tensor, "M 1 G"]]:
         """Which segments one of the first tokens sends, and which any other."""
@@ -153,6 +176,7 @@ class RateDial(nn.Module):
     """
 
     setting = None  # none until a budget is set
+    limit = None  # bits that a message may add to what is known
 
     def __init__(
         self,
@@ -199,8 +223,7 @@ class RateDial(nn.Module):
 
         Raises ConfigError where the budget is no number or too small for any, and for a background that none has.
         """
-        if not isinstance(bits, Real) or isinstance(bits, bool) or not bits > 0:  # nan is above nothing
-            raise ConfigError(f"a budget of {bits!r}: wants a number of bits above 0")
+        _check_budget(bits)
         backgrounds = sorted({p.background for p in self.packings})
         if background is not None and background not in backgrounds:
             raise ConfigError(f"a background of {background!r} units: choose of {', '.join(map(str, backgrounds))}")
@@ -209,6 +232,17 @@ class RateDial(nn.Module):
         if not fitting:
             least = min(self.packings[i].bits for i in offered)
             raise ConfigError(f"{bits:g} bits are too few: the cheapest packing costs {least:g}")
+        return self.best(fitting)
+
+    def adding(self, bits: float | Any) -> "RateDial":
+        """The same dial, set to spend at most `bits` on what it adds to what the receiver holds."""
+        _check_budget(bits)
+        limited = copy(self)
+        limited.limit = bits
+        return limited
+
+    def best(self, fitting: list[int]) -> Packing:
+        """Of the packings of these numbers the one that `at` takes."""
         if self.ranked and not self.answers.isnan().any():
             best = max(self.answers[i].item() for i in fitting)
             error = math.sqrt(best * (1 - best) / self.queries)
@@ -237,12 +271,34 @@ class RateDial(nn.Module):
         """Whatever one of its packings has sent, and a link has left."""
         return True
 
+    def further(self, relevance: Float[Tensor, "B N"], held: Bool[Tensor, "B M N G"]) -> tuple[Tensor, tuple]:
+        """As a packing's, and each image's setting: of the packings that add no more than the limit what `at` takes.
+
+        Raises ConfigError where there is no limit, or where it is too small for any packing.
+        """
+        if self.limit is None:
+            raise ConfigError("a rate dial sends at a budget: set one with codec.at(bits) or codec.adding(bits)")
+        costs = zip(*(p.added_bits(relevance, held) for p in self.packings), strict=True)  # each image's, by packing
+        rows = []
+        for row, known, cost in zip(relevance.split(1), held.split(1), costs, strict=True):
+            fitting = [i for i, bits in enumerate(cost) if bits <= self.limit]
+            if not fitting:
+                raise ConfigError(f"{self.limit:g} bits are too few: the cheapest packing adds {min(cost):g}")
+            rows.append(self.best(fitting).further(row, known))
+        sent, settings = zip(*rows, strict=True)
+        return torch.cat(sent), settings
+
     def _deepest(self, bits: float) -> list[Packing]:
         """Within `bits`, for each number of first tokens and each background the packing of most units."""
         fitting = [p for p in self.packings if p.bits <= bits] or [min(self.packings, key=lambda p: p.bits)]
         if not self.ranked:
             return [max(fitting, key=lambda p: p.bits)]
         return list({(p.top, p.background): p for p in sorted(fitting, key=lambda p: p.level)}.values())
+
+
+def _check_budget(bits: float | Any) -> None:
+    if not isinstance(bits, Real) or isinstance(bits, bool) or not bits > 0:  # nan is above nothing
+        raise ConfigError(f"a budget of {bits!r}: wants a number of bits above 0")
 
 
 def _one_of(choices: Sequence):

@@ -5,13 +5,13 @@
 What follows is one range-coded payload: which tokens the query ranks first, where the codec chooses (the number of
 that choice among all of its size), then the sent indices: a tap after the other, in it a token after the other, in
 it a segment after the other. All integers are big-endian. The payload is cut to the fewest bytes that decode to the
-same message. docs/bitstream.md says it all byte by byte. Source: ours.
+same message. docs/bitstream.md says it all byte by byte.
+A file that follows another holds what that one lacks. Source: ours.
 """
 
 import hashlib
-import math
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,35 @@ from constriction import stream
 
 from uoisc.base.storage import read_label
 from uoisc.codec import Codec
+from uoisc.link.choice import read_choice, write_choice
 from uoisc.link.entropy import Tables
-from uoisc.link.header import COMPACT_MARK, HEAD, MAGIC, VERSION, BitstreamError, check_size, crc24, parse
+from uoisc.link.header import (
+    COMPACT_MARK,
+    FOLLOWING,
+    HEAD,
+    MAGIC,
+    VERSION,
+    BitstreamError,
+    File,
+    check_size,
+    crc24,
+    parse,
+)
 from uoisc.message import Message
 from uoisc.rate import Packing, RateDial
 
-DIGIT = 1 << 12  # the choice of tokens is coded in digits of this base
+SAME_PICTURE = 0.5  # ours: least share of equal indices; of the same picture all are, but few that round otherwise
 SYMBOL_BYTES = 2  # an index costs 16 bits at most, as its table's smallest frequency is 1 of 2^16
+
+
+@dataclass(frozen=True)
+class Held:
+    """What both ends hold of a picture from earlier files: their messages as one (B = 1); the last one's checksum, and
+    the packing that it was sent by."""
+
+    message: Message
+    checksum: bytes
+    packing: int
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,26 @@ class SharedModel:
             raise BitstreamError(f"packing {packing} is none of this model's {len(packings)}: the file was altered")
         return replace(self, packing=packing)
 
+    def message(self, x, query: str, held: Held | None, bits: float | None) -> "tuple[Message, SharedModel]":
+        """What is sent of an image (1, 3, H, W) to who holds that, and the model as it is set for it.
+
+        bits: of a rate dial, at most so many are added to what is held; None, or no dial: by the last file's packing.
+        Raises BitstreamError where what is held is of another picture.
+        """
+        if held is None:
+            return self.codec.encode(x, [query]), self
+        if bits is None or not self.packing:
+            model = self.at(held.packing)
+            message = model.codec.encode(x, [query], known=held.message)
+        else:
+            message = self.trained.adding(bits).encode(x, [query], known=held.message)
+            settings = [packing.setting for packing in self.trained.rate.packings]
+            model = self.at(settings.index(message.setting[0]) + 1)
+        alike = (message.indices.cpu() == held.message.indices)[held.message.mask].float().mean()
+        if alike < SAME_PICTURE:
+            raise BitstreamError(f"another picture than that of --after: {alike:.0%} of the indices held are its own")
+        return message, model
+
     @cached_property
     def codec(self) -> Codec:
         """The codec as it is set."""
@@ -66,6 +108,14 @@ class SharedModel:
         """How many tokens the query chooses; 0 where it chooses none."""
         rate = self.codec.rate
         return rate.top if isinstance(rate, Packing) and rate.ranked else 0
+
+    def lacking(self, held: np.ndarray) -> np.ndarray:
+        """Which tokens (N,) a query can choose where these segments (M, N, G) are held."""
+        return self.codec.rate.lacking(torch.from_numpy(held[None]))[0].numpy()
+
+    def ranked(self, sent: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Which tokens (N,) come first in a message that sends these segments to who holds those (M, N, G)."""
+        return self.lacking(held) & ~self.lacking(sent | held) if self.chosen else self.unasked
 
     @property
     def unasked(self) -> np.ndarray:
@@ -80,9 +130,9 @@ class SharedModel:
             return np.ones((shape.taps, shape.tokens, shape.segments), dtype=bool)
         return rate.sent(torch.from_numpy(ranked[None]))[0].numpy()
 
-    def checksum(self, payload: bytes) -> bytes:
+    def checksum(self, payload: bytes, after: Held | None) -> bytes:
         """Of the compact form: it covers what that form does not say."""
-        return crc24(self.fingerprint, bytes([self.packing]), payload)
+        return crc24(self.fingerprint, bytes([self.packing]), after.checksum if after else b"", payload)
 
 
 def fingerprint(*files: Path) -> bytes:
@@ -101,80 +151,115 @@ def ranked_of(message: Message) -> np.ndarray:
     return (units == units.max(axis=1, keepdims=True)) & (message.sent is not None)
 
 
-def write(message: Message, model: SharedModel, size: tuple[int, int] | None) -> bytes:
+def write(message: Message, model: SharedModel, size: tuple[int, int] | None, after: Held | None = None) -> bytes:
     """One message (B = 1) as a file; self-describing with the image's (width, height), compact without.
 
-    Raises BitstreamError for a size that the header cannot hold.
+    after: what both ends hold, where the message adds to that. Raises BitstreamError for a size that the header cannot
+    hold, or a message that does not add to that by the model's packing.
     """
     message = message.cpu()
-    payload = encode_payload(message.indices.numpy()[0], ranked_of(message)[0], message.mask.numpy()[0], model)
+    sent, held = message.mask.numpy()[0], _known(model, after) < model.tables.shape.codes
+    ranked = model.ranked(sent, held)
+    if after and (sent != (model.sent(ranked) & ~held)).any():
+        raise BitstreamError("the message is not what this model adds to what the receiver holds: encode it again")
+    payload = encode_payload(message.indices.numpy()[0], ranked, sent, model, after)
+    version, last = (FOLLOWING, after.checksum) if after else (VERSION, b"")
     if size is None:
-        return bytes([COMPACT_MARK | VERSION]) + model.checksum(payload) + payload
+        head = bytes([COMPACT_MARK | version, *([model.packing] if after else [])])
+        return head + model.checksum(payload, after) + payload
     check_size(size)
-    head = HEAD.pack(MAGIC, VERSION, model.fingerprint, *size, model.packing)
+    head = HEAD.pack(MAGIC, version, model.fingerprint, *size, model.packing) + last
     return head + crc24(head, payload) + payload
 
 
-def read(data: bytes, model: SharedModel) -> tuple[Message, tuple[int, int] | None]:
+def read(data: bytes, model: SharedModel, after: Held | None = None) -> tuple[Message, tuple[int, int] | None]:
     """The message (B = 1) of a file, and the size of the image that it was made of (None in the compact form).
 
-    Raises BitstreamError: see `parse`; also where the file is of another model.
+    Raises BitstreamError: see `parse`; also where the file is of another model, or follows another file than `after`.
     """
     file = parse(data)
+    _check_after(file, after)
     if file.fingerprint is None:
-        if file.checksum != model.checksum(file.payload):
-            cause = "the file was altered, or written with another model or budget of bits"
+        model = model if after is None else model.at(file.packing)
+        if file.checksum != model.checksum(file.payload, after):
+            cause = "the file was altered, or written with another model or budget of bits, or after another file"
             raise BitstreamError(f"the checksum does not fit: {cause}")
     elif file.fingerprint != model.fingerprint:
         told = f"written with model {file.fingerprint.hex()}, this one is {model.fingerprint.hex()}"
         raise BitstreamError(f"{told}: name the variant and profile that wrote it")
     else:
         model = model.at(file.packing)
-    indices, _, sent = decode_payload(file.payload, model)
+    indices, _, sent = decode_payload(file.payload, model, after)
     some = torch.from_numpy(sent[None]) if isinstance(model.codec.rate, Packing) else None
     return Message(torch.from_numpy(indices[None]), some), file.size
 
 
-def encode_payload(indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, model: SharedModel) -> bytes:
+def hold(data: bytes, model: SharedModel, before: Held | None = None) -> Held:
+    """What both ends hold once a file has joined what they held `before`. Raises BitstreamError as `read`."""
+    message, _ = read(data, model, before)
+    file = parse(data)
+    packing = model.packing if file.packing is None else file.packing
+    return Held(message.after(before.message) if before else message, file.checksum, packing)
+
+
+def _check_after(file: File, after: Held | None) -> None:
+    """Raises BitstreamError where a file follows another one than what is held, or none."""
+    named = "another file" if file.after is None else f"the file of checksum {file.after.hex()}"
+    if file.version == FOLLOWING and after is None:
+        raise BitstreamError(f"it follows {named}: give that by --after")
+    if file.version != FOLLOWING and after is not None:
+        raise BitstreamError("it is the first of its picture and follows no file: leave --after out")
+    if file.after is not None and file.after != after.checksum:
+        raise BitstreamError(f"it follows {named}, --after gives {after.checksum.hex()}: give all in their order")
+
+
+def _known(model: SharedModel, after: Held | None) -> np.ndarray:
+    """The indices (M, N, G) that both ends hold, K where they hold none.
+
+    Raises BitstreamError for a model whose messages add nothing to one another.
+    """
+    shape = model.tables.shape
+    if after is None:
+        return np.full((shape.taps, shape.tokens, shape.segments), shape.codes)
+    if not isinstance(model.codec.rate, Packing):
+        raise BitstreamError("a model of fixed rate sends all at once: no file of it follows another")
+    return np.where(after.message.mask.numpy()[0], after.message.indices.numpy()[0], shape.codes)
+
+
+def encode_payload(
+    indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, model: SharedModel, after: Held | None = None
+) -> bytes:
     """The choice of tokens (N,), and of the indices (M, N, G) what it sends, in as few bytes as decode to the same."""
-    encoder = stream.queue.RangeEncoder()
+    encoder, known = stream.queue.RangeEncoder(), _known(model, after)
     if model.chosen:
-        for digit, base in _digits(_choice_number(ranked), math.comb(len(ranked), model.chosen)):
-            encoder.encode(digit, stream.model.Uniform(base))
-    model.tables.encode(encoder, indices, sent, ranked)
+        write_choice(encoder, ranked, model.lacking(known < model.tables.shape.codes), model.codec.rate)
+    model.tables.encode(encoder, indices, sent, ranked, known)
     return _shortest(encoder)
 
 
-def decode_payload(payload: bytes, model: SharedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decode_payload(
+    payload: bytes, model: SharedModel, after: Held | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The indices (M, N, G), 0 where nothing was sent, which tokens (N,) were chosen, and which segments were sent.
 
     Raises BitstreamError where no writer of this format can have made the payload for this model.
     """
-    shape = model.tables.shape
+    shape, known = model.tables.shape, _known(model, after)
+    held = known < shape.codes
     most = shape.taps * shape.tokens * shape.segments * SYMBOL_BYTES + shape.tokens
     if len(payload) > most:
         raise BitstreamError(f"a payload of {len(payload)} bytes, at most {most} with this model: no message of it")
     padded = payload + bytes(-len(payload) % 4) + bytes(8)
     decoder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
     try:
-        ranked = _read_choice(decoder, shape.tokens, model.chosen) if model.chosen else model.unasked
-        sent = model.sent(ranked)
-        indices = model.tables.decode(decoder, sent, ranked)
+        ranked = read_choice(decoder, model.lacking(held), model.codec.rate) if model.chosen else model.unasked
+        sent = model.sent(ranked) & ~held
+        indices = model.tables.decode(decoder, sent, ranked, known)
     except AssertionError as error:  # constriction's word for bytes that no encoder can have made
         raise BitstreamError("the payload cannot be decoded: the file was altered, fetch it again") from error
-    if encode_payload(indices, ranked, sent, model) != payload:
+    if encode_payload(indices, ranked, sent, model, after) != payload:
         raise BitstreamError("the payload is not one that this model writes: the file was altered, fetch it again")
     return indices, ranked, sent
-
-
-def _read_choice(decoder, tokens: int, size: int) -> np.ndarray:
-    """Which tokens (N,) come first."""
-    total, number = math.comb(tokens, size), 0
-    for base in _bases(total):
-        number = number * DIGIT + int(decoder.decode(stream.model.Uniform(base)))
-    if number >= total:
-        raise BitstreamError("the payload names no choice of tokens: the file was altered, fetch it again")
-    return _choice(number, tokens, size)
 
 
 def _shortest(encoder) -> bytes:
@@ -194,36 +279,3 @@ def _shortest(encoder) -> bytes:
             break
         best = number.to_bytes(length, "big")
     return best
-
-
-@cache
-def _bases(total: int) -> list[int]:
-    """Bases of the digits that a number below `total` has, the leading one as small as it may be."""
-    further = 0
-    while DIGIT ** (further + 1) < total:
-        further += 1
-    return [-(-total // DIGIT**further), *[DIGIT] * further]
-
-
-def _digits(number: int, total: int) -> list[tuple[int, int]]:
-    """(digit, base) from the leading one on."""
-    bases = _bases(total)
-    return [(number // DIGIT**place % base, base) for place, base in zip(range(len(bases))[::-1], bases, strict=True)]
-
-
-def _choice_number(ranked: np.ndarray) -> int:
-    """The number of a choice of tokens among all of its size, in colexicographic order."""
-    return sum(math.comb(token, place) for place, token in enumerate(ranked.nonzero()[0].tolist(), start=1))
-
-
-def _choice(number: int, tokens: int, size: int) -> np.ndarray:
-    """Inverse of `_choice_number`: which of the tokens (N,)."""
-    ranked = np.zeros(tokens, dtype=bool)
-    token = tokens
-    for place in range(size, 0, -1):
-        token -= 1
-        while math.comb(token, place) > number:
-            token -= 1
-        ranked[token] = True
-        number -= math.comb(token, place)
-    return ranked

@@ -59,18 +59,28 @@ class Tables:
         cost = -np.log2(self.probabilities[table, indices])
         return np.where(sent, cost, 0.0).sum(axis=(1, 2, 3))
 
-    def encode(self, encoder, indices: Int[np.ndarray, "M N G"], sent: np.ndarray, ranked: np.ndarray) -> None:
-        """Appends one message's sent indices to a constriction range encoder."""
-        table = contexts(self.shape, self.kind, indices[None], sent[None], ranked[None])[0]
+    def encode(
+        self, encoder, indices: Int[np.ndarray, "M N G"], sent: np.ndarray, ranked: np.ndarray, known=None
+    ) -> None:
+        """Appends one message's sent indices to a constriction range encoder; `known` as in `decode`."""
+        there = sent
+        if known is not None:
+            indices, there = np.where(sent, indices, known), sent | (known < self.shape.codes)
+        table = contexts(self.shape, self.kind, indices[None], there[None], ranked[None])[0]
         if sent.any():
             symbols = indices[sent].astype(np.int32)
             encoder.encode(symbols, stream.model.Categorical(perfect=False), self.probabilities[table[sent]])
 
-    def decode(self, decoder, sent: Bool[np.ndarray, "M N G"], ranked: Bool[np.ndarray, " N"]) -> np.ndarray:
-        """Reads one message's indices (M, N, G) from a range decoder; 0 where nothing was sent."""
+    def decode(
+        self, decoder, sent: Bool[np.ndarray, "M N G"], ranked: Bool[np.ndarray, " N"], known=None
+    ) -> np.ndarray:
+        """Reads one message's indices (M, N, G) from a range decoder; 0 where nothing was sent.
+
+        known: indices (M, N, G) that both ends hold already, K where they hold none; None: none at all.
+        """
         shape, side, none = self.shape, self.shape.side, self.shape.codes
         row, chosen, models = side * shape.segments, ranked.tolist(), self.models
-        known = [none] * sent.size  # flat; K stands for "nothing there", as in `contexts`
+        known = [none] * sent.size if known is None else known.flatten().tolist()  # as in `contexts`
         places = zip(np.flatnonzero(sent).tolist(), *(axis.tolist() for axis in sent.nonzero()), strict=True)
         for at, m, n, g in places:
             left = known[at - shape.segments] if n % side else none

@@ -10,6 +10,9 @@
 | 13-15 | low 24 bits of CRC-32 of all    | |       |                                                      |
 |       | other bytes                     | |       |                                                      |
 
+Version 4 follows another file, whose message both ends hold. Its self-describing form has that file's checksum in front
+of its own; its compact form has the packing there, and that file's checksum goes into its own alone.
+
 All integers are big-endian; what follows is the payload (bitstream.py). Source: ours.
 """
 
@@ -20,9 +23,10 @@ from dataclasses import dataclass
 from uoisc.base.errors import UoiscError
 from uoisc.base.outputs import naming, opened
 
-MAGIC, VERSION, COMPACT_MARK = b"UOI", 3, 0xC0
-HEADER_BYTES, COMPACT_BYTES = 16, 4
-HEAD = struct.Struct(">3sB4s2HB")  # all of the self-describing form but its checksum
+MAGIC, VERSION, FOLLOWING, COMPACT_MARK = b"UOI", 3, 4, 0xC0
+HEADER_BYTES, COMPACT_BYTES = 16, 4  # of a message of its own
+HEAD = struct.Struct(">3sB4s2HB")  # all of the self-describing form but its checksums
+CHECKSUM_BYTES = 3
 MAX_SIDE = 16_384  # pixels a side of the restored image
 MAX_PIXELS = 178_956_970  # of it: as many as Pillow opens
 LARGEST = 1 << 20  # bytes: no file is larger, and none that is gets read
@@ -34,13 +38,18 @@ class BitstreamError(UoiscError):
 
 @dataclass(frozen=True)
 class File:
-    """A parsed file: what its header says, and the payload. Fingerprint, size and packing: None in the compact form."""
+    """A parsed file: what its header says, and the payload.
+
+    Fingerprint, size, packing and the checksum of the file that it is `after` are None where it does not say them.
+    """
 
     fingerprint: bytes | None
     size: tuple[int, int] | None
     packing: int | None
     payload: bytes
     checksum: bytes
+    version: int = VERSION
+    after: bytes | None = None
 
 
 def describe(file: str) -> list[str]:
@@ -49,11 +58,13 @@ def describe(file: str) -> list[str]:
         data = read_file(file)
         parsed = parse(data)
     form = "self-describing" if parsed.fingerprint else "compact"
-    lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {VERSION}, {form} form"]
+    lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {parsed.version}, {form} form"]
     if parsed.size is not None:
         lines.append(f"image of {parsed.size[0]} x {parsed.size[1]} pixels, model {parsed.fingerprint.hex()}")
         lines.append(f"packing {parsed.packing} of its rate dial" if parsed.packing else "fixed rate")
-    return lines
+    if parsed.version == FOLLOWING:
+        lines.append(f"follows {parsed.after.hex() if parsed.after else 'a file that the compact form does not name'}")
+    return [*lines, f"checksum {parsed.checksum.hex()}, by which a file that follows names it"]
 
 
 def read_file(name: str) -> bytes:
@@ -74,20 +85,23 @@ def parse(data: bytes) -> File:
     compact = data[0] & 0xF0 == COMPACT_MARK
     if not compact and data[:3] != MAGIC[: len(data)]:
         raise BitstreamError("no .uoi file: its first bytes are not 'UOI'")
-    if compact:
-        _check_version(data[0] & 0x0F)
+    version = data[0] & 0x0F if compact else data[3] if len(data) > 3 else VERSION
+    if compact or len(data) >= HEADER_BYTES:
+        _check_version(version)
     length = COMPACT_BYTES if compact else HEADER_BYTES
+    if version == FOLLOWING:
+        length += 1 if compact else CHECKSUM_BYTES
     if len(data) < length:
         raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
-    payload, checksum = data[length:], data[length - 3 : length]
+    start = length - CHECKSUM_BYTES
+    payload, checksum = data[length:], data[start:length]
     if compact:
-        return File(None, None, None, payload, checksum)
-    _, version, fingerprint, *size, packing = HEAD.unpack(data[: HEAD.size])
-    _check_version(version)
-    if crc24(data[: HEAD.size], payload) != checksum:
+        return File(None, None, data[1] if version == FOLLOWING else None, payload, checksum, version)
+    _, _, fingerprint, *size, packing = HEAD.unpack(data[: HEAD.size])
+    if crc24(data[:start], payload) != checksum:
         raise BitstreamError("the checksum does not fit: the file was altered or truncated, fetch it again")
     check_size(tuple(size))
-    return File(fingerprint, tuple(size), packing, payload, checksum)
+    return File(fingerprint, tuple(size), packing, payload, checksum, version, data[HEAD.size : start] or None)
 
 
 def crc24(*parts: bytes) -> bytes:
@@ -95,9 +109,10 @@ def crc24(*parts: bytes) -> bytes:
 
 
 def _check_version(version: int) -> None:
-    if version != VERSION:
-        remedy = "use a newer program" if version > VERSION else "encode the image again"
-        raise BitstreamError(f"version {version} of the format, this program reads {VERSION}: {remedy}")
+    if version not in (VERSION, FOLLOWING):
+        remedy = "use a newer program" if version > FOLLOWING else "encode the image again"
+        reads = f"{VERSION} and {FOLLOWING}"
+        raise BitstreamError(f"version {version} of the format, this program reads {reads}: {remedy}")
 
 
 def check_size(size: tuple[int, int]) -> None:

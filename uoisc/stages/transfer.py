@@ -19,15 +19,16 @@ from uoisc.data.objects import load_catalogue
 from uoisc.data.question_types import Words, query_words
 from uoisc.judge.evaluation import uses_query
 from uoisc.link import bitstream
-from uoisc.link.bitstream import BitstreamError, SharedModel
-from uoisc.link.header import COMPACT_BYTES, HEADER_BYTES, parse, read_file
+from uoisc.link.bitstream import BitstreamError, Held, SharedModel
+from uoisc.link.header import parse, read_file
 from uoisc.link.tables import shared_model, table_path
 from uoisc.study import Study, open_codecs
 
 
 @dataclass(frozen=True)
 class Files:
-    """Inputs, and their outputs: `output` itself for one, a folder of files for several.
+    """Inputs, and their outputs: `output` itself for one, a folder of files for several; and earlier files of the same
+    picture, in their order, that both ends hold (`after`).
 
     Outputs that are there are refused, replaced if `force`, left as they are if `no_clobber`.
     """
@@ -36,6 +37,7 @@ class Files:
     output: str
     force: bool = False
     no_clobber: bool = False
+    after: tuple[str, ...] = ()
 
     def pairs(self, suffix: str) -> list[tuple[str, str]]:
         """Each input with where its output goes, less those that --no-clobber skips.
@@ -53,10 +55,21 @@ class Files:
             raise DataError(f"{shown(output)}: {len(inputs)} inputs need a folder that is there, give one by -o")
         stems = ["stdin" if name == STREAM else Path(name).stem for name in inputs]
         names = [os.path.join(output, stem + suffix) if folder else output for stem in stems]
-        check_outputs(names, inputs, self.force or self.no_clobber)
+        check_outputs(names, [*inputs, *self.after], self.force or self.no_clobber)
         if kept := existing(names) if self.no_clobber else []:
             say(f"{len(kept)} of {len(names)} outputs exist and are left as they are", sys.stderr)
         return [(source, name) for source, name in zip(inputs, names, strict=True) if name not in kept]
+
+    def held(self, model: SharedModel, compact: bool) -> Held | None:
+        """What the files hold that these are after. Raises BitstreamError, which names the one that does not fit."""
+        found = None
+        for name in self.after:
+            with naming(name):
+                data = read_file(name)
+                if (parse(data).fingerprint is None) is not compact:
+                    raise BitstreamError("of another form: all files about a picture are compact, or none is")
+                found = bitstream.hold(data, model, found)
+        return found
 
 
 def encode(files: Files, query: str, profile: str, variant: str, bits: float | None, compact: bool) -> None:
@@ -68,12 +81,29 @@ def encode(files: Files, query: str, profile: str, variant: str, bits: float | N
     pairs = files.pairs(".uoi")
     if not pairs:
         return
+    if files.after and len(files.inputs) > 1:
+        raise ConfigError("--after: files are about one picture, give one image")
     study = open_codecs(profile)
-    model = model_within(study, variant, bits)
+    side, model = study.params.data.image_size, model_within(study, variant, bits)
     tell_unknown(study, query)
     if not uses_query(model.codec):
         say(f"{variant} sends the same for any query", sys.stderr)
-    _each(pairs, partial(_send, study.params.data.image_size, model, query, compact, files.force), "images", "sent")
+    held = files.held(model, compact)
+
+    def send(image: str, name: str) -> str:
+        picture = _picture(image, side)
+        with naming(image):
+            message, used = model.message(picture.x, query, held, bits)
+            data = bitstream.write(message, used, None if compact else picture.size, held)
+        write(data, name, files.force)
+        resized = "" if picture.size == (side, side) else f", resized to {side} x {side}"
+        nominal = f"{used.codec.bits:g} bits before entropy coding{', less what the receiver holds' if held else ''}"
+        return (
+            f"{shown(image)}: {picture.size[0]} x {picture.size[1]} pixels{resized}; {len(data)} bytes, of which "
+            f"{len(parse(data).payload)} payload ({nominal})"
+        )
+
+    _each(pairs, send, "images", "sent")
 
 
 def decode(files: Files, profile: str, variant: str | None, bits: float | None, query: str | None) -> None:
@@ -104,8 +134,11 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
                 which = "the compact form does not say which model wrote it"
                 raise BitstreamError(f"{which}: give --variant, and --bits as then")
             model = written_by(fingerprint) if fingerprint else model_within(open_codecs(profile), variant, bits)
-            message, size = bitstream.read(data, model)
-        x_hat = model.codec.decode(message, [_asked(model.codec.receiver_reads, query)])
+        held = files.held(model, compact=not fingerprint)
+        with naming(file):
+            message, size = bitstream.read(data, model, held)
+        asked = [_asked(model.codec.receiver_reads, query)]
+        x_hat = model.trained.decode(message, asked, held.message) if held else model.codec.decode(message, asked)
         with naming(name):
             write(image_bytes(x_hat, _suffix(name), size), name, files.force)
         return f"{shown(file)}: drawn" if len(pairs) > 1 else ""
@@ -230,21 +263,6 @@ def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: 
         others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         rest = f"the others are {done}" if len(failed) < len(pairs) else f"none is {done}"
         raise DataError(f"{len(failed)} of {len(pairs)} {things} were left out ({shown(failed[0])}{others}); {rest}")
-
-
-def _send(side: int, model: SharedModel, query: str, compact: bool, force: bool, image: str, name: str) -> str:
-    """Writes one image's message; returns what there is to say of it."""
-    picture = _picture(image, side)
-    message = model.codec.encode(picture.x, [query])
-    with naming(image):
-        data = bitstream.write(message, model, None if compact else picture.size)
-    write(data, name, force)
-    resized = "" if picture.size == (side, side) else f", resized to {side} x {side}"
-    payload = len(data) - (COMPACT_BYTES if compact else HEADER_BYTES)
-    return (
-        f"{shown(image)}: {picture.size[0]} x {picture.size[1]} pixels{resized}; {len(data)} bytes, of which "
-        f"{payload} payload ({model.codec.bits:g} bits before entropy coding)"
-    )
 
 
 def _picture(name: str, side: int) -> Picture:
