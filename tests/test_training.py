@@ -135,7 +135,7 @@ def test_phase_1_learns():
     assert np.mean(pixel[-5:]) < 0.75 * np.mean(pixel[:5])
 
 
-@pytest.mark.parametrize("name", ["no_llava", "query_aware"])
+@pytest.mark.parametrize("name", ["no_llava", "no_alignment_no_llava"])
 def test_a_variant_without_intent_loss_never_asks_llava_and_another_does(name):
     codec, log = run(name, made=bench(Forbidden()))
     assert len(log.rows) == 5 and not any("intent" in row for row in log.rows)
@@ -177,7 +177,7 @@ def test_a_variants_intent_loss_that_is_nan_stops_with_its_name():
         run("uoisc", (1,), intent=lambda *_: torch.tensor(float("nan"), requires_grad=True))
 
 
-@pytest.mark.parametrize("name", ["answer_loss", "query_aware_answer"])
+@pytest.mark.parametrize("name", ["uoisc_answer", "query_aware"])
 def test_the_answer_loss_trains_both_phases_on_the_sources_own_answers(name, monkeypatch):
     """Its first value is that of the untrained codec's reconstruction, by hand; no hidden state is compared."""
     monkeypatch.setattr(FrozenLlava, "hidden", lambda *_: pytest.fail("hidden states were compared"))

@@ -20,9 +20,9 @@ PARTS = {
     "no_llava": (FrozenCLIP, Film, Identity, 2, FixedRate, None, False),
     "no_alignment_no_llava": (FrozenCLIP, Identity, Identity, 2, FixedRate, None, False),
     "plain_vq": (FrozenCLIP, Film, Identity, 1, FixedRate, STATES, False),
-    "query_aware": (ScratchEncoders, Film, Identity, 2, FixedRate, None, False),
-    "answer_loss": (FrozenCLIP, Film, Identity, 2, FixedRate, ANSWERS, False),
-    "query_aware_answer": (ScratchEncoders, Film, Identity, 2, FixedRate, ANSWERS, False),
+    "uoisc_answer": (FrozenCLIP, Film, Identity, 2, FixedRate, ANSWERS, False),
+    "query_aware": (ScratchEncoders, Film, Identity, 2, FixedRate, ANSWERS, False),
+    "query_aware_intent": (ScratchEncoders, Film, Identity, 2, FixedRate, STATES, False),
     "adaptive": (FrozenCLIP, Identity, Identity, 2, Packing, STATES, True),
     "uniform": (FrozenCLIP, Identity, Identity, 2, FixedRate, STATES, True),
     "dial": (FrozenCLIP, Identity, Film, 4, Packing, STATES, True),
@@ -61,7 +61,7 @@ def test_selection_trains_a_head_that_ranks_tokens():
 
 def test_only_rivals_train_encoders():
     own = {name: codec.own_state() for name in VARIANTS if "vision" in trained(codec := tiny.codec(name))}
-    assert list(own) == ["query_aware", "query_aware_answer", "dial_scratch_text"]
+    assert list(own) == ["query_aware", "query_aware_intent", "dial_scratch_text"]
     assert {key.split(".")[1] for key in own["dial_scratch_text"] if key.startswith("vision.")} == {"text"}
     shared = {id(p) for p in tiny.clip().parameters()} & {id(p) for p in tiny.codec("query_aware").parameters()}
     assert not shared  # nothing of what CLIP has learnt

@@ -91,7 +91,7 @@ class Study:
         kind, used = variant(name), {"clip": "CLIP"}
         if kind.intent or kind.ranked:
             used[JUDGES[0]] = "training judge"
-        found = training_digests(self.params, phase)
+        found = training_digests(self.params.of(name), phase)
         if isinstance(self.params.foundation, Pretrained):
             if kind.intent:
                 found[SUFFIX] = self.params.foundation.llava.suffix

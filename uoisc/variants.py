@@ -68,9 +68,8 @@ def _dial(vision, params: Params, rate_name: str, ranked: bool = True, receiver=
 
 def _query_aware(clip: FrozenCLIP, params: Params, rate_name: str) -> Codec:
     """The rival: FiLM between encoders that have seen nothing but the codec's own training scenes."""
-    widths = (len(params.codec.taps), clip.width, clip.text_width)
     halvings = len(params.codec.decoder_channels)
-    vision = ScratchEncoders(clip.tokenizer, clip.model.vocab_size, *widths, halvings=halvings)
+    vision = ScratchEncoders(len(params.codec.taps), clip.width, clip.text_width, halvings)
     return _fixed(vision, params, rate_name)
 
 
@@ -112,9 +111,9 @@ VARIANTS: dict[str, Variant] = {
     "no_llava": Variant(_fixed, intent=None),
     "no_alignment_no_llava": Variant(BLIND, intent=None),
     "plain_vq": Variant(partial(_fixed, plain=True)),
-    "query_aware": Variant(_query_aware, intent=None),
-    "answer_loss": Variant(_fixed, **ANSWERS),
-    "query_aware_answer": Variant(_query_aware, **ANSWERS),
+    "uoisc_answer": Variant(_fixed, **ANSWERS),
+    "query_aware": Variant(_query_aware, **ANSWERS),
+    "query_aware_intent": Variant(_query_aware),
     "adaptive": Variant(_ranked, weighted=True),
     "uniform": Variant(BLIND, weighted=True),
     "dial": Variant(_dial, **SELECTS),

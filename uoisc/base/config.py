@@ -4,7 +4,7 @@ import copy
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,6 +39,10 @@ class Params:
     def __post_init__(self):
         for message in broken(self):
             raise ConfigError(message)
+
+    def of(self, variant: str) -> "Params":
+        """What that variant is trained with: `training.of` has its say."""
+        return replace(self, training=replace(self.training.of.get(variant, self.training), of={}))
 
 
 @dataclass(frozen=True)
@@ -150,16 +154,14 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
     values, keys = merged(whole["base"], own), [change.partition("=")[0] for change in changes]
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise ConfigError(f"{repeated[0]} is changed {len(repeated)} times: give each key once")
+    own_trainings = _spell_out(values)
     for change in changes:
         key, _, text = change.partition("=")
-        *parents, last = key.split(".")
-        section: object = values
-        for name in parents:
-            section = section.get(name) if isinstance(section, dict) else None
-        if not text or not isinstance(section, dict) or last not in section:
+        if not text or not (places := [place for tree in (values, *own_trainings) if (place := _place(tree, key))]):
             form = "give a change as key=value, the key as in params.yaml, e.g. training.batch_size=8"
             raise ConfigError(f"{shown(change)}: {form}")
-        section[last] = parse_yaml(text, shown(change))
+        for section, last in places:
+            section[last] = parse_yaml(text, shown(change))
     try:
         return read(Params, values)
     except Misfit as error:
@@ -167,6 +169,25 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
             raise ConfigError(f"--set {error}") from None
         stated = _leads(own, error.keys) or (not _leads(values, error.keys) and _leads(own, error.keys[:-1] or ("",)))
         raise ConfigError(f"profiles.{profile}.{error}" if stated else f"base.{error}") from None
+
+
+def _spell_out(values: dict) -> list[dict]:
+    """Makes whole what `training.of` says of some variants, in place; returns each as the tree of a profile, so that a
+    change of all training reaches it too."""
+    training = values.get("training")
+    if not isinstance(training, dict) or not isinstance(of := training.get("of"), dict):
+        return []  # `read` says what is wrong
+    general = training | {"of": {}}
+    training["of"] = {name: merged(general, own) if isinstance(own, dict) else own for name, own in of.items()}
+    return [{"training": own} for own in training["of"].values() if isinstance(own, dict)]
+
+
+def _place(tree: dict, key: str) -> tuple[dict, str] | None:
+    """The mapping that holds a key such as `training.batch_size`, and the key's last part; None where there is none."""
+    *parents, last = key.split(".")
+    for name in parents:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return (tree, last) if isinstance(tree, dict) and last in tree else None
 
 
 def merged(base: dict, own: dict) -> dict:

@@ -26,7 +26,13 @@ def broken(p) -> Iterator[str]:
     yield from _rate_rules(p.codec, _tokens(p) ** 2)
     yield from _variant_rules(p)
     yield from _beyond_rules(p)
-    yield from _training_rules(p.training, p.codec.dial.steps)
+    yield from _training_rules("training", p.training, p.codec.dial.steps)
+    for name, own in p.training.of.items():
+        if name not in (known := (*FIXED_RATE, *RATE_DIALS)):
+            yield f"training.of.{name}: unknown variant, choose of {', '.join(known)}"
+        if name in RATE_DIALS and own.phase1_steps != p.training.phase1_steps:
+            yield f"training.of.{name}.phase1_steps = {own.phase1_steps}: a rate dial's are codec.dial.steps"
+        yield from _training_rules(f"training.of.{name}", own, p.codec.dial.steps)
 
 
 def _data_rules(p) -> Iterator[str]:
@@ -138,15 +144,15 @@ def _beyond_rules(p) -> Iterator[str]:
                 yield f"evaluation.beyond.{key}: unknown {name!r}, choose of {', '.join(known)}"
 
 
-def _training_rules(training, dialled: int) -> Iterator[str]:
+def _training_rules(at: str, training, dialled: int) -> Iterator[str]:
     batch, parts, steps = training.batch_size, training.accumulation, training.phase1_steps
     if batch % parts:
-        yield f"training.accumulation = {parts}: must divide training.batch_size = {batch}"
+        yield f"{at}.accumulation = {parts}: must divide {at}.batch_size = {batch}"
     for key in ("rounding_step", "intent_step"):
         if (step := getattr(training, key)) > steps:
-            yield f"training.{key} = {step}: must be 0 to training.phase1_steps = {steps}"
+            yield f"{at}.{key} = {step}: must be 0 to {at}.phase1_steps = {steps}"
         if step > dialled:
-            yield f"codec.dial.steps = {dialled}: must be training.{key} = {step} or more"
+            yield f"codec.dial.steps = {dialled}: must be {at}.{key} = {step} or more"
 
 
 def _tokens(p) -> int:

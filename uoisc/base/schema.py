@@ -47,7 +47,7 @@ def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = types.Mapping
         if not isinstance(key, str):
             raise Misfit(keys, f": its key {shown(key)} must be text; put it into quotes")
     if origin is dict:
-        if not value:
+        if not value and not wants.get("empty"):
             raise Misfit(keys, ": must be a mapping with at least one entry")
         return {key: read(inner[1], part, (*keys, key), wants) for key, part in value.items()}
     known = {f.name: f.metadata for f in fields(kind)}

@@ -1,6 +1,6 @@
 """The sections of a profile: what may be set, and in which range. `config.py` reads them from params.yaml."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from uoisc.base.schema import number
@@ -20,7 +20,7 @@ KEPT = {"all": ("clip", JUDGES[0]), "states": JUDGES[:1], "nothing": ()}  # whos
 # wrong name is one line before torch is imported.
 FIXED_RATE = (
     *("uoisc", "no_alignment", "no_llava", "no_alignment_no_llava", "plain_vq", "query_aware", "adaptive", "uniform"),
-    *("uoisc_cross_attention", "uoisc_query_decoder", "query_aware_answer", "answer_loss"),
+    *("uoisc_cross_attention", "uoisc_query_decoder", "query_aware_intent", "uoisc_answer"),
 )
 RATE_DIALS = ("dial", "dial_uniform", "dial_scratch_text", "dial_blind_decoder")
 
@@ -205,6 +205,7 @@ class Training:
     log_every: int = number(1, 100_000)
     save_every: int = number(1, 1_000_000)  # steps between the saves that an interrupted run goes on from
     weights: Weights
+    of: dict[str, "Training"] = field(default_factory=dict, metadata={"empty": True})  # by variant, whole: what it changes
 
 
 @dataclass(frozen=True)

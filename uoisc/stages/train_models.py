@@ -57,7 +57,7 @@ def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) ->
 def is_whole(params: Params, profile: str, name: str, rate: str, phases: tuple[int, ...]) -> bool:
     """Whether a model's training lies there complete, and nothing is to be measured of it (`train_ahead`)."""
     last, kind = paths(profile).unfinished(phases[-1], name, rate), variant(name)
-    cfg = params.training
+    cfg = params.of(name).training
     steps = cfg.phase2_steps if phases[-1] == 2 else params.codec.dial.steps if kind.dial else cfg.phase1_steps
     return not kind.ranked and last.is_file() and read_label(last, "delete it").get("step") == steps
 
@@ -103,9 +103,9 @@ def trained_phases(study: Study, name: str, rate: str, phases: tuple[int, ...]) 
     codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
     for phase in phases:
         made_from = study.made_from(name, phase)
-        label = run_label(study.params, variant=name, rate=rate, phase=phase, made_from=made_from)
+        label = run_label(params := study.params.of(name), variant=name, rate=rate, phase=phase, made_from=made_from)
         unfinished = paths(study.profile).unfinished(phase, name, rate)
-        keeper = Keeper(unfinished, label, study.params.training.save_every)
+        keeper = Keeper(unfinished, label, params.training.save_every)
         yield phase, codec, train_phase(study, codec, name, rate, phase, keeper), made_from
 
 
@@ -124,24 +124,24 @@ def fit(study: Study, codec: Codec, name: str, rate: str, phase: int) -> Log:
 
 def train_phase(study: Study, codec: Codec, name: str, rate: str, phase: int, kept: Keeper | None = None) -> Log:
     """Trains a codec in place through one phase, from where `kept` left off; returns the phase's log."""
-    params = study.params
+    params = study.params.of(name)
     torch.manual_seed(params.seed + phase)  # phase 2 draws the same whether or not phase 1 ran before it here
     log = Log(params.training.log_every)
     train = {1: train_phase1, 2: train_phase2}[phase]
     with fast_attention():
-        train(codec, variant(name), bench(study), log, partial(steps_bar, f"{name} {rate}"), kept)
+        train(codec, variant(name), bench(study, name), log, partial(steps_bar, f"{name} {rate}"), kept)
     return log
 
 
 def measure(study: Study, codec: Codec, name: str, phase: int) -> None:
     """Behind its last phase a rate dial is measured."""
     if phase == 2 and variant(name).ranked:
-        calibrate(codec, bench(study), name)
+        calibrate(codec, bench(study, name), name)
 
 
-def bench(study: Study) -> Bench:
-    """What training takes of a study."""
-    return Bench(study.params, study.source, study.clip, study.judges[JUDGES[0]])
+def bench(study: Study, name: str) -> Bench:
+    """What training that variant takes of a study."""
+    return Bench(study.params.of(name), study.source, study.clip, study.judges[JUDGES[0]])
 
 
 def steps_bar(model: str, steps: range, label: str):

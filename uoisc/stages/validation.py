@@ -20,7 +20,7 @@ from uoisc.stages.evaluation_jobs import ASKED
 from uoisc.stages.train_models import fit, untrained
 from uoisc.study import Study, assemble, check_rate
 
-COLUMNS = ["bits", "split", "judge", "amr", "low", "high", "floor", "n", "ranking"]
+COLUMNS = ["bits", "split", "judge", "ranking", "amr", "low", "high", "floor", "right_less_wrong", "n"]
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
 FREE = ("seed", "codec.", "training.", *ASKED)  # what may be changed: data and stand-ins are made already
 
@@ -33,7 +33,8 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
         changes: `key=value`, keys as in params.yaml.
 
     Returns one row per budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
-    95 % interval, the floor of a blank image, n.
+    95 % interval, the floor of a blank image, the amr less that of what is sent for another query (under a codec's own
+    ranking, where it reads the query; else empty), n.
     Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
     impossible one.
     """
@@ -64,14 +65,16 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
 @torch.no_grad()
 def _match_rates(study: Study, codec: Codec, asked: Asked, ranking, references: pd.DataFrame) -> list[dict]:
     """One row per judge."""
-
-    def answers(rows: slice) -> dict[str, list[str]]:
-        return evaluation.ask(study, evaluation.send(study, codec, asked, rows, ranking)[-1], asked.texts[rows])
-
-    found = spread(answers, evaluation.batches(study, asked))
-    rows, known = [], evaluation.known_to(ranking, asked)
-    table = evaluation.counted(evaluation.judged(references, asked, evaluation.joined(found), {}), known)
+    asks = ranking is None and evaluation.uses_query(codec)
+    received = spread(
+        lambda rows: evaluation.receive(study, codec, asked, rows, ranking, asks), evaluation.batches(study, asked)
+    )
+    answers, wrong, *_ = zip(*received, strict=True)
+    table = evaluation.judged(references, asked, evaluation.joined(answers), {}, evaluation.joined(wrong) if asks else None)
+    table = evaluation.counted(table, evaluation.known_to(ranking, asked))
+    rows = []
     for name, own in table[table["match"].notna()].groupby("judge", sort=False):
         keys = {"bits": codec.bits, "split": asked.split, "judge": name, "floor": own["match_blank"].mean()}
+        keys["right_less_wrong"] = own["match"].mean() - own["match_wrong_query"].mean()
         rows += mean_rows({"amr": own["match"]}, study.params, keys)
     return rows
