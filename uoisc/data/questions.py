@@ -5,8 +5,8 @@ source.ask_split(...)  -->  Asked                evaluation: seen, unseen
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ class Query:
     tiles: of a scene, those that show the answer (`QuestionType.tiles`); none for an absent object.
     boxes: of a photograph, (left, top, right, bottom) in shares of its width and height.
     located: whether the source knows where the answer lies, be it nowhere.
+    sight: the scene as the question sees it (`Sight`), from which another scene's answer follows; None of a photograph.
     """
 
     image: int
@@ -35,6 +36,7 @@ class Query:
     answers: tuple[str, ...] = ()  # of several people, where they were asked
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     located: bool = True
+    sight: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

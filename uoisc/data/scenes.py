@@ -193,7 +193,8 @@ class World:
             absent = subjects.copy()
             absent[tiles[tiles >= 0]] = False
             sight = asked.contrary(rng, sight, [self.names[index] for index in np.flatnonzero(absent)])
-        return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), asked.tiles(sight))
+        words = fill(asked.template, sight), asked.truth(sight), asked.about(sight)
+        return Query(row, kind, *words, asked.tiles(sight), sight=sight)
 
     def sight(self, scenes: Scenes, row: int, tile: int) -> Sight:
         """Scene `row` in words, as a question about an occupied tile sees it."""

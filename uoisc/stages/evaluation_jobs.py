@@ -16,8 +16,9 @@ from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
 from uoisc.base.settings import JUDGES
 from uoisc.judge import evaluation
-from uoisc.judge.bootstrap import default_pairs, differences, summarise
+from uoisc.judge.bootstrap import default_pairs, differences, query_effect, summarise
 from uoisc.rate import RateDial
+from uoisc.rivals.text import text_bounds
 from uoisc.stages.examples import make_examples
 from uoisc.stages.machine import described
 from uoisc.study import Point, Study, open_study, points
@@ -38,9 +39,13 @@ def evaluate(profile: str) -> pd.DataFrame:
     logs, checks = training_log(profile), pd.read_csv(readable(checks, again))
     found = _ask(study, distinct(study))
     summary = _write_asked(study, found, results)
+    bounds = run_side_by_side(text_bounds, [(profile, split) for split in study.source.splits], params.workers)
     if rank() == 0:  # one process writes; the others wait for it
         compared = differences(found.answers, default_pairs(found.answers), params.seed, params.evaluation.resamples)
         write_csv(compared, results / "differences.csv")
+        effect = query_effect(found.answers, found.quality, params.seed, params.evaluation.resamples)
+        write_csv(effect, results / "query_effect.csv")
+        write_csv(pd.concat(bounds, ignore_index=True), results / "text_bounds.csv")
         keys = ["profile", "variant", "bits", "seed", "tap", "segment"]
         write_csv(found.codebooks.groupby(keys, as_index=False).mean(), results / "codebooks.csv")
         write_csv(logs, results / "training.csv")
