@@ -22,8 +22,9 @@ from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import floor_dial, rate_dial
 from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
 from uoisc.report.link_figures import amr_against_snr
-from uoisc.report.pictures import relevance_maps, said, visual_comparison
+from uoisc.report.pictures import said, three_questions, visual_comparison
 from uoisc.report.provenance import settings
+from uoisc.report.query_figures import right_less_wrong, text_bounds, text_table
 from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
 from uoisc.report.seed_figures import goals_over_seeds
 from uoisc.report.seeds import evaluated
@@ -60,14 +61,16 @@ ALL_RATES = ("C1-film-points-middle", "C1-selection-points-loosest", "C3-film-pr
 ALL_RATES += ("C3-selection-preserves", "C3-selection-loses-less")
 FIGURES = {
     "system_diagram": Exhibit(system_diagram, (), "the system"),
+    "three_questions": Exhibit(three_questions, ("examples",), "one scene, three questions: what is sent and answered"),
     "visual_comparison": Exhibit(visual_comparison, ("examples",), "six panels over a noisy link, and the answers"),
     "amr_by_method": Exhibit(amr_by_method, ("summary",), "answer match rate by method, at the tightest rate", TIGHT),
     "amr_against_rate": Exhibit(amr_against_rate, ("summary",), "answer match rate against bits", ALL_RATES),
     "rate_answer": Exhibit(rate_answer, ("points",), "answer match rate against bytes, beside standard codecs"),
     "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls", BUDGETS),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
+    "right_less_wrong": Exhibit(right_less_wrong, ("query_effect",), "what another query changes, sent and answered"),
+    "text_bounds": Exhibit(text_bounds, ("text_bounds", "entropy"), "several questions about one scene, by text"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
-    "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
     "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
     "amr_against_snr": Exhibit(amr_against_snr, ("channel",), "answer match rate over noisy links"),
@@ -89,6 +92,7 @@ TABLES = {
     "pairs": Exhibit(tables.pairs, ("differences",)),
     "claims": Exhibit(tables.claims, ("claims", "differences")),
     "goals": Exhibit(tables.goals, ("seeds",)),
+    "text_bounds": Exhibit(text_table, ("text_bounds", "entropy")),
     "methods": Exhibit(tables.methods, ("summary",)),
 }
 
