@@ -38,6 +38,7 @@ KEPT = {  # probability that the answer is the source's, at the tightest rate on
 }  # fmt: skip
 CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they send no files of their own
 COMPARED = "uoisc no_alignment query_aware adaptive uniform dial dial_oracle dial_uniform"  # by contrasts
+WRONG = ("uoisc", "adaptive")  # are sent for another query as well
 THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
 
 
@@ -85,7 +86,7 @@ def answers(
                 keys = {"profile": "synthetic", "variant": variant, "seed": seed, "bits": bits}
                 keys |= {"split": split, "judge": judge} | about
                 answered = {"answer_source": truth, "answer_hat": np.where(match, truth, "cup"), "answer_blank": "no"}
-                wrong = match & (noise < 0) if variant in ("uoisc", "adaptive") else None
+                wrong = match & (noise < 0) if variant in WRONG else None
                 matches = {"match": match, "match_blank": match_blank, "match_wrong_query": wrong}
                 right = {"source_right": source_right, "correct": match & source_right}
                 frames.append(pd.DataFrame(keys | answered | {"answer_wrong_query": None} | matches | right))
@@ -96,7 +97,9 @@ def quality(table: pd.DataFrame) -> pd.DataFrame:
     """Made-up picture quality for every (variant, seed, bits, split) of the answers."""
     rows = []
     for i, key in enumerate(table.groupby(["profile", "variant", "seed", "bits", "split"]).groups):
-        for metric, value in {"psnr": 17 + i % 5, "ssim": 0.4, "perceptual": 0.3, "clip_score": 0.2}.items():
+        measures = {"psnr": 17 + i % 5, "ssim": 0.4, "perceptual": 0.3, "clip_score": 0.2}
+        changed = {"flips": 0.02, "moves": 0.5 * (key[1] == "adaptive")} if key[1] in WRONG else {}
+        for metric, value in (measures | changed).items():
             rows.append((*key, metric, value, value * 0.98, value * 1.02, 300))
     return pd.DataFrame(rows, columns=results.COLUMNS["quality.csv"])
 
@@ -184,6 +187,26 @@ def standard_codecs() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=results.COLUMNS["standard_codecs.csv"])
 
 
+def text_bounds() -> pd.DataFrame:
+    """Made-up texts and pictures: every answer costs 4 bits, a description 70; a picture serves its question best."""
+    rows = []
+    for split, judge in product(("seen", "unseen"), JUDGES):
+        sent = {("answer", 4.0): 0.9, ("guess", 0.0): 0.2, ("description", 70.0): 0.9, ("perfect", 71.0): 0.95}
+        sent |= {("sprites", 80.0): 0.98, ("uoisc", 144.0): 0.5, ("uoisc", 432.0): 0.6, ("dial", 144.0): 0.8}
+        for ((method, bits), value), known in product(sent.items(), (1, 2, 4, 8)):
+            spent = bits * known if method == "answer" else bits
+            metrics = {"amr": value - 0.02 * known * (method == "dial")} | (
+                {"amr_unforeseen": 0.4} if known == 1 else {}
+            )
+            for metric, found in metrics.items():
+                keys = ("synthetic", 0, method, known, split, judge, spent, metric)
+                rows.append((*keys, found, found - 0.03, found + 0.03, 75))
+        for metric, value in {"utf8_bits": 190.0, "ideal_bits": 8.5}.items():
+            keys = ("synthetic", 0, "query", 1, split, "none", np.nan, metric)
+            rows += [(*keys, value, value - 1, value + 1, 75)] if judge == JUDGES[0] else []
+    return pd.DataFrame(rows, columns=results.COLUMNS["text_bounds.csv"])
+
+
 CHANNEL_DB = {("uncoded", "awgn"): (0, 10, 20), ("uncoded", "rayleigh"): (0, 10, 20, 30),
               ("coded", "awgn"): (0, 1, 20), ("coded", "rayleigh"): (0, 10, 20, 30),
               ("coded_16qam", "awgn"): (0, 6, 20), ("coded_16qam", "rayleigh"): (0, 10, 20, 30)}  # fmt: skip
@@ -227,16 +250,15 @@ def examples() -> Examples:
         rows.append({"query": query, "type": "place", "split": "unseen" if r % 2 == 0 else "seen",
                      "truth": "top left", "es_n0_db": 10.0 + r, "panels": panels})  # fmt: skip
     images = {p: (source * (1 - 0.12 * i)).astype(np.uint8) for i, p in enumerate(PANELS)}
-    relevance = rng.random((3, 6, 6)).astype(np.float32)
-    maps = {
-        "queries": ["where is the lion", "is there a cup", "what colour is behind the tractor"],
-        "answers": ["top left", "yes", "grey"],
-        "matches": [True, True, False],
-        "bits": 138.0,
-    }
-    link, token_bits = {"es_n0_db": 10.0, "protected": 200}, np.where(relevance > 0.8, 40, 8).astype(np.float32)
-    return Examples("llava", link, rows, images, maps, scene=source[0], relevance=relevance,
-                    token_bits=token_bits, reconstruction=source[:3])  # fmt: skip
+    answers = {"answers": ["top left", "yes", "grey"], "matches": [True, True, False]}
+    sent = {method: answers | {"bits": 138.0 + i} for i, method in enumerate(("uoisc", "adaptive", "dial"))}
+    scene_texts = {"queries": ["where is the lion", "is there a cup", "what colour is behind the tractor"],
+                   "answers": ["top left", "yes", "blue"], "sent": sent}  # fmt: skip
+    ranked = np.where(rng.random((3, 6, 6)) > 0.8, 40, 8).astype(np.float32)
+    token_bits = {"uoisc": np.full_like(ranked, 4), "adaptive": ranked, "dial": ranked.clip(16)}
+    link = {"es_n0_db": 10.0, "protected": 200}
+    return Examples("llava", link, rows, images, scene_texts, scene=source[0], drawn=dict.fromkeys(sent, source[:3]),
+                    token_bits=token_bits)  # fmt: skip
 
 
 @cache
@@ -266,6 +288,8 @@ def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
         "data_card": data_card(),
         "entropy": entropy(),
         "standard_codecs": standard_codecs(),
+        "text_bounds": text_bounds(),
+        "query_effect": bootstrap.query_effect(table, quality_rows),
         "channel": channel(),
         **over_runs(),
     }.items():

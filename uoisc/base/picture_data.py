@@ -11,8 +11,7 @@ from uoisc.base.folders import written_aside
 from uoisc.base.results import found, missing, read_json, write_json
 
 PANELS = ("source", "uoisc", "query_aware", "no_alignment", "no_alignment_no_llava", "jpeg2000")
-MAPS = ("scene", "relevance", "token_bits", "reconstruction")  # arrays beside the panels
-TEXTS = ("judge", "link", "rows", "maps")
+TEXTS = ("judge", "link", "rows", "scene_texts")
 
 
 @dataclass(frozen=True)
@@ -23,22 +22,25 @@ class Examples:
         and how many first bytes of the JPEG 2000 files are free of errors.
     rows: one per query: {query, type, split, truth, es_n0_db, panels: {panel: {answer, match, bits}}}; the panels are
         those of `PANELS` that were trained; match is null for the source; es_n0_db has the row's own fading.
+    scene_texts: of one scene without a link: {queries, answers, sent: {method: {bits, answers, matches}}}, an entry per
+        query; answers are to the scene itself, and to what each method sends of it.
     """
 
     judge: str  # whose answers are shown
     link: dict
     rows: list[dict]
     images: dict[str, UInt8[np.ndarray, "R H W 3"]]  # by panel, in the order of `PANELS`
-    maps: dict  # {queries, answers, matches, bits} of the rate dial on one scene, a list entry per query
+    scene_texts: dict
     scene: UInt8[np.ndarray, "H W 3"]
-    relevance: Float[np.ndarray, "Q h w"]  # of each token, on any scale
-    token_bits: Float[np.ndarray, "Q h w"]  # that it gets
-    reconstruction: UInt8[np.ndarray, "Q H W 3"]
+    drawn: dict[str, UInt8[np.ndarray, "Q H W 3"]]  # by method: what the receiver draws of the scene for each query
+    token_bits: dict[str, Float[np.ndarray, "Q h w"]]  # by method: what each token gets
 
 
 def write_examples(examples: Examples, folder: Path) -> None:
     """Writes examples.npz and examples.json, each atomically."""
-    arrays = examples.images | {name: getattr(examples, name) for name in MAPS}
+    arrays = examples.images | {"scene": examples.scene}
+    for of in ("drawn", "token_bits"):
+        arrays |= {f"{of}_{method}": array for method, array in getattr(examples, of).items()}
     with written_aside(Path(folder) / "examples.npz") as aside, aside.open("wb") as file:
         np.savez_compressed(file, **arrays)
     write_json({name: getattr(examples, name) for name in TEXTS}, Path(folder) / "examples.json")
@@ -55,11 +57,15 @@ def read_examples(folder: Path) -> Examples:
     rows = content.get("rows", [])
     shown = [panel for panel in PANELS if any(panel in row["panels"] for row in rows)]
     lacking = [name for name in TEXTS if name not in content]
-    lacking += [name for name in (*shown, *MAPS) if name not in arrays]
+    methods = [] if "scene_texts" in lacking else list(content["scene_texts"]["sent"])
+    by_method = {of: {method: f"{of}_{method}" for method in methods} for of in ("drawn", "token_bits")}
+    stored = [name for of in by_method.values() for name in of.values()]
+    lacking += [name for name in (*shown, "scene", *stored) if name not in arrays]
     lacking += [f"{panel} of row {n}" for n, row in enumerate(rows) for panel in shown if panel not in row["panels"]]
     if lacking:
         raise missing(path, f"lacks {', '.join(lacking)}")
-    kept = {name: content[name] for name in TEXTS} | {name: arrays[name] for name in MAPS}
+    kept = {name: content[name] for name in TEXTS} | {"scene": arrays["scene"]}
+    kept |= {of: {method: arrays[name] for method, name in own.items()} for of, own in by_method.items()}
     return Examples(images={panel: arrays[panel] for panel in shown}, **kept)
 
 

@@ -13,6 +13,7 @@ from uoisc.base.errors import ResultsError, reason
 from uoisc.base.folders import readable, written_aside
 
 BLANK = "blank"  # as a reference: the same questions asked of a blank image, at 0 bits
+BOTH = "both"  # in the column `judge`: the judges' mean, query by query
 SEEN = "seen"
 UNSEEN = "unseen"
 GAP = "unseen-seen"
@@ -25,7 +26,7 @@ def split_of(objects: str, domain: str) -> str:
 
 
 EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.csv codebooks.csv foundation.csv "
-EVALUATED += "data_card.csv examples.npz examples.json"
+EVALUATED += "data_card.csv text_bounds.csv query_effect.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
 STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
 OVER_RUNS = ("seeds.csv", "runs.csv")  # of `make seeds`; without rows until it has written them
@@ -41,6 +42,8 @@ COLUMNS = {  # of each table, by name
     "codebooks.csv": "profile variant bits seed tap segment perplexity dead codes",
     "foundation.csv": "profile model metric value low high n",
     "data_card.csv": "split type answer count",
+    "text_bounds.csv": "profile seed method questions split judge bits metric value low high n",
+    "query_effect.csv": "profile variant seed bits split judge value low high n flips moves",
     "entropy.csv": "profile variant seed bits n tables entropy_bits chosen payload_bits",
     "standard_codecs.csv": "profile seed codec setting form split judge bytes bytes_less_flat metric value low high n",
     "bd_rate.csv": "profile seed codec form anchor anchor_form split judge metric low high bd_rate undefined",

@@ -205,7 +205,9 @@ class Training:
     log_every: int = number(1, 100_000)
     save_every: int = number(1, 1_000_000)  # steps between the saves that an interrupted run goes on from
     weights: Weights
-    of: dict[str, "Training"] = field(default_factory=dict, metadata={"empty": True})  # by variant, whole: what it changes
+    of: dict[str, "Training"] = field(
+        default_factory=dict, metadata={"empty": True}
+    )  # by variant, whole: what it changes
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ source.ask_split(...)  -->  Asked                evaluation: seen, unseen
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class Query:
     accepted: every right answer, where there are several (`truth` is one of them); else none.
     boxes: of a photograph, (left, top, right, bottom) in shares of its width and height.
     located: whether the source knows where the answer lies, be it nowhere.
+    sight: the scene as the question sees it (`Sight`), from which another scene's answer follows; None of a photograph.
     """
 
     image: int
@@ -39,6 +40,7 @@ class Query:
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     located: bool = True
     accepted: tuple[str, ...] = ()
+    sight: Any = field(default=None, compare=False, repr=False)
 
     @property
     def ambiguous(self) -> bool:

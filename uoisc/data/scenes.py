@@ -218,8 +218,10 @@ class World:
                 self.words[:-1][lacked].tolist(), [kind for kind in categories if kind not in sight.categories]
             )
             sight = asked.contrary(rng, sight, absent)
-        found = {"tiles": asked.tiles(sight), "accepted": asked.accepted(sight)}
-        return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), **found)
+        found = {"tiles": asked.tiles(sight), "accepted": asked.accepted(sight), "sight": sight}
+        return Query(
+            row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), **found, sight=sight
+        )
 
     def sight(self, scenes: Scenes, row: int, tile: int) -> Sight:
         """Scene `row` in words, as a question about an occupied tile sees it."""

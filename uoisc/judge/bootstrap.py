@@ -1,7 +1,8 @@
 """From answers to numbers: metrics and paired differences, each with a 95 % bootstrap interval.
 
     answers.parquet ──► summarise ──► summary.csv      a metric with its interval (variant, judge, split, bits)
-          └───────────► differences ► differences.csv  two variants on the same queries
+          ├───────────► differences ► differences.csv  two variants on the same queries
+          └───────────► query_effect ► query_effect.csv  the right query and another one
 
 Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are compared on the
 same draws and the splits are independent of each other. The answers are of one run, and so are these intervals: they
@@ -21,7 +22,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from uoisc.base.config import Params
 from uoisc.base.errors import ResultsError
-from uoisc.base.results import BLANK, COLUMNS, GAP, SEEN, UNSEEN
+from uoisc.base.results import BLANK, BOTH, COLUMNS, GAP, SEEN, UNSEEN
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -260,3 +261,19 @@ def _pair_rows(matches: dict[str, Float[np.ndarray, "n 2"]], seed: int, resample
     if SEEN in means and UNSEEN in means:
         gap = difference(means[UNSEEN]) - difference(means[SEEN])
         yield GAP, *estimate(gap), *(np.nan,) * 3, len(matches[UNSEEN]) + len(matches[SEEN])
+
+
+def query_effect(
+    answers: pd.DataFrame, quality: pd.DataFrame, seed: int = 0, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """query_effect.csv: AMR for the right query less that for another one, paired by query, of each judge and (`BOTH`)
+    of the two; and how much of what is sent the other query changes (`flips` and `moves` of quality.csv)."""
+    keys, rows = ["profile", "variant", "seed", "bits", "split"], []
+    changed = quality.pivot_table(index=keys, columns="metric", values="value")
+    for key, own in answers.dropna(subset=["match", "match_wrong_query"]).groupby(keys):
+        gap = own["match"].astype(float) - own["match_wrong_query"].astype(float)
+        wide = own.assign(gap=gap).pivot_table(index="query_id", columns="judge", values="gap")
+        for judge, gaps in wide.assign(**{BOTH: wide.mean(axis=1)}).items():
+            estimates = bootstrap_interval(gaps.to_numpy(), split_seed(key[-1], seed), resamples)
+            rows.append((*key, judge, *estimates, len(gaps), *changed.loc[key, ["flips", "moves"]]))
+    return pd.DataFrame(rows, columns=COLUMNS["query_effect.csv"])

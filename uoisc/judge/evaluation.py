@@ -164,12 +164,24 @@ def receive(
     study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking | None, asks: bool
 ) -> tuple[Answers, Answers, pd.DataFrame, Message]:
     """Sends a batch: the judges' answers on what arrives and (none unless `asks`) on what both ends make of another
-    query, which goes the same way; the pictures' quality; the message."""
+    query, which goes the same way; the pictures' quality and what that other query changes; the message."""
     texts, others = asked.texts[rows], [query.text for query in asked.others[rows]]
     x, message, x_hat = send(study, codec, asked, rows, ranking)
-    answers = ask(study, x_hat, texts)
-    wrong = ask(study, codec.decode(codec.encode(x, others), others), texts) if asks else {}
-    return answers, wrong, picture_quality(study, x, x_hat, texts), message.cpu()
+    answers, measures, wrong = ask(study, x_hat, texts), picture_quality(study, x, x_hat, texts), {}
+    if asks:
+        other = codec.encode(x, others)
+        wrong = ask(study, codec.decode(other, others), texts)
+        measures = measures.assign(**query_changes(message, other))
+    return answers, wrong, measures, message.cpu()
+
+
+def query_changes(message: Message, other: Message) -> dict[str, Float[np.ndarray, " B"]]:
+    """Of the same images sent for two queries: `flips`, which share of the indices that both send differs, and `moves`,
+    which share of the tokens that send the most units for the one does not for the other."""
+    both, units = message.mask & other.mask, [sent.mask.sum((1, 3)) for sent in (message, other)]
+    differ = ((message.indices != other.indices) & both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
+    first, still = (own == own.amax(1, keepdim=True) for own in units)  # (B, N); at a fixed rate all
+    return {"flips": differ.cpu().numpy(), "moves": ((first & ~still).sum(1) / first.sum(1)).cpu().numpy()}
 
 
 def send(

@@ -25,8 +25,9 @@ from uoisc.report.dial_curves import floor_dial, rate_dial, rate_dial_bytes
 from uoisc.report.figures import amr_by_method, amr_by_type, save
 from uoisc.report.generalisation import by_style, generalisation
 from uoisc.report.link_figures import amr_against_snr
-from uoisc.report.pictures import relevance_maps, said, visual_comparison
+from uoisc.report.pictures import said, three_questions, visual_comparison
 from uoisc.report.provenance import settings
+from uoisc.report.query_figures import right_less_wrong, text_bounds, text_table
 from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
 from uoisc.report.seed_figures import amr_against_rate, contrasts_over_runs
 from uoisc.report.verdicts import decide
@@ -57,6 +58,7 @@ class Exhibit:
 
 FIGURES = {
     "system_diagram": Exhibit(system_diagram, (), "the system"),
+    "three_questions": Exhibit(three_questions, ("examples",), "one scene, three questions: what is sent and answered"),
     "visual_comparison": Exhibit(visual_comparison, ("examples",), "six panels over a noisy link, and the answers"),
     "amr_by_method": Exhibit(amr_by_method, ("summary",), "answer match rate by method, at the tightest rate"),
     "amr_against_rate": Exhibit(
@@ -66,10 +68,11 @@ FIGURES = {
     "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls"),
     "rate_dial_bytes": Exhibit(rate_dial_bytes, ("summary", "entropy"), "the same, by the bytes of files"),
     "floor_dial": Exhibit(floor_dial, ("summary",), "answers against the rest of the picture"),
+    "right_less_wrong": Exhibit(right_less_wrong, ("query_effect",), "what another query changes, sent and answered"),
+    "text_bounds": Exhibit(text_bounds, ("text_bounds", "entropy"), "several questions about one scene, by text"),
     "amr_by_type": Exhibit(amr_by_type, ("summary",), "answer match rate by question type, at the tightest rate"),
     "generalisation": Exhibit(generalisation, ("summary",), "answer match rate by style, seen and unseen objects"),
     "amr_by_complexity": Exhibit(amr_by_complexity, ("summary",), "answer match rate by what the answer needs"),
-    "relevance_maps": Exhibit(relevance_maps, ("examples",), "relevance, and the bits that it gives each token"),
     "training_curves": Exhibit(training_curves, ("training",), "the loss terms of both training phases"),
     "intent_weight": Exhibit(intent_weight, ("intent_weight",), "what the intent loss is worth by its weight"),
     "codebook_use": Exhibit(codebook_use, ("codebooks",), "how much of each codebook is in use"),
@@ -94,6 +97,7 @@ TABLES = {
     "pairs": Exhibit(tables.pairs, ("differences",)),
     "claims": Exhibit(tables.claims, ("claims",)),
     "goals": Exhibit(tables.goals, ("claims",)),
+    "text_bounds": Exhibit(text_table, ("text_bounds", "entropy")),
     "methods": Exhibit(tables.methods, ("summary",)),
 }
 

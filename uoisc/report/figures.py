@@ -49,6 +49,9 @@ MARKERS = {  # a colour, and the methods that have it: one colour and marker per
     GREY: {"dial_oracle": "*", "dial_blind_decoder": "s", "jpeg": "v"},
 }
 MARKERS[ORANGE] |= {"avif": "X", "avif_down2": "<", "avif_down3": ">", "avif_down4": "p", "avif_crop": "*"}
+MARKERS[GREEN] |= {"answer": "o"}
+MARKERS[BROWN] |= {"description": "p"}
+MARKERS[PINK] |= {"sprites": "s"}
 LOOKS = {method: (colour, marker) for colour, own in MARKERS.items() for method, marker in own.items()}
 JUDGE_LOOKS = {JUDGES[0]: (SKY, "s"), JUDGES[1]: (BLUE, "o")}
 BESIDE = dict(zip(JUDGES, (-0.17, 0.17), strict=True))  # so far from a row's line stand the judges' points

@@ -1,4 +1,4 @@
-"""Figures made of images: the six-panel visual comparison, and relevance maps of one scene."""
+"""Figures made of images: the six-panel visual comparison, and one scene under three questions."""
 
 import textwrap
 from collections.abc import Iterable
@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Examples
-from uoisc.base.results import LeftOut
 from uoisc.data.questions import POOLED_TYPES
 from uoisc.report.figures import GREEN, PAGE, RED, styled
 from uoisc.report.names import label
@@ -100,34 +99,37 @@ def visual_comparison(examples: Examples) -> Figure:
 
 
 @styled
-def relevance_maps(examples: Examples) -> Figure:
-    """One scene under several queries: relevance by the rate dial's head, each token's bits, what the receiver sees."""
-    maps = examples.maps
-    if not maps["queries"]:
-        raise LeftOut("no variant that ranks tokens is trained")
-    height = examples.scene.shape[0]
-    count = len(maps["queries"])
-    gap, between, bottom = 0.04, 0.12, 0.34  # inches: within a query's three panels, between queries, below all
-    size = (PAGE - count * (2 * gap + between)) / (1 + 3 * count)
-    figure = Figure(figsize=(PAGE, bottom + size + 0.2))
-    extent = (0, height, height, 0)  # token maps lie over the scene, whatever their grid
-    scene = _frame(figure, 0.0, bottom, size)
-    scene.imshow(examples.scene, interpolation="nearest", extent=extent)
-    scene.set_xlabel("scene", labelpad=2)
-    for q, query in enumerate(maps["queries"]):
-        left = size + between + q * (3 * size + 2 * gap + between)
-        _write(figure, left, bottom + size + 0.06, asked(query), style="italic")
-        ranked, sent, received = (_frame(figure, left + c * (size + gap), bottom, size) for c in range(3))
-        ranked.imshow(examples.relevance[q], cmap="cividis", interpolation="nearest", extent=extent)
-        ranked.set_xlabel("relevance", labelpad=2)
-        sent.imshow(examples.scene, interpolation="nearest", extent=extent)
-        bits = examples.token_bits[q]
-        veil = np.ones((*bits.shape, 4))
-        veil[..., 3] = VEIL * (1 - bits / bits.max())
-        sent.imshow(veil, interpolation="nearest", extent=extent)
-        sent.set_xlabel(" or ".join(f"{b:g}" for b in np.unique(bits)[::-1]) + " bits", labelpad=2)
-        received.imshow(examples.reconstruction[q], interpolation="nearest", extent=extent)
-        show_answer(received, maps["answers"][q], maps["matches"][q], labelpad=2)
-    note = f"Yellow: most relevant. Third: bits per token, bright: most; {maps['bits']:g} in all."
-    _write(figure, 0.02, 0.04, f"{note} {credit(row['type'] for row in examples.rows)}", fontsize=7)
+def three_questions(examples: Examples) -> Figure:
+    """One scene, a row a question: the input, then what each method's receiver draws, with the judge's answers; where
+    tokens get different numbers of bits, in front of it the scene under a veil that is thinnest where most are."""
+    texts, size, gap, margin, row_height, head, foot = examples.scene_texts, 0.92, 0.1, 1.04, 1.2, 0.3, 0.32
+    queries, panels = texts["queries"], [("source", False)]
+    for method, bits in examples.token_bits.items():
+        panels += [(method, mapped) for mapped in ([True, False] if len(np.unique(bits)) > 1 else [False])]
+    figure = Figure(figsize=(PAGE, head + len(queries) * row_height + foot))
+    top, extent = foot + len(queries) * row_height, (0, 1, 1, 0)  # token maps lie over the scene, whatever their grid
+    for c, (method, mapped) in enumerate(panels):
+        left = margin + c * (size + gap)
+        sent = texts["sent"].get(method)
+        what = "bits of each token" if mapped else label(method)
+        title = f"{what}\n{sent['bits']:g} bits" if sent and not mapped else what
+        _write(figure, left + size / 2, top + 0.04, title, ha="center", linespacing=1.1)
+        for q, query in enumerate(queries):
+            bottom = top - (q + 1) * row_height + 0.2
+            axes = _frame(figure, left, bottom, size)
+            shown = examples.scene if mapped or not sent else examples.drawn[method][q]
+            axes.imshow(shown, interpolation="nearest", extent=extent, aspect="auto")
+            if c == 0:
+                words = "\n".join(textwrap.wrap(asked(query), 15))
+                _write(figure, 0.02, bottom + size, words, va="top", style="italic", linespacing=1.15)
+                show_answer(axes, texts["answers"][q], None, labelpad=2)
+            elif mapped:
+                veil = np.ones((*(bits := examples.token_bits[method][q]).shape, 4))
+                veil[..., 3] = VEIL * (1 - bits / bits.max())
+                axes.imshow(veil, interpolation="nearest", extent=extent, aspect="auto")
+                axes.set_xlabel(" or ".join(f"{b:g}" for b in np.unique(bits)[::-1]) + " bits", labelpad=2)
+            else:
+                show_answer(axes, sent["answers"][q], sent["matches"][q], labelpad=2)
+    note = f"Answers of {label(examples.judge)}: ✓ matches its answer to the input image, ✗ does not."
+    _write(figure, 0.02, 0.04, f"{note}\n{credit(row['type'] for row in examples.rows)}", fontsize=7, linespacing=1.1)
     return figure

@@ -16,8 +16,17 @@ from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
 from uoisc.base.settings import DIAL, JUDGES
 from uoisc.judge import evaluation
-from uoisc.judge.bootstrap import HEADLINE, default_pairs, differences, nearest_bits, reliable_types, summarise
+from uoisc.judge.bootstrap import (
+    HEADLINE,
+    default_pairs,
+    differences,
+    nearest_bits,
+    query_effect,
+    reliable_types,
+    summarise,
+)
 from uoisc.rate import RateDial
+from uoisc.rivals.text import text_bounds
 from uoisc.stages.examples import make_examples
 from uoisc.stages.machine import described
 from uoisc.study import Point, Study, open_study, points
@@ -36,10 +45,14 @@ def evaluate(profile: str) -> pd.DataFrame:
     logs, checks = training_log(profile), foundation_checks(profile)  # before hours of work, in case one is missing
     found = _ask(study, distinct(study))
     summary = _write_asked(study, found, results)
+    bounds = run_side_by_side(text_bounds, [(profile, split) for split in study.source.splits], params.workers)
     if rank() == 0:  # one process writes; the others wait for it
         own = found.answers[found.answers["type"].isin(reliable_types(checks, found.answers["type"]))]
         compared = differences(own, default_pairs(own), params.seed, params.evaluation.resamples)
         write_csv(compared, results / "differences.csv")
+        effect = query_effect(found.answers, found.quality, params.seed, params.evaluation.resamples)
+        write_csv(effect, results / "query_effect.csv")
+        write_csv(pd.concat(bounds, ignore_index=True), results / "text_bounds.csv")
         keys = ["profile", "variant", "bits", "seed", "tap", "segment"]
         write_csv(found.codebooks.groupby(keys, as_index=False).mean(), results / "codebooks.csv")
         write_csv(logs, results / "training.csv")

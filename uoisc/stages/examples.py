@@ -1,8 +1,8 @@
-"""Picks and draws up what the visual comparison and the relevance maps show.
+"""Picks and draws up what the visual comparison and the picture of three questions show.
 
 The comparison is one of codecs over the authors' link, as the paper's is: every panel but the source crosses uncoded
 8-PSK under Rayleigh fading, with one coefficient a row, the same for all of its panels. Of JPEG 2000 the first bytes
-are free of errors (authors' code). The maps are of a link without errors.
+are free of errors (authors' code). The three questions are asked without a link's errors.
 """
 
 import math
@@ -19,6 +19,7 @@ from uoisc.base.settings import JUDGES
 from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
 from uoisc.data.questions import SPLITS
+from uoisc.frozen.llava import FrozenLlava
 from uoisc.judge.evaluation import evaluation_questions
 from uoisc.link.block_errors import BlerTable
 from uoisc.link.channel import fading_coefficients, seeded
@@ -28,6 +29,7 @@ from uoisc.study import Study
 
 SHOWN = (("unseen", "existence"), ("unseen", "colour"), ("unseen", "place"), ("seen", "what"), ("seen", "place"))
 FADING = "rayleigh"
+METHODS = ("uoisc", "adaptive", DIAL)  # of the three questions
 ES_N0_DB = 10.0  # the authors' link; ours: where tables and text compare methods over it
 
 
@@ -64,7 +66,7 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
         rows.append(row | {"es_n0_db": round(ES_N0_DB + 20 * math.log10(gain), 1)})
     stacked = {panel: np.stack(pictures) for panel, pictures in images.items()}
     link = {"es_n0_db": ES_N0_DB, "protected": PROTECTED}
-    return Examples(JUDGES[0], link, rows, stacked, *_maps(study, judge, codecs["uoisc"].bits))
+    return Examples(JUDGES[0], link, rows, stacked, *_one_scene(study, judge))
 
 
 def compared(variants: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -81,26 +83,25 @@ def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     return SHOWN if asked >= {*SHOWN} else tuple(others)[: len(SHOWN)]
 
 
-def _maps(study: Study, judge, budget: float) -> tuple:
-    """One image of the unseen split under several queries, by the rate dial at most at `budget` bits (where a profile
-    has none, by the tightest `adaptive`, and no map without): the relevance that ranks its tokens, each token's bits,
-    reconstruction."""
-    image, texts = evaluation_questions(study, study.source.splits[-1]).about_one_image()
+def _one_scene(study: Study, judge: FrozenLlava) -> tuple:
+    """One scene of the unseen split under several queries, at the tightest rate: by each of `METHODS` that is trained
+    the answers, what is drawn, and each token's bits. A rate dial has UO-ISC's bits."""
+    own = [split for split in study.source.splits if "@" not in split]  # in the style that codecs train on
+    image, texts = evaluation_questions(study, own[-1]).about_one_image()
     x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
-    rates, grid = study.params.variants, study.clip.grid
-    if not {"dial", "adaptive"} & {*rates}:
-        none = np.zeros((0, grid, grid), dtype=np.float32)
-        return {"queries": [], "answers": [], "matches": [], "bits": 0.0}, to_bytes(x)[0], none, none, to_bytes(x[:0])
-    codec = study.codec("dial", DIAL, budget) if "dial" in rates else study.codec("adaptive", rates["adaptive"][0])
-    out = codec(x, texts)  # for the relevance that ranks; the picture goes the way that every other goes
-    x_hat = codec.decode(out.message, texts)
-    relevance = rearrange(out.relevance, "q (h w) -> q h w", h=grid).cpu().numpy()
-    units = rearrange(out.message.sent.sum((1, 3)), "q (h w) -> q h w", h=grid).cpu().numpy()
-    token_bits = (units * math.log2(codec.quantizer.codes)).astype(np.float32)
-    sources, answers = judge.answer(x, texts), judge.answer(x_hat, texts)
-    matches = map(answers_match, texts, sources, answers)
-    maps = {"queries": texts, "answers": answers, "matches": list(matches), "bits": codec.bits}
-    return maps, to_bytes(x)[0], relevance, token_bits, to_bytes(x_hat)
+    source, rates, grid = judge.answer(x, texts), study.params.variants, study.clip.grid
+    sent, drawn, token_bits = {}, {}, {}
+    for name in [name for name in METHODS if name in rates]:
+        codec = study.codec(name, rates[name][0])
+        codec = codec.at(sent["uoisc"]["bits"]) if name == DIAL else codec
+        message = codec.encode(x, texts)
+        x_hat = codec.decode(message, texts)
+        units = rearrange(message.mask.sum((1, 3)), "q (h w) -> q h w", h=grid).cpu().numpy()
+        answers = judge.answer(x_hat, texts)
+        matches = list(map(answers_match, texts, source, answers))
+        sent[name] = {"bits": codec.bits, "answers": answers, "matches": matches}
+        drawn[name], token_bits[name] = to_bytes(x_hat), (units * math.log2(codec.quantizer.codes)).astype(np.float32)
+    return {"queries": texts, "answers": source, "sent": sent}, to_bytes(image)[0], drawn, token_bits
 
 
 def _first_right(answers: pd.DataFrame) -> int:

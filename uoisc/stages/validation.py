@@ -70,7 +70,9 @@ def _match_rates(study: Study, codec: Codec, asked: Asked, ranking, references: 
         lambda rows: evaluation.receive(study, codec, asked, rows, ranking, asks), evaluation.batches(study, asked)
     )
     answers, wrong, *_ = zip(*received, strict=True)
-    table = evaluation.judged(references, asked, evaluation.joined(answers), {}, evaluation.joined(wrong) if asks else None)
+    table = evaluation.judged(
+        references, asked, evaluation.joined(answers), {}, evaluation.joined(wrong) if asks else None
+    )
     table = evaluation.counted(table, evaluation.known_to(ranking, asked))
     rows = []
     for name, own in table[table["match"].notna()].groupby("judge", sort=False):
