@@ -219,9 +219,7 @@ class World:
             )
             sight = asked.contrary(rng, sight, absent)
         found = {"tiles": asked.tiles(sight), "accepted": asked.accepted(sight), "sight": sight}
-        return Query(
-            row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), **found, sight=sight
-        )
+        return Query(row, kind, fill(asked.template, sight), asked.truth(sight), asked.about(sight), **found)
 
     def sight(self, scenes: Scenes, row: int, tile: int) -> Sight:
         """Scene `row` in words, as a question about an occupied tile sees it."""
