@@ -18,11 +18,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "30f7f0c5888a087a",
-    "small": "128547ac9be58164",
+    "smoke": "0e1517afebdc319b",
+    "small": "b53a121e665211c8",
     "paper": "d40dcd78ea9043be",
-    "seed10": "cab56a49387fa19f",
-    "seed20": "e36c0b2b535e30d6",
+    "seed10": "87784731521b3b91",
+    "seed20": "f6e9c9ebf1fcf707",
 }
 
 

@@ -16,6 +16,7 @@ BLANK = "blank"  # as a reference: the same questions asked of a blank image, at
 SEEN = "seen"
 UNSEEN = "unseen"
 GAP = "unseen-seen"
+DOMAINS = CODECS, PRETRAINED, NOVEL = ("codecs", "pretrained", "novel")  # of styles, by who has seen them
 
 EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.csv codebooks.csv foundation.csv "
 EVALUATED += "data_card.csv examples.npz examples.json"
@@ -39,6 +40,21 @@ COLUMNS = {  # of each table, by name
     "seeds.csv": "id goal judge seed value low high n",
 }
 COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
+
+
+def domain(split: str) -> str:
+    """The domain of a split's styles: what stands behind its @, or the codecs' own: "unseen@novel" -> "novel"."""
+    return split.partition("@")[2] or CODECS
+
+
+def objects(split: str) -> str:
+    """Whether a split's objects are `SEEN` or `UNSEEN`."""
+    return split.partition("@")[0]
+
+
+def of_codecs(splits: Iterable[str]) -> tuple[str, ...]:
+    """The splits in the style that codecs train on."""
+    return tuple(split for split in splits if domain(split) == CODECS)
 
 
 class LeftOut(ResultsError):

@@ -21,7 +21,7 @@ from torch import Tensor
 from uoisc.base.config import Params, load_params, paths
 from uoisc.base.folders import check_writable
 from uoisc.base.processes import run_side_by_side
-from uoisc.base.results import COLUMNS, write_csv
+from uoisc.base.results import COLUMNS, of_codecs, write_csv
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows
@@ -62,7 +62,7 @@ def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) 
     code = FORMS[form]
     rows = []
     qualities: list[int] = []
-    for split in study.source.splits:
+    for split in of_codecs(study.source.splits):
         asked = evaluation_questions(study, split, query_count(study.params))
         x = source_images(study, asked, slice(0, len(asked)))
         images = to_bytes(x)

@@ -13,7 +13,7 @@ from uoisc.base.errors import ConfigError, choices
 from uoisc.base.folders import check_writable, readable
 from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
-from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
+from uoisc.base.results import check_complete, of_codecs, write_csv, write_json, write_parquet
 from uoisc.base.settings import JUDGES
 from uoisc.judge import evaluation
 from uoisc.judge.bootstrap import default_pairs, differences, summarise
@@ -151,7 +151,8 @@ def training_log(profile: str) -> pd.DataFrame:
 
 def data_card(study: Study) -> pd.DataFrame:
     """How often each answer is right in the evaluation set, by split and type; names are pooled."""
-    asked = {split: evaluation.evaluation_questions(study, split).queries for split in study.source.splits}
+    splits = of_codecs(study.source.splits)  # the questions of all domains are the same
+    asked = {split: evaluation.evaluation_questions(study, split).queries for split in splits}
     keys = ["split", "type", "answer"]
     table = pd.DataFrame([(split, q.type, q.truth) for split in asked for q in asked[split]], columns=keys)
     return table.groupby(keys, as_index=False).size().rename(columns={"size": "count"})

@@ -15,6 +15,7 @@ from einops import rearrange
 from uoisc.base.config import DIAL
 from uoisc.base.distributed import device
 from uoisc.base.picture_data import PANELS, Examples
+from uoisc.base.results import of_codecs
 from uoisc.base.settings import JUDGES
 from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
@@ -85,7 +86,7 @@ def _maps(study: Study, judge, budget: float) -> tuple:
     """One image of the unseen split under several queries, by the rate dial at most at `budget` bits (where a profile
     has none, by the tightest `adaptive`, and no map without): the relevance that ranks its tokens, each token's bits,
     reconstruction."""
-    image, texts = evaluation_questions(study, study.source.splits[-1]).about_one_image()
+    image, texts = evaluation_questions(study, of_codecs(study.source.splits)[-1]).about_one_image()
     x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
     rates, grid = study.params.variants, study.clip.grid
     if not {"dial", "adaptive"} & {*rates}:

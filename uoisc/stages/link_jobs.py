@@ -18,7 +18,7 @@ from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable
 from uoisc.base.picture_data import Strip
 from uoisc.base.processes import run_side_by_side
-from uoisc.base.results import COLUMNS, write_csv
+from uoisc.base.results import COLUMNS, of_codecs, write_csv
 from uoisc.base.settings import JUDGES
 from uoisc.data.answers import answers_match
 from uoisc.data.images import to_bytes
@@ -96,7 +96,9 @@ def measure_links(profile: str) -> pd.DataFrame:
         if point.variant not in FILES:
             study.codec(*point)  # stops here, before hours of work, where one is missing or of other models
     references = every_reference(study, QUERIES)
-    jobs = [(profile, point, split, references) for point in methods(params) for split in study.source.splits]
+    jobs = [
+        (profile, point, split, references) for point in methods(params) for split in of_codecs(study.source.splits)
+    ]
     measured = run_side_by_side(measure_sender, jobs, params.workers, "senders and splits measured")
     table = pd.concat([symbol_errors(profile, params), *measured], ignore_index=True)[COLUMNS["channel.csv"]]
     write_csv(table, paths(profile).results / "channel.csv")
@@ -223,7 +225,7 @@ def make_strip(profile: str) -> Strip:
     """A query of the unseen split, if there are any the first "where", over the uncoded AWGN link, with the independent
     judge's answers: a row for each of `STRIP` that the profile has."""
     study = open_study(profile)
-    asked = evaluation_questions(study, study.source.splits[-1], QUERIES)
+    asked = evaluation_questions(study, of_codecs(study.source.splits)[-1], QUERIES)
     one = asked.only(next((i for i, query in enumerate(asked.queries) if query.type == "place"), 0))
     x, texts = one.all_images(), one.texts
     judge = study.judges[JUDGES[-1]]
