@@ -64,7 +64,8 @@ def random_bench(params: Params) -> Bench:
     """Drawings, and a CLIP and a LLaVA of the profile's sizes with random weights."""
     cfg, size = params.foundation, params.data.image_size
     entries = load_catalogue(params.data.objects)
-    world = World(entries, rasterise(entries, params.data.sprite_variants, size // GRID, params.seed))
+    plain = rasterise(entries, params.data.sprite_variants + 1, size // GRID, params.seed)
+    world = World(entries, {"drawn": plain}, test_variants=1)
     tokenizer = open_clip.SimpleTokenizer(context_length=cfg.clip.context_length)
     clip = FrozenCLIP(build_clip(**clip_fields(cfg.clip, size)), tokenizer, params.codec.taps)
     processor = build_processor(world, cfg.tower, size)

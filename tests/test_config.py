@@ -18,8 +18,8 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "30f7f0c5888a087a",
-    "small": "128547ac9be58164",
+    "smoke": "0e1517afebdc319b",
+    "small": "b53a121e665211c8",
     "paper": "d40dcd78ea9043be",
     "seeds": "cab56a49387fa19f",
 }

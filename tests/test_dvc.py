@@ -87,11 +87,11 @@ def test_queued_experiments_run_beside_the_workspace(project):
     before, installed = files(project), files(ROOT / "data")
     shell(project, commands("Queue experiments"))
     taken = {name: project.parent / f"{name}.npz" for name in ("few", "more")}
-    counts = {name: len(np.load(path)["sprites"]) for name, path in taken.items()}
+    counts = {name: len(np.load(path)["drawn"]) for name, path in taken.items()}
     assert counts == {"few": 60, "more": 90}
     tried = yaml.safe_load(shell(project, "git show $(git for-each-ref --format='%(refname)' '**/few'):params.yaml"))
     assert tried["base"]["data"]["objects"] == 60
-    assert len(np.load(project / SPRITES)["sprites"]) == 258
+    assert len(np.load(project / SPRITES)["drawn"]) == 258
     assert files(project) == before and files(ROOT / "data") == installed
     assert shell(project, "git status --porcelain; git stash list") == ""
 

@@ -4,9 +4,21 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes
 
 from uoisc.base.errors import DataError
-from uoisc.data.objects import ATTRIBUTION, CATALOGUE, COLUMNS, SCALE, load_catalogue, plural, rasterise
+from uoisc.data.objects import (
+    ATTRIBUTION,
+    CATALOGUE,
+    COLUMNS,
+    DRAWINGS,
+    NOTO_EMOJI,
+    SCALE,
+    _glyph,
+    load_catalogue,
+    plural,
+    rasterise,
+)
 
 HEADER = ",".join(COLUMNS)
 LION = "1F981,lion,animal,kept,"
@@ -122,7 +134,42 @@ def test_sprites_depend_on_seed_object_and_variant_alone():
     assert (sprites != rasterise(entries, variants=2, size=32, seed=8)).any()
 
 
+def test_fills_and_lines_are_parts_of_a_drawing():
+    """Black outlines are what the fills lack, colours what the lines lack; some drawings have black fills."""
+    entries = load_catalogue(28)
+    drawn, fills, lines = (rasterise(entries, 2, 32, 0, kind) for kind in ("drawn", "fills", "lines"))
+
+    def dark(sprites):  # pixels, of each object
+        return ((sprites[..., :3].max(-1) < 64) & (sprites[..., 3] > 128)).sum((1, 2, 3))
+
+    assert (dark(fills) < dark(drawn)).mean() > 0.9
+    seen = lines[lines[..., 3] > 128][:, :3].astype(int)
+    assert (np.ptp(seen, axis=1) < 32).mean() > 0.98
+    assert (lines[..., 3] > 128).sum() < 0.6 * (drawn[..., 3] > 128).sum()
+
+
+def test_every_object_is_drawn_in_every_way():
+    entries = load_catalogue()
+    for kind in DRAWINGS:
+        assert (rasterise(entries, 1, 16, 0, kind)[..., 3].mean((1, 2, 3)) > 12).all(), kind
+    lacking = "10FFFD"  # the font shows a box for it
+    box, *glyphs = (_glyph(code, 64, np.random.default_rng(0)) for code in (lacking, *(e.hexcode for e in entries)))
+    assert not [entry for entry, glyph in zip(entries, glyphs, strict=True) if glyph == box]
+
+
+def test_a_glyph_is_ink_and_three_parts_without_a_hole():
+    sprites = rasterise(load_catalogue(28), 3, 64, 0, "glyphs")
+    for sprite in sprites.reshape(-1, 64, 64, 4).astype(int):
+        solid = sprite[..., 3] > 250
+        assert (sprite[solid][:, 0] > 128).mean() > 0.02, "some of it is ink"
+        assert sprite[solid][:, :3].sum(1).max() <= 255 + 9, "shares of a pixel, but for rounding and resampling"
+        assert (binary_fill_holes(sprite[..., 3] > 128) & (sprite[..., 3] <= 128)).sum() < 8
+    ink = [(sprites[:, v, ..., 0] > 128).sum() for v in range(3)]
+    assert len(set(ink)) == 3, "each variant has a weight of its own"
+
+
 def test_plurals_and_attribution():
+    assert "Noto Emoji" in NOTO_EMOJI and "Open Font License" in NOTO_EMOJI
     assert plural("animal") == "animals"
     assert plural("clothing") == "pieces of clothing"
     assert "OpenMoji" in ATTRIBUTION and "CC BY-SA 4.0" in ATTRIBUTION and "https://openmoji.org" in ATTRIBUTION

@@ -197,7 +197,8 @@ def test_a_scene_is_its_tiles_with_the_drawings_over_them():
             colour = np.array(list(COLOURS.values())[scenes.colours[row, tile]]) / 255
             expected = np.broadcast_to(colour, shown.shape)
             if scenes.objects[row, tile] >= 0:
-                sprite = world.sprites[scenes.objects[row, tile], scenes.variants[row, tile]].double().numpy() / 255
+                own = scenes.objects[row, tile], scenes.variants[row, tile]
+                sprite = world.sprites["drawn"][own].double().numpy() / 255
                 expected = sprite[..., 3:] * sprite[..., :3] + (1 - sprite[..., 3:]) * colour
             np.testing.assert_allclose(shown, expected, atol=1e-6)  # float32 in [0, 1]
 

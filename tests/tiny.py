@@ -27,7 +27,6 @@ from benchmarks.tiny_models import (  # noqa: F401 - also for tests, which take 
 from benchmarks.tiny_vqav2 import write_vqav2
 from uoisc.base.config import DIAL, Params
 from uoisc.base.settings import (
-    GRID,
     JUDGES,
     Beyond,
     Dial,
@@ -44,8 +43,9 @@ from uoisc.base.settings import (
 )
 from uoisc.base.settings import Codec as CodecParams
 from uoisc.codec import Codec
-from uoisc.data.objects import ObjectEntry, load_catalogue, rasterise
+from uoisc.data.objects import ObjectEntry, load_catalogue
 from uoisc.data.scenes import World
+from uoisc.data.styles import drawings
 from uoisc.frozen.clip import FrozenCLIP, open_clip
 from uoisc.frozen.clip_files import build_clip
 from uoisc.frozen.foundation import clip_fields
@@ -69,9 +69,10 @@ PARAMS = Params(
     kept="nothing",
     compiled=False,
     data=Drawings(
-        image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, held_out="animal", validation="food"
+        image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, test_variants=1,
+        held_out="animal", validation="food",
     ),
-    foundation=StandIns(CLIP, TOWER, LLAVA),
+    foundation=StandIns(CLIP, TOWER, LLAVA, TOWER, LLAVA),
     codec=CodecParams(
         taps=(0, 2), width=16, text_width=16, decoder_channels=(16, 16, 8, 8),
         rates={"low": Rate(2, 4, 2, 4, 6, 1), "high": Rate(4, 8, 4, 8, 12, 1)},
@@ -100,15 +101,15 @@ def entries() -> tuple[ObjectEntry, ...]:
 
 @cache
 def world() -> World:
-    """40 objects, two drawings each."""
-    return World(entries(), rasterise(entries(), variants=2, size=IMAGE // GRID, seed=0))
+    """40 objects, two drawings each to train on and one to test, in every style."""
+    return World(entries(), drawings(entries(), variants=3, size=IMAGE, seed=0), test_variants=1)
 
 
 @cache
 def all_names() -> World:
     """Every object of the catalogue, undrawn: for what depends on names alone."""
     catalogue = load_catalogue()
-    return World(catalogue, np.zeros((len(catalogue), 1, 1, 1, 4), dtype=np.uint8))
+    return World(catalogue, {"drawn": np.zeros((len(catalogue), 2, 1, 1, 4), dtype=np.uint8)}, test_variants=1)
 
 
 def clip_model(seed: int = 0) -> open_clip.CLIP:

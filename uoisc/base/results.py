@@ -17,12 +17,7 @@ BOTH = "both"  # in the column `judge`: the judges' mean, query by query
 SEEN = "seen"
 UNSEEN = "unseen"
 GAP = "unseen-seen"
-DOMAINS = ("", "pretrained", "novel")  # styles of images: the codecs' own, those of pre-training, one nobody has seen
-
-
-def split_of(objects: str, domain: str) -> str:
-    """The split of `SEEN` or `UNSEEN` objects in a domain: "unseen", "unseen@novel"."""
-    return f"{objects}@{domain}" if domain else objects
+DOMAINS = CODECS, PRETRAINED, NOVEL = ("codecs", "pretrained", "novel")  # of styles of images, by who has seen them
 
 
 EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.csv codebooks.csv foundation.csv "
@@ -54,6 +49,17 @@ COLUMNS = {  # of each table, by name
     "intent_weight.csv": "variant rate changes bits split judge amr low high floor n",
 }
 COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
+
+
+def split_of(objects: str, domain: str) -> str:
+    """The split of `SEEN` or `UNSEEN` objects in a domain: "unseen", "unseen@novel"."""
+    return objects if domain == CODECS else f"{objects}@{domain}"
+
+
+def parts_of(split: str) -> tuple[str, str]:
+    """The objects and the domain of a split."""
+    objects, _, domain = split.partition("@")
+    return objects, domain or CODECS
 
 
 class LeftOut(ResultsError):

@@ -66,18 +66,20 @@ def _categories() -> dict[str, int]:
 
 
 def _stand_in_rules(models: settings.StandIns, size: int) -> Iterator[str]:
-    judge_side, width, heads = models.tower.patch_size, models.llava.width, models.llava.heads
-    for key, tile in (("clip", GRID * models.clip.patch_size), ("tower", GRID * judge_side)):
-        if size % tile:
-            at = f"data.image_size = {size}: must be a multiple of {GRID} * foundation.{key}.patch_size = {tile}"
-            yield f"{at}, so that each of the scene's {GRID} x {GRID} tiles holds whole tokens"
-    if judge_side * GRID != size:
-        at = f"foundation.tower.patch_size = {judge_side}: must be data.image_size / {GRID} = {size / GRID:g}"
-        yield f"{at}, as a judge's word starts from the one token of a tile"
-    if width % (2 * heads):
-        yield f"foundation.llava.heads = {heads}: heads of an even width must make up foundation.llava.width = {width}"
-    if width <= (least := models.tower.embed_dim):
-        yield f"foundation.llava.width = {width}: must exceed foundation.tower.embed_dim = {least}"
+    if size % (tile := GRID * models.clip.patch_size):
+        at = f"data.image_size = {size}: must be a multiple of {GRID} * foundation.clip.patch_size = {tile}"
+        yield f"{at}, so that each of the scene's {GRID} x {GRID} tiles holds whole tokens"
+    for end in ("", "_independent"):
+        tower, judge = getattr(models, f"tower{end}"), getattr(models, f"llava{end}")
+        least, width, heads = tower.embed_dim, judge.width, judge.heads
+        if tower.patch_size * GRID != size:
+            at = f"foundation.tower{end}.patch_size = {tower.patch_size}: must be data.image_size / {GRID}"
+            yield f"{at} = {size / GRID:g}, as a judge's word starts from the one token of a tile"
+        if width % (2 * heads):
+            at = f"foundation.llava{end}.heads = {heads}: heads of an even width must make up"
+            yield f"{at} foundation.llava{end}.width = {width}"
+        if width <= least:
+            yield f"foundation.llava{end}.width = {width}: must exceed foundation.tower{end}.embed_dim = {least}"
 
 
 def _codec_rules(p) -> Iterator[str]:

@@ -33,6 +33,7 @@ class Drawings:
     image_size: int = number(32, 4096)
     objects: int = number(30, 10_000)
     sprite_variants: int = number(1, 64)
+    test_variants: int = number(1, 64)  # further ones, for evaluation alone
     held_out: str
     validation: str  # held out in its place while settings are chosen
 
@@ -99,6 +100,8 @@ class StandIns:
     clip: Clip
     tower: Clip
     llava: Llava
+    tower_independent: Clip
+    llava_independent: Llava
 
 
 @dataclass(frozen=True)

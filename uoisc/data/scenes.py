@@ -21,24 +21,27 @@ Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, cycle, islice
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from uoisc.base.errors import DataError
+from uoisc.base.results import DOMAINS, SEEN, parts_of, split_of
 from uoisc.base.settings import GRID
-from uoisc.data.objects import ObjectEntry
+from uoisc.data.objects import DRAWINGS, ObjectEntry
 from uoisc.data.question_types import TYPES, Words, fill
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
 from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES, TILES, Absent, Sight, one_of
+from uoisc.data.styles import PLAIN, STYLES, Style, draw, mixture, of_domain
 
 COLOUR_NAMES = np.array(list(COLOURS), dtype=object)
 Objects = Bool[np.ndarray, " O"]  # some of a world's
+CROWDED = 0.8  # share of tiles with an object where CLIP and the judges' towers learn
 MAX_COUNT = 4  # members of the category that a counting question asks about
 
 
@@ -50,18 +53,22 @@ class Scenes:
     variants: (B, 9) which rasterised variant of the drawing.
     colours:  (B, 9) index into `COLOURS`.
     focus:    (B,)   index of the category that counting questions ask about.
+    styles:   (B,)   index into `STYLES`.
+    seeds:    (B,)   of what is random in a scene's style.
     """
 
     objects: Int[np.ndarray, "B 9"]
     variants: Int[np.ndarray, "B 9"]
     colours: Int[np.ndarray, "B 9"]
     focus: Int[np.ndarray, " B"]
+    styles: Int[np.ndarray, " B"]
+    seeds: Int[np.ndarray, " B"]
 
     def __len__(self) -> int:
         return len(self.objects)
 
     def __getitem__(self, rows) -> "Scenes":
-        return Scenes(self.objects[rows], self.variants[rows], self.colours[rows], self.focus[rows])
+        return Scenes(*(part[rows] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -86,21 +93,28 @@ class World:
 
     Args:
         entries: the catalogue's objects.
-        sprites: (objects, variants, T, T, 4) RGBA drawings, T pixels per tile.
+        drawings: of each kind (`objects.DRAWINGS`) RGBA sprites (objects, variants, T, T, 4), T pixels per tile, and
+            the pieces of photographs that grounds are made of, as `styles.drawings` makes them. Plain scenes alone need
+            no more than "drawn".
+        test_variants: so many of the variants, the last ones, are kept for evaluation: nothing trains on them.
     """
 
     splits = SPLITS
-    beyond = ()
+    beyond = tuple(split_of(objects, domain) for domain in DOMAINS[1:] for objects in SPLITS)
 
-    def __init__(self, entries: tuple[ObjectEntry, ...], sprites: UInt8[np.ndarray, "O V T T 4"]):
+    def __init__(self, entries: tuple[ObjectEntry, ...], drawings: dict[str, np.ndarray], test_variants: int):
         self.names, self.categories = Words.of(entries)
         self.category_of = np.array([self.categories.index(e.category) for e in entries])
         self.words = np.array([*self.names, None], dtype=object)  # index -1 is the empty tile
         self.kinds = np.array([*(e.category for e in entries), None], dtype=object)
-        blank = np.zeros_like(sprites[:1])
-        self.sprites = torch.from_numpy(np.concatenate([sprites, blank]))  # index -1 is the empty tile
-        self.tile = sprites.shape[2]
+        drawn, blank = drawings["drawn"], [(0, 1), *[(0, 0)] * 4]
+        self.sprites = {k: torch.from_numpy(np.pad(drawings[k], blank)) for k in DRAWINGS if k in drawings}
+        self.pieces = {k: torch.from_numpy(v) for k, v in drawings.items() if k not in DRAWINGS}
+        self.tile = drawn.shape[2]
+        self.training_variants, self.test_variants = np.split(np.arange(drawn.shape[1]), [-test_variants])
         self.palette = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
+        first = self.sprites["drawn"][:, 0].flatten(1, 2).double()  # (O, T * T, 4), of which the mean where it shows
+        self.tones = ((first * first[..., 3:]).sum(1) / (first[..., 3:].sum(1) * 255 + 1e-9))[:, :3].float()
 
     def pool(self, exclude: str | None = None, only: str | None = None) -> Objects:
         """Which objects may appear: all, all but a category, or one category alone. Raises DataError if unknown."""
@@ -116,8 +130,16 @@ class World:
             mask &= (self.category_of == self.categories.index(category)) == wanted
         return mask
 
-    def sample(self, rng: np.random.Generator, n: int, allowed: Objects, focus: str | None = None) -> Scenes:
-        """n scenes of `allowed` objects, 1 to 4 of which belong to the focus category (drawn a scene if None)."""
+    def sample(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        allowed: Objects,
+        focus: str | None = None,
+        variants: Int[np.ndarray, " v"] | None = None,
+    ) -> Scenes:
+        """n plain scenes of `allowed` objects, 1 to 4 of which belong to the focus category (drawn a scene if None), in
+        some variants of the drawings (if None, those of training)."""
         candidates = [c for c in range(len(self.categories)) if (allowed & (self.category_of == c)).sum() >= MAX_COUNT]
         if focus is not None:
             candidates = [c for c in candidates if self.categories[c] == focus]
@@ -139,8 +161,25 @@ class World:
         objects = np.full((n, TILES), -1)
         objects[:, :MAX_OBJECTS] = np.where(slot < total[:, None], pick, -1)
         objects = rng.permuted(objects, axis=1)
-        variants = rng.integers(0, self.sprites.shape[1], (n, TILES))
-        return Scenes(objects, variants, rng.integers(0, len(COLOURS), (n, TILES)), category)
+        variants = rng.choice(self.training_variants if variants is None else variants, (n, TILES))
+        plain, seeds = np.zeros(n, dtype=int), rng.integers(2**31, size=n)
+        return Scenes(objects, variants, rng.integers(0, len(COLOURS), (n, TILES)), category, plain, seeds)
+
+    def sample_mixed(self, rng: np.random.Generator, n: int, allowed: Objects) -> Scenes:
+        """n scenes as the stand-ins train on them: of all styles but the novel one."""
+        return replace(self.sample(rng, n, allowed), styles=mixture(rng, n))
+
+    def crowded(self, rng: np.random.Generator, n: int) -> Scenes:
+        """n scenes of all objects and the same styles, but with objects in most tiles: more to learn from an image."""
+        scenes = self.sample_mixed(rng, n, self.pool())
+        objects = np.argsort(rng.random((n, len(self.names))), axis=1)[:, :TILES]
+        return replace(scenes, objects=np.where(rng.random((n, TILES)) < CROWDED, objects, -1))
+
+    def sample_test(self, rng: np.random.Generator, n: int, allowed: Objects, focus: str | None, *names: str) -> Scenes:
+        """n scenes in drawings that nothing trains on, in these styles: each in turn for one question of every type."""
+        scenes = self.sample(rng, n, allowed, focus, self.test_variants)
+        styles = np.array([[style.name for style in STYLES].index(name) for name in names])
+        return replace(scenes, styles=styles[np.arange(n) // len(TYPES) % len(styles)])
 
     def batches(
         self, stream: list[int], size: int, held_out: str, start: int = 0, share: slice = slice(None)
@@ -157,18 +196,21 @@ class World:
                 yield Batch(self.render(scenes[share]), queries[share], (name,))
 
     def ask_split(self, split: str, held_out: str, n: int, stream: list[int]) -> AskedScenes:
-        """n scenes and queries of a split, the types in turn (`Source.ask_split`).
+        """n scenes and queries of a split, the types in turn (`Source.ask_split`), in drawings that nothing trains on.
 
         seen: no scene holds a held-out object. unseen: every scene holds one to four, and every query is about one.
+        A domain's scenes have its styles in turn.
         """
-        rng = np.random.default_rng([*stream, SPLITS.index(split)])
-        if split == "seen":
+        objects, domain = parts_of(split)
+        styles = of_domain(domain)
+        rng = np.random.default_rng([*stream, SPLITS.index(objects)])
+        if objects == SEEN:
             allowed = subjects = self.pool(exclude=held_out)
-            scenes = self.sample(rng, n, allowed)
+            scenes = self.sample_test(rng, n, allowed, None, *styles)
         else:
             allowed = self.pool()
             subjects = self.pool(only=held_out)
-            scenes = self.sample(rng, n, allowed, focus=held_out)
+            scenes = self.sample_test(rng, n, allowed, held_out, *styles)
         queries = self.ask_each(rng, scenes, 1, subjects, allowed)
         others = [self.another(rng, scenes, query, subjects, allowed) for query in queries]
         return AskedScenes(split, queries, others, lambda rows: self.render(scenes[rows]), scenes=scenes, world=self)
@@ -183,8 +225,29 @@ class World:
                 return other
 
     def render(self, scenes: Scenes) -> Float[Tensor, "B 3 H W"]:
-        """Images in [0, 1]: every tile is its colour with the drawing blended over it."""
-        drawing = self.sprites[torch.from_numpy(scenes.objects), torch.from_numpy(scenes.variants)]
+        """Images in [0, 1], each in its scene's style."""
+        if not scenes.styles.any():
+            return self._plain(scenes)
+        images = torch.empty(len(scenes), 3, GRID * self.tile, GRID * self.tile)
+        for style in np.unique(scenes.styles).tolist():
+            rows = scenes.styles == style
+            images[torch.from_numpy(rows)] = self._styled(scenes[rows], STYLES[style])
+        return images
+
+    def _styled(self, scenes: Scenes, style: Style) -> Float[Tensor, "B 3 H W"]:
+        """Scenes of one style (`styles.draw`)."""
+        if style.name == PLAIN:
+            return self._plain(scenes)
+        objects, variants = torch.from_numpy(scenes.objects), torch.from_numpy(scenes.variants)
+        sprites, colours = (
+            self.sprites[style.drawings][objects, variants],
+            self.palette[torch.from_numpy(scenes.colours)],
+        )
+        return draw(style, sprites.float() / 255, self.tones[objects], colours, scenes.seeds, self.pieces)
+
+    def _plain(self, scenes: Scenes) -> Float[Tensor, "B 3 H W"]:
+        """Every tile is its colour with the drawing blended over it."""
+        drawing = self.sprites["drawn"][torch.from_numpy(scenes.objects), torch.from_numpy(scenes.variants)]
         drawing = drawing.float() / 255  # (B, 9, T, T, 4)
         alpha = drawing[..., 3:]
         ground = self.palette[torch.from_numpy(scenes.colours)][:, :, None, None]  # (B, 9, 1, 1, 3)

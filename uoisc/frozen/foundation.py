@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from einops import reduce
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from uoisc.base.devices import precision
 from uoisc.base.distributed import device
@@ -20,6 +20,7 @@ from uoisc.base.settings import GRID, HEAD_WIDTH, Clip, Llava
 from uoisc.data.question_types import CATEGORY_SLOTS, OBJECT_SLOTS, fill_about, templates_of, templates_with
 from uoisc.data.scenes import Scenes, World, token_tiles
 from uoisc.data.sights import COLOURS, PLACES, TILES, one_of
+from uoisc.data.styles import PLAIN
 from uoisc.frozen.clip import FrozenCLIP, open_clip
 from uoisc.frozen.clip_files import build_clip
 
@@ -27,6 +28,7 @@ Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm doe
 
 # Fixed and small: at CLIP's own scale (up to 100) place and colour hide in directions too faint for a judge to read.
 ATTRIBUTE_SCALE = 10.0
+OBJECT_SCALE = 20.0  # enough for one of 258 to get .99 of the weight
 
 
 def clip_fields(cfg: Clip, image_size: int) -> dict:
@@ -108,19 +110,49 @@ def train_clip(
     cfg: Clip, world: World, image_size: int, seed: int, progress: Progress
 ) -> tuple[open_clip.CLIP, FrozenCLIP]:
     """A stand-in CLIP that has seen all objects. The same seed gives the same weights."""
+    rng, model, frozen = _untrained(cfg, image_size, seed)
+    clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
+
+    def loss_of() -> Tensor:
+        return clip_loss(model, frozen, world, world.crowded(rng, cfg.batch_size), rng)
+
+    descend(model, cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
+    return model, frozen
+
+
+def _untrained(cfg: Clip, image_size: int, seed: int) -> tuple[np.random.Generator, open_clip.CLIP, FrozenCLIP]:
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     model = build_clip(**clip_fields(cfg, image_size))
     tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
     frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
     model.requires_grad_(True).train()
-    everything, clamp = world.pool(), partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
+    return np.random.default_rng(seed), model, frozen
+
+
+def tile_loss(heads: nn.Linear, frozen: FrozenCLIP, world: World, scenes: Scenes) -> Float[Tensor, ""]:
+    """Cross-entropy of which object, which place and which colour each tile has, by cosines with the heads' rows."""
+    with precision(device()):
+        tokens = frozen.see(world.render(scenes)).tokens
+    cosines = region_embeddings(tokens) @ F.normalize(heads.weight, dim=1).T  # (B, 9, objects + 9 + 8)
+    objects, places, colours = cosines.flatten(0, 1).split([len(world.names), TILES, len(COLOURS)], dim=1)
+    place = torch.arange(TILES, device=places.device).repeat(len(scenes))
+    name, colour = (torch.from_numpy(index).flatten().to(place.device) for index in (scenes.objects, scenes.colours))
+    named = F.cross_entropy(OBJECT_SCALE * objects, name, ignore_index=-1)
+    placed = F.cross_entropy(ATTRIBUTE_SCALE * places, place)
+    return named + placed + 0.5 * F.cross_entropy(ATTRIBUTE_SCALE * colours, colour)
+
+
+def train_tower(cfg: Clip, world: World, image_size: int, seed: int, progress: Progress) -> FrozenCLIP:
+    """A vision tower that is no CLIP's: it learns labels of tiles, no text. The same seed gives the same weights."""
+    rng, model, frozen = _untrained(cfg, image_size, seed)
+    heads = nn.Linear(cfg.embed_dim, len(world.names) + TILES + len(COLOURS), bias=False).to(device())
 
     def loss_of() -> Tensor:
-        return clip_loss(model, frozen, world, world.sample(rng, cfg.batch_size, everything), rng)
+        return tile_loss(heads, frozen, world, world.crowded(rng, cfg.batch_size))
 
-    descend(model, cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
-    return model, frozen
+    descend(nn.ModuleList([model.visual, heads]), cfg, progress(range(cfg.steps), "tower"), loss_of)
+    model.eval().requires_grad_(False)
+    return frozen
 
 
 def descend(
@@ -152,13 +184,15 @@ def descend(
 
 
 @torch.no_grad()
-def localisation(frozen: FrozenCLIP, world: World, seed: int, n: int, category: str | None) -> np.ndarray:
-    """Whether the most relevant token for "where is the NAME" lies in NAME's tile, for n scenes (bool, (n,)).
+def localisation(
+    frozen: FrozenCLIP, world: World, seed: int, n: int, category: str | None, style: str = PLAIN
+) -> np.ndarray:
+    """Whether the most relevant token for "where is the NAME" lies in NAME's tile, (n,), for n scenes of a style.
 
     Chance is 1/9. `category` restricts the objects asked for (e.g. to the held-out ones).
     """
     rng = np.random.default_rng(seed)
-    scenes = world.sample(rng, n, world.pool(), focus=category)
+    scenes = world.sample_test(rng, n, world.pool(), category, style)
     queries = [world.ask(rng, scenes, row, "place", world.pool(only=category)) for row in range(n)]
     relevance = frozen.relevance(frozen.see(world.render(scenes)).tokens, frozen.text([q.text for q in queries]))
     tile = token_tiles(frozen.grid)[relevance.argmax(1).cpu()].numpy()

@@ -22,6 +22,7 @@ from uoisc.data.question_types import TYPES, answer_texts, query_words
 from uoisc.data.questions import Query
 from uoisc.data.scenes import Scenes, World
 from uoisc.data.sights import COLOURS, PLACES, TILES
+from uoisc.data.styles import PLAIN
 from uoisc.frozen.clip import MEAN, STD, FrozenCLIP
 from uoisc.frozen.foundation import Progress, descend
 from uoisc.frozen.llava import FrozenLlava
@@ -118,7 +119,7 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     visual = frozen.model.visual
     copy_tower(visual, model.model.vision_tower)
     projector = model.model.multi_modal_projector
-    scenes = world.sample(np.random.default_rng(0), PROTOTYPE_SCENES, world.pool())
+    scenes = world.sample_mixed(np.random.default_rng(0), PROTOTYPE_SCENES, world.pool())
     images = world.render(scenes).split(100)
     hidden = torch.cat([frozen.see(x).taps[:, -1].cpu() for x in images])  # (B, 9, d), of the last block
     linear = (visual.proj.T * visual.ln_post.weight).cpu() / hidden.std(-1).mean()  # CLIP's last norm and projection
@@ -247,7 +248,7 @@ def train_llava(
     pack, everything = Packer(llava), world.pool()
 
     def loss_of() -> Float[Tensor, ""]:
-        scenes = world.sample(rng, cfg.batch_size, everything)
+        scenes = world.sample_mixed(rng, cfg.batch_size, everything)
         packed = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
         ids, positions, mask, labels = (part.to(device()) for part in packed)
         with precision(device()):
@@ -260,10 +261,12 @@ def train_llava(
     return llava
 
 
-def judge_accuracy(llava: FrozenLlava, world: World, seed: int, n: int, category: str | None) -> dict[str, np.ndarray]:
-    """Whether each answer on a source image is right, by type: n questions in all, the types in turn."""
+def judge_accuracy(
+    llava: FrozenLlava, world: World, seed: int, n: int, category: str | None, style: str = PLAIN
+) -> dict[str, np.ndarray]:
+    """Whether each answer on a source image of a style is right, by type: n questions in all, the types in turn."""
     rng = np.random.default_rng(seed)
-    scenes = world.sample(rng, n, world.pool(), focus=category)
+    scenes = world.sample_test(rng, n, world.pool(), category, style)
     queries = world.ask_each(rng, scenes, 1, world.pool(only=category))
     answers = llava.answer(world.render(scenes), [q.text for q in queries])
     right = np.array([query.right(answer) for query, answer in zip(queries, answers, strict=True)])

@@ -8,7 +8,7 @@ from uoisc.base.config import ROOT, Params, paths
 from uoisc.base.errors import DataError, reason
 from uoisc.base.folders import readable, short
 from uoisc.base.settings import GRID, Drawings, Vqav2
-from uoisc.data.objects import load_catalogue
+from uoisc.data.objects import DRAWINGS, load_catalogue
 from uoisc.data.questions import Source
 from uoisc.data.scenes import World
 
@@ -37,11 +37,14 @@ def open_world(profile: str, params: Params) -> World:
     remedy = f"run the data stage again: uoisc run 01_data --profile {profile}"
     readable(file, remedy)
     try:
-        sprites = np.load(file)["sprites"]
+        with np.load(file) as stored:
+            drawn = {name: stored[name] for name in stored.files}
+        shapes = {kind: drawn[kind].shape for kind in DRAWINGS}
     except (ValueError, KeyError, OSError, BadZipFile) as error:
         raise DataError(f"{short(file)}: cannot be read ({reason(error)}); {remedy}") from error
     catalogue, side = load_catalogue(params.data.objects), params.data.image_size // GRID
-    expected = (len(catalogue), params.data.sprite_variants, side, side, 4)
-    if sprites.shape != expected:
-        raise DataError(f"{short(file)}: drawings of {sprites.shape}, params.yaml asks for {expected}; {remedy}")
-    return World(catalogue, sprites)
+    expected = (len(catalogue), params.data.sprite_variants + params.data.test_variants, side, side, 4)
+    for kind, shape in shapes.items():
+        if shape != expected:
+            raise DataError(f"{short(file)}: {kind} of shape {shape}, params.yaml asks for {expected}; {remedy}")
+    return World(catalogue, drawn, params.data.test_variants)

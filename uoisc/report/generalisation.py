@@ -47,7 +47,7 @@ def generalisation(summary: pd.DataFrame) -> Figure:
                 amr = own[own["metric"] == "amr"].set_index("variant")
                 for variant, shift in zip(variants, np.linspace(-0.3, 0.3, len(variants)), strict=True):
                     figures.with_interval(axes, x + shift, amr.loc[variant], figures.look_of(variant))
-            axes.set_xticks(range(len(DOMAINS)), [label(domain or "own") for domain in DOMAINS])
+            axes.set_xticks(range(len(DOMAINS)), [label(domain) for domain in DOMAINS])
             axes.set_title(f"{label(objects)}, about {bits:g} bits ({figures.count_of(amr)} in the last style)")
             axes.grid(axis="y")
     figures.legend_below(figure, [figures.variant_key(v, line="") for v in in_order(table["variant"])])
@@ -58,7 +58,7 @@ def by_style(summary: pd.DataFrame) -> pd.DataFrame:
     """AMR in every style, unseen and seen objects; last, by style, what no codec can do without (`BELOW`)."""
     table = beyond(summary)
     columns = {split_of(objects, domain): (objects, domain) for objects in (UNSEEN, SEEN) for domain in DOMAINS}
-    titles = {split: f"{objects}, {label(domain or 'own')}" for split, (objects, domain) in columns.items()}
+    titles = {split: f"{objects}, {label(domain)}" for split, (objects, domain) in columns.items()}
     amr = table[table["metric"] == "amr"].set_index(["variant", "bits", "split"]).sort_index()
     rows = []
     for variant in in_order(table["variant"]):

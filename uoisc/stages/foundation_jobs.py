@@ -13,12 +13,13 @@ from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
-from uoisc.base.settings import Pretrained
+from uoisc.base.settings import JUDGES, Pretrained
 from uoisc.base.terminal import bar
 from uoisc.data.questions import POOLED_TYPES, SPLITS, Source
+from uoisc.data.styles import PLAIN, STYLES
 from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP
 from uoisc.frozen.clip_files import save_clip
-from uoisc.frozen.foundation import clip_fields, localisation, train_clip
+from uoisc.frozen.foundation import clip_fields, localisation, train_clip, train_tower
 from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
 from uoisc.frozen.llava_files import save_llava
 from uoisc.frozen.pretrained import open_pretrained
@@ -26,7 +27,8 @@ from uoisc.importers.sources import open_source, open_world
 from uoisc.judge.bootstrap import mean_rows
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
-CHECKED = 2000  # questions, and scenes, of that check
+CHECKED = 2000  # questions, and scenes, of that check in the codecs' style
+CHECKED_STYLE = 600  # and in each other one
 CHECKED_PHOTOGRAPHS = 64  # questions per split, of others' judges
 LOCATED = 512  # questions per split, of others' CLIP; about half of VQA v2's name something that is boxed
 
@@ -49,7 +51,8 @@ def train_foundation(profile: str) -> pd.DataFrame:
 
 
 def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.DataFrame:
-    """Trains one stand-in and checks it on fresh scenes. A judge brings up a vision tower of its own first."""
+    """Trains one stand-in and checks it on fresh scenes. A judge brings up a vision tower of its own first: a CLIP's,
+    or, the independent one, which is of another family, a tower that learns labels."""
     torch.set_num_threads(1)
     params = load_params(profile)
     world = open_world(profile, params)
@@ -58,29 +61,39 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
     def progress(steps: range, label: str):
         return bar(steps, desc=f"{model} {label}")
 
-    n = min(CHECKED, 50 * params.evaluation.queries)
     with fast_attention():
         if model == "clip":
             clip, frozen = train_clip(cfg.clip, world, size, seed, progress)
             save_clip(clip, folder / model, **clip_fields(cfg.clip, size))
             found = {
-                f"localisation_top1{name}": localisation(frozen, world, CHECK_STREAM, n, category)
-                for name, category in _splits(params)
+                f"localisation_top1{name}": localisation(frozen, world, CHECK_STREAM, *which)
+                for name, which in _kinds(params).items()
             }
             return _checks(profile, model, found, params)
-        _, frozen = train_clip(cfg.tower, world, size, seed, progress)
-        llava = train_llava(cfg.llava, cfg.tower, frozen, world, size, seed, progress)
+        if model == JUDGES[0]:
+            tower, judge, (_, frozen) = cfg.tower, cfg.llava, train_clip(cfg.tower, world, size, seed, progress)
+        else:
+            tower, judge = cfg.tower_independent, cfg.llava_independent
+            frozen = train_tower(tower, world, size, seed, progress)
+        llava = train_llava(judge, tower, frozen, world, size, seed, progress)
     save_llava(llava.model, llava.processor, folder / model)
     values = {}
-    for name, category in _splits(params):
-        right = judge_accuracy(llava, world, CHECK_STREAM, n, category)
-        values |= {f"accuracy{name}:{kind}": v for kind, v in right.items()}
+    for name, which in _kinds(params).items():
+        right = judge_accuracy(llava, world, CHECK_STREAM, *which)
+        objects, at, style = name.partition("@")
+        values |= {f"accuracy{objects}:{kind}{at}{style}": v for kind, v in right.items()}
         values[f"accuracy{name}"] = np.concatenate([right[kind] for kind in POOLED_TYPES])
     return _checks(profile, model, values, params)
 
 
-def _splits(params: Params) -> tuple[tuple[str, str | None], ...]:
-    return (("", None), ("_unseen", params.data.held_out))
+def _kinds(params: Params) -> dict[str, tuple[int, str | None, str]]:
+    """What stands behind a metric's name -> how many questions, of which category (None: any), in which style."""
+    kinds = {}
+    for style in STYLES:
+        n, end = (CHECKED, "") if style.name == PLAIN else (CHECKED_STYLE, f"@{style.name}")
+        for name, category in (("", None), ("_unseen", params.data.held_out)):
+            kinds[f"{name}{end}"] = (min(n, 50 * params.evaluation.queries), category, style.name)
+    return kinds
 
 
 def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Params) -> pd.DataFrame:

@@ -50,7 +50,8 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
         fit(study, codec, name, rate, phase)
     rankings = {"own": None} | {control.name: control.ranking for control in evaluation.CONTROLS.get(name, ())}
     codecs = [codec.at(bits) for bits in params.codec.dial.budgets] if rate == DIAL else [codec]
-    questions = [evaluation.evaluation_questions(study, s, stream=VALIDATION_STREAM) for s in study.source.splits]
+    splits = study.source.splits
+    questions = [evaluation.evaluation_questions(study, split, stream=VALIDATION_STREAM) for split in splits]
     references = pd.concat([evaluation.ask_references(study, asked) for asked in questions], ignore_index=True)
     rows = [
         row | {"ranking": ranking}

@@ -1,0 +1,149 @@
+"""Styles of scenes: each the same from its seed, tiles keep their colours, and nobody sees the novel one."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from uoisc.base.results import CODECS, DOMAINS, NOVEL, PRETRAINED, domain, objects, of_codecs
+from uoisc.data import styles
+from uoisc.data.question_types import COLOURS, TYPES
+from uoisc.data.styles import PLAIN, STYLES, Draws, Style, draw, grounds, mixture, of_domain, recolouring, warped, worn
+
+N = 60
+WORLD = tiny.world()
+EVERY = [style.name for style in STYLES]
+
+
+def scenes(*names: str, n: int = 12, seed: int = 0):
+    return WORLD.sample_test(np.random.default_rng(seed), n, WORLD.pool(), None, *names)
+
+
+def by_name(name: str) -> Style:
+    return STYLES[EVERY.index(name)]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_scene_looks_the_same_whichever_others_are_drawn_beside_it(name):
+    some = scenes(name)
+    images = WORLD.render(some)
+    assert images.shape == (12, 3, tiny.IMAGE, tiny.IMAGE) and images.min() >= 0 and images.max() <= 1
+    assert torch.equal(images, WORLD.render(some))
+    torch.testing.assert_close(images[[4]], WORLD.render(some[[4]]), atol=1e-5, rtol=0)
+    mixed = scenes(*EVERY, n=len(EVERY) * len(TYPES))
+    own = mixed.styles == EVERY.index(name)
+    assert own.sum() == len(TYPES)
+    torch.testing.assert_close(WORLD.render(mixed)[torch.from_numpy(own)], WORLD.render(mixed[own]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != PLAIN])
+def test_a_style_s_random_parts_follow_its_scene_s_seed(name):
+    some = scenes(name)
+    other = WORLD.render(replace(some, seeds=some.seeds + 1))
+    plain = WORLD.render(replace(some, styles=np.zeros_like(some.styles)))
+    assert all((a != b).any() and (a != c).any() for a, b, c in zip(WORLD.render(some), other, plain, strict=True))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_tile_keeps_its_colour_on_every_ground(name):
+    """The mean over an empty tile is nearest to its own of the eight colours; a tinted one is near two now and then."""
+    some, palette = scenes(name, n=N), torch.tensor(list(COLOURS.values())) / 255
+    tiles = WORLD.render(some).unfold(2, WORLD.tile, WORLD.tile).unfold(3, WORLD.tile, WORLD.tile)
+    means = tiles.mean((-1, -2)).flatten(2).transpose(1, 2)  # (B, 9, 3)
+    empty = torch.from_numpy(some.objects < 0)
+    nearest = torch.cdist(means[empty], palette).argmin(1)
+    assert (nearest == torch.from_numpy(some.colours)[empty]).float().mean() >= (1 if name == PLAIN else 0.9)
+
+
+def test_where_nothing_is_changed_a_style_is_the_plain_one():
+    some = scenes(PLAIN)
+    own, colours = torch.from_numpy(some.objects), WORLD.palette[torch.from_numpy(some.colours)]
+    sprites = WORLD.sprites["drawn"][own, torch.from_numpy(some.variants)].float() / 255
+    drawn = draw(by_name(PLAIN), sprites, WORLD.tones[own], colours, some.seeds, WORLD.pieces)
+    torch.testing.assert_close(drawn, WORLD.render(some), atol=1e-5, rtol=0)
+
+
+def test_turning_hues_keeps_greys_and_brightness():
+    style = Style("", CODECS, "drawn", "", 0.0, hue=180.0)
+    matrix, black = recolouring(torch.zeros(4, 9, 3), style, Draws(np.arange(4)))
+    assert not black.any()
+    torch.testing.assert_close(matrix.sum(-1), torch.ones(4, 9, 3))  # white stays white
+    torch.testing.assert_close(matrix.sum(-2), torch.ones(4, 9, 3))  # r + g + b stays
+    torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(4, 9))  # a turn
+    assert (matrix - torch.eye(3)).abs().amax((-1, -2)).min() > 0
+
+
+def test_a_glyph_has_one_colour_for_ink_and_one_for_each_part():
+    matrix, base = recolouring(torch.rand(5, 9, 3), by_name("glyphs"), Draws(np.arange(5)))
+    ink, second, third = (matrix[..., k] + base for k in range(3))
+    for colour in (ink, second, third, base):
+        assert colour.min() >= 0 and colour.max() <= 1
+    assert all((second - other).abs().amax(-1).min() > 0 for other in (third, base, ink))
+
+
+def test_warps_and_wear_leave_alone_what_they_are_not_asked_for():
+    tiles = torch.rand(3, 9, 4, 32, 32)
+    torch.testing.assert_close(warped(tiles, Draws(np.arange(3)), 0.0), tiles, atol=1e-5, rtol=0)
+    assert (warped(tiles, Draws(np.arange(3)), 1.0) - tiles).abs().max() > 0.1
+    images = torch.rand(12, 3, 96, 96)
+    assert torch.equal(worn(images.clone(), Draws(np.arange(12)), 0.0), images)
+    changed = (worn(images.clone(), Draws(np.arange(12)), 1.0) != images).flatten(1).any(1)
+    assert 0 < changed.sum() < 12, "some scenes stay clean"
+
+
+def test_grounds_are_those_of_the_style():
+    colours = torch.full((N, 9, 3), 0.5)
+    for kind in (*styles.GROUNDS, "surfaces"):
+        found = grounds(colours, Style("", NOVEL, "drawn", "", 0.0, (kind,)), Draws(np.arange(N)), WORLD.pieces)
+        spread = found.unfold(2, 32, 32).unfold(3, 32, 32).std((-1, -2)).flatten(1).amax(1)  # within tiles
+        assert (spread == 0).all() if kind in ("flat", "tinted") else (spread > 0.005).all(), kind
+
+
+def test_the_stand_ins_see_every_style_but_the_novel_one():
+    drawn = Counter(mixture(np.random.default_rng(0), 3000).tolist())
+    assert {STYLES[index].domain for index in drawn} == {CODECS, PRETRAINED}
+    assert set(drawn) == {i for i, style in enumerate(STYLES) if style.domain != NOVEL}
+    assert all(abs(drawn[i] / 3000 - style.share) < 5 * np.sqrt(0.25 / 3000) for i, style in enumerate(STYLES))
+    trained = [style for style in STYLES if style.domain != NOVEL]
+    assert not any(style.drawings == "lines" or "surfaces" in style.grounds for style in trained)
+    assert not WORLD.sample(np.random.default_rng(0), 50, WORLD.pool()).styles.any(), "codecs see the plain one alone"
+
+
+def test_every_style_says_whose_drawings_and_grounds_it_shows():
+    for style in STYLES:
+        assert ("OpenMoji" in style.licence) == (style.drawings != "glyphs")
+        assert ("Noto Emoji" in style.licence) == (style.drawings == "glyphs")
+        assert ("scikit-image" in style.licence) == (style.grounds != ("flat",))
+        assert style.domain in DOMAINS
+
+
+def test_a_split_s_domain_stands_behind_its_at():
+    assert [(objects(split), domain(split)) for split in WORLD.splits[::2]] == [("seen", name) for name in DOMAINS]
+    assert of_codecs(WORLD.splits) == ("seen", "unseen") and len(WORLD.splits) == 6
+
+
+@pytest.mark.parametrize("kind", ["seen", "unseen"])
+def test_all_domains_ask_the_same_about_the_same_scenes(kind):
+    n = 4 * len(TYPES)
+    own, *others = (WORLD.ask_split(split, "animal", n, [0, 1]) for split in WORLD.splits if objects(split) == kind)
+    assert not own.scenes.styles.any()
+    for asked in others:
+        assert asked.queries == own.queries and asked.others == own.others
+        assert (asked.scenes.objects == own.scenes.objects).all() and (asked.scenes.seeds == own.scenes.seeds).all()
+        found = Counter((STYLES[asked.scenes.styles[query.image]].name, query.type) for query in asked.queries)
+        named = of_domain(domain(asked.split))
+        assert {style for style, _ in found} == set(named)
+        assert len(found) == len(named) * len(TYPES), "each style is asked about in each type"
+        assert not torch.equal(asked.images(slice(0, 4)), own.images(slice(0, 4)))
+
+
+def test_nothing_trains_on_the_drawings_that_are_tested():
+    kept = set(WORLD.test_variants.tolist())
+    rng = np.random.default_rng(0)
+    trained = np.concatenate([WORLD.sample_mixed(rng, 200, WORLD.pool()).variants.ravel()])
+    assert set(trained.tolist()) == set(WORLD.training_variants.tolist()) and not kept & set(trained.tolist())
+    for split in WORLD.splits:
+        assert set(WORLD.ask_split(split, "animal", 40, [0, 1]).scenes.variants.ravel().tolist()) == kept
