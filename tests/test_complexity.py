@@ -31,8 +31,8 @@ def test_every_group_is_counted_by_hand(answers, summary):
     table = complexity(summary).reset_index()
     own = of(answers, "uoisc")
     groups = {f"tiles:{n}": own[~own["ambiguous"] & (own["tiles"] == n)] for n in (1, 2, 3)}
-    groups["ambiguous"] = own[own["ambiguous"]]
-    groups["plain"] = own[(own["type"] == "member") & ~own["ambiguous"]]
+    groups["answers:several"] = own[own["ambiguous"]]
+    groups["answers:one"] = own[(own["type"] == "member") & ~own["ambiguous"]]
     found = of(table, "uoisc").set_index("group")
     assert set(found.index) == set(groups)
     for name, rows in groups.items():

@@ -93,7 +93,7 @@ def texts(figure) -> str:
 def test_figures_state_n_floor_and_attribution():
     assert "n = 48" in texts(drawn("amr_by_method")), "of the types that count"
     assert "floor" in texts(drawn("amr_against_rate"))
-    assert "n = 12" in texts(drawn("amr_by_type"))
+    assert "n = 10" in texts(drawn("amr_by_type"))
     for name in ("visual_comparison", "relevance_maps"):
         assert "OpenMoji" in texts(drawn(name)) and "CC BY-SA 4.0" in texts(drawn(name))
     assert all(part in texts(drawn("visual_comparison")) for part in ("Es/N0 of 10 dB", "Es/N0 13.0 dB", "200 bytes"))

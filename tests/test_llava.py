@@ -8,7 +8,11 @@ import tiny
 import torch
 
 from uoisc.base.errors import CheckpointError, QueryError
-from uoisc.frozen.foundation_llava import Packer, copy_tower
+from uoisc.data.sights import COLOURS
+from uoisc.frozen.clip import FrozenCLIP
+from uoisc.frozen.clip_files import build_clip
+from uoisc.frozen.foundation import clip_fields
+from uoisc.frozen.foundation_llava import Packer, build_llava, build_processor, copy_tower, prototypes, start_from_clip
 from uoisc.frozen.llava import MAX_ANSWER_TOKENS
 from uoisc.frozen.llava_files import load_llava, save_llava
 
@@ -108,6 +112,41 @@ def test_every_query_and_answer_of_the_benchmark_is_known():
     for text in answer_texts(tiny.world()):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         assert len(ids) == (4 if text.startswith("there is no") else 1) and tokenizer.decode(ids) == text
+
+
+def test_words_start_as_the_mean_of_the_tiles_that_show_them():
+    world = tiny.world()
+    scenes = world.sample(np.random.default_rng(0), 60, world.pool())
+    tokens = torch.randn(60 * 9, 8, generator=torch.Generator().manual_seed(0))
+    words, entries = prototypes(tokens, scenes, world), {entry.name: entry for entry in tiny.entries()}
+    shown = [world.names[o] if o >= 0 else None for o in scenes.objects.ravel()]
+    colours = [list(COLOURS)[colour] for colour in scenes.colours.ravel()]
+    for word, holds in {
+        "horse": lambda name, *_: name == "horse",
+        "animal": lambda name, *_: name and entries[name].category == "animal",
+        "animals": lambda name, *_: name and entries[name].category == "animal",
+        "red": lambda _, colour, __: colour == "red",
+        "upper right": lambda _, __, tile: tile % 9 == 2,
+    }.items():
+        own = [bool(holds(*what)) for what in zip(shown, colours, range(len(shown)), strict=True)]
+        mean = tokens[torch.tensor(own)].mean(0)
+        torch.testing.assert_close(words[word], mean / mean.norm())
+
+
+def test_a_judge_starts_from_a_clip_by_copying_what_its_words_look_at():
+    processor = build_processor(tiny.world(), tiny.TOWER, tiny.IMAGE)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_llava(tiny.LLAVA, tiny.TOWER, len(processor.tokenizer), tiny.IMAGE)
+        tower = FrozenCLIP(build_clip(**clip_fields(tiny.TOWER, tiny.IMAGE)), tiny.clip().tokenizer, (1,))
+        start_from_clip(model, processor.tokenizer, tower, tiny.world())
+        x = torch.randn(5, tiny.LLAVA.width)
+    ids, width = processor.tokenizer.convert_tokens_to_ids(["horse", "animals", "upper left"]), tiny.TOWER.embed_dim
+    embedded, read = model.get_input_embeddings().weight[ids], model.lm_head.weight[ids]
+    torch.testing.assert_close(read.norm(dim=1), torch.ones(3))
+    assert torch.equal(embedded[:, :width], read[:, :width]) and (embedded[:, width] == 1).all()
+    for layer in model.model.language_model.layers:
+        torch.testing.assert_close(layer.self_attn.o_proj(layer.self_attn.v_proj(x)), x)
 
 
 def test_packed_questions_are_blind_to_each_other():

@@ -94,7 +94,7 @@ def test_a_new_type_about_a_place_or_a_colour_is_learnt_by_clip(monkeypatch):
     monkeypatch.setitem(TYPES, "hue", QuestionType("who is on {colour}", lambda sight: sight.name, lambda world: ()))
     more, hues = attribute_texts()
     assert more == places + [f"who is {place}" for place in PLACES]
-    assert hues[:8] == colours and hues[8] == "who is on red" and len(hues) == 16
+    assert hues[: len(colours)] == colours and hues[len(colours)] == "who is on red" and len(hues) == len(colours) + 8
 
 
 def test_an_unknown_word_raises_when_training_texts_are_made():

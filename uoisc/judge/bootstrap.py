@@ -48,7 +48,6 @@ METRICS: dict[str, tuple[str, str | None]] = {  # name: (what is averaged, over 
 }
 
 OF_GROUPS = ("amr", "amr_floor", "accuracy_source")  # metrics of `asked_for`
-AMBIGUOUS, PLAIN = "_ambiguous", "_plain"
 
 
 @lru_cache(maxsize=8)
@@ -136,7 +135,7 @@ def asked_for(answers: pd.DataFrame) -> list[tuple[str, Bool[np.ndarray, " rows"
     ambiguous, tiles = answers["ambiguous"].to_numpy(bool), answers["tiles"].to_numpy()
     groups = [(f"_tiles:{n}", ~ambiguous & (tiles == n)) for n in range(1, tiles.max(initial=0) + 1)]
     types = answers["type"].isin(answers["type"][ambiguous]).to_numpy()
-    return [*groups, (AMBIGUOUS, ambiguous), (PLAIN, types & ~ambiguous)]
+    return [*groups, ("_answers:one", types & ~ambiguous), ("_answers:several", ambiguous)]
 
 
 def summarise(

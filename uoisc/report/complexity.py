@@ -11,9 +11,7 @@ from uoisc.report import figures
 from uoisc.report.names import in_order, label
 
 COMPLEX = 3  # tiles from which a query is complex; one of a single tile is simple
-WAYS = {"plain": "one", "ambiguous": "several"}
-SIDES = {"1": "simple", "plain": "simple", "ambiguous": "complex"}  # of a contrast
-SHOWN = (*figures.MAIN, "dial", "dial_oracle", "dial_uniform")
+SHOWN = (*figures.MAIN, "dial", "dial_oracle")
 CONTROL = {  # what a method leads by: the same codec but for its treatment of the query
     "uoisc": "no_alignment",
     "adaptive": "uniform",
@@ -24,13 +22,13 @@ CONTROL = {  # what a method leads by: the same codec but for its treatment of t
 def complexity(summary: pd.DataFrame) -> pd.DataFrame:
     """AMR by what a query asks for, with floor and interval: a row per model, judge, split and group.
 
-    Index: variant, bits, seed, judge, split, group ("tiles:1" ... of queries with one right answer; "plain" and
-    "ambiguous", of the types that ask ambiguous ones). Columns: value, low, high, n, floor, source (the judge's
-    accuracy on source images).
+    Index: variant, bits, seed, judge, split, group ("tiles:1" ... of queries with one right answer;
+    "answers:one" and "answers:several", of the types that ask ambiguous ones). Columns: value, low, high, n, floor,
+    source (the judge's accuracy on source images).
     Raises: LeftOut where no source says how many tiles an answer needs, as of photographs.
     """
     keys = ["variant", "bits", "seed", "judge", "split"]
-    parts = summary["metric"].str.extract(r"^(amr|amr_floor|accuracy_source)_(tiles:\d+|plain|ambiguous)$")
+    parts = summary["metric"].str.extract(r"^(amr|amr_floor|accuracy_source)_((?:tiles|answers):\w+)$")
     rows = summary.assign(metric=parts[0], group=parts[1]).dropna(subset="group")
     if rows.empty:
         raise LeftOut("nobody knows which part of these images an answer needs")
@@ -48,9 +46,9 @@ def leads(summary: pd.DataFrame) -> pd.DataFrame:
     lead_complex: over `CONTROL` at the nearest rate; change: the lead on complex queries less that on simple ones.
     """
     table = complexity(summary).reset_index()
-    tiles = table["group"].str.removeprefix("tiles:")
-    table["contrast"] = tiles.where(tiles == table["group"], "tiles").where(tiles != table["group"], "answers")
-    table["side"] = [SIDES.get(group) or ("complex" if int(group) >= COMPLEX else None) for group in tiles]
+    table[["contrast", "asked"]] = table["group"].str.split(":", expand=True)
+    sides = {"1": "simple", "one": "simple", "several": "complex"}
+    table["side"] = [sides.get(a) or ("complex" if int(a) >= COMPLEX else None) for a in table["asked"]]
     keys = ["variant", "bits", "seed", "judge", "split", "contrast"]
     table = table.assign(matches=table["value"] * table["n"]).dropna(subset="side")
     sums = table.groupby([*keys, "side"])[["matches", "n"]].sum()
@@ -96,8 +94,9 @@ def amr_by_complexity(summary: pd.DataFrame) -> Figure:
     chosen = figures.at_rate(summary[(summary["split"] == split) & (summary["judge"] == JUDGES[-1])], bits)
     table = complexity(chosen).reset_index()
     variants = [variant for variant in in_order(table["variant"]) if variant in SHOWN]
-    groups = sorted(group for group in table["group"].unique() if group.startswith("tiles:"))
-    panels = {"tiles that the answer needs": groups, "right answers": [g for g in WAYS if g in set(table["group"])]}
+    groups = sorted(table["group"].unique())
+    titles = {"tiles": "tiles that the answer needs", "answers": "right answers"}
+    panels = {title: [g for g in groups if g.startswith(start)] for start, title in titles.items()}
     ratios = {"width_ratios": [len(own) + 0.5 for own in panels.values()]}
     figure, (grid,) = figures.page(2.4, 1, 2, up=figures.AMR, sharey=True, gridspec_kw=ratios)
     shifts = np.linspace(-0.32, 0.32, len(variants))
@@ -109,7 +108,7 @@ def amr_by_complexity(summary: pd.DataFrame) -> Figure:
                 for _, row in rows[rows["variant"] == variant].iterrows():
                     figures.with_interval(axes, place + shift, row, figures.look_of(variant))
         counts = [figures.count_of(table[table["group"] == group]) for group in own]
-        names = [WAYS.get(group, group.removeprefix("tiles:")) for group in own]
+        names = [group.split(":")[1] for group in own]
         axes.set_xticks(range(len(own)), [f"{name}\n({count})" for name, count in zip(names, counts, strict=True)])
         axes.set_xlabel(title)
         axes.grid(axis="y")

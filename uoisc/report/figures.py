@@ -251,19 +251,19 @@ def amr_by_type(summary: pd.DataFrame) -> Figure:
     variants = [v for v in MAIN if v in set(table["variant"])]
     shifts = np.linspace(-0.3, 0.3, len(variants))
     splits = splits_of(table)
-    figure, (panels,) = page(2.2, 1, len(splits), up=f"answer match rate\n{CI.strip()}", sharey=True)
+    figure, (panels,) = page(2.5, 1, len(splits), up=f"answer match rate\n{CI.strip()}", sharey=True)
     for axes, split in zip(panels, splits, strict=True):
-        ticks, own = [], set(table.loc[table["split"] == split, "metric"])
-        for x, kind in enumerate([kind for kind in types if f"amr:{kind}" in own]):
+        own = table[(table["split"] == split) & table["metric"].isin([f"amr:{kind}" for kind in types])]
+        kinds = [kind for kind in types if f"amr:{kind}" in set(own["metric"])]
+        for x, kind in enumerate(kinds):
             rows = rows_of(table, split=split, metric=f"amr:{kind}")
             floor = rows_of(table, split=split, metric=f"amr_floor:{kind}")["value"].mean()
             axes.hlines(floor, x - 0.42, x + 0.42, color=BLACK, linestyle=":", linewidth=1.1)
             for variant, shift in zip(variants, shifts, strict=True):
                 for _, row in rows[rows["variant"] == variant].iterrows():
                     with_interval(axes, x + shift, row, LOOKS[variant])
-            ticks.append(f"{label(kind)}\n({count_of(rows)})")
-        axes.set_xticks(range(len(ticks)), ticks)
-        axes.set_title(f"{label(split)}, {label(JUDGES[-1])}")
+        axes.set_xticks(range(len(kinds)), map(label, kinds), rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_title(f"{label(split)}, {label(JUDGES[-1])} ({count_of(own)} a type)")
         axes.grid(axis="y")
     bits = table.groupby("variant")["bits"].first()
     legend_below(figure, [variant_key(v, line="", more=f", {bits[v]:g} bits") for v in variants])
