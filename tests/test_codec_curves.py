@@ -1,7 +1,6 @@
 """The curves of standard codecs on the tiny study: whose bytes are counted, who is asked, which points are chosen."""
 
 from dataclasses import replace
-from math import isqrt
 
 import numpy as np
 import pandas as pd
@@ -33,7 +32,7 @@ from uoisc.stages.codec_curves import (
     query_count,
 )
 
-N = 4  # of the tiny evaluation's 20 queries
+N = 4  # of the tiny evaluation's 20 queries, by a share of a fifth
 
 
 class ByBrightness(FrozenLlava):
@@ -52,6 +51,7 @@ def study(monkeypatch) -> tiny.TinyStudy:
     study = replace(tiny.study(), judges={name: ByBrightness() for name in JUDGES})
     for module in (evaluation, codec_curves):
         monkeypatch.setattr(module, "open_study", lambda profile, **_: study)
+    monkeypatch.setattr(codec_curves, "SHARE", 0.2)
     return study
 
 
@@ -64,11 +64,31 @@ def scenes(study, split: str = "unseen"):
     return asked, asked.all_images()
 
 
-def test_queries_are_a_square_number_within_the_share_and_the_longest_side():
-    for queries, expected in ((20, 4), (1000, 196), (5, 1), (10**7, (4096 // 96) ** 2)):
-        evaluated = replace(tiny.PARAMS.evaluation, queries=queries)
-        assert query_count(replace(tiny.PARAMS, evaluation=evaluated)) == expected
-        assert expected == isqrt(expected) ** 2 <= max(1, 0.2 * queries)
+@pytest.mark.parametrize(
+    ("name", "queries", "pixels", "expected"),
+    [
+        ("avif", 1000, 96, 1000),  # all that the trained codecs are asked: 25 x 40 tiles
+        ("avif_crop", 1000, 96, 1000),
+        ("jpeg", 1000, 96, 100),
+        ("jpeg", 10, 96, 1),
+        ("avif", 10**7, 96, (4096 // 96) ** 2),  # as many as a mosaic holds
+    ],
+)
+def test_queries_are_all_or_a_share_as_far_as_a_mosaic_holds_them(name, queries, pixels, expected):
+    params = replace(
+        tiny.PARAMS,
+        evaluation=replace(tiny.PARAMS.evaluation, queries=queries),
+        data=replace(tiny.PARAMS.data, image_size=pixels),
+    )
+    assert query_count(params, name) == expected
+
+
+def test_a_number_that_makes_too_long_a_mosaic_is_lowered():
+    for queries in range(2, 1800, 7):
+        params = replace(tiny.PARAMS, evaluation=replace(tiny.PARAMS.evaluation, queries=queries))
+        count = query_count(params, "avif")
+        sides = [n for n in range(1, count + 1) if count % n == 0 and max(n, count // n) <= 4096 // 96]
+        assert sides and count > 0.9 * min(queries, 42**2), queries
 
 
 def test_the_first_queries_are_those_that_the_evaluation_asks(study):

@@ -253,13 +253,18 @@ def files(codec: StandardCodec | Sequence[StandardCodec], images: Images, qualit
     return decoded, float(np.mean([len(data) for data in made]))
 
 
+def rows_of_tiles(count: int) -> int:
+    """Rows of the mosaic of so many images, as square as their number allows."""
+    return max(n for n in range(1, isqrt(count) + 1) if count % n == 0)
+
+
 def mosaic(codec: StandardCodec, images: Images, quality: int) -> tuple[Images, float]:
     """Images as the tiles of one, as square as B allows: decoded tiles and bytes per image.
 
     The amortised bound: the cost where B images share a header, tables and adaptation.
     """
     _check_images(images, "B H W 3")
-    rows = max(n for n in range(1, isqrt(len(images)) + 1) if len(images) % n == 0)
+    rows = rows_of_tiles(len(images))
     whole = np.ascontiguousarray(rearrange(images, "(r c) h w k -> (r h) (c w) k", r=rows))
     data = codec.encode(whole, quality)
     high, wide = images.shape[1:3]

@@ -3,14 +3,14 @@
 scenes of a split, 8 bits per channel --> FORMS[form](codec, images, quality) --> bytes per image, decoded images
     --> both judges' answers, picture quality --> standard_codecs.csv: one row per metric of one point of a curve
 
-Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times that, evenly in the logarithm. Queries
-are the first of the evaluation's, a square number of them, so that the mosaic is square.
+Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times that, evenly in the logarithm. AVIF, its
+smaller images and its crops, which cost least, are asked all queries of the evaluation, as the trained codecs are; the
+others the first tenth. Where a mosaic holds fewer, as many.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from math import isqrt
 
 import numpy as np
 import pandas as pd
@@ -26,10 +26,20 @@ from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.evaluation import ask, evaluation_questions, every_reference, judged, picture_quality, source_images
-from uoisc.rivals.standard_codecs import CODECS, FLAT_GREY, LONGEST_SIDE, RelevanceCrop, StandardCodec, files, mosaic
+from uoisc.rivals.standard_codecs import (
+    CODECS,
+    FLAT_GREY,
+    LONGEST_SIDE,
+    RelevanceCrop,
+    StandardCodec,
+    files,
+    mosaic,
+    rows_of_tiles,
+)
 from uoisc.study import Study, open_study
 
-SHARE = 0.2  # of the evaluation's queries: what two cores judge within six minutes
+EVERY = ("avif", "avif_down2", RelevanceCrop.name)  # are asked all queries: what two cores judge within 12 minutes
+SHARE = 0.1  # of the evaluation's queries: what the others are asked
 POINTS = 5  # of a curve
 SPAN = 4.0  # its largest files are about so many times its smallest
 SIZED = 25  # images whose files choose the points
@@ -38,10 +48,11 @@ CURVES = [(name, form) for name in CODECS for form in FORMS] + [(RelevanceCrop.n
 
 
 def make_curves(profile: str) -> pd.DataFrame:
-    """Codes, judges and measures every curve on both splits; returns and writes standard_codecs.csv."""
+    """Codes, judges and measures every curve on the splits in the codecs' style; returns and writes
+    standard_codecs.csv."""
     params = load_params(profile)
     check_writable(paths(profile).results)
-    references = every_reference(open_study(profile), query_count(params))
+    references = every_reference(open_study(profile), query_count(params, EVERY[0]))
     jobs = [(profile, name, form, references) for name, form in CURVES]
     curves = run_side_by_side(measure_curve, jobs, params.workers, "codecs and forms measured")
     table = pd.concat(curves, ignore_index=True)[COLUMNS["standard_codecs.csv"]]
@@ -49,21 +60,23 @@ def make_curves(profile: str) -> pd.DataFrame:
     return table
 
 
-def query_count(params: Params) -> int:
-    """A split's queries: the largest square number within `SHARE`, and within the longest side of a mosaic."""
-    side = min(isqrt(int(SHARE * params.evaluation.queries)), LONGEST_SIDE // params.data.image_size)
-    return max(side, 1) ** 2
+def query_count(params: Params, name: str) -> int:
+    """A split's queries that a codec is asked: as many of its share as a mosaic within the longest side holds."""
+    n = int(params.evaluation.queries * (1 if name in EVERY else SHARE))
+    side = LONGEST_SIDE // params.data.image_size
+    return next(n for n in range(min(n, side**2), 1, -1) if n // rows_of_tiles(n) <= side) if n > 1 else 1
 
 
 @torch.no_grad()
 def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) -> pd.DataFrame:
-    """One codec in one form: every point of its curve on both splits, by both judges."""
-    study = open_study(profile)
-    code = FORMS[form]
+    """One codec in one form: every point of its curve on each split, by both judges."""
+    study, code = open_study(profile), FORMS[form]
+    count = query_count(study.params, name)
+    references = references[references["query_id"] < count]
     rows = []
     qualities: list[int] = []
-    for split in study.source.splits:
-        asked = evaluation_questions(study, split, query_count(study.params))
+    for split in [split for split in study.source.splits if "@" not in split]:
+        asked = evaluation_questions(study, split, count)
         x = source_images(study, asked, slice(0, len(asked)))
         images = to_bytes(x)
         codec = codec_for(study, name, x, asked)
