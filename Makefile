@@ -3,6 +3,7 @@
 # make repro PROFILE=paper_smoke   the paper's own setting, tiny: photographs, CLIP and LLaVAs as published, generated
 # make test                  set-up, then every test, and every notebook at the smoke profile; those of a GPU where one is
 # make seeds                 two more training seeds of the main comparisons, each in a copy: results/seeds.csv
+# make trials               the same settings tried on each method, another category held out: results/trials.csv
 # make bench | lab | lint | setup | lock | clean
 
 VENV  := .venv
@@ -33,7 +34,7 @@ export HF_HUB_OFFLINE := 1
 # transformers asks for a progress widget that nothing here draws; the warning would name this machine's folders
 export PYTHONWARNINGS := ignore:IProgress not found
 
-.PHONY: repro seeds test setup lock bench lab lint clean
+.PHONY: repro seeds trials test setup lock bench lab lint clean
 
 repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
 	uoisc info --profile $(PROFILE)
@@ -63,6 +64,9 @@ data/generated: $(addprefix benchmarks/,paper_smoke.py tiny_models.py tiny_vqav2
 seeds: $(STAMP)
 	for profile in $(SEEDS); do $(MAKE) repro PROFILE=$$profile STAGES=evaluation; done
 	uoisc seeds --force $(SEEDS:%=build/repro-%/results)
+
+trials: $(STAMP)
+	python -m benchmarks.trials
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env

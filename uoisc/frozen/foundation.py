@@ -117,10 +117,11 @@ def train_clip(
     tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
     frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
     model.requires_grad_(True).train()
-    everything, clamp = world.pool(), partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
+    known = world.pool(exclude=cfg.exclude or None)
+    clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
 
     def loss_of() -> Tensor:
-        return clip_loss(model, frozen, world, world.sample(rng, cfg.batch_size, everything), rng)
+        return clip_loss(model, frozen, world, world.sample(rng, cfg.batch_size, known), rng)
 
     descend(model, cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
     return model, frozen
