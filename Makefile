@@ -3,6 +3,7 @@
 # make repro PROFILE=paper_smoke   the paper's own setting, tiny: photographs, CLIP and LLaVAs as published, generated
 # make test                  set-up, then every test, and every notebook at the smoke profile; those of a GPU where one is
 # make seeds                 five fresh runs of what the claims need, each in a copy: results/seeds.csv, results/runs.csv
+# make trials               the same settings tried on each method, another category held out: results/trials.csv
 # make bench | lab | lint | setup | lock | clean
 
 VENV  := .venv
@@ -35,7 +36,7 @@ export HF_HUB_OFFLINE := 1
 # transformers asks for a progress widget that nothing here draws; the warning would name this machine's folders
 export PYTHONWARNINGS := ignore:IProgress not found
 
-.PHONY: repro seeds test setup lock bench lab lint clean
+.PHONY: repro seeds trials test setup lock bench lab lint clean
 
 repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
 	uoisc info --profile $(PROFILE)
@@ -70,6 +71,9 @@ seeds: $(STAMP)
 	  if test $$took -gt $$longest; then longest=$$took; fi; \
 	  echo "seed $$seed: $$ready of $$total runs done, about $$(((total - ready) * longest / 60)) minutes left"; done
 	uoisc seeds --force $(SEEDS:%=build/repro-seeds-%/results)
+
+trials: $(STAMP)
+	python -m benchmarks.trials
 
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env

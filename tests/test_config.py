@@ -143,6 +143,14 @@ IMPOSSIBLE = [  # together with the other values
     ("training.accumulation", 3, "must divide training.batch_size"),
     ("training.rounding_step", 4, "0 to training.phase1_steps = 3"),
     ("training.intent_step", 4, "0 to training.phase1_steps = 3"),
+    ("training.of", {"foo": {}}, "\\.foo: unknown variant, choose of uoisc, "),
+    ("training.of", {"dial": {"phase1_steps": 9}}, "\\.dial\\.phase1_steps = 9: a rate dial's are codec.dial.steps"),
+    (
+        "training.of",
+        {"uoisc": {"accumulation": 3}},
+        "\\.uoisc\\.accumulation = 3: must divide training.of",
+    ),
+    ("foundation.clip.exclude", "beast", " = 'beast': no drawings of that category, choose of "),
     ("variants.foo", ["low"], ": unknown variant, choose of uoisc, "),
     ("variants.uoisc", ["low", "narrow"], "no rate 'narrow', choose of low, high"),
     ("variants.uoisc", ["dial"], ": no rate 'dial', choose of low, high"),
@@ -178,6 +186,42 @@ def test_a_change_is_made_once_and_an_unknown_one_is_refused(write):
         load_params("small", path, ("seed=1", "workers=1", "seed=2"))
     with pytest.raises(ConfigError, match="^'training.emphasis.pixel=.*not YAML"):
         load_params("small", path, ("training.emphasis.pixel=[",))
+
+
+def test_a_variants_own_training_is_all_training_but_for_what_it_names(write):
+    path = write("training.of", {"uoisc": {"learning_rate": 1e-5, "emphasis": {"pixel": 3.0}}, "dial": {}})
+    params = load_params("small", path)
+    general, own = params.of("adaptive").training, params.of("uoisc").training
+    assert general == params.of("dial").training == tiny.PARAMS.training
+    assert own == replace(general, learning_rate=1e-5, emphasis=replace(general.emphasis, pixel=3.0))
+    assert replace(params.of("uoisc"), training=general) == tiny.PARAMS
+    for change, ours, theirs in (
+        ("training.learning_rate=0.5", 0.5, 0.5),
+        ("training.of.uoisc.learning_rate=0.5", 0.5, 2e-3),
+    ):
+        changed = load_params("small", path, (change,))  # a change of all training reaches every variant
+        assert (changed.of("uoisc").training.learning_rate, changed.of("dial").training.learning_rate) == (ours, theirs)
+    for own, says in ({"rate": 1}, "rate: unknown key"), ({"learning_rate": 2}, "learning_rate = 2: out of range"):
+        refused(write("training.of", {"uoisc": own}), rf"^base\.training\.of\.uoisc\.{says}")
+    refused(write("training.of", {"uoisc": 3}), r"^base\.training\.of\.uoisc: must be a mapping, not 3")
+    refused(write("training.of", 3), r"^base\.training\.of: must be a mapping, not 3")
+
+
+def test_the_pipeline_watches_all_training_and_each_variants_own():
+    """A key that `dvc.yaml` lacks would leave a model of other settings in place."""
+    stages = parse_yaml((ROOT / "dvc.yaml").read_text(), "")["stages"]
+    for name in ("phase1", "phase2", "ablations", "dials"):
+        keys = [
+            key
+            for item in stages[name]["params"]
+            for key in (item["params.yaml"] if isinstance(item, dict) else [item])
+        ]
+        assert {f"base.training.{key}" for key in DOCUMENT["base"]["training"]} - {"base.training.of"} <= set(keys)
+        own = [key.removeprefix("base.training.of.") for key in keys if key.startswith("base.training.of.")]
+        assert own == {"ablations": ["${item.variant}"], "dials": [*RATE_DIALS]}.get(name, ["uoisc"])
+    assert (
+        DOCUMENT["base"]["training"]["of"].keys() == DOCUMENT["base"]["variants"].keys() == {*FIXED_RATE, *RATE_DIALS}
+    )
 
 
 def test_one_codebook_must_not_grow_without_bound():

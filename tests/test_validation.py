@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from uoisc.base.errors import ConfigError
+from uoisc.base.errors import ConfigError, ResultsError
 from uoisc.data.scenes import World
 from uoisc.judge.evaluation import EVALUATION_STREAM
 from uoisc.stages import validation
@@ -90,3 +90,31 @@ def test_a_variant_that_the_profile_does_not_train_is_tried_as_well(assembled):
     assert "no_llava" not in tiny.PARAMS.variants
     table = validation.validate("small", "no_llava", "low")
     assert len(table) == 4 and table["amr"].between(0, 1).all()
+
+
+def test_a_codec_that_reads_the_query_is_asked_with_another_one_too(assembled):
+    table = validation.validate("small", "uoisc", "low")
+    assert table["right_less_wrong"].between(-1, 1).all()
+    assert validation.validate("small", "no_llava", "low")["right_less_wrong"].notna().all()
+    assert validation.validate("small", "no_alignment", "low")["right_less_wrong"].isna().all()
+    dial = validation.validate("small", "dial", "dial")
+    assert (dial["right_less_wrong"].isna() == (dial["ranking"] != "own")).all()
+
+
+def test_trials_are_kept_once_each_and_asked_for_by_what_they_changed(assembled, tmp_path):
+    log = tmp_path / "new" / "trials.csv"
+    assert validation.trials(log).empty
+    changes = ("training.log_every=2", "seed=0")
+    tables = [validation.validate("small", "uoisc", "low", own, log) for own in ((), changes, ())]
+    kept = validation.trials(log)
+    assert list(kept.columns) == [*validation.TRIAL, *validation.COLUMNS] and len(kept) == 2 * len(tables[0])
+    assert set(kept["changes"]) == {"", "seed=0 training.log_every=2"}
+    np.testing.assert_allclose(kept["amr"][: len(tables[0])], tables[0]["amr"], rtol=1e-5)
+    before = log.read_bytes()
+    validation.validate("small", "uoisc", "low", changes, log)
+    assert log.read_bytes() == before and [file.name for file in log.parent.iterdir()] == ["trials.csv"]
+    made = len(assembled)
+    log.write_text("variant,rate\nuoisc,low\n")
+    with pytest.raises(ResultsError, match=r"trials.csv lacks the column profile, changes.*restore it with git"):
+        validation.validate("small", "uoisc", "low", (), log)
+    assert len(assembled) == made, "before any work"

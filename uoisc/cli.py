@@ -221,12 +221,13 @@ def validate(
     rate: Annotated[str, typer.Argument(help="A rate of params.yaml, or dial.")],
     profile: Profile,
     change: Changes = None,
+    log: Annotated[Path | None, typer.Option(help="Keep the rows here too, e.g. results/trials.csv.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Try settings without the test split: train one variant with data.validation held out, and ask both judges."""
     from uoisc.stages.validation import validate
 
-    show(validate(profile, variant, rate, tuple(change or ())).to_string(index=False, float_format="%.3f"))
+    show(validate(profile, variant, rate, tuple(change or ()), log).to_string(index=False, float_format="%.3f"))
 
 
 @app.command()

@@ -119,8 +119,9 @@ def activate(profile: str, publish: bool = False, seed: int | None = None, folde
     if "uoisc" not in rates:
         raise ConfigError(f"profile {profile} lacks variants.uoisc, which all else is held against")
     ablations = [variant for variant in rates if variant not in ("uoisc", *dials)]
-    if unwatched := [variant for variant in rates if variant not in whole["base"].get("variants", {})]:
-        raise ConfigError(f"variants.{unwatched[0]}: name it in base.variants as well, which the pipeline watches")
+    for key in ("base.variants", "base.training.of"):
+        if unwatched := [variant for variant in rates if _place(whole, f"{key}.{variant}") is None]:
+            raise ConfigError(f"variants.{unwatched[0]}: name it in {key} as well, which the pipeline watches")
     published = profile if publish else whole["published"]
     top = "" if profile == published else f"build/{profile}/"
     changes = {"active": [profile], "ablations": ablations, "dials": "+".join(dials), "published": published}

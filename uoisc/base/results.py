@@ -1,7 +1,7 @@
 """Tidy results on disk, from which figures, tables, claims and paper derive: strict reading, atomic writing."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,10 @@ def found(path: Path) -> Path:
 
 
 def _again(path: Path) -> str:
-    if command := NO_STAGES.get(path.name):
-        return f"restore it with git, or run {command} (hours)"
-    return f"run `make repro` again (it is written by: {STAGES.get(path.name, 'the pipeline')})"
+    if path.name in STAGES:
+        return f"run `make repro` again (it is written by: {STAGES[path.name]})"
+    command = NO_STAGES.get(path.name)
+    return "restore it with git" + (f", or run {command} (hours)" if command else "")
 
 
 def check_results(table: pd.DataFrame, profile: str, seed: int, variants: Iterable[str]) -> None:
@@ -93,14 +94,17 @@ def check_results(table: pd.DataFrame, profile: str, seed: int, variants: Iterab
         raise missing(path, f"lacks the variant {absent[0]}, which {profile} trains")
 
 
-def read_table(folder: Path, name: str) -> pd.DataFrame:
-    """One results table, seeds as text, bits as float. Raises ResultsError where it, a column or all rows lack."""
+def read_table(folder: Path, name: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """One results table, with those `columns` or its own of `COLUMNS`; seeds as text, bits as float.
+
+    Raises ResultsError where it, a column or all rows lack.
+    """
     path = found(Path(folder) / name)
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=True)
     except (ValueError, OSError) as error:  # pandas and pyarrow raise their own kinds of both
         raise missing(path, f"cannot be read ({reason(error)})") from error
-    if lacking := [column for column in COLUMNS[name] if column not in table.columns]:
+    if lacking := [column for column in columns or COLUMNS[name] if column not in table.columns]:
         raise missing(path, f"lacks the column {', '.join(lacking)}")
     if table.empty and name not in OVER_RUNS:
         raise missing(path, "has no rows")

@@ -78,6 +78,7 @@ class Clip:
     steps: int = number(1, 1_000_000)
     batch_size: int = number(2, 65_536)
     learning_rate: float = number(1e-7, 1.0)
+    exclude: str = ""  # a category that no scene of its training holds
 
 
 @dataclass(frozen=True)
@@ -208,9 +209,7 @@ class Training:
     log_every: int = number(1, 100_000)
     save_every: int = number(1, 1_000_000)  # steps between the saves that an interrupted run goes on from
     weights: Weights
-    of: dict[str, "Training"] = field(
-        default_factory=dict, metadata={"empty": True}
-    )  # by variant, whole: what it changes
+    of: dict[str, "Training"] = field(default_factory=dict, metadata={"empty": True})  # by variant, whole
 
 
 @dataclass(frozen=True)

@@ -169,10 +169,10 @@ class World:
         """n scenes as the stand-ins train on them: of all styles but the novel one."""
         return replace(self.sample(rng, n, allowed), styles=mixture(rng, n))
 
-    def crowded(self, rng: np.random.Generator, n: int) -> Scenes:
-        """n scenes of all objects and the same styles, but with objects in most tiles: more to learn from an image."""
-        scenes = self.sample_mixed(rng, n, self.pool())
-        objects = np.argsort(rng.random((n, len(self.names))), axis=1)[:, :TILES]
+    def crowded(self, rng: np.random.Generator, n: int, allowed: Objects) -> Scenes:
+        """n scenes as `sample_mixed` gives them, but with objects in most tiles: more to learn from an image."""
+        scenes = self.sample_mixed(rng, n, allowed)
+        objects = np.argsort(np.where(allowed, rng.random((n, len(self.names))), 2), axis=1)[:, :TILES]
         return replace(scenes, objects=np.where(rng.random((n, TILES)) < CROWDED, objects, -1))
 
     def sample_test(self, rng: np.random.Generator, n: int, allowed: Objects, focus: str | None, *names: str) -> Scenes:

@@ -111,10 +111,11 @@ def train_clip(
 ) -> tuple[open_clip.CLIP, FrozenCLIP]:
     """A stand-in CLIP that has seen all objects. The same seed gives the same weights."""
     rng, model, frozen = _untrained(cfg, image_size, seed)
+    known = world.pool(exclude=cfg.exclude or None)
     clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
 
     def loss_of() -> Tensor:
-        return clip_loss(model, frozen, world, world.crowded(rng, cfg.batch_size), rng)
+        return clip_loss(model, frozen, world, world.crowded(rng, cfg.batch_size, known), rng)
 
     descend(model, cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
     return model, frozen
@@ -148,7 +149,7 @@ def train_tower(cfg: Clip, world: World, image_size: int, seed: int, progress: P
     heads = nn.Linear(cfg.embed_dim, len(world.names) + TILES + len(COLOURS), bias=False).to(device())
 
     def loss_of() -> Tensor:
-        return tile_loss(heads, frozen, world, world.crowded(rng, cfg.batch_size))
+        return tile_loss(heads, frozen, world, world.crowded(rng, cfg.batch_size, world.pool()))
 
     descend(nn.ModuleList([model.visual, heads]), cfg, progress(range(cfg.steps), "tower"), loss_of)
     model.eval().requires_grad_(False)

@@ -3,9 +3,11 @@
 On two busy cores that is faster than one model on two threads, and the same seed gives the same weights.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -21,13 +23,17 @@ from uoisc.base.processes import run_side_by_side
 from uoisc.base.resuming import Keeper, alone, run_label
 from uoisc.base.settings import JUDGES
 from uoisc.base.storage import read_label
-from uoisc.base.terminal import bar
+from uoisc.base.terminal import bar, say
 from uoisc.calibration import calibrate
 from uoisc.codec import Codec
 from uoisc.frozen.native import compile_blocks
+from uoisc.judge.evaluation import codebook_rows
+from uoisc.rate import RateDial
 from uoisc.study import Study, open_study
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
+
+LOOKED_AT, COLLAPSED = 8, 1.1  # batches behind phase 2's own, and the perplexity below which their indices are alike
 
 
 def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) -> list[Path]:
@@ -134,9 +140,24 @@ def train_phase(study: Study, codec: Codec, name: str, rate: str, phase: int, ke
 
 
 def measure(study: Study, codec: Codec, name: str, phase: int) -> None:
-    """Behind its last phase a rate dial is measured."""
-    if phase == 2 and variant(name).ranked:
-        calibrate(codec, bench(study, name), name)
+    """Behind its last phase a rate dial is measured, and a line says which segments of a codec say nothing."""
+    if phase == 2:
+        if variant(name).ranked:
+            calibrate(codec, bench(study, name), name)
+        if rank() == 0 and (dead := collapsed(codec, bench(study, name))):
+            where = ", ".join(f"tap {tap} segment {segment}" for tap, segment in dead)
+            say(f"{name} at {codec.bits:g} bits: nearly all vectors took one code in {where}", sys.stderr)
+
+
+def collapsed(codec: Codec, bench: Bench) -> list[tuple[int, int]]:
+    """Taps and segments whose indices are nearly all alike on training images: their bits say nothing."""
+    p = bench.params
+    sends = codec.at(codec.bits) if isinstance(codec.rate, RateDial) else codec
+    batches = bench.source.batches([p.seed, 2], p.training.batch_size, p.data.held_out, p.training.phase2_steps)
+    messages = [sends.encode(batch.images, batch.texts).cpu() for batch in islice(batches, LOOKED_AT)]
+    rows = codebook_rows(codec, messages, {})
+    dead = rows[rows["perplexity"] < COLLAPSED]
+    return [*zip(dead["tap"], dead["segment"], strict=True)]
 
 
 def bench(study: Study, name: str) -> Bench:

@@ -4,14 +4,21 @@ validate("small", "adaptive", "tight", ("training.batch_size=8",))  -->  match r
 """
 
 from dataclasses import replace
+from math import nan
+from pathlib import Path
+from tempfile import gettempdir
 
 import pandas as pd
 import torch
+from filelock import FileLock
 
 from uoisc.base.config import DIAL, load_params
-from uoisc.base.distributed import spread
+from uoisc.base.distributed import rank, spread
 from uoisc.base.errors import ConfigError
+from uoisc.base.folders import check_writable
+from uoisc.base.results import read_table, write_csv
 from uoisc.base.settings import JUDGES
+from uoisc.base.storage import digest_of
 from uoisc.codec import Codec
 from uoisc.data.questions import Asked
 from uoisc.judge import evaluation
@@ -21,26 +28,33 @@ from uoisc.stages.train_models import fit, untrained
 from uoisc.study import Study, assemble, check_rate
 
 COLUMNS = ["bits", "split", "judge", "ranking", "amr", "low", "high", "floor", "right_less_wrong", "n"]
+TRIAL = ["profile", "variant", "rate", "changes", "seed"]  # what tells one from another in a table of trials
 VALIDATION_STREAM = 6  # scenes that neither training nor the evaluation draws
 FREE = ("seed", "codec.", "training.", *ASKED)  # what may be changed: data and stand-ins are made already
 
 
-def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) -> pd.DataFrame:
+def validate(
+    profile: str, name: str, rate: str, changes: tuple[str, ...] = (), log: Path | None = None
+) -> pd.DataFrame:
     """Trains a variant through both phases where `data.validation` is held out; returns its answer match rates.
 
     Args:
         name, rate: any variant of variants.py, whether or not the profile trains it, and a rate that it can have.
         changes: `key=value`, keys as in params.yaml.
+        log: a table of trials (results/trials.csv), which takes in the rows, in the place of those of the same trial.
 
     Returns one row per budget, split, ranking of the tokens (its own, and `CONTROLS`) and judge: bits, amr with its
     95 % interval, the floor of a blank image, the amr less that of what is sent for another query (under a codec's own
     ranking, where it reads the query; else empty), n.
     Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
-    impossible one.
+    impossible one; ResultsError for a log that is no table of trials.
     """
     for change in changes:
         if not change.startswith(FREE):
             raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
+    if log is not None:
+        trials(log)
+        check_writable(log.parent)
     params = load_params(profile, changes=changes)
     check_rate(params, name, rate)
     data = replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
@@ -60,7 +74,26 @@ def validate(profile: str, name: str, rate: str, changes: tuple[str, ...] = ()) 
         for ranking in rankings
         for row in _match_rates(study, codec, asked, rankings[ranking], references)
     ]
-    return pd.DataFrame(rows).rename(columns={"value": "amr"})[COLUMNS]
+    table = pd.DataFrame(rows).rename(columns={"value": "amr"})[COLUMNS]
+    if log is not None and rank() == 0:
+        _keep(table, log, dict(zip(TRIAL, (profile, name, rate, " ".join(sorted(changes)), params.seed), strict=True)))
+    return table
+
+
+def trials(log: Path) -> pd.DataFrame:
+    """The rows of a table of trials; none where there is no such file yet. Raises ResultsError where it is no such."""
+    if not log.exists():
+        return pd.DataFrame(columns=[*TRIAL, *COLUMNS])
+    return read_table(log.parent, log.name, [*TRIAL, *COLUMNS]).astype({"seed": int}).fillna({"changes": ""})
+
+
+def _keep(table: pd.DataFrame, log: Path, trial: dict) -> None:
+    """Writes a trial's rows, for one process at a time."""
+    with FileLock(Path(gettempdir()) / f"{digest_of(str(log.resolve()))[:16]}.lock"):
+        before = trials(log)
+        others = before[(before[TRIAL] != pd.Series(trial)).any(axis=1)]
+        rows = table.assign(**trial)[before.columns]
+        write_csv((pd.concat([others, rows]) if len(others) else rows).sort_values(TRIAL, kind="stable"), log)
 
 
 @torch.no_grad()
@@ -70,14 +103,12 @@ def _match_rates(study: Study, codec: Codec, asked: Asked, ranking, references: 
     received = spread(
         lambda rows: evaluation.receive(study, codec, asked, rows, ranking, asks), evaluation.batches(study, asked)
     )
-    answers, wrong, *_ = zip(*received, strict=True)
-    table = evaluation.judged(
-        references, asked, evaluation.joined(answers), {}, evaluation.joined(wrong) if asks else None
-    )
+    answers, wrong = (evaluation.joined(found) for found in [*zip(*received, strict=True)][:2])
+    table = evaluation.judged(references, asked, answers, {}, wrong if asks else None)
     table = evaluation.counted(table, evaluation.known_to(ranking, asked))
     rows = []
     for name, own in table[table["match"].notna()].groupby("judge", sort=False):
         keys = {"bits": codec.bits, "split": asked.split, "judge": name, "floor": own["match_blank"].mean()}
-        keys["right_less_wrong"] = own["match"].mean() - own["match_wrong_query"].mean()
+        keys["right_less_wrong"] = own["match"].mean() - own["match_wrong_query"].mean() if asks else nan
         rows += mean_rows({"amr": own["match"]}, study.params, keys)
     return rows
