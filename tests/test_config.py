@@ -18,10 +18,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "0e1517afebdc319b",
-    "small": "b53a121e665211c8",
-    "paper": "d40dcd78ea9043be",
-    "seeds": "cab56a49387fa19f",
+    "smoke": "8fbceaa46a4f241b",
+    "small": "145566cfef745181",
+    "extended": "c26835f451b91e9c",
+    "blind_clip": "d847b27d7b6878b3",
+    "paper": "53c5f6c3da8c3b22",
+    "seeds": "bd9ca875d8d2415f",
 }
 
 

@@ -49,7 +49,8 @@ def _data_rules(p) -> Iterator[str]:
     if isinstance(data, settings.Drawings) and (groups := _categories()):
         named = {"data.held_out": data.held_out, "data.validation": data.validation}
         if isinstance(models, settings.StandIns):
-            left_out = {f"foundation.{key}.exclude": getattr(models, key).exclude for key in ("clip", "tower")}
+            seeing = ("clip", "tower", "tower_independent")
+            left_out = {f"foundation.{key}.exclude": getattr(models, key).exclude for key in seeing}
             named |= {key: name for key, name in left_out.items() if name}
         for key, name in named.items():
             if name not in groups:

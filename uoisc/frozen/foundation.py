@@ -109,9 +109,8 @@ def _colour_loss(regions: Float[Tensor, "B 9 e"], colours: Float[Tensor, "8 e"],
 def train_clip(
     cfg: Clip, world: World, image_size: int, seed: int, progress: Progress
 ) -> tuple[open_clip.CLIP, FrozenCLIP]:
-    """A stand-in CLIP that has seen all objects. The same seed gives the same weights."""
-    rng, model, frozen = _untrained(cfg, image_size, seed)
-    known = world.pool(exclude=cfg.exclude or None)
+    """A stand-in CLIP that has seen all objects but those of `cfg.exclude`. The same seed gives the same weights."""
+    rng, known, model, frozen = _untrained(cfg, world, image_size, seed)
     clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
 
     def loss_of() -> Tensor:
@@ -121,13 +120,14 @@ def train_clip(
     return model, frozen
 
 
-def _untrained(cfg: Clip, image_size: int, seed: int) -> tuple[np.random.Generator, open_clip.CLIP, FrozenCLIP]:
+def _untrained(cfg: Clip, world: World, image_size: int, seed: int) -> tuple:
+    """Random numbers, the objects that it may see (all but those of `cfg.exclude`), and the model, bare and wrapped."""
     torch.manual_seed(seed)
     model = build_clip(**clip_fields(cfg, image_size))
     tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
     frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
     model.requires_grad_(True).train()
-    return np.random.default_rng(seed), model, frozen
+    return np.random.default_rng(seed), world.pool(exclude=cfg.exclude or None), model, frozen
 
 
 def tile_loss(heads: nn.Linear, frozen: FrozenCLIP, world: World, scenes: Scenes) -> Float[Tensor, ""]:
@@ -145,11 +145,11 @@ def tile_loss(heads: nn.Linear, frozen: FrozenCLIP, world: World, scenes: Scenes
 
 def train_tower(cfg: Clip, world: World, image_size: int, seed: int, progress: Progress) -> FrozenCLIP:
     """A vision tower that is no CLIP's: it learns labels of tiles, no text. The same seed gives the same weights."""
-    rng, model, frozen = _untrained(cfg, image_size, seed)
+    rng, known, model, frozen = _untrained(cfg, world, image_size, seed)
     heads = nn.Linear(cfg.embed_dim, len(world.names) + TILES + len(COLOURS), bias=False).to(device())
 
     def loss_of() -> Tensor:
-        return tile_loss(heads, frozen, world, world.crowded(rng, cfg.batch_size, world.pool()))
+        return tile_loss(heads, frozen, world, world.crowded(rng, cfg.batch_size, known))
 
     descend(nn.ModuleList([model.visual, heads]), cfg, progress(range(cfg.steps), "tower"), loss_of)
     model.eval().requires_grad_(False)
