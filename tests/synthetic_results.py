@@ -36,7 +36,7 @@ KEPT = {  # probability that the answer is the source's, at the tightest rate on
     "dial_uniform": 0.60, "dial_floor1": 0.70, "dial_floor2": 0.66,
 }  # fmt: skip
 CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they send no files of their own
-COMPARED = "uoisc no_alignment query_aware adaptive uniform dial dial_oracle dial_uniform".split()  # by contrasts
+COMPARED = ["uoisc", "no_alignment", "query_aware", "adaptive", "uniform", "dial", "dial_oracle", "dial_uniform"]
 THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
 
 
