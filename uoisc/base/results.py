@@ -41,7 +41,7 @@ COLUMNS = {  # of each table, by name
     "runs.csv": "profile seed variant bits payload_bits split judge amr amr_floor right_less_wrong n",
 }
 COLUMNS = {name: columns.split() for name, columns in COLUMNS.items()}
-OVER_RUNS = ("seeds.csv", "runs.csv")  # no stage's, but `make seeds` writes them; without rows until it has
+NO_STAGES = dict.fromkeys(["seeds.csv", "runs.csv"], "`make seeds`")  # what writes them; without rows until it has
 
 
 class LeftOut(ResultsError):
@@ -59,8 +59,8 @@ def found(path: Path) -> Path:
 
 
 def _again(path: Path) -> str:
-    if path.name in OVER_RUNS:
-        return "restore it with git, or run `make seeds` (hours)"
+    if command := NO_STAGES.get(path.name):
+        return f"restore it with git, or run {command} (hours)"
     return f"run `make repro` again (it is written by: {STAGES.get(path.name, 'the pipeline')})"
 
 
@@ -84,7 +84,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
         raise missing(path, f"cannot be read ({reason(error)})") from error
     if lacking := [column for column in COLUMNS[name] if column not in table.columns]:
         raise missing(path, f"lacks the column {', '.join(lacking)}")
-    if table.empty and name not in OVER_RUNS:
+    if table.empty and name not in NO_STAGES:
         raise missing(path, "has no rows")
     kinds = {"seed": str, "bits": float, "reference_bits": float, "phase": str, "tap": str, "segment": str}
     return table.astype({column: kind for column, kind in kinds.items() if column in table.columns})
