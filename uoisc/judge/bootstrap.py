@@ -131,7 +131,7 @@ def summarise(
     resamples: int = RESAMPLES,
     reliable: Collection[str] = (),
 ) -> pd.DataFrame:
-    """summary.csv: every metric of `METRICS` with its interval over all queries (`amr`), those of `reliable` types where
+    """summary.csv: each metric of `METRICS` with its interval over all queries (`amr`), those of `reliable` types where
     they are given (`amr_reliable`), and each type's (`amr:colour`). `quality` rows are appended with the judge `none`.
     """
     answers = answers.sort_values("query_id", kind="stable")  # so that the rows of a split share their resamples
