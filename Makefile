@@ -64,7 +64,8 @@ data/generated: $(addprefix benchmarks/,paper_smoke.py tiny_models.py tiny_vqav2
 	python -m benchmarks.paper_smoke
 
 seeds: $(STAMP)
-	@# Run again, it goes on where it stopped. What is left is judged by the longest so far.
+	@# Run again, it goes on where it stopped. What is left is judged by the longest so far. What frozen models made of
+	@# training images (3 GB) is not kept for a run that is done.
 	total=$(words $(SEEDS)); ready=0; longest=0; for seed in $(SEEDS); do \
 	  begin=$$SECONDS; $(MAKE) repro PROFILE=seeds SEED=$$seed STAGES="evaluation rate"; \
 	  rm -rf build/repro-seeds-$$seed/data/seeds/source_work; took=$$((SECONDS - begin)); ready=$$((ready + 1)); \

@@ -37,7 +37,7 @@ KEPT = {  # probability that the answer is the source's, at the tightest rate on
     "dial_uniform": 0.60, "dial_floor1": 0.70, "dial_floor2": 0.66,
 }  # fmt: skip
 CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they send no files of their own
-COMPARED = "uoisc no_alignment query_aware adaptive uniform dial dial_oracle dial_uniform"  # by contrasts
+COMPARED = ["uoisc", "no_alignment", "query_aware", "adaptive", "uniform", "dial", "dial_oracle", "dial_uniform"]
 WRONG = ("uoisc", "adaptive")  # are sent for another query as well
 THREE_RATES, TWO_RATES = ("uoisc", "adaptive", "uniform"), ("no_alignment", "query_aware")
 
@@ -264,7 +264,7 @@ def examples() -> Examples:
 @cache
 def over_runs() -> dict[str, pd.DataFrame]:
     """The rows of seeds.csv and runs.csv of five fresh runs."""
-    kept = {name: KEPT[name] for name in COMPARED.split()}
+    kept = {name: KEPT[name] for name in COMPARED}
     runs = [answers(queries=60, seeds=(str(seed),), kept=kept) for seed in range(10, 60, 10)]
     asked = contrasts.load_contrasts(CLAIMS)
     seeds = pd.concat([contrasts.measured(asked, run, entropy(), RELIABLE) for run in runs], ignore_index=True)

@@ -24,8 +24,8 @@ EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.cs
 EVALUATED += "data_card.csv text_bounds.csv query_effect.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
 STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
-OVER_RUNS = ("seeds.csv", "runs.csv")  # of `make seeds`; without rows until it has written them
-NO_STAGES = dict.fromkeys(OVER_RUNS, "`make seeds`") | {"intent_weight.csv": "`uoisc validate` as docs/results.md says"}
+NO_STAGES = dict.fromkeys(["seeds.csv", "runs.csv"], "`make seeds`")  # what writes them; without rows until it has
+NO_STAGES |= {"intent_weight.csv": "`uoisc validate` as docs/results.md says"}
 COLUMNS = {  # of each table, by name
     "answers.parquet": "profile variant seed bits split judge query_id query type object truth tiles ambiguous "
     "answer_source answer_hat match match_blank match_wrong_query source_right correct",
@@ -106,7 +106,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] = ()) -> pd.DataF
         raise missing(path, f"cannot be read ({reason(error)})") from error
     if lacking := [column for column in columns or COLUMNS[name] if column not in table.columns]:
         raise missing(path, f"lacks the column {', '.join(lacking)}")
-    if table.empty and name not in OVER_RUNS:
+    if table.empty and name not in NO_STAGES:
         raise missing(path, "has no rows")
     kinds = {"seed": str, "bits": float, "reference_bits": float, "phase": str, "tap": str, "segment": str}
     return table.astype({column: kind for column, kind in kinds.items() if column in table.columns})

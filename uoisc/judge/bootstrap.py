@@ -114,7 +114,7 @@ def _metric_columns(answers: pd.DataFrame, reliable: Collection[str]) -> tuple[l
     """Names (M), and per answer the numerator, in [0, 1], and denominator, 0 or 1, of each metric, (rows, M)."""
     columns = {}
     everything = np.ones(len(answers), dtype=bool)
-    types = {"": everything, "_reliable": answers["type"].isin(reliable).to_numpy()}
+    types = {"": everything} | ({"_reliable": answers["type"].isin(reliable).to_numpy()} if reliable else {})
     types |= {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
     measured = [(name + suffix, name, group) for suffix, group in types.items() for name in METRICS]
     measured += [(name + suffix, name, group) for suffix, group in asked_for(answers) for name in OF_GROUPS]
@@ -143,14 +143,14 @@ def summarise(
     quality: pd.DataFrame | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    reliable: Collection[str] | None = None,
+    reliable: Collection[str] = (),
 ) -> pd.DataFrame:
-    """summary.csv: every metric of `METRICS` over all queries (`amr`), those of `reliable` types (`amr_reliable`; None:
-    all) and each type's (`amr:colour`), with its interval; those of `OF_GROUPS` also by how much the answer needs
-    (`asked_for`). `quality` rows are appended with the judge `none`.
+    """summary.csv: each metric of `METRICS` with its interval over all queries (`amr`), those of `reliable` types where
+    they are given (`amr_reliable`), and each type's (`amr:colour`); those of `OF_GROUPS` also by how much the answer
+    needs (`asked_for`). `quality` rows are appended with the judge `none`.
     """
     answers = answers.sort_values("query_id", kind="stable")  # so that the rows of a split share their resamples
-    names, numerators, denominators = _metric_columns(answers, set(answers["type"]) if reliable is None else reliable)
+    names, numerators, denominators = _metric_columns(answers, reliable)
     rows = []
     keys = ["profile", "variant", "judge", "split", "bits", "seed"]
     for (profile, variant, judge, split, bits, trained), index in answers.groupby(keys, sort=True).indices.items():

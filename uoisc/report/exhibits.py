@@ -121,11 +121,14 @@ class Sources(dict):
             "points": lambda: read_points(results),
             "bd_rates": lambda: bd_rates(self["points"]),
             "answers": lambda: read_table(results, "answers.parquet"),
-            "seeds": lambda: read_table(seeds, "seeds.csv").query("profile == @profile"),
-            "runs": lambda: read_table(seeds, "runs.csv").query("profile == @profile"),
+            "seeds": lambda: self._own(read_table(seeds, "seeds.csv")),
+            "runs": lambda: self._own(read_table(seeds, "runs.csv")),
             "claims": lambda: self._decided(load_contrasts(claims)),
             "intent_weight": lambda: read_table(seeds, "intent_weight.csv"),
         }
+
+    def _own(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[rows["profile"] == self["profile"]]
 
     def _decided(self, contrasts: list[Contrast]) -> pd.DataFrame:
         types = reliable_types(self["foundation"], self["answers"]["type"])

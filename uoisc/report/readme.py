@@ -11,7 +11,8 @@ from uoisc.base.folders import written_aside
 from uoisc.report.exhibits import FIGURES, TABLES
 from uoisc.report.tables import NONE
 
-FILES = {"examples": "examples.npz", "points": "standard_codecs.csv"}  # behind a source that is not called as its file
+# the files of sources that are not called as theirs
+FILES = {"examples": "examples.npz", "points": "standard_codecs.csv", "claims": "claims.json"}
 UNSIZED = "no number"  # what stands for the paper's number where a claim has none
 NOT_YET = "none yet"  # what stands for fresh runs
 

@@ -53,11 +53,11 @@ def contrasts_over_runs(claims: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
 
 @styled
 def amr_against_rate(summary: pd.DataFrame, entropy: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """AMR against payload bytes for the main variants with two rates or more, one panel per split and judge; a hollow
-    point for each fresh run of `runs` (runs.csv)."""
+    """AMR against payload bytes for the main variants and the dial, where at two rates or more, one panel per split and
+    judge; a hollow point for each fresh run of `runs` (runs.csv)."""
     rows = rows_of(summary, metric=HEADLINE)
     several = rows.groupby("variant")["bits"].nunique()
-    if not (variants := [v for v in figures.MAIN if several.get(v, 0) > 1]):
+    if not (variants := [v for v in (*figures.MAIN, "dial") if several.get(v, 0) > 1]):
         raise LeftOut("no main variant is trained at two rates")
     rows = rows.assign(bytes=payload_bytes(rows, entropy)).dropna(subset="bytes")
     splits, labels = figures.splits_of(summary), ("payload bytes per image (mean)", figures.AMR)

@@ -16,15 +16,7 @@ from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
 from uoisc.base.settings import DIAL, JUDGES
 from uoisc.judge import evaluation
-from uoisc.judge.bootstrap import (
-    HEADLINE,
-    default_pairs,
-    differences,
-    nearest_bits,
-    query_effect,
-    reliable_types,
-    summarise,
-)
+from uoisc.judge.bootstrap import default_pairs, differences, nearest_bits, query_effect, reliable_types, summarise
 from uoisc.rate import RateDial
 from uoisc.rivals.text import text_bounds
 from uoisc.stages.examples import make_examples
@@ -32,7 +24,7 @@ from uoisc.stages.machine import described
 from uoisc.study import Point, Study, open_study, points
 
 ASKED = ("evaluation.", *(f"foundation.{judge}.suffix=" for judge in JUDGES))  # what `score` may change
-SCORED = (HEADLINE, "amr", "amr_floor", "long_answers", "vqa_accuracy", "vqa_accuracy_source")  # what it shows
+SCORED = ("amr", "amr_floor", "long_answers", "vqa_accuracy", "vqa_accuracy_source")  # what it shows
 LONGEST = 200  # characters of its folder's name
 
 
@@ -42,12 +34,15 @@ def evaluate(profile: str) -> pd.DataFrame:
     study = open_study(profile)
     params, results = study.params, paths(profile).results
     check_writable(results)
-    logs, checks = training_log(profile), foundation_checks(profile)  # before hours of work, in case one is missing
+    checks = paths(profile).foundation / "checks.csv"  # read before hours of work, in case one is missing
+    again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
+    logs, checks = training_log(profile), pd.read_csv(readable(checks, again))
     found = _ask(study, distinct(study))
-    summary = _write_asked(study, found, results)
+    reliable = reliable_types(checks, found.answers["type"])
+    summary = _write_asked(study, found, results, reliable)
     bounds = run_side_by_side(text_bounds, [(profile, split) for split in study.source.splits], params.workers)
     if rank() == 0:  # one process writes; the others wait for it
-        own = found.answers[found.answers["type"].isin(reliable_types(checks, found.answers["type"]))]
+        own = found.answers[found.answers["type"].isin(reliable)]
         compared = differences(own, default_pairs(own), params.seed, params.evaluation.resamples)
         write_csv(compared, results / "differences.csv")
         effect = query_effect(found.answers, found.quality, params.seed, params.evaluation.resamples)
@@ -90,10 +85,10 @@ def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.D
     return rates.drop(columns=["profile", "seed"]), folder
 
 
-def _write_asked(study: Study, found: evaluation.Evaluated, folder: Path) -> pd.DataFrame:
+def _write_asked(study: Study, found: evaluation.Evaluated, folder: Path, reliable: Sequence[str] = ()) -> pd.DataFrame:
     """The summary of what was found; the first process writes both."""
-    params, types = study.params, reliable_types(foundation_checks(study.profile), found.answers["type"])
-    summary = summarise(found.answers, found.quality, params.seed, params.evaluation.resamples, types)
+    seed, resamples = study.params.seed, study.params.evaluation.resamples
+    summary = summarise(found.answers, found.quality, seed, resamples, reliable)
     if rank() == 0:
         write_parquet(found.answers, folder / "answers.parquet")
         write_csv(found.quality, folder / "quality.csv")
@@ -156,12 +151,6 @@ def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[evaluation.
         found[bits] = [evaluation.floor(units) for units, packing in packings.items() if packing not in known]
         known |= set(packings.values())
     return found
-
-
-def foundation_checks(profile: str) -> pd.DataFrame:
-    """foundation.csv, as the foundation stage left it. Raises: DataError where it is not there."""
-    again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
-    return pd.read_csv(readable(paths(profile).foundation / "checks.csv", again))
 
 
 def training_log(profile: str) -> pd.DataFrame:
