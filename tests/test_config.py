@@ -18,11 +18,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "30f7f0c5888a087a",
-    "small": "128547ac9be58164",
-    "paper": "d40dcd78ea9043be",
-    "seed10": "cab56a49387fa19f",
-    "seed20": "e36c0b2b535e30d6",
+    "smoke": "913f7fe5cb00cec9",
+    "small": "1e05dae883743749",
+    "paper": "ee9c26359d41b59c",
+    "seed10": "38da5bb9a49687fa",
+    "seed20": "2ba468b1f2358b28",
 }
 
 
