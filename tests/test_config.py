@@ -18,12 +18,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "8fbceaa46a4f241b",
-    "small": "145566cfef745181",
-    "extended": "c26835f451b91e9c",
-    "blind_clip": "d847b27d7b6878b3",
+    "smoke": "49d1b93265b36e2a",
+    "small": "17862aa1d4ac3a46",
+    "extended": "a57f126e781ea1d2",
+    "blind_clip": "c3335853bb7822ab",
     "paper": "53c5f6c3da8c3b22",
-    "seeds": "bd9ca875d8d2415f",
+    "seeds": "8669911ab7463de7",
 }
 
 

@@ -182,9 +182,9 @@ def test_a_dial_sends_nothing_before_it_is_set(dial):
 
 
 def test_training_cuts_at_every_level_and_within_the_budgets(dial):
-    sent, first = dial.train().allocate(torch.rand(400, 36))
+    sent, emphasis = dial.train().allocate(torch.rand(400, 36))
     units = sent.sum(dim=(1, 3))  # (B, N)
-    assert torch.equal(first, units > units.amin(1, keepdim=True))
+    torch.testing.assert_close(emphasis, units / units.amax(1, keepdim=True))  # a token weighs by what it sends
     assert set(units.amax(1).tolist()) == set(range(2, 9))  # what the deepest packings within 60 to 200 bits have
     known = {(p.top, p.level, p.background) for p in dial.packings}
     for row in units.tolist():
@@ -245,7 +245,7 @@ def test_shapes_know_their_units():
 def test_a_uniform_dial_emphasises_as_many_tokens_as_a_ranked_one_might():
     dial = tiny.untrained("dial_uniform", "dial").rate.train()
     relevance = torch.rand(100, 36)
-    first = dial.allocate(relevance).first
-    assert {4, 6} == set(first.sum(1).tolist())
-    for row, chosen in zip(relevance, first, strict=True):
+    emphasis = dial.allocate(relevance).emphasis
+    assert {4, 6} == set(emphasis.sum(1).tolist())
+    for row, chosen in zip(relevance, emphasis > 0, strict=True):
         assert row[chosen].min() > row[~chosen].max()

@@ -33,7 +33,7 @@ def test_weighted_pixel_loss_multiplies_each_pixel(pair):
 
 @pytest.mark.parametrize("side", [6, 22])
 def test_pixel_weight_has_mean_one_and_the_emphasis_between_tokens(side):
-    ranked, pixels = torch.zeros(2, side**2, dtype=torch.bool), 16 * side
+    ranked, pixels = torch.zeros(2, side**2), 16 * side
     ranked[0, [0, 7, 35]] = ranked[1, 3] = True
     weight = pixel_weight(ranked, 8.0, pixels)
     assert weight.shape == (2, 1, pixels, pixels)
@@ -50,7 +50,7 @@ def test_pixel_weight_has_mean_one_and_the_emphasis_between_tokens(side):
 def test_perceptual_loss_is_the_distance_of_normalised_early_features(pair, emphasis):
     """Token by token; with an emphasis, ranked ones count so many times the others'."""
     x, x_hat = pair
-    ranked = torch.zeros(2, 36, dtype=torch.bool)
+    ranked = torch.zeros(2, 36)
     ranked[0, [0, 7, 35]] = ranked[1, 3] = True
     weight = None if emphasis is None else token_weight(ranked, emphasis)
     caught = []
@@ -66,7 +66,7 @@ def test_perceptual_loss_is_the_distance_of_normalised_early_features(pair, emph
         return (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-5)
 
     distances = [np.abs(normalised(caught[i]) - normalised(caught[i + 2])).mean(-1) for i in range(2)]
-    counts = np.where(ranked.numpy(), emphasis or 1.0, 1.0)
+    counts = np.where(ranked.numpy() > 0, emphasis or 1.0, 1.0)
     shares = counts / counts.sum(1, keepdims=True)  # of an image's tokens
     expected = np.mean([(shares * distance).sum(1) for distance in distances])
     assert perceptual_loss(tiny.clip(), x, x_hat, weight).item() == pytest.approx(expected, rel=1e-4)
@@ -74,7 +74,7 @@ def test_perceptual_loss_is_the_distance_of_normalised_early_features(pair, emph
 
 def test_an_emphasis_of_one_changes_no_bit(pair):
     x, x_hat = (image.requires_grad_(True) for image in pair)
-    losses = [perceptual_loss(tiny.clip(), x, x_hat, w) for w in (None, token_weight(torch.ones(2, 36) > 0, 1.0))]
+    losses = [perceptual_loss(tiny.clip(), x, x_hat, w) for w in (None, token_weight(torch.ones(2, 36), 1.0))]
     one, other = (torch.autograd.grad(loss, x_hat)[0] for loss in losses)
     assert losses[0].item() == losses[1].item() and torch.equal(one, other)
 

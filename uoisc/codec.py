@@ -14,7 +14,7 @@ Each box is a part that is put in (`variants.py`): an ablation is another part, 
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from uoisc.alignment import Identity
@@ -27,13 +27,13 @@ from uoisc.rate import FixedRate, Packing, RateDial
 
 
 class Output(NamedTuple):
-    """A training pass: reconstruction, message, VQ loss, each token's relevance, and which tokens come first."""
+    """A training pass: reconstruction, message, VQ loss, each token's relevance and emphasis (rate.py)."""
 
     x_hat: Float[Tensor, "B 3 H W"]
     message: Message
     vq_loss: Float[Tensor, ""]
     relevance: Float[Tensor, "B N"]
-    first: Bool[Tensor, "B N"]
+    emphasis: Float[Tensor, "B N"]
 
 
 class Codec(nn.Module):
@@ -108,7 +108,7 @@ class Codec(nn.Module):
             quantized = self.quantizer(features, allocation.sent, rounded)
             x_hat = self.decoder(self.receiver(quantized.codes, text))
         message = Message(quantized.indices, allocation.sent)
-        return Output(x_hat, message, quantized.loss, relevance, allocation.first)
+        return Output(x_hat, message, quantized.loss, relevance, allocation.emphasis)
 
     def _align(self, x: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Aligned features (B, M, N, D), and token embeddings (B, N, e)."""

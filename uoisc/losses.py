@@ -21,17 +21,17 @@ def pixel_loss(
     return error.mean() if weight is None else (weight * error).mean()
 
 
-def token_weight(ranked: Bool[Tensor, "B N"], emphasis: float) -> Float[Tensor, "B N"]:
-    """Weights of mean 1 an image: a ranked token counts `emphasis` times another. Source: ours."""
-    weight = 1 + (emphasis - 1) * ranked.float()
+def token_weight(share: Float[Tensor, "B N"], emphasis: float) -> Float[Tensor, "B N"]:
+    """Weights of mean 1 an image: a token of share 1 counts `emphasis` times one of share 0. Source: ours."""
+    weight = 1 + (emphasis - 1) * share
     return weight / weight.mean(dim=1, keepdim=True)
 
 
-def pixel_weight(ranked: Bool[Tensor, "B N"], emphasis: float, image_size: int) -> Float[Tensor, "B 1 H W"]:
+def pixel_weight(share: Float[Tensor, "B N"], emphasis: float, image_size: int) -> Float[Tensor, "B 1 H W"]:
     """`token_weight` for each token's pixels."""
-    grid = int(ranked.shape[1] ** 0.5)
+    grid = int(share.shape[1] ** 0.5)
     side = image_size // grid
-    return repeat(token_weight(ranked, emphasis), "b (h w) -> b 1 (h i) (w j)", h=grid, i=side, j=side)
+    return repeat(token_weight(share, emphasis), "b (h w) -> b 1 (h i) (w j)", h=grid, i=side, j=side)
 
 
 def perceptual_loss(

@@ -58,10 +58,10 @@ def spread_tokens(tokens: int, top: int) -> Bool[Tensor, " N"]:
 
 
 class Allocation(NamedTuple):
-    """Which segments are sent (None: all), and which tokens come first: their pixels may weigh more in training."""
+    """Which segments are sent (None: all), and how much more each token may weigh in training, from 0 to 1."""
 
     sent: Bool[Tensor, "B M N G"] | None
-    first: Bool[Tensor, "B N"]
+    emphasis: Float[Tensor, "B N"]
 
 
 class FixedRate(nn.Module):
@@ -81,7 +81,7 @@ class FixedRate(nn.Module):
 
     def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
         """Nothing is left out."""
-        return Allocation(None, ranked_tokens(relevance, self.emphasised))
+        return Allocation(None, ranked_tokens(relevance, self.emphasised).float())
 
     def can_send(self, sent: Bool[Tensor, "B M N G"]) -> bool:
         """Whatever a link has left."""
@@ -155,9 +155,9 @@ class Packing(nn.Module):
         return order < self.level, order < self.background
 
     def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
-        """The same number of units for every image."""
+        """The same number of units for every image; a token weighs by its share of the first ones' units."""
         first = self.first(relevance)
-        return Allocation(self.sent(first), first)
+        return Allocation(self.sent(first), first + ~first * (self.background / self.level))
 
 
 class RateDial(nn.Module):
@@ -263,8 +263,8 @@ class RateDial(nn.Module):
         choices = [(_one_of(self._deepest(bits)), 0 if self.ranked else _one_of(self.tops)) for bits in budgets]
         rows = []
         for row, (packing, top) in zip(relevance.split(1), choices[rank() * own :], strict=False):
-            sent, first = packing.allocate(row)
-            rows.append((sent, first if self.ranked else ranked_tokens(row, top)))
+            sent, emphasis = packing.allocate(row)
+            rows.append((sent, emphasis if self.ranked else ranked_tokens(row, top).float()))
         return Allocation(*map(torch.cat, zip(*rows, strict=True)))
 
     def can_send(self, sent: Bool[Tensor, "B M N G"]) -> bool:

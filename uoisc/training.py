@@ -97,8 +97,8 @@ def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: 
     x, x_hat = batch.images, out.x_hat
     pixels = tokens = None
     if kind.weighted:
-        pixels = pixel_weight(out.first, emphasis.pixel, params.data.image_size)
-        tokens = token_weight(out.first, emphasis.perceptual)
+        pixels = pixel_weight(out.emphasis, emphasis.pixel, params.data.image_size)
+        tokens = token_weight(out.emphasis, emphasis.perceptual)
     terms = {
         "pixel": weights.pixel * pixel_loss(x, x_hat, pixels),
         "perceptual": weights.perceptual * perceptual_loss(bench.clip, x, x_hat, tokens),
