@@ -21,7 +21,7 @@ from uoisc.data.objects import plural
 from uoisc.data.question_types import TYPES, answer_texts, query_words
 from uoisc.data.questions import Query
 from uoisc.data.scenes import Scenes, World
-from uoisc.data.sights import COLOURS, PLACES, TILES
+from uoisc.data.sights import COLOURS, PLACES, SIDES, TILES
 from uoisc.data.styles import PLAIN
 from uoisc.frozen.clip import MEAN, STD, FrozenCLIP
 from uoisc.frozen.foundation import Progress, descend
@@ -41,12 +41,13 @@ TEMPLATE = (
 def build_processor(world: World, cfg: Clip, image_size: int):
     """A `LlavaProcessor`: words of the benchmark, CLIP's normalisation, a chat template.
 
-    Each category in one and in many, and each answer but a denial, is one token."""
+    Each side, each category (in one and in many) and each answer but a denial is one token.
+    """
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
     from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
 
     answers = [answer for answer in answer_texts(world) if not answer.startswith(DENIAL)]
-    whole = [*answers, *world.categories, *map(plural, world.categories)]
+    whole = [*answers, *SIDES, *world.categories, *map(plural, world.categories)]
     words = sorted({*query_words(world), *DENIAL.split()} - set(whole))
     model = models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *words))}, unk_token="<unk>")
     tokenizer = Tokenizer(model)
