@@ -18,7 +18,7 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "d251b6178cbf8ada",
+    "smoke": "b9a79e22af0ee664",
     "small": "bcf8bf360092f965",
     "paper": "feed3929aa45589a",
     "seed10": "c9645dcef39b8318",
