@@ -46,11 +46,8 @@ def _data_rules(p) -> Iterator[str]:
     if size % patch:
         yield f"data.image_size = {size}: must be a multiple of foundation.clip.patch_size = {patch}"
     if isinstance(data, settings.Drawings) and (groups := _categories()):
-        named = {"data.held_out": data.held_out, "data.validation": data.validation}
-        if isinstance(models, settings.StandIns):
-            left_out = {f"foundation.{key}.exclude": getattr(models, key).exclude for key in ("clip", "tower")}
-            named |= {key: name for key, name in left_out.items() if name}
-        for key, name in named.items():
+        named = {f"data.{key}": getattr(data, key) for key in ("held_out", "validation")}
+        for key, name in (named | {"foundation.clip.exclude": models.clip.exclude or data.held_out}).items():
             if name not in groups:
                 yield f"{key} = {name!r}: no drawings of that category, choose of {', '.join(groups)}"
         if data.objects > (most := sum(groups.values())):
