@@ -18,7 +18,7 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "49d1b93265b36e2a",
+    "smoke": "b14f0c94a502235d",
     "small": "17862aa1d4ac3a46",
     "extended": "a57f126e781ea1d2",
     "blind_clip": "c3335853bb7822ab",

@@ -87,6 +87,15 @@ def test_other_parameters_are_refused_but_for_those_that_leave_weights_as_they_a
     study(phase2_steps=9, critic_channels=8).codec("uoisc", "low", phase=1)
 
 
+def test_a_variants_own_training_concerns_that_variant_alone(place):
+    own = {"uoisc": replace(tiny.PARAMS.training, learning_rate=1e-4)}
+    for name in ("uoisc", "no_llava"):
+        train(place, name)
+    refused("`training` in params.yaml", of=own)
+    study(of=own).codec("no_llava", "low")
+    assert study(of=own).made_from("uoisc", 1) == study(learning_rate=1e-4).made_from("uoisc", 1)
+
+
 def test_phase_2_does_not_start_from_a_phase_1_of_other_parameters(place, monkeypatch):
     train(place, phase=1)
     monkeypatch.setattr(train_models, "open_study", lambda profile, judges: study(rounding_step=0))

@@ -2,6 +2,7 @@
 
 import pytest
 import tiny
+import torch
 
 from uoisc.base.config import Paths
 from uoisc.base.errors import ConfigError, DataError
@@ -50,3 +51,17 @@ def test_a_folder_that_takes_no_checkpoint_is_found_before_any_work(asked, tmp_p
     with pytest.raises(DataError, match="codecs: cannot be written .File exists.; make room"):
         train_models.train_variant("tiny", "uoisc")
     assert not asked
+
+
+@pytest.mark.parametrize(("name", "rate"), [("uoisc", "low"), ("adaptive", "low"), ("dial", "dial")])
+def test_segments_whose_indices_are_all_alike_are_told(capsys, name, rate):
+    """One code for all: of equal ones the first is nearest."""
+    codec = tiny.untrained(name, rate).eval()
+    with torch.no_grad():
+        codec.quantizer.codebooks[0] = codec.quantizer.codebooks[0, :1]
+    found = train_models.collapsed(codec, train_models.bench(tiny.study(), name))
+    assert {(0, 0), (1, 0)} <= set(found) and len(found) < 2 * codec.quantizer.segments
+    train_models.measure(tiny.study(), codec, name, 1)
+    assert not capsys.readouterr().err
+    train_models.measure(tiny.study(), codec, name, 2)
+    assert "bits: nearly all vectors took one code in tap 0 segment 0" in capsys.readouterr().err

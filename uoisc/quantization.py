@@ -5,6 +5,8 @@ indices -> codes (..., G, D/G) -> (..., D)
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from uoisc.base.distributed import gathered, mean_over, total
+from uoisc.message import Message
 
 COMMITMENT = 0.25  # authors' code
 USAGE_RATE, DEAD = 0.02, 0.03  # ours: a code unchosen for about 150 steps is dead
@@ -137,6 +140,15 @@ def perplexity(chosen: Int[Tensor, " n"], codes: int) -> tuple[float, int]:
     p = torch.bincount(chosen, minlength=codes).float()
     p = p / p.sum()
     return math.exp(-(p[p > 0] * p[p > 0].log()).sum().item()), int((p == 0).sum())
+
+
+def code_use(messages: Sequence[Message], codes: int) -> Iterator[tuple[int, int, float, int]]:
+    """Tap, segment and `perplexity` of what was sent in each."""
+    indices, mask = (torch.cat([getattr(message, name) for message in messages]) for name in ("indices", "mask"))
+    for tap, segment in product(range(indices.shape[1]), range(indices.shape[3])):
+        chosen = indices[:, tap, :, segment][mask[:, tap, :, segment]]
+        if len(chosen):
+            yield tap, segment, *perplexity(chosen, codes)
 
 
 def _most_alike(flat: Float[Tensor, "G V S"], books: Float[Tensor, "G K S"]) -> Int[Tensor, "G V"]:

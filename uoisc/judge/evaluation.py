@@ -26,7 +26,7 @@ from uoisc.frozen.kept import Memory
 from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
 from uoisc.message import Message
-from uoisc.quantization import perplexity
+from uoisc.quantization import code_use
 from uoisc.rate import Packing
 from uoisc.study import Point, Study, open_study
 
@@ -261,16 +261,9 @@ def uses_query(codec: Codec) -> bool:
 
 def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.DataFrame:
     """Perplexity and never-chosen codes of each tap and segment, over what was sent."""
-    indices = torch.cat([message.indices for message in messages])
-    mask = torch.cat([message.mask for message in messages])
-    codes, rows = codec.quantizer.codes, []
-    for tap in range(indices.shape[1]):
-        for segment in range(indices.shape[3]):
-            chosen = indices[:, tap, :, segment][mask[:, tap, :, segment]]
-            if len(chosen):
-                measured = dict(zip(("perplexity", "dead"), perplexity(chosen, codes), strict=True))
-                rows.append(keys | {"tap": tap, "segment": segment, **measured, "codes": codes})
-    return pd.DataFrame(rows)
+    named, codes = ("tap", "segment", "perplexity", "dead"), codec.quantizer.codes
+    found = [dict(zip(named, row, strict=True)) for row in code_use(messages, codes)]
+    return pd.DataFrame([keys | row | {"codes": codes} for row in found])
 
 
 def evaluation_questions(study: Study, split: str, first: int | None = None, stream: int = EVALUATION_STREAM) -> Asked:

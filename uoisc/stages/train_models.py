@@ -27,7 +27,7 @@ from uoisc.base.terminal import bar, say
 from uoisc.calibration import calibrate
 from uoisc.codec import Codec
 from uoisc.frozen.native import compile_blocks
-from uoisc.judge.evaluation import codebook_rows
+from uoisc.quantization import code_use
 from uoisc.rate import RateDial
 from uoisc.study import Study, open_study
 from uoisc.training import Bench, Log, train_phase1, train_phase2
@@ -155,9 +155,7 @@ def collapsed(codec: Codec, bench: Bench) -> list[tuple[int, int]]:
     sends = codec.at(codec.bits) if isinstance(codec.rate, RateDial) else codec
     batches = bench.source.batches([p.seed, 2], p.training.batch_size, p.data.held_out, p.training.phase2_steps)
     messages = [sends.encode(batch.images, batch.texts).cpu() for batch in islice(batches, LOOKED_AT)]
-    rows = codebook_rows(codec, messages, {})
-    dead = rows[rows["perplexity"] < COLLAPSED]
-    return [*zip(dead["tap"], dead["segment"], strict=True)]
+    return [(tap, segment) for tap, segment, used, _ in code_use(messages, codec.quantizer.codes) if used < COLLAPSED]
 
 
 def bench(study: Study, name: str) -> Bench:
