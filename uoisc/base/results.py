@@ -20,7 +20,8 @@ GAP = "unseen-seen"
 EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.csv codebooks.csv foundation.csv "
 EVALUATED += "data_card.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
-STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
+STAGES |= {"entropy.csv": "rate", "conversation.csv": "rate", "channel.csv": "channel"}
+STAGES["standard_codecs.csv"] = "standard_codecs"
 COLUMNS = {  # of each table, by name
     "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
     "answer_hat match match_blank match_wrong_query source_right correct",
@@ -33,6 +34,7 @@ COLUMNS = {  # of each table, by name
     "foundation.csv": "profile model metric value low high n",
     "data_card.csv": "split type answer count",
     "entropy.csv": "profile variant seed bits n tables entropy_bits chosen payload_bits",
+    "conversation.csv": "profile variant seed bits form split judge metric value low high n",
     "standard_codecs.csv": "profile seed codec setting form split judge bytes bytes_less_flat metric value low high n",
     "bd_rate.csv": "profile seed codec form anchor anchor_form split judge metric low high bd_rate undefined",
     "channel.csv": "profile seed variant bits link fading es_n0_db eb_n0_db split judge metric value low high n",

@@ -19,7 +19,7 @@ from uoisc.report import tables
 from uoisc.report.claims import load_claims
 from uoisc.report.curves import codebook_use, training_curves
 from uoisc.report.diagram import system_diagram
-from uoisc.report.dial_curves import floor_dial, rate_dial
+from uoisc.report.dial_curves import conversation, floor_dial, rate_dial
 from uoisc.report.figures import amr_against_rate, amr_by_method, amr_by_type, save
 from uoisc.report.link_figures import amr_against_snr
 from uoisc.report.pictures import relevance_maps, said, visual_comparison
@@ -81,6 +81,7 @@ TABLES = {
     "foundation": Exhibit(tables.foundation, ("foundation",)),
     "data_card": Exhibit(tables.data_card, ("data_card",)),
     "entropy": Exhibit(tables.entropy, ("entropy",)),
+    "conversation": Exhibit(conversation, ("conversation",)),
     "equal_bytes": Exhibit(tables.equal_bytes, ("points",)),
     "bd_rate": Exhibit(tables.bd_rate, ("bd_rates",)),
     "channel": Exhibit(tables.channel, ("channel",)),
@@ -111,8 +112,14 @@ class Sources(dict):
             "points": lambda: read_points(results),
             "bd_rates": lambda: bd_rates(self["points"]),
             "claims": lambda: load_claims(claims),
+            "conversation": self._conversation,
             "seeds": lambda: evaluated(read_table(seeds.parent, "seeds.csv"), self["summary"]),
         }
+
+    def _conversation(self) -> pd.DataFrame:
+        if "dial" not in set(self["summary"]["variant"]):
+            raise LeftOut("`dial` is not trained")
+        return read_table(self.results, "conversation.csv")
 
     def __missing__(self, name: str) -> Any:
         self[name] = self.readers[name]() if name in self.readers else read_table(self.results, f"{name}.csv")
