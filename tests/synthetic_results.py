@@ -170,6 +170,18 @@ def intent_weight() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=results.COLUMNS["intent_weight.csv"])
 
 
+def conversation() -> pd.DataFrame:
+    """Made-up second questions: what is lacking costs two thirds, and as many bits answer .05 better."""
+    rows = []
+    for bits, split in product(DIAL_RATES, ("seen", "unseen")):
+        for form, share, gain in (("fresh", 1, 0), ("lacking", 2 / 3, 0.01), ("adding", 0.95, 0.05)):
+            keys = ("synthetic", "dial", 0, bits, form, split)
+            rows.append((*keys, "none", "payload_bits", 0.75 * share * bits, bits / 2, bits, 300))
+            for judge, (metric, value) in product(JUDGES, (("amr", 0.7 + gain), ("amr_gain", gain))):
+                rows.append((*keys, judge, metric, value, value - 0.02, value + 0.02, 300))
+    return pd.DataFrame(rows, columns=results.COLUMNS["conversation.csv"])
+
+
 def standard_codecs() -> pd.DataFrame:
     """Made-up curves: AMR and PSNR rise with the logarithm of the bytes, and a mosaic saves 250 bytes."""
     rows = []
@@ -287,6 +299,7 @@ def write(folder: Path, table: pd.DataFrame | None = None) -> Path:
         "foundation": foundation(),
         "data_card": data_card(),
         "entropy": entropy(),
+        "conversation": conversation(),
         "standard_codecs": standard_codecs(),
         "text_bounds": text_bounds(),
         "query_effect": bootstrap.query_effect(table, quality_rows),

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from dataclasses import replace
 from functools import cache
 
 import constriction
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from uoisc.base.errors import CheckpointError
 from uoisc.link import bitstream, choice, header
-from uoisc.link.bitstream import BitstreamError, SharedModel, parse, read, write
+from uoisc.link.bitstream import BitstreamError, Held, SharedModel, hold, parse, read, write
 from uoisc.link.entropy import build_tables
 from uoisc.message import Message
 from uoisc.variants import variant
@@ -55,6 +56,20 @@ def message(name: str = "adaptive", seed: int = 0, bits: int = 200) -> Message:
     uniform = torch.rand(1, 2, 36, codec.quantizer.segments, generator=generator)
     indices = (uniform.square() * codec.quantizer.codes).long()
     return Message(indices if sent is None else indices * sent, sent)
+
+
+def talk(shared: SharedModel, size: tuple[int, int] | None, seed: int = 0, queries: int = 3):
+    """(what a query adds, what was known before it, its file) of queries about one picture of skewed indices."""
+    generator, rate = torch.Generator().manual_seed(seed), shared.codec.rate
+    indices = (torch.rand(1, 2, 36, 4, generator=generator).square() * rate.shape.codes).long()
+    held = None
+    for _ in range(queries):
+        relevance, known = torch.rand(1, 36, generator=generator), held and held.message
+        sent = rate.allocate(relevance).sent if known is None else rate.further(relevance, known.mask)[0]
+        message = Message(indices * sent, sent)
+        file = write(message, shared, size, held)
+        yield message, known, file
+        held = hold(file, shared, held)
 
 
 def same(one: Message, other: Message) -> bool:
@@ -105,6 +120,37 @@ def test_a_packing_that_the_model_does_not_have_is_refused():
     fixed = write(message(), model(), SIZE)
     with pytest.raises(BitstreamError, match="packing 3 is none of this model's 0"):
         read(signed(fixed[:12] + bytes([3]) + fixed[13:]), model())
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+@pytest.mark.parametrize("kind", ["static", "conditioned", "causal"])
+@pytest.mark.parametrize("name", ["adaptive", "dial", "dial_uniform"])
+def test_files_about_one_picture_hold_what_those_before_lack(name, kind, size):
+    shared, costs = model(name, kind), []
+    for seed in range(10):
+        held = None
+        for message, _, file in talk(shared, size, seed):
+            # read by a model that is set otherwise, where the file says how it was set
+            received, restored = read(file, shared if held is None else replace(shared, packing=0), held)
+            assert same(message, received) and restored == size
+            held = hold(file, shared, held)
+        files = [file for *_, file in talk(shared, size, seed)]
+        costs.append([len(parse(file).payload) for file in files])
+        assert [parse(file).version for file in files] == [2, 3, 3]
+        assert parse(files[2]).after == (parse(files[1]).checksum if size else None)
+    first, second, third = np.mean(costs, axis=0)
+    assert first > 1.5 * second > 0 or (name == "dial_uniform" and second == third == 0)
+
+
+def test_tokens_that_lack_nothing_are_not_named():
+    """With a third of 36 tokens held whole, the others' choice costs less; with all of them held nothing is left."""
+    shared = model("adaptive")
+    rate, everything = shared.codec.rate, torch.ones(1, 2, 36, 4, dtype=torch.bool)
+    assert rate.counts(36) == range(6, 7) and rate.counts(33) == range(3, 7) and rate.counts(0) == range(0, 1)
+    held = Held(Message(message().indices, everything), b"abc", 0)
+    nothing = Message(message().indices, torch.zeros_like(everything))
+    assert parse(write(nothing, shared, SIZE, held)).payload == b""
+    assert not read(write(nothing, shared, SIZE, held), shared, held)[0].mask.any()
 
 
 @given(st.integers(0, 2**31), st.integers(1, 16_384), st.integers(1, 16_384))
@@ -202,6 +248,46 @@ def signed(data: bytes) -> bytes:
     return data[:13] + (zlib.crc32(data[:13] + data[16:]) & 0xFFFFFF).to_bytes(3, "big") + data[16:]
 
 
+def following(data: bytes, checksum: bytes) -> bytes:
+    """The file as one that follows that of a checksum, with its own made right."""
+    head, payload = data[:3] + b"\x03" + data[4:13] + checksum, data[16:]
+    return head + (zlib.crc32(head + payload) & 0xFFFFFF).to_bytes(3, "big") + payload
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+def test_a_wrong_file_before_is_refused_by_name(size):
+    shared, says = model(), "it follows the file of checksum" if size else "after another file"
+    (_, _, first), (_, _, second), (_, _, third) = talk(shared, size)
+    others = [file for *_, file in talk(shared, size, seed=1)]
+    held = hold(first, shared)
+    for wrong in (hold(others[0], shared), hold(second, shared, held)):
+        with pytest.raises(BitstreamError, match=says):
+            read(second, shared, wrong)
+    with pytest.raises(BitstreamError, match=says):
+        read(third, shared, held)
+    with pytest.raises(BitstreamError, match="give that by --after"):
+        read(second, shared)
+    with pytest.raises(BitstreamError, match="follows no file: leave --after out"):
+        read(first, shared, held)
+    with pytest.raises(BitstreamError, match="written with model" if size else "another model"):
+        read(second, model(mark=b"\x09\x09\x09\x09"), held)
+
+
+def test_no_file_of_a_fixed_rate_follows_another():
+    shared = model("uoisc")
+    held = hold(write(message("uoisc"), shared, SIZE), shared)
+    for act in (lambda: write(message("uoisc"), shared, SIZE, held),
+                lambda: read(following(write(message("uoisc"), shared, SIZE), held.checksum), shared, held)):  # fmt: skip
+        with pytest.raises(BitstreamError, match="a model of fixed rate sends all at once"):
+            act()
+
+
+def test_what_a_packing_would_not_add_is_not_written():
+    held = hold(write(message(), model(), SIZE), model())
+    with pytest.raises(BitstreamError, match="not what this model adds to what the receiver holds"):
+        write(message(seed=1), model(), SIZE, held)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -211,8 +297,10 @@ def signed(data: bytes) -> bytes:
         (lambda d: d[:20] + bytes([d[20] ^ 4]) + d[21:], "altered or truncated"),
         (lambda d: b"\x89PNG" + d[4:], "no .uoi file"),
         (lambda d: b"U", "truncated"),
-        (lambda d: d[:3] + b"\x03" + d[4:], "version 3 of the format, this program reads 2: use a newer program"),
-        (lambda d: d[:3] + b"\x01" + d[4:], "version 1 of the format, this program reads 2: encode the image again"),
+        (lambda d: d[:3] + b"\x04" + d[4:], "version 4 of the format, this program reads 2 and 3: use a newer program"),
+        (lambda d: d[:3] + b"\x01" + d[4:], "version 1 of the format, this program reads 2 and 3: encode the image ag"),
+        (lambda d: d[:3] + b"\x03" + d[4:18], "18 bytes are less than a header"),
+        (lambda d: following(d, b"abc"), "it follows the file of checksum 616263: give that by --after"),
         (lambda d: signed(d[:4] + b"\xff" + d[5:]), "written with model ff020304, this one is 01020304"),
         (lambda d: signed(d[:8] + bytes(4) + d[12:]), "an image of 0 x 0 pixels"),
         (lambda d: signed(d[:8] + b"\xff" * 4 + d[12:]), "an image of 65535 x 65535 pixels"),
@@ -234,7 +322,9 @@ def test_the_compact_form_notices_another_model_and_a_flip():
             read(wrong, model())
     with pytest.raises(BitstreamError, match="another model"):
         read(data, model(mark=b"\x09\x09\x09\x09"))
-    with pytest.raises(BitstreamError, match="version 3"):
+    with pytest.raises(BitstreamError, match="version 4"):
+        read(b"\xc4" + data[1:], model())
+    with pytest.raises(BitstreamError, match="it follows another file: give that by --after"):
         read(b"\xc3" + data[1:], model())
     with pytest.raises(BitstreamError, match="truncated"):
         read(data[:3], model())
@@ -260,13 +350,17 @@ def test_parse_tells_without_a_model():
     assert parse(compact).size is None
 
 
-def test_fuzz():
+@pytest.mark.parametrize("follows", [False, True])
+def test_fuzz(follows):
     """Mutated files, a half of them signed again: each is refused by name, or reads as a message that it writes."""
     rng = np.random.default_rng(0)
-    originals = [write(message(seed=s), model(), SIZE if s % 2 else None) for s in range(50)]
+    sizes = [SIZE if s % 2 else None for s in range(50)]
+    helds = [hold(next(talk(model(), size, s))[2], model()) if follows else None for s, size in enumerate(sizes)]
+    talks = [[file for *_, file in talk(model(), size, s, 2)] for s, size in enumerate(sizes)]
+    originals = [files[1] if follows else files[0] for files in talks]
     read_again = 0
-    for number in range(FUZZED):
-        data = bytearray(originals[number % 50])
+    for number in range(FUZZED // 2):
+        data, held = bytearray(originals[number % 50]), helds[number % 50]
         for _ in range(rng.integers(1, 4)):
             kind, at = rng.integers(4), int(rng.integers(max(1, len(data))))
             if kind == 0 and data:
@@ -278,13 +372,13 @@ def test_fuzz():
             else:
                 data[at : at + 4] = rng.bytes(4)
         mutated = bytes(data)
-        if rng.random() < 0.5 and len(mutated) >= 16:
-            mutated = signed(mutated)
+        if rng.random() < 0.5 and len(mutated) >= 19:
+            mutated = following(mutated[:13] + mutated[16:], held.checksum) if follows else signed(mutated)
         try:
-            received, size = read(mutated, model())
+            received, size = read(mutated, model(), held)
         except BitstreamError as error:
             assert "\n" not in str(error)
             continue
         read_again += 1
-        assert write(received, model(), size) == mutated
-    assert read_again < FUZZED // 2
+        assert write(received, model(), size, held) == mutated
+    assert 0 < read_again < FUZZED // 4

@@ -26,7 +26,7 @@ from uoisc.rate import Packing, spread_tokens
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/bitstream.md"
 EXAMPLE = re.compile(r"(<!-- example:begin -->\n).*?(<!-- example:end -->)", re.DOTALL)
-SIZE, CHOSEN = (640, 480), 2
+SIZE, CHOSEN, NEXT = (640, 480), 2, 1
 
 
 def example() -> tuple[SharedModel, Message]:
@@ -41,6 +41,12 @@ def example() -> tuple[SharedModel, Message]:
     return model, Message(indices, sent)
 
 
+def second(first: Message, model: SharedModel) -> Message:
+    """The page's second message, after the first one's."""
+    sent = model.codec.rate.allocate(torch.eye(4)[NEXT][None]).sent & ~first.sent
+    return Message(torch.tensor([[[[0, 0], [2, 1], [0, 0], [0, 0]], [[0, 0], [0, 3], [0, 0], [0, 0]]]]), sent)
+
+
 def digit(value: int, base: int) -> tuple[int, int]:
     """Where a digit begins and how wide it is, of 2^24."""
     width = (1 << 24) // base
@@ -50,6 +56,8 @@ def digit(value: int, base: int) -> tuple[int, int]:
 def digits(chosen: list[int], tokens: int) -> list[tuple[int, int]]:
     """(digit, base) of a choice of tokens, the leading one first."""
     total = math.comb(tokens, len(chosen))
+    if total == 1:
+        return []
     number = sum(math.comb(token, place) for place, token in enumerate(sorted(chosen), start=1))
     further = next(d for d in range(total) if 4096 ** (d + 1) >= total)
     bases = [-(-total // 4096**further)] + [4096] * further
@@ -63,12 +71,32 @@ def index_range(row: list[int], k: int) -> tuple[int, int]:
     return begins[k], begins[k + 1] - begins[k]
 
 
-def symbols(model: SharedModel, message: Message) -> list[tuple[str, int, int]]:
+def counted(model: SharedModel, message: Message, held: Message) -> tuple[list[bool], list[tuple[str, int, int]]]:
+    """Of a message after others: which tokens come first, and the symbols that say how many, and which."""
+    rate, (taps, tokens) = model.codec.rate, (model.tables.shape.taps, model.tables.shape.tokens)
+    m, g = taps - 1 - (rate.level - 1) % taps, (rate.level - 1) // taps
+    lacking = [n for n in range(tokens) if not held.mask[0, m, n, g]]
+    chosen = [n for n in lacking if message.mask[0, m, n, g]]
+    if not model.chosen:
+        return model.unasked.tolist(), []
+    least, most = max(0, rate.top - (tokens - len(lacking))), min(rate.top, len(lacking))
+    said = [(len(chosen) - least, most - least + 1)] if most > least else []
+    which = digits([lacking.index(n) for n in chosen], len(lacking))
+    names, said = ["count"] * len(said) + ["choice"] * len(which), said + which
+    named = [(f"{name}: {v} of base {b}", *digit(v, b)) for name, (v, b) in zip(names, said, strict=True)]
+    return [n in chosen for n in range(tokens)], named
+
+
+def symbols(model: SharedModel, message: Message, held: Message | None = None) -> list[tuple[str, int, int]]:
     """Each symbol's name, where it begins and how wide it is, in the payload's order."""
     shape, kind, rows = model.tables.shape, model.tables.kind, model.tables.frequencies.tolist()
     indices, sent, ranked = (part[0].tolist() for part in (message.indices, message.mask, ranked_of(message)))
-    found = []
-    if model.chosen:
+    there, found = sent, []
+    if held is not None:
+        ranked, found = counted(model, message, held)
+        there = (message.mask | held.mask)[0].tolist()
+        indices = torch.where(message.mask, message.indices, held.indices)[0].tolist()
+    elif model.chosen:
         chosen = [token for token, first in enumerate(ranked) if first]
         found += [(f"choice: {v} of base {b}", *digit(v, b)) for v, b in digits(chosen, shape.tokens)]
     side = math.isqrt(shape.tokens)
@@ -77,8 +105,8 @@ def symbols(model: SharedModel, message: Message) -> list[tuple[str, int, int]]:
             for g in range(shape.segments):
                 if not sent[m][n][g]:
                     continue
-                left = indices[m][n - 1][g] if n % side and sent[m][n - 1][g] else shape.codes
-                above = indices[m][n - side][g] if n >= side and sent[m][n - side][g] else shape.codes
+                left = indices[m][n - 1][g] if n % side and there[m][n - 1][g] else shape.codes
+                above = indices[m][n - side][g] if n >= side and there[m][n - side][g] else shape.codes
                 r = (m * shape.segments + g) * 2 + int(ranked[n])
                 causal = (r * (shape.codes + 1) + left) * (shape.codes + 1) + above
                 row = rows[{"static": g, "conditioned": r, "causal": causal}[kind]]
@@ -110,14 +138,21 @@ def payload(low: int, width: int, words: int) -> bytes:
     raise AssertionError("no number in the interval")
 
 
-def file_of(model: SharedModel, message: Message, size: tuple[int, int] | None) -> bytes:
-    """A whole file, from the page."""
-    data = payload(*intervals([(begin, wide) for _, begin, wide in symbols(model, message)])[-1])
+def file_of(
+    model: SharedModel,
+    message: Message,
+    size: tuple[int, int] | None,
+    held: Message | None = None,
+    follows: bytes = b"",
+) -> bytes:
+    """A whole file, from the page; `follows` is the header's checksum of the file before it."""
+    data = payload(*intervals([(begin, wide) for _, begin, wide in symbols(model, message, held)])[-1])
+    packing = bytes([model.packing])
     if size is None:
-        shared = model.fingerprint + bytes([model.packing])
-        return b"\xc3" + zlib.crc32(shared + data).to_bytes(4, "big")[1:] + data
+        head = b"\xc4" + packing if held else b"\xc3"
+        return head + zlib.crc32(model.fingerprint + packing + follows + data).to_bytes(4, "big")[1:] + data
     sides = size[0].to_bytes(2, "big") + size[1].to_bytes(2, "big")
-    head = b"UOI\x03" + model.fingerprint + sides + bytes([model.packing])
+    head = b"UOI" + (b"\x04" if held else b"\x03") + model.fingerprint + sides + packing + follows
     return head + zlib.crc32(head + data).to_bytes(4, "big")[1:] + data
 
 
@@ -125,24 +160,45 @@ def spaced(data: bytes) -> str:
     return data.hex(" ").upper()
 
 
-def example_text() -> str:
-    """The page's example: every symbol, and both files."""
-    model, message = example()
-    found = symbols(model, message)
+def symbol_table(found: list[tuple[str, int, int]]) -> tuple[list[str], bytes]:
+    """The lines of a table of symbols, and the payload that they make."""
     states = intervals([(begin, wide) for _, begin, wide in found])[1:]
     lines = ["| symbol | begins at | is wide | low | width |", "|---|---|---|---|---|"]
     lines += [
         f"| {name} | {begin} | {wide} | {low:016X} | {width:X} |"
         for (name, begin, wide), (low, width, _) in zip(found, states, strict=True)
     ]
-    data, whole = payload(*states[-1]), write(message, model, SIZE)
-    lines += ["", f"The shortest number in the last interval is the payload: `{spaced(data)}`.", "", "```"]
-    for field, text in (((0, 3), "UOI"), ((3, 4), "version"), ((4, 8), "fingerprint"), ((8, 10), "width"),
-                        ((10, 12), "height"), ((12, 13), "packing"), ((13, 16), "checksum"),
-                        ((16, len(whole)), "payload")):  # fmt: skip
-        lines.append(f"{spaced(whole[slice(*field)]):<14}{text}")
-    compact = spaced(write(message, model, None))
-    return "\n".join([*lines, "```", "", f"The same message in the compact form: `{compact}`.", ""])
+    data = payload(*states[-1])
+    return [*lines, "", f"The shortest number in the last interval is the payload: `{spaced(data)}`.", ""], data
+
+
+FIELDS = {"UOI": 3, "version": 1, "fingerprint": 4, "width": 2, "height": 2, "packing": 1}
+
+
+def fields(data: bytes, sizes: dict[str, int]) -> list[str]:
+    """A file's lines, a field each; the last one is the payload."""
+    lines, at = ["```"], 0
+    for text, size in (*sizes.items(), ("checksum", 3), ("payload", len(data))):
+        lines.append(f"{spaced(data[at : at + size]):<14}{text}")
+        at += size
+    return [*lines, "```", ""]
+
+
+def example_text() -> str:
+    """The page's example: every symbol, and all files."""
+    model, first = example()
+    lines, _ = symbol_table(symbols(model, first))
+    whole, compact = write(first, model, SIZE), write(first, model, None)
+    lines += [*fields(whole, FIELDS), f"The same message in the compact form: `{spaced(compact)}`.", ""]
+    then = second(first, model)
+    lines += [
+        "A second query chooses token 1. Token 2 lacks nothing, so it is one of three, the one numbered 1.",
+        "",
+    ]
+    lines += symbol_table(symbols(model, then, first))[0]
+    lines += fields(write(then, model, SIZE, bitstream.hold(whole, model)), FIELDS | {"checksum of the first file": 3})
+    after = spaced(write(then, model, None, bitstream.hold(compact, model)))
+    return "\n".join([*lines, f"In the compact form, after the first file's: `{after}`.", ""])
 
 
 def test_the_example_is_what_the_code_writes():
@@ -156,6 +212,29 @@ def test_the_example_is_read_back():
     )
     assert size is None and torch.equal(received.indices, message.indices * message.sent)
     assert torch.equal(received.sent, message.sent) and ranked_of(received)[0].nonzero()[0].tolist() == [CHOSEN]
+
+
+def test_the_second_example_is_read_back():
+    model, first = example()
+    texts = [re.search(rf"{name}: `([0-9A-F ]+)`", PAGE.read_text())[1] for name in ("compact form", "first file's")]
+    held = bitstream.hold(bytes.fromhex(texts[0]), model)
+    received, _ = bitstream.read(bytes.fromhex(texts[1]), model, held)
+    then = second(first, model)
+    assert torch.equal(received.sent, then.sent) and torch.equal(received.indices, then.indices * then.sent)
+
+
+@pytest.mark.parametrize("size", [SIZE, None], ids=["self-describing", "compact"])
+@pytest.mark.parametrize("kind", ["static", "conditioned", "causal"])
+@pytest.mark.parametrize("name", ["adaptive", "dial", "dial_uniform"])
+def test_a_coder_written_from_the_page_goes_on_alike(name, kind, size):
+    from test_bitstream import model, talk
+
+    for seed in range(10):
+        shared, follows = model(name, kind), b""
+        for message, known, file in talk(shared, size, seed):
+            assert file_of(shared, message, size, known, follows) == file
+            at = (16 if follows else 13) if size else (2 if follows else 1)
+            follows = file[at : at + 3]
 
 
 @pytest.mark.parametrize("size", [SIZE, None], ids=["self-describing", "compact"])

@@ -32,7 +32,8 @@ def few(folder: Path, pattern: str, splits: tuple[str, ...], one_rate: bool) -> 
     table = synthetic.answers(queries=60, kept=kept)
     table = table[table["split"].isin(splits) & (~pd.Series(one_rate, table.index) | (table["bits"] <= 144))]
     synthetic.write(folder, table)
-    for name in ("training.csv", "codebooks.csv", "entropy.csv", "channel.csv", "standard_codecs.csv", "data_card.csv"):
+    for name in ("training.csv", "codebooks.csv", "entropy.csv", "channel.csv", "standard_codecs.csv", "data_card.csv",
+                 "conversation.csv"):  # fmt: skip
         rows = results.read_table(folder, name)
         if "variant" in rows:
             rows = rows[rows["variant"].isin([*kept, "jpeg2000", "jpeg2000_protected"])]
@@ -64,6 +65,6 @@ def test_what_is_left_out_is_said(tmp_path):
     for name in ("rate_dial", "floor_dial", "amr_against_rate", "relevance_maps", "contrasts"):
         with pytest.raises(LeftOut, match="trained|speaks of"):
             exhibits.FIGURES[name].made(found)
-    for name in ("ablations", "dial"):
+    for name in ("ablations", "dial", "conversation"):
         (row,) = exhibits.TABLES[name].made_or(lambda why: [why], found)
         assert row.startswith("Left out: ")

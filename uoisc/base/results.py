@@ -23,7 +23,8 @@ DOMAINS = CODECS, PRETRAINED, NOVEL = ("codecs", "pretrained", "novel")  # of st
 EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.csv codebooks.csv foundation.csv "
 EVALUATED += "data_card.csv text_bounds.csv query_effect.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
-STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
+STAGES |= {"entropy.csv": "rate", "conversation.csv": "rate", "channel.csv": "channel"}
+STAGES["standard_codecs.csv"] = "standard_codecs"
 NO_STAGES = dict.fromkeys(["seeds.csv", "runs.csv"], "`make seeds`")  # what writes them; without rows until it has
 NO_STAGES |= {"intent_weight.csv": "`uoisc validate` as docs/results.md says"}
 COLUMNS = {  # of each table, by name
@@ -40,6 +41,7 @@ COLUMNS = {  # of each table, by name
     "text_bounds.csv": "profile seed method questions split judge bits metric value low high n",
     "query_effect.csv": "profile variant seed bits split judge value low high n flips moves",
     "entropy.csv": "profile variant seed bits n tables entropy_bits chosen payload_bits",
+    "conversation.csv": "profile variant seed bits form split judge metric value low high n",
     "standard_codecs.csv": "profile seed codec setting form split judge bytes bytes_less_flat metric value low high n",
     "bd_rate.csv": "profile seed codec form anchor anchor_form split judge metric low high bd_rate undefined",
     "channel.csv": "profile seed variant bits link fading es_n0_db eb_n0_db split judge metric value low high n",

@@ -1,4 +1,5 @@
-"""Figures of the rate dial: answers against bits under every control, and answers against the rest of the picture."""
+"""Of the rate dial: figures of answers against bits under every control and against the rest of the picture, and the
+table of what a second question costs."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -7,11 +8,17 @@ from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
 from uoisc.report.names import FLOORS, in_order, label
+from uoisc.report.tables import JUDGED, NONE, cell
 
 OWN_MODELS = ("dial", "dial_blind_decoder", "dial_uniform", "dial_scratch_text", "uoisc")  # they write files
 LINES = (*OWN_MODELS, "dial_oracle", "dial_no_query", "dial_random")
 BYTES = (8, 12, 16, 24, 32, 48, 64, 96, 128)  # ticks
 OWN = "own"  # the packing that the dial picks by itself
+SECOND = {
+    "fresh": "alone",
+    "lacking": "what the first lacks",
+    "adding": "as many bits more",
+}  # forms of a second message
 
 
 @figures.styled
@@ -65,3 +72,21 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
     handles, _ = panels[0].get_legend_handles_labels()
     figures.legend_below(figure, handles, columns=len(handles), floor=False)
     return figure
+
+
+def conversation(table: pd.DataFrame) -> pd.DataFrame:
+    """A second question about a picture, a row per budget and form: payload, bits saved, AMR and its gain, on unseen
+    objects."""
+    rows = figures.rows_of(table, split=figures.splits_of(table)[0])
+    fresh = figures.rows_of(rows, form="fresh", metric="payload_bits").set_index("bits")["value"]
+    found = []
+    for (bits, form), own in rows.groupby(["bits", "form"], sort=False):
+        of = own.set_index(["judge", "metric"])
+        spent = of.loc[("none", "payload_bits"), "value"]
+        row = {"bits": f"{bits:g}", "second message": SECOND[form], "n": f"{of['n'].iloc[0]:g}"}
+        row |= {"payload bits": f"{spent:.1f}", "saved": f"{100 * (1 - spent / fresh[bits]):.0f} %".replace("-", "−")}
+        for title, judge in JUDGED.items():
+            row[title] = cell(of.loc[(judge, "amr")])
+            row[f"gain, {title}"] = cell(of.loc[(judge, "amr_gain")], signed=True) if form != "fresh" else NONE
+        found.append(row)
+    return pd.DataFrame(found)

@@ -21,7 +21,7 @@ from uoisc.report.complexity import amr_by_complexity, lead_table
 from uoisc.report.contrasts import Contrast, load_contrasts, measured
 from uoisc.report.curves import codebook_use, intent_weight, training_curves
 from uoisc.report.diagram import system_diagram
-from uoisc.report.dial_curves import floor_dial, rate_dial, rate_dial_bytes
+from uoisc.report.dial_curves import conversation, floor_dial, rate_dial, rate_dial_bytes
 from uoisc.report.figures import amr_by_method, amr_by_type, save
 from uoisc.report.generalisation import by_style, generalisation
 from uoisc.report.link_figures import amr_against_snr
@@ -88,6 +88,7 @@ TABLES = {
     "foundation": Exhibit(tables.foundation, ("foundation",)),
     "data_card": Exhibit(tables.data_card, ("data_card",)),
     "entropy": Exhibit(tables.entropy, ("entropy",)),
+    "conversation": Exhibit(conversation, ("conversation",)),
     "equal_bytes": Exhibit(tables.equal_bytes, ("points",)),
     "bd_rate": Exhibit(tables.bd_rate, ("bd_rates",)),
     "channel": Exhibit(tables.channel, ("channel",)),
@@ -125,6 +126,7 @@ class Sources(dict):
             "runs": lambda: self._own(read_table(seeds, "runs.csv")),
             "claims": lambda: self._decided(load_contrasts(claims)),
             "intent_weight": lambda: read_table(seeds, "intent_weight.csv"),
+            "conversation": self._conversation,
         }
 
     def _own(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -133,6 +135,11 @@ class Sources(dict):
     def _decided(self, contrasts: list[Contrast]) -> pd.DataFrame:
         types = reliable_types(self["foundation"], self["answers"]["type"])
         return decide(contrasts, self["seeds"], measured(contrasts, self["answers"], self["entropy"], types))
+
+    def _conversation(self) -> pd.DataFrame:
+        if "dial" not in set(self["summary"]["variant"]):
+            raise LeftOut("`dial` is not trained")
+        return read_table(self.results, "conversation.csv")
 
     def __missing__(self, name: str) -> Any:
         self[name] = self.readers[name]() if name in self.readers else read_table(self.results, f"{name}.csv")

@@ -1,4 +1,5 @@
-"""The tables stage: probability tables of every trained codec, and what they save on messages they never met."""
+"""The tables stage: probability tables of every trained codec, and what they save on messages they never met; what a
+second question about a picture costs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ from uoisc.base.config import DIAL, load_params, paths
 from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.processes import run_side_by_side
-from uoisc.base.results import write_csv
+from uoisc.base.results import COLUMNS, write_csv
 from uoisc.codec import Codec
 from uoisc.data.questions import Batch
 from uoisc.link.bitstream import SharedModel, encode_payload, ranked_of
+from uoisc.link.conversation import TALKS, converse
 from uoisc.link.entropy import build_tables, kinds_for
 from uoisc.link.tables import codec_digest, write_tables
 from uoisc.study import open_study
@@ -37,6 +39,20 @@ def make_tables(profile: str) -> pd.DataFrame:
         rows = run_side_by_side(build_one, each, params.workers, "codecs' tables counted")
         table = pd.concat(rows, ignore_index=True)
     write_csv(table, where.results / "entropy.csv")
+    return table
+
+
+def measure_conversation(profile: str) -> pd.DataFrame:
+    """What a second question about the same picture costs, on scenes of the codecs' style; returns and writes it.
+
+    It is empty where no dial is trained.
+    """
+    params, rows = load_params(profile), [pd.DataFrame(columns=COLUMNS["conversation.csv"])]
+    if TALKS in params.variants:
+        splits = [split for split in open_study(profile).source.splits if "@" not in split]
+        rows = run_side_by_side(converse, [(profile, split) for split in splits], params.workers)
+    table = pd.concat(rows, ignore_index=True)
+    write_csv(table, paths(profile).results / "conversation.csv")
     return table
 
 

@@ -92,8 +92,8 @@ def encode(files: Files, query: str, profile: str, variant: str, bits: float | N
 
     def send(image: str, name: str) -> str:
         picture = _picture(image, side)
+        message, used = model.message(picture.x, query, held, bits)
         with naming(image):
-            message, used = model.message(picture.x, query, held, bits)
             data = bitstream.write(message, used, None if compact else picture.size, held)
         write(data, name, files.force)
         resized = "" if picture.size == (side, side) else f", resized to {side} x {side}"
