@@ -103,12 +103,13 @@ def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
 
 
 @torch.no_grad()
-def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
-    """Tower, projector and words start where CLIP is: an answer's word is the mean of the tiles that show it.
+def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
+    """Tower, projector and words start where the tower is: an answer's word is the mean of the tiles that show it.
 
     Queries and keys of the first block start equal, so that attention starts as similarity; but for one
     channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
-    tile that shows it.
+    tile that shows it. Values of all blocks start as copies of what is attended to, at unit norm: else it takes a
+    thousand steps until a word passes on its tile's place.
     """
     visual = frozen.model.visual
     copy_tower(visual, model.model.vision_tower)
@@ -137,6 +138,10 @@ def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     embedded[:, width] = 1.0
     first.k_proj.weight.copy_(first.q_proj.weight.normal_(std=SIMILARITY_STD))
     first.k_proj.weight[:, width] *= -1
+    for layer in model.model.language_model.layers:
+        value, out = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
+        torch.nn.init.orthogonal_(value)
+        out.copy_(value.T * len(value) ** -0.5)  # of inputs as long as the norm before makes them
 
 
 def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, " e"]]:
@@ -232,7 +237,7 @@ def train_llava(
     rng = np.random.default_rng(seed)
     processor = build_processor(world, tower, image_size)
     model = build_llava(cfg, tower, len(processor.tokenizer), image_size)
-    start_from_clip(model, processor.tokenizer, frozen, world)
+    start_from_tower(model, processor.tokenizer, frozen, world)
     llava = FrozenLlava(model, processor).to(device())
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
