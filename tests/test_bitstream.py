@@ -276,8 +276,9 @@ def test_a_wrong_file_before_is_refused_by_name(size):
 def test_no_file_of_a_fixed_rate_follows_another():
     shared = model("uoisc")
     held = hold(write(message("uoisc"), shared, SIZE), shared)
-    for act in (lambda: write(message("uoisc"), shared, SIZE, held),
-                lambda: read(following(write(message("uoisc"), shared, SIZE), held.checksum), shared, held)):  # fmt: skip
+    file = write(message("uoisc"), shared, SIZE)
+    follows = following(file, held.checksum)
+    for act in (lambda: write(message("uoisc"), shared, SIZE, held), lambda: read(follows, shared, held)):
         with pytest.raises(BitstreamError, match="a model of fixed rate sends all at once"):
             act()
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import reduce
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from uoisc.base.devices import precision
@@ -48,23 +48,15 @@ def region_embeddings(tokens: Float[Tensor, "B N e"]) -> Float[Tensor, "B 9 e"]:
 
 
 def region_texts(world: World, scenes: Scenes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Region-text pairs of a batch (rows, tiles, texts): each object and each category at most once.
-
-    A text is a question that names the object or its category, first or second, or the object's bare name. A second
-    region of the same object would be a false negative of the contrastive loss.
-    """
-    rows, tiles = np.nonzero(scenes.objects >= 0)
-    order = rng.permutation(len(rows))
-    rows, tiles = rows[order], tiles[order]
-    objects = scenes.objects[rows, tiles]
-    names, first_object = np.unique(objects, return_index=True)
-    kinds, first_kind = np.unique(world.category_of[objects], return_index=True)
+    """A batch's objects (n,), its categories (k,), and a text about each, n + k: a question that names it, first or
+    second, or an object's bare name."""
+    objects = np.unique(scenes.objects[scenes.objects >= 0])
+    kinds = np.unique(world.category_of[objects])
     texts = []
-    for indices, slots, bare in ((names, OBJECT_SLOTS, ["{name}"]), (kinds, CATEGORY_SLOTS, [])):
+    for indices, slots, bare in ((objects, OBJECT_SLOTS, ["{name}"]), (kinds, CATEGORY_SLOTS, [])):
         wordings = [*bare, *templates_with(*slots)]
         texts += [fill_about(rng, one_of(rng, wordings), slots, int(index), world) for index in indices]
-    chosen = np.concatenate([first_object, first_kind])
-    return rows[chosen], tiles[chosen], texts
+    return objects, kinds, texts
 
 
 def attribute_texts() -> tuple[list[str], list[str]]:
@@ -75,22 +67,43 @@ def attribute_texts() -> tuple[list[str], list[str]]:
 
 
 def clip_loss(
-    model: open_clip.CLIP, frozen: FrozenCLIP, world: World, scenes: Scenes, rng: np.random.Generator
+    model: open_clip.CLIP,
+    frozen: FrozenCLIP,
+    regions: Float[Tensor, "B 9 e"],
+    world: World,
+    scenes: Scenes,
+    rng: np.random.Generator,
 ) -> Float[Tensor, ""]:
-    """open_clip's ClipLoss on region-text pairs, and which place and which colour each tile has."""
-    rows, tiles, texts = region_texts(world, scenes, rng)
+    """`unified_loss` of tiles with objects' names and with categories', and which place and colour each tile has."""
+    objects, kinds, texts = region_texts(world, scenes, rng)
     place_texts, colour_texts = attribute_texts()
     with precision(device()):
-        tokens = frozen.see(world.render(scenes)).tokens
         ids = frozen.tokenize(texts + place_texts + colour_texts).to(device())
         embedded = model.encode_text(ids, normalize=True).float()
-    regions = region_embeddings(tokens)  # (B, 9, e)
     names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
-    scale = model.logit_scale.exp()
-    contrastive = open_clip.ClipLoss()(regions[torch.from_numpy(rows), torch.from_numpy(tiles)], names, scale)
+    similar = model.logit_scale.exp() * names @ regions.flatten(0, 1).T  # (n + k, B * 9)
+    there = scenes.objects.flatten()
+    kind = np.where(there < 0, -1, world.category_of[there])
+    about = [torch.from_numpy(a[:, None] == b).to(similar.device) for a, b in ((objects, there), (kinds, kind))]
+    named, sorted_ = map(unified_loss, similar.split([len(objects), len(kinds)]), about)
     place = [_place_loss(regions, wording) for wording in places.split(TILES)]
     colour = [_colour_loss(regions, wording, scenes) for wording in colours.split(len(COLOURS))]
-    return contrastive + torch.stack(place).mean() + 0.5 * torch.stack(colour).mean()
+    return named + torch.stack(place).mean() + 0.5 * (sorted_ + torch.stack(colour).mean())
+
+
+def unified_loss(similar: Float[Tensor, "t r"], about: Bool[Tensor, "t r"]) -> Float[Tensor, ""]:
+    """Contrastive loss with labels (UniCL, Yang et al., CVPR 2022): several tiles may show what a text is about.
+
+    Cross-entropy of a text's tiles among all, empty ones too, and of a tile's text among all: the mean over those that
+    are about it. Equals open_clip's ClipLoss where each text has one tile and each tile one text.
+
+    Args:
+        similar: logits of texts and tiles. about: which belong together; each text has one tile or more.
+    """
+    shown, both = about.any(0), []
+    for logits, own in ((similar, about), (similar.T[shown], about.T[shown])):
+        both.append(-(logits.log_softmax(1) * own).sum(1) / own.sum(1))
+    return (both[0].mean() + both[1].mean()) / 2
 
 
 def _place_loss(regions: Float[Tensor, "B 9 e"], places: Float[Tensor, "9 e"]) -> Float[Tensor, ""]:
@@ -106,36 +119,10 @@ def _colour_loss(regions: Float[Tensor, "B 9 e"], colours: Float[Tensor, "8 e"],
     return F.cross_entropy(which.flatten(0, 1), torch.from_numpy(scenes.colours).flatten().to(which.device))
 
 
-def train_clip(
-    cfg: Clip, world: World, image_size: int, seed: int, progress: Progress
-) -> tuple[open_clip.CLIP, FrozenCLIP]:
-    """A stand-in CLIP that has seen all objects but those of `cfg.exclude`. The same seed gives the same weights."""
-    rng, known, model, frozen = _untrained(cfg, world, image_size, seed)
-    clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
-
-    def loss_of() -> Tensor:
-        return clip_loss(model, frozen, world, world.crowded(rng, cfg.batch_size, known), rng)
-
-    descend(model, cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
-    return model, frozen
-
-
-def _untrained(cfg: Clip, world: World, image_size: int, seed: int) -> tuple:
-    """Random numbers, the objects that it may see (all but those of `cfg.exclude`), and the model, bare and wrapped."""
-    torch.manual_seed(seed)
-    model = build_clip(**clip_fields(cfg, image_size))
-    tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
-    frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
-    model.requires_grad_(True).train()
-    return np.random.default_rng(seed), world.pool(exclude=cfg.exclude or None), model, frozen
-
-
-def tile_loss(heads: nn.Linear, frozen: FrozenCLIP, world: World, scenes: Scenes) -> Float[Tensor, ""]:
+def tile_loss(heads: nn.Linear, regions: Float[Tensor, "B 9 e"], scenes: Scenes) -> Float[Tensor, ""]:
     """Cross-entropy of which object, which place and which colour each tile has, by cosines with the heads' rows."""
-    with precision(device()):
-        tokens = frozen.see(world.render(scenes)).tokens
-    cosines = region_embeddings(tokens) @ F.normalize(heads.weight, dim=1).T  # (B, 9, objects + 9 + 8)
-    objects, places, colours = cosines.flatten(0, 1).split([len(world.names), TILES, len(COLOURS)], dim=1)
+    cosines = (regions @ F.normalize(heads.weight, dim=1).T).flatten(0, 1)  # (B * 9, objects + 9 + 8)
+    objects, places, colours = cosines.split([len(heads.weight) - TILES - len(COLOURS), TILES, len(COLOURS)], dim=1)
     place = torch.arange(TILES, device=places.device).repeat(len(scenes))
     name, colour = (torch.from_numpy(index).flatten().to(place.device) for index in (scenes.objects, scenes.colours))
     named = F.cross_entropy(OBJECT_SCALE * objects, name, ignore_index=-1)
@@ -143,17 +130,42 @@ def tile_loss(heads: nn.Linear, frozen: FrozenCLIP, world: World, scenes: Scenes
     return named + placed + 0.5 * F.cross_entropy(ATTRIBUTE_SCALE * colours, colour)
 
 
+def train_clip(
+    cfg: Clip, world: World, image_size: int, seed: int, progress: Progress
+) -> tuple[open_clip.CLIP, FrozenCLIP]:
+    """A stand-in CLIP that has seen all objects but those of `cfg.exclude`. The same seed gives the same weights.
+
+    It learns labels of tiles beside texts: by texts alone it takes several times the steps to tell all objects apart.
+    """
+    return _trained(cfg, world, image_size, seed, progress, clip_loss)
+
+
 def train_tower(cfg: Clip, world: World, image_size: int, seed: int, progress: Progress) -> FrozenCLIP:
-    """A vision tower that is no CLIP's: it learns labels of tiles, no text. The same seed gives the same weights."""
-    rng, known, model, frozen = _untrained(cfg, world, image_size, seed)
+    """A vision tower that is no CLIP's: it learns labels of tiles and no text. The same seed gives the same weights."""
+    return _trained(cfg, world, image_size, seed, progress, lambda *_: 0.0)[1]
+
+
+def _trained(
+    cfg: Clip, world: World, image_size: int, seed: int, progress: Progress, text_loss: Callable
+) -> tuple[open_clip.CLIP, FrozenCLIP]:
+    torch.manual_seed(seed)
+    rng, known = np.random.default_rng(seed), world.pool(exclude=cfg.exclude or None)
+    model = build_clip(**clip_fields(cfg, image_size))
+    tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
+    frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
+    model.requires_grad_(True).train()
     heads = nn.Linear(cfg.embed_dim, len(world.names) + TILES + len(COLOURS), bias=False).to(device())
+    clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
 
     def loss_of() -> Tensor:
-        return tile_loss(heads, frozen, world, world.crowded(rng, cfg.batch_size, known))
+        scenes = world.crowded(rng, cfg.batch_size, known)
+        with precision(device()):
+            tokens = frozen.see(world.render(scenes)).tokens
+        regions = region_embeddings(tokens)  # (B, 9, e)
+        return tile_loss(heads, regions, scenes) + text_loss(model, frozen, regions, world, scenes, rng)
 
-    descend(nn.ModuleList([model.visual, heads]), cfg, progress(range(cfg.steps), "tower"), loss_of)
-    model.eval().requires_grad_(False)
-    return frozen
+    descend(nn.ModuleList([model, heads]), cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
+    return model, frozen
 
 
 def descend(

@@ -110,8 +110,8 @@ def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
 
 
 @torch.no_grad()
-def start_from_clip(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
-    """Tower, projector and words start where CLIP is: an answer's word is the mean of the tiles that show it.
+def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
+    """Tower, projector and words start where the tower is: an answer's word is the mean of the tiles that show it.
 
     Queries and keys of the first block start equal, so that attention starts as similarity; but for one
     channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
@@ -246,7 +246,7 @@ def train_llava(
     rng = np.random.default_rng(seed)
     processor = build_processor(world, tower, image_size)
     model = build_llava(cfg, tower, len(processor.tokenizer), image_size)
-    start_from_clip(model, processor.tokenizer, frozen, world)
+    start_from_tower(model, processor.tokenizer, frozen, world)
     llava = FrozenLlava(model, processor).to(device())
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them

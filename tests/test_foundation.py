@@ -1,0 +1,94 @@
+"""The stand-ins' training: what an independent judge's tower learns, and which scenes they meet."""
+
+from dataclasses import replace
+
+import numpy as np
+import tiny
+import torch
+from scipy.special import log_softmax
+from torch import nn
+
+from uoisc.data.question_types import COLOURS, TILES
+from uoisc.data.styles import STYLES
+from uoisc.frozen.clip import open_clip
+from uoisc.frozen.foundation import (
+    ATTRIBUTE_SCALE,
+    OBJECT_SCALE,
+    localisation,
+    region_embeddings,
+    tile_loss,
+    train_tower,
+    unified_loss,
+)
+from uoisc.frozen.foundation_llava import judge_accuracy
+
+TOWER = replace(tiny.TOWER, steps=2, batch_size=4)
+
+
+def test_a_tower_learns_the_labels_of_tiles():
+    world = tiny.world()
+    scenes = world.crowded(np.random.default_rng(0), 5)
+    frozen = train_tower(TOWER, world, tiny.IMAGE, 0, lambda steps, _: steps)
+    torch.manual_seed(1)
+    heads = nn.Linear(TOWER.embed_dim, len(world.names) + TILES + len(COLOURS), bias=False)
+    tokens = frozen.see(world.render(scenes)).tokens.double().numpy()
+    weights = heads.weight.detach().double().numpy()
+    unit, rows = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (tokens, weights))
+    cosines = unit @ rows.T
+    names, places, colours = np.split(cosines, [len(world.names), len(world.names) + TILES], axis=-1)
+    losses = {"name": [], "place": [], "colour": []}
+    for row in range(5):
+        for tile in range(TILES):
+            if scenes.objects[row, tile] >= 0:
+                losses["name"].append(-log_softmax(OBJECT_SCALE * names[row, tile])[scenes.objects[row, tile]])
+            losses["place"].append(-log_softmax(ATTRIBUTE_SCALE * places[row, tile])[tile])
+            losses["colour"].append(-log_softmax(ATTRIBUTE_SCALE * colours[row, tile])[scenes.colours[row, tile]])
+    expected = np.mean(losses["name"]) + np.mean(losses["place"]) + 0.5 * np.mean(losses["colour"])
+    found = tile_loss(heads, region_embeddings(torch.from_numpy(tokens)).float(), scenes)
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-4)  # float32
+
+
+def test_a_tower_meets_no_text_and_follows_its_seed():
+    def trained(steps: int, seed: int = 0):
+        tower = train_tower(replace(TOWER, steps=steps), tiny.world(), tiny.IMAGE, seed, lambda steps, _: steps)
+        return tower.model.state_dict()
+
+    once, again, further = trained(1), trained(1), trained(2)
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    changed = {name.split(".")[0] for name in once if not torch.equal(once[name], further[name])}
+    assert changed == {"visual"}
+
+
+def test_scenes_for_towers_are_crowded_and_hold_each_object_once():
+    scenes = tiny.world().crowded(np.random.default_rng(0), 200)
+    for row in scenes.objects:
+        assert len(set(row[row >= 0])) == (row >= 0).sum()
+    assert abs((scenes.objects >= 0).mean() - 0.8) < 5 * np.sqrt(0.16 / scenes.objects.size)
+    assert len(set(scenes.styles)) == len(STYLES) - 1
+
+
+def test_the_stand_ins_are_checked_in_a_style_on_drawings_that_nothing_trains_on(monkeypatch):
+    world, drawn = tiny.world(), []
+    monkeypatch.setattr(world, "render", lambda scenes: drawn.append(scenes) or type(world).render(world, scenes))
+    hits = localisation(tiny.clip(), world, 0, 10, None, "glyphs")
+    right = judge_accuracy(tiny.llava(), world, 0, 10, "animal", "lines")
+    assert len(hits) == 10 and sum(map(len, right.values())) == 10
+    assert [{STYLES[index].name for index in scenes.styles} for scenes in drawn] == [{"glyphs"}, {"lines"}]
+    assert all(set(scenes.variants.ravel()) == set(world.test_variants) for scenes in drawn)
+
+
+def test_the_unified_loss_is_clip_s_where_texts_and_tiles_are_pairs():
+    torch.manual_seed(0)
+    texts, tiles = (torch.nn.functional.normalize(torch.randn(7, 16), dim=1) for _ in range(2))
+    theirs = open_clip.ClipLoss()(tiles, texts, torch.tensor(20.0))
+    torch.testing.assert_close(unified_loss(20.0 * texts @ tiles.T, torch.eye(7, dtype=torch.bool)), theirs)
+
+
+def test_the_unified_loss_counts_every_tile_of_a_text_and_empty_ones_as_wrong():
+    similar = np.random.default_rng(0).normal(size=(2, 4))
+    about = np.array([[True, True, False, False], [False, False, True, False]])  # the last tile shows nothing
+    rows, columns = log_softmax(similar, axis=1), log_softmax(similar, axis=0)
+    texts = [-(rows[0, 0] + rows[0, 1]) / 2, -rows[1, 2]]
+    tiles = [-columns[0, 0], -columns[0, 1], -columns[1, 2]]
+    found = unified_loss(torch.from_numpy(similar).float(), torch.from_numpy(about))
+    np.testing.assert_allclose(found.item(), (np.mean(texts) + np.mean(tiles)) / 2, rtol=1e-5)
