@@ -11,11 +11,7 @@ from uoisc.report.tables import JUDGED, NONE, cell
 
 LINES = ("dial", "dial_oracle", "dial_uniform", "dial_scratch_text", "dial_no_query", "dial_random", "uoisc")
 OWN = "own"  # the packing that the dial picks by itself
-SECOND = {
-    "fresh": "alone",
-    "lacking": "what the first lacks",
-    "adding": "as many bits more",
-}  # forms of a second message
+SECOND = {"fresh": "alone", "lacking": "what the first lacks", "adding": "as many bits more"}
 
 
 @figures.styled
