@@ -27,6 +27,7 @@ def test_a_header_is_told_without_torch(tmp_path):
         f"{len(FILE)} bytes, 7 of them payload; version {VERSION}, self-describing form",
         "image of 50 x 70 pixels, model 01020304",
         "packing 3 of its rate dial",
+        f"checksum {FILE[13:16].hex()}, by which a file that follows names it",
     ]
     assert not {"torch", "numpy", "pandas", "PIL", "uoisc.stages.transfer"} & set(modules.split())
 

@@ -14,11 +14,7 @@ OWN_MODELS = ("dial", "dial_blind_decoder", "dial_uniform", "dial_scratch_text",
 LINES = (*OWN_MODELS, "dial_oracle", "dial_no_query", "dial_random")
 BYTES = (8, 12, 16, 24, 32, 48, 64, 96, 128)  # ticks
 OWN = "own"  # the packing that the dial picks by itself
-SECOND = {
-    "fresh": "alone",
-    "lacking": "what the first lacks",
-    "adding": "as many bits more",
-}  # forms of a second message
+SECOND = {"fresh": "alone", "lacking": "what the first lacks", "adding": "as many bits more"}
 
 
 @figures.styled
