@@ -193,6 +193,7 @@ def standard_codecs() -> pd.DataFrame:
                     keys = ("synthetic", 0, codec, 10 * point, form, split)
                     rise = 0.12 * point + 0.005 * c
                     of_judges = {"amr": 0.3 + rise, "amr_floor": 0.2, "accuracy": 0.3 + 0.9 * rise}
+                    of_judges |= {f"{metric}_reliable": value for metric, value in of_judges.items()}
                     measured = [(judge, metric, value) for judge in JUDGES for metric, value in of_judges.items()]
                     for judge, metric, value in [*measured, ("none", "psnr", 18 + 10 * rise)]:
                         rows.append((*keys, judge, spent, size - 290, metric, value, 0.95 * value, 1.03 * value, 196))

@@ -323,9 +323,9 @@ def test_the_compact_form_notices_another_model_and_a_flip():
     with pytest.raises(BitstreamError, match="another model"):
         read(data, model(mark=b"\x09\x09\x09\x09"))
     with pytest.raises(BitstreamError, match="version 5"):
-        read(b"\xc4" + data[1:], model())
+        read(b"\xc5" + data[1:], model())
     with pytest.raises(BitstreamError, match="it follows another file: give that by --after"):
-        read(b"\xc3" + data[1:], model())
+        read(b"\xc4" + data[1:], model())
     with pytest.raises(BitstreamError, match="truncated"):
         read(data[:3], model())
 

@@ -27,8 +27,8 @@ def test_a_message_costs_its_payload_and_the_compact_header():
     payload = 8 * np.ceil((426 - 24) / 8) / 8  # of the cheapest tables
     assert len(own) and (own["bytes"] == payload + 4).all() and (own["bytes_less_flat"] == payload).all()
     summary = a_summary()
-    row = summary[(summary["variant"] == "adaptive") & (summary["bits"] == 426) & (summary["metric"] == "amr")]
-    assert sorted(row["value"]) == sorted(own[own["metric"] == "amr"]["value"])
+    row = summary.query("variant == 'adaptive' and bits == 426 and metric == 'amr_reliable'")
+    assert sorted(row["value"]) == sorted(own[own["metric"] == "amr_reliable"]["value"])
     assert set(table[table["form"] == "message"]["codec"]) == set(TRAINED)
     assert list(table.columns) == COLUMNS["standard_codecs.csv"]
 
@@ -85,7 +85,7 @@ def test_where_there_is_no_bd_rate_the_row_says_why():
     assert set(short[short["codec"] == "short"]["undefined"]) == {"the codec has 3 rising points, 4 are needed"}
     apart = bd_rates(with_curve("apart", 0.5, lift=50))
     assert set(apart[apart["codec"] == "apart"]["undefined"]) == {"no shared range"}
-    trained = short[(short["codec"] == "uoisc") & (short["metric"] == "amr")]
+    trained = short[(short["codec"] == "uoisc") & (short["metric"] == "amr_reliable")]
     assert set(trained["anchor_form"]) == {"file", "mosaic"} and trained["bd_rate"].isna().all()
     assert set(trained["undefined"]) == {"the codec has 3 rising points, 4 are needed"}
     defined = short["undefined"] == ""
@@ -97,7 +97,8 @@ def test_tables_print_the_points_and_the_rates(tmp_path):
     shown = tables.equal_bytes(table)
     mine = shown[(shown["method"] == "JPEG") & (shown["form"] == "one file per image")].iloc[0]
     point = table[(table["codec"] == "jpeg") & (table["form"] == "file") & (table["setting"] == 0)]
-    amr = point[(point["metric"] == "amr") & (point["judge"] == JUDGES[0]) & (point["split"] == "unseen")].iloc[0]
+    amr = point[(point["metric"] == "amr_reliable") & (point["judge"] == JUDGES[0])]
+    amr = amr[amr["split"] == "unseen"].iloc[0]
     assert mine["unseen, LLaVA"] == f"{amr['value']:.3f} [{amr['low']:.3f}, {amr['high']:.3f}]"
     assert (mine["bytes"], mine["less flat"], mine["n"], mine["floor"]) == ("300.0", "10.0", "196", "0.200")
     synthetic.write(tmp_path)
@@ -113,11 +114,13 @@ def test_tables_print_the_points_and_the_rates(tmp_path):
 
 def test_the_figure_draws_every_point_of_a_panel():
     table, figure = all_points(), drawn("rate_answer")
-    panel = table[(table["split"] == "unseen") & (table["metric"] == "amr") & (table["judge"] == JUDGES[-1])]
+    panel = table[(table["split"] == "unseen") & (table["metric"] == "amr_reliable") & (table["judge"] == JUDGES[-1])]
     for axes, form in zip(figure.axes[:2], ("file", "mosaic"), strict=True):
         expected = panel[panel["form"].isin([form, "message"])]
         places = {tuple(xy) for line in axes.containers for xy in line[0].get_xydata()}
         assert places == set(expected[["bytes", "value"]].itertuples(index=False, name=None))
-        floor = table[(table["codec"] == "uoisc") & (table["metric"] == "amr_floor") & (table["split"] == "unseen")]
+        floor = table[
+            (table["codec"] == "uoisc") & (table["metric"] == "amr_floor_reliable") & (table["split"] == "unseen")
+        ]
         floor = floor[floor["judge"] == JUDGES[-1]]["value"].iloc[0]
         assert any(np.allclose(line.get_ydata(), floor) for line in axes.lines)

@@ -17,8 +17,20 @@ from matplotlib.lines import Line2D
 
 from uoisc.base.results import COLUMNS, missing, read_table, write_csv
 from uoisc.base.settings import JUDGES
+from uoisc.judge.bootstrap import HEADLINE
 from uoisc.link.header import COMPACT_BYTES
-from uoisc.report.figures import AMR, count_of, finish, legend_below, look_of, page, rows_of, splits_of, styled
+from uoisc.report.figures import (
+    AMR,
+    FLOOR_OF,
+    count_of,
+    finish,
+    legend_below,
+    look_of,
+    page,
+    rows_of,
+    splits_of,
+    styled,
+)
 from uoisc.report.names import in_order, label
 from uoisc.rivals.bd_rate import LEAST_POINTS, bd_rate
 
@@ -26,7 +38,7 @@ TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
 MESSAGE = "message"  # the form of a trained codec's points
 FORMS = ("file", "mosaic")  # those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
-MEASURES = [("psnr", "none"), *(("amr", judge) for judge in JUDGES)]
+MEASURES = [("psnr", "none"), *((HEADLINE, judge) for judge in JUDGES)]
 LINES = {"avif_down2": "--", "avif_down3": "-.", "avif_down4": ":", "avif_crop": (0, (6, 1.5))}  # they share a colour
 TICKS = [step * 10**power for power in range(1, 6) for step in (1, 2, 5)]
 
@@ -59,7 +71,7 @@ def nearest(table: pd.DataFrame) -> pd.DataFrame:
 
     One row per point, the cheapest first: its AMR on unseen objects by the independent judge.
     """
-    amr = rows_of(table, metric="amr", judge=JUDGES[-1], split=splits_of(table)[0])
+    amr = rows_of(table, metric=HEADLINE, judge=JUDGES[-1], split=splits_of(table)[0])
     chosen = [amr[amr["form"] == MESSAGE]]
     for _, curve in amr[amr["form"] != MESSAGE].groupby(["codec", "form"]):
         distances = [(np.log(curve["bytes"] / size)).abs() for size in rows_of(chosen[0], codec="uoisc")["bytes"]]
@@ -128,7 +140,7 @@ def _look(codec: str) -> dict:
 def rate_answer(table: pd.DataFrame) -> Figure:
     """AMR against bytes per image on both splits, standard codecs as files and as a mosaic, trained ones in each panel;
     of `curve_points`. The floor is that of the trained codecs' queries."""
-    rows, floors = (rows_of(table, judge=JUDGES[-1], metric=metric) for metric in ("amr", "amr_floor"))
+    rows, floors = (rows_of(table, judge=JUDGES[-1], metric=metric) for metric in (HEADLINE, FLOOR_OF))
     standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
     labels = (f"bytes per image ({standard}, trained codecs {trained})", AMR)
     splits, (least, most) = splits_of(rows), np.quantile(rows["bytes"], (0, 1))

@@ -54,11 +54,11 @@ def _lookup(table: pd.DataFrame, keys: list[str]) -> Callable[..., str]:
     return lambda *key, **style: cell(rows.loc[[key]].iloc[0] if key in rows.index else None, **style)
 
 
-def _measured(of: Callable[..., str], point: tuple, beside: dict[str, str], amr: str = "amr") -> dict[str, str]:
+def _measured(of: Callable[..., str], point: tuple, beside: dict[str, str]) -> dict[str, str]:
     """Cells of a point: AMR of both judges, what stands `beside` (title -> metric), AMR on seen objects, PSNR."""
-    row = {f"unseen, {title}": of(*point, UNSEEN, judge, amr) for title, judge in JUDGED.items()}
+    row = {f"unseen, {title}": of(*point, UNSEEN, judge, HEADLINE) for title, judge in JUDGED.items()}
     row |= {title: of(*point, UNSEEN, INDEPENDENT, metric, digits=3) for title, metric in beside.items()}
-    row["seen, independent"] = of(*point, SEEN, INDEPENDENT, amr)
+    row["seen, independent"] = of(*point, SEEN, INDEPENDENT, HEADLINE)
     return row | {"PSNR": of(*point, UNSEEN, "none", "psnr", digits=1)}
 
 
@@ -81,7 +81,7 @@ def main_comparison(summary: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFram
         for variant in [v for v in in_order(near.index) if v in (*MAIN, "jpeg2000")]:
             size, bits, n = near.loc[variant, ["bytes", "bits", "n"]]
             row = {"method": label(variant), "bytes": size, "bits": f"{bits:g}", "n": f"{n:g}"}
-            rows.append(row | _measured(of, (variant, bits), beside | {"all types": "amr"}, HEADLINE))
+            rows.append(row | _measured(of, (variant, bits), beside | {"all types": "amr"}))
     return pd.DataFrame(rows)
 
 
@@ -206,7 +206,7 @@ def equal_bytes(points: pd.DataFrame) -> pd.DataFrame:
         key = (point["codec"], point["form"], point["setting"])
         row = {"method": label(point["codec"]), "form": label(point["form"]), "n": f"{point['n']:g}"}
         row |= {"bytes": f"{point['bytes']:.1f}", "less flat": f"{point['bytes_less_flat']:.1f}"}
-        rows.append(row | _measured(of, key, {"floor": "amr_floor"}))
+        rows.append(row | _measured(of, key, {"floor": "amr_floor_reliable"}))
     return pd.DataFrame(rows)
 
 

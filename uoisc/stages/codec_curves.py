@@ -21,10 +21,10 @@ from torch import Tensor
 from uoisc.base.config import Params, load_params, paths
 from uoisc.base.folders import check_writable
 from uoisc.base.processes import run_side_by_side
-from uoisc.base.results import COLUMNS, write_csv
+from uoisc.base.results import COLUMNS, found, write_csv
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
-from uoisc.judge.bootstrap import mean_rows
+from uoisc.judge.bootstrap import mean_rows, reliable_types
 from uoisc.judge.evaluation import ask, evaluation_questions, every_reference, judged, picture_quality, source_images
 from uoisc.rivals.standard_codecs import (
     CODECS,
@@ -53,6 +53,8 @@ def make_curves(profile: str) -> pd.DataFrame:
     params = load_params(profile)
     check_writable(paths(profile).results)
     references = every_reference(open_study(profile), query_count(params, EVERY[0]))
+    checks = pd.read_csv(found(paths(profile).foundation / "checks.csv"))
+    references["reliable"] = references["type"].isin(reliable_types(checks, references["type"]))
     jobs = [(profile, name, form, references) for name, form in CURVES]
     curves = run_side_by_side(measure_curve, jobs, params.workers, "codecs and forms measured")
     table = pd.concat(curves, ignore_index=True)[COLUMNS["standard_codecs.csv"]]
@@ -112,10 +114,13 @@ def pick_qualities(code: Callable, codec: StandardCodec | Sequence[StandardCodec
 
 
 def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd.DataFrame, keys: dict) -> list[dict]:
-    """Rows of one point on one split: AMR, its floor and accuracy by judge; picture quality with the judge `none`."""
+    """Rows of one point on one split: AMR, its floor and accuracy by judge, of all queries and of those that
+    `references` calls reliable; picture quality with the judge `none`."""
     texts, params = asked.texts, study.params
     rows = mean_rows(picture_quality(study, x, x_hat, texts), params, keys | {"judge": "none"})
     for name, own in judged(references, asked, ask(study, x_hat, texts), {}).groupby("judge", sort=False):
-        measures = {"amr": own["match"], "amr_floor": own["match_blank"], "accuracy": own["correct"]}
-        rows += mean_rows(measures, params, keys | {"judge": name})
+        for end, part in (("", own), ("_reliable", own[own["reliable"]])):
+            measures = {"amr": part["match"], "amr_floor": part["match_blank"], "accuracy": part["correct"]}
+            measures = {f"{metric}{end}": values for metric, values in measures.items() if len(values)}
+            rows += mean_rows(measures, params, keys | {"judge": name})
     return rows
