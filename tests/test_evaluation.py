@@ -360,3 +360,19 @@ def test_a_variant_that_is_not_trained_is_told_before_any_work(monkeypatch):
 def test_only_the_wanted_variants_points_are_told_apart(study):
     assert {point.variant for point in distinct(study, ["dial"])} == {"dial"}
     assert len(distinct(study)) > len(distinct(study, ["dial"])) > 0
+
+
+def test_what_another_query_changes_is_counted_image_by_image():
+    """Two images of 2 taps, 3 tokens and 2 segments, by hand."""
+    indices = torch.zeros(2, 2, 3, 2, dtype=torch.long)
+    other = indices.clone()
+    other[0, 0, 0, 0] = other[0, 1, 2, 1] = 1
+    fixed = evaluation.query_changes(Message(indices, None), Message(other, None))
+    assert fixed["flips"].tolist() == pytest.approx([2 / 12, 0]) and fixed["moves"].tolist() == [0, 0]
+    sent, others = torch.zeros(2, 2, 3, 2, dtype=torch.bool), torch.zeros(2, 2, 3, 2, dtype=torch.bool)
+    sent[:, 0] = others[:, 0] = True  # of every token the first tap
+    sent[:, 1, :2] = True  # whole: the first two tokens; for the other query the first and the last
+    others[:, 1, [0, 2]] = True
+    ranked = evaluation.query_changes(Message(indices, sent), Message(other, others))
+    assert ranked["flips"].tolist() == pytest.approx([1 / 8, 0]), "of what both send"
+    assert ranked["moves"].tolist() == [0.5, 0.5]

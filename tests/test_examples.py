@@ -1,4 +1,4 @@
-"""What the visual comparison shows: the panels of one query over the authors' link, and the maps of the rate dial."""
+"""The panels of one query over the authors' link, and one scene under three questions."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from uoisc.base.settings import JUDGES
 from uoisc.data.images import to_bytes
 from uoisc.data.questions import SPLITS
 from uoisc.judge.evaluation import evaluation_questions
-from uoisc.report.pictures import visual_comparison
+from uoisc.report.pictures import three_questions, visual_comparison
 from uoisc.report.tables import SHOWN_DB
 from uoisc.rivals.standard_codecs import JPEG2000, at_most
 from uoisc.rivals.transmission import FILE_BYTES, PROTECTED
@@ -90,12 +90,13 @@ def test_panels_are_those_that_a_profile_trains_at_a_rate_that_all_of_them_have(
     assert room.compared({"uoisc": ("a", "b"), "dial": ("dial",)}) == {"uoisc": "b"}
 
 
-def test_a_profile_that_ranks_no_tokens_has_no_maps(study, answers, tmp_path):
+def test_a_profile_that_ranks_no_tokens_shows_what_it_has(study, answers, tmp_path):
     few = replace(study, params=replace(study.params, variants={"uoisc": ("low",)}))
     write_examples(make_examples(few, answers), tmp_path)
     back = read_examples(tmp_path)
-    assert back.maps["queries"] == [] and len(back.relevance) == len(back.reconstruction) == 0
+    assert list(back.drawn) == list(back.token_bits) == list(back.scene_texts["sent"]) == ["uoisc"]
     visual_comparison(back)
+    three_questions(back)
 
 
 def test_rows_are_of_questions_that_there_are():
@@ -114,11 +115,16 @@ def test_a_profile_without_ablations_is_shown_too(study, answers, tmp_path):
     visual_comparison(back)
 
 
-def test_maps_show_the_dials_bits_a_token(study, clean):
-    codec = study.codec("dial", "dial", study.codec("uoisc", "low").bits)
-    top, others = sorted({float(b) for b in clean.token_bits.flat}, reverse=True)
-    unit = codec.rate.bits - codec.rate.side_bits
-    assert (clean.token_bits.sum((1, 2)) == unit).all() and clean.maps["bits"] == codec.bits
-    for relevance, bits in zip(clean.relevance, clean.token_bits, strict=True):
-        assert ((bits == top).sum(), (bits == others).sum()) == (codec.rate.top, bits.size - codec.rate.top)
-        assert relevance[bits == top].min() >= relevance[bits == others].max()
+def test_three_questions_are_asked_about_one_scene_by_each_method(study, clean):
+    texts, x = clean.scene_texts, evaluation_questions(study, "unseen").about_one_image()[0].expand(3, -1, -1, -1)
+    assert list(texts["sent"]) == list(clean.drawn) == ["uoisc", "dial"] and len(texts["queries"]) == 3
+    judge, budget = study.judges[JUDGES[0]], study.codec("uoisc", "low").bits
+    assert texts["answers"] == judge.answer(x, texts["queries"])
+    for name, codec in {"uoisc": study.codec("uoisc", "low"), "dial": study.codec("dial", "dial", budget)}.items():
+        x_hat = codec.decode(codec.encode(x, texts["queries"]), texts["queries"])
+        assert np.array_equal(clean.drawn[name], to_bytes(x_hat)) and texts["sent"][name]["bits"] == codec.bits
+        assert texts["sent"][name]["answers"] == judge.answer(x_hat, texts["queries"])
+        assert (clean.token_bits[name].sum((1, 2)) == codec.bits - codec.rate.side_bits).all()
+    assert len(np.unique(clean.token_bits["uoisc"])) == 1
+    bits = clean.token_bits["dial"]
+    assert ((bits == bits.max()).sum((1, 2)) == study.codec("dial", "dial", budget).rate.top).all()

@@ -41,6 +41,11 @@ def some_claims() -> pd.DataFrame:
     return verdicts.decide(ASKED, synthetic.over_runs()["seeds"], one)
 
 
+def an_effect() -> pd.DataFrame:
+    table = synthetic.answers(queries=60)
+    return bootstrap.query_effect(table, synthetic.quality(table))
+
+
 SOURCES = {
     "summary": a_summary,
     "points": all_points,
@@ -53,6 +58,8 @@ SOURCES = {
     "runs": lambda: synthetic.over_runs()["runs"],
     "claims": some_claims,
     "intent_weight": synthetic.intent_weight,
+    "text_bounds": synthetic.text_bounds,
+    "query_effect": an_effect,
 }
 
 
@@ -94,10 +101,11 @@ def test_figures_state_n_floor_and_attribution():
     assert "n = 48" in texts(drawn("amr_by_method")), "of the types that count"
     assert "floor" in texts(drawn("amr_against_rate"))
     assert "n = 10" in texts(drawn("amr_by_type"))
-    for name in ("visual_comparison", "relevance_maps"):
+    for name in ("visual_comparison", "three_questions"):
         assert "OpenMoji" in texts(drawn(name)) and "CC BY-SA 4.0" in texts(drawn(name))
     assert all(part in texts(drawn("visual_comparison")) for part in ("Es/N0 of 10 dB", "Es/N0 13.0 dB", "200 bytes"))
-    assert "40 or 8 bits" in texts(drawn("relevance_maps"))
+    assert all(part in texts(drawn("three_questions")) for part in ("40 or 8 bits", "✗ grey", "138 bits", "blue"))
+    assert "n = 60" in texts(drawn("right_less_wrong"))
 
 
 def test_intervals_are_drawn_where_the_table_has_them(summary):
@@ -153,7 +161,7 @@ def test_examples_come_back_and_what_lacks_is_named(tmp_path):
     examples = synthetic.examples()
     picture_data.write_examples(examples, tmp_path)
     back = picture_data.read_examples(tmp_path)
-    assert back.rows == examples.rows and back.maps == examples.maps and back.link == examples.link
+    assert back.rows == examples.rows and back.scene_texts == examples.scene_texts and back.link == examples.link
     assert all(np.array_equal(back.images[p], examples.images[p]) for p in picture_data.PANELS)
     assert np.array_equal(back.token_bits, examples.token_bits)
     del examples.rows[1]["panels"]["jpeg2000"]

@@ -227,3 +227,22 @@ def test_a_results_file_that_is_a_folder_or_deeply_nested(tmp_path):
     (tmp_path / "claims.json").write_text("[" * 200_000)
     with pytest.raises(ResultsError, match="claims.json is no JSON"):
         results.read_json(tmp_path, "claims.json")
+
+
+def test_the_right_query_is_held_against_another_one_query_by_query():
+    table = synthetic.answers(queries=120)
+    effect = bootstrap.query_effect(table, synthetic.quality(table), resamples=200)
+    assert set(effect["variant"]) == set(synthetic.WRONG) and set(effect["judge"]) == {
+        "llava",
+        "llava_independent",
+        "both",
+    }
+    own = table[(table["variant"] == "adaptive") & (table["bits"] == 138) & (table["split"] == "unseen")]
+    gaps = (own["match"].astype(float) - own["match_wrong_query"].astype(float)).groupby(own["judge"]).mean()
+    where = {"variant": "adaptive", "bits": 138, "split": "unseen"}
+    for judge in gaps.index:
+        row = one(effect, judge=judge, **where)
+        assert row.value == pytest.approx(gaps[judge]) and row.low < row.value < row.high and row.n == 120
+    both = one(effect, judge="both", **where)
+    assert both.value == pytest.approx(gaps.mean()) and both.high - both.low < row.high - row.low
+    assert (both.flips, both.moves) == (0.02, 0.5)

@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import synthetic_results as synthetic
@@ -40,11 +39,13 @@ def few(folder: Path, pattern: str, splits: tuple[str, ...], one_rate: bool) -> 
         if "split" in rows:
             rows = rows[rows["split"].isin([*splits, "none"])]
         results.write_csv(rows, folder / name)
-    if not {"dial", "adaptive"} & {*kept}:
-        none = {"relevance": np.zeros((0, 6, 6), np.float32), "token_bits": np.zeros((0, 6, 6), np.float32)}
-        none |= {"reconstruction": np.zeros((0, 96, 96, 3), np.uint8), "maps": {"queries": []}}
-        examples = replace(synthetic.examples(), **none)
-        write_examples(examples, folder)
+    examples = synthetic.examples()
+    sent = {method: own for method, own in examples.scene_texts["sent"].items() if method in kept}
+    own = {of: {method: getattr(examples, of)[method] for method in sent} for of in ("drawn", "token_bits")}
+    write_examples(replace(examples, scene_texts=examples.scene_texts | {"sent": sent}, **own), folder)
+    bounds = results.read_table(folder, "text_bounds.csv")
+    bounds = bounds[~bounds["method"].isin({*synthetic.KEPT} - {*kept}) & bounds["split"].isin(splits)]
+    results.write_csv(bounds, folder / "text_bounds.csv")
     return exhibits.Sources(folder, "smoke", PARAMS, CLAIMS, folder)
 
 
@@ -62,7 +63,7 @@ def test_all_that_is_shown_comes_out_of_any_subset(subset, tmp_path):
 
 def test_what_is_left_out_is_said(tmp_path):
     found = few(tmp_path, *SUBSETS["uoisc alone"])
-    for name in ("rate_dial", "floor_dial", "amr_against_rate", "relevance_maps", "contrasts"):
+    for name in ("rate_dial", "floor_dial", "amr_against_rate", "contrasts"):
         with pytest.raises(LeftOut, match="trained|speaks of"):
             exhibits.FIGURES[name].made(found)
     for name in ("ablations", "dial", "conversation"):
