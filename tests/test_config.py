@@ -19,10 +19,10 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "913f7fe5cb00cec9",
-    "small": "1e05dae883743749",
+    "small": "f73c2c1edfbffd4d",
     "paper": "ee9c26359d41b59c",
-    "seed10": "38da5bb9a49687fa",
-    "seed20": "2ba468b1f2358b28",
+    "seed10": "660047c5cf98a9a4",
+    "seed20": "d83ce31acacb718d",
 }
 
 
