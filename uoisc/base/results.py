@@ -21,7 +21,6 @@ EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.cs
 EVALUATED += "data_card.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
 STAGES |= {"entropy.csv": "rate", "channel.csv": "channel", "standard_codecs.csv": "standard_codecs"}
-NO_STAGES = {"seeds.csv": "`make seeds`", "intent_weight.csv": "`uoisc validate` as docs/results.md says"}
 COLUMNS = {  # of each table, by name
     "answers.parquet": "profile variant seed bits split judge query_id query type object truth answer_source "
     "answer_hat match match_blank match_wrong_query source_right correct",
@@ -58,8 +57,8 @@ def found(path: Path) -> Path:
 
 
 def _again(path: Path) -> str:
-    if command := NO_STAGES.get(path.name):
-        return f"restore it with git, or run {command} (an hour or two)"
+    if path.name == "seeds.csv":  # no stage's
+        return "restore it with git, or run `make seeds` (an hour or two)"
     return f"run `make repro` again (it is written by: {STAGES.get(path.name, 'the pipeline')})"
 
 

@@ -113,13 +113,20 @@ class Sources(dict):
             "points": lambda: read_points(results),
             "bd_rates": lambda: bd_rates(self["points"]),
             "claims": lambda: load_claims(claims),
-            "intent_weight": lambda: read_table(seeds.parent, "intent_weight.csv"),
+            "intent_weight": lambda: _tried(seeds.with_name("intent_weight.csv")),
             "seeds": lambda: evaluated(read_table(seeds.parent, "seeds.csv"), self["summary"]),
         }
 
     def __missing__(self, name: str) -> Any:
         self[name] = self.readers[name]() if name in self.readers else read_table(self.results, f"{name}.csv")
         return self[name]
+
+
+def _tried(path: Path) -> pd.DataFrame:
+    """A table of trials beside the results. Raises: LeftOut where nobody has tried."""
+    if not path.exists():
+        raise LeftOut(f"{path.name} is not there, docs/results.md says what makes it")
+    return read_table(path.parent, path.name)
 
 
 def write_figures(sources: Mapping[str, Any], folder: Path) -> list[Path]:
