@@ -19,11 +19,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "b14f0c94a502235d",
-    "small": "17862aa1d4ac3a46",
-    "extended": "a57f126e781ea1d2",
-    "blind_clip": "c3335853bb7822ab",
+    "small": "f25542a011ebc573",
+    "extended": "d434098993a077dc",
+    "blind_clip": "701754ea745717f2",
     "paper": "53c5f6c3da8c3b22",
-    "seeds": "8669911ab7463de7",
+    "seeds": "c2fe50f00b75993c",
 }
 
 

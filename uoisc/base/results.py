@@ -26,7 +26,6 @@ STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims
 STAGES |= {"entropy.csv": "rate", "conversation.csv": "rate", "channel.csv": "channel"}
 STAGES["standard_codecs.csv"] = "standard_codecs"
 NO_STAGES = dict.fromkeys(["seeds.csv", "runs.csv"], "`make seeds`")  # what writes them; without rows until it has
-NO_STAGES |= {"intent_weight.csv": "`uoisc validate` as docs/results.md says"}
 COLUMNS = {  # of each table, by name
     "answers.parquet": "profile variant seed bits split judge query_id query type object truth tiles ambiguous "
     "answer_source answer_hat match match_blank match_wrong_query source_right correct",

@@ -125,7 +125,7 @@ class Sources(dict):
             "seeds": lambda: self._own(read_table(seeds, "seeds.csv")),
             "runs": lambda: self._own(read_table(seeds, "runs.csv")),
             "claims": lambda: self._decided(load_contrasts(claims)),
-            "intent_weight": lambda: read_table(seeds, "intent_weight.csv"),
+            "intent_weight": lambda: _tried(seeds / "intent_weight.csv"),
             "conversation": self._conversation,
         }
 
@@ -144,6 +144,13 @@ class Sources(dict):
     def __missing__(self, name: str) -> Any:
         self[name] = self.readers[name]() if name in self.readers else read_table(self.results, f"{name}.csv")
         return self[name]
+
+
+def _tried(path: Path) -> pd.DataFrame:
+    """A table of trials beside the results. Raises: LeftOut where nobody has tried."""
+    if not path.exists():
+        raise LeftOut(f"{path.name} is not there, docs/results.md says what makes it")
+    return read_table(path.parent, path.name)
 
 
 def write_figures(sources: Mapping[str, Any], folder: Path) -> list[Path]:
