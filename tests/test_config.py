@@ -19,10 +19,10 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "0e1517afebdc319b",
-    "small": "b53a121e665211c8",
+    "small": "e10423dced36cb47",
     "paper": "d40dcd78ea9043be",
-    "seed10": "87784731521b3b91",
-    "seed20": "f6e9c9ebf1fcf707",
+    "seed10": "af382bf67769b789",
+    "seed20": "43c0fa245926ed57",
 }
 
 
