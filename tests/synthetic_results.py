@@ -135,8 +135,9 @@ def codebooks() -> pd.DataFrame:
 
 def foundation() -> pd.DataFrame:
     """Made-up quality of the stand-ins."""
-    values = {"clip": {"localisation_top1": 0.96, "localisation_top1_unseen": 0.94}}
+    values = {"clip": {f"localisation_top1{end}": 0.96 for end in ("", "_unseen", "@lines", "_unseen@lines")}}
     judged = {"accuracy": 0.9} | {f"accuracy:{t}": 0.9 if t in RELIABLE else 0.4 for t in TYPES}
+    judged |= {"accuracy@lines": 0.7, "accuracy:place@lines": 0.6}
     values |= {judge: judged for judge in JUDGES}
     rows = [("synthetic", model, metric, value, value - 0.02, value + 0.02, 1000)
             for model, metrics in values.items() for metric, value in metrics.items()]  # fmt: skip

@@ -19,11 +19,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "b14f0c94a502235d",
-    "small": "f25542a011ebc573",
-    "extended": "d434098993a077dc",
-    "blind_clip": "701754ea745717f2",
+    "small": "9c8672677accdd54",
+    "extended": "8202bd7cdf45fe86",
+    "blind_clip": "df8bc4deafa0f8f2",
     "paper": "53c5f6c3da8c3b22",
-    "seeds": "c2fe50f00b75993c",
+    "seeds": "fced00c9229b92f9",
 }
 
 

@@ -264,6 +264,8 @@ def test_a_row_over_several_types_names_them():
     shown = tables.foundation(synthetic.foundation()).set_index("metric")
     assert shown.loc["accuracy, existence + place + colour", "LLaVA"] == "0.900 [0.880, 0.920]"
     assert "accuracy" not in shown.index
+    assert shown.loc["accuracy, lines", "LLaVA"] == "0.700 [0.680, 0.720]", "of another style it is all that is shown"
+    assert not [row for row in shown.index if "place" in row and "lines" in row]
     alone = synthetic.foundation()[lambda rows: ~rows["metric"].str.contains(":")]
     assert "accuracy" in set(tables.foundation(alone)["metric"]), "of judges that were asked about no types"
 

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc.base.results import CODECS, DOMAINS, NOVEL, PRETRAINED, domain, objects, of_codecs
+from uoisc.base.results import CODECS, DOMAINS, NOVEL, PRETRAINED, parts_of, split_of
 from uoisc.data import styles
 from uoisc.data.question_types import COLOURS, TYPES
 from uoisc.data.styles import PLAIN, STYLES, Draws, Style, draw, grounds, mixture, of_domain, recolouring, warped, worn

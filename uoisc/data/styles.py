@@ -68,9 +68,9 @@ _OPENMOJI, _NOTO = f"{OPENMOJI}; {_PHOTOGRAPHED}", f"{NOTO_EMOJI}; {_PHOTOGRAPHE
 _SURFACED = SKIMAGE.format(", ".join(name.split(".")[0] for name in SURFACES))
 STYLES = (
     Style(PLAIN, CODECS, "drawn", OPENMOJI, 0.25),
-    Style("fills", PRETRAINED, "fills", _OPENMOJI, 0.2, GROUNDS, hue=40.0, recolour=0.5, warp=1.0, wear=0.7),
-    Style("hues", PRETRAINED, "drawn", _OPENMOJI, 0.2, GROUNDS, hue=180.0, recolour=1.0, lift=3.0, warp=1.0, wear=0.7),
-    Style("glyphs", PRETRAINED, "glyphs", _NOTO, 0.35, GROUNDS, warp=1.0, wear=0.7),
+    Style("fills", PRETRAINED, "fills", _OPENMOJI, 0.2, GROUNDS, hue=40.0, recolour=0.5, warp=1.0, wear=0.6),
+    Style("hues", PRETRAINED, "drawn", _OPENMOJI, 0.2, GROUNDS, hue=180.0, recolour=1.0, lift=3.0, warp=1.0, wear=0.6),
+    Style("glyphs", PRETRAINED, "glyphs", _NOTO, 0.35, GROUNDS, warp=1.0, wear=0.6),
     Style("lines", NOVEL, "lines", f"{OPENMOJI}; {_SURFACED}", 0.0, ("surfaces",), wear=0.5),
 )
 
@@ -181,7 +181,7 @@ def recolouring(
     luma = torch.full((3, 3), 1 / 3)
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
     turned = saturation * (torch.cos(angle) * (torch.eye(3) - luma) + torch.sin(angle) * cross)
-    black, white = (style.recolour * depth * draws(tiles, 3).clamp(min=0) for depth in (0.4, 0.6))
+    black, white = (style.recolour * depth * draws(tiles, 3).clamp(min=0) for depth in (0.35, 0.45))
     return turned + (1 - white - black)[..., None] / 3, black  # (B, 9, 3, 3)
 
 
