@@ -10,7 +10,8 @@ import torch
 
 from uoisc.base.results import CODECS, DOMAINS, NOVEL, PRETRAINED, parts_of, split_of
 from uoisc.data import styles
-from uoisc.data.question_types import COLOURS, TYPES
+from uoisc.data.question_types import TYPES
+from uoisc.data.sights import COLOURS
 from uoisc.data.styles import PLAIN, STYLES, Draws, Style, draw, grounds, mixture, of_domain, recolouring, warped, worn
 
 N = 60
@@ -121,20 +122,25 @@ def test_every_style_says_whose_drawings_and_grounds_it_shows():
 
 
 def test_a_split_s_domain_stands_behind_its_at():
-    assert [(objects(split), domain(split)) for split in WORLD.splits[::2]] == [("seen", name) for name in DOMAINS]
-    assert of_codecs(WORLD.splits) == ("seen", "unseen") and len(WORLD.splits) == 6
+    every = [*WORLD.splits, *WORLD.beyond]
+    assert [parts_of(split) for split in every] == [(kind, name) for name in DOMAINS for kind in ("seen", "unseen")]
+    assert [split_of(*parts_of(split)) for split in every] == every and every[:2] == ["seen", "unseen"]
 
 
 @pytest.mark.parametrize("kind", ["seen", "unseen"])
 def test_all_domains_ask_the_same_about_the_same_scenes(kind):
     n = 4 * len(TYPES)
-    own, *others = (WORLD.ask_split(split, "animal", n, [0, 1]) for split in WORLD.splits if objects(split) == kind)
+    own, *others = (
+        WORLD.ask_split(split, "animal", n, [0, 1])
+        for split in (*WORLD.splits, *WORLD.beyond)
+        if parts_of(split)[0] == kind
+    )
     assert not own.scenes.styles.any()
     for asked in others:
         assert asked.queries == own.queries and asked.others == own.others
         assert (asked.scenes.objects == own.scenes.objects).all() and (asked.scenes.seeds == own.scenes.seeds).all()
         found = Counter((STYLES[asked.scenes.styles[query.image]].name, query.type) for query in asked.queries)
-        named = of_domain(domain(asked.split))
+        named = of_domain(parts_of(asked.split)[1])
         assert {style for style, _ in found} == set(named)
         assert len(found) == len(named) * len(TYPES), "each style is asked about in each type"
         assert not torch.equal(asked.images(slice(0, 4)), own.images(slice(0, 4)))
@@ -145,5 +151,5 @@ def test_nothing_trains_on_the_drawings_that_are_tested():
     rng = np.random.default_rng(0)
     trained = np.concatenate([WORLD.sample_mixed(rng, 200, WORLD.pool()).variants.ravel()])
     assert set(trained.tolist()) == set(WORLD.training_variants.tolist()) and not kept & set(trained.tolist())
-    for split in WORLD.splits:
+    for split in (*WORLD.splits, *WORLD.beyond):
         assert set(WORLD.ask_split(split, "animal", 40, [0, 1]).scenes.variants.ravel().tolist()) == kept
