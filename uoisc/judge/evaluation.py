@@ -24,7 +24,7 @@ from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
 from uoisc.frozen.kept import Memory
 from uoisc.judge.bootstrap import mean_rows
-from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
+from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, query_changes, ssim
 from uoisc.message import Message
 from uoisc.quantization import code_use
 from uoisc.rate import Packing
@@ -173,15 +173,6 @@ def receive(
         wrong = ask(study, codec.decode(other, others), texts)
         measures = measures.assign(**query_changes(message, other))
     return answers, wrong, measures, message.cpu()
-
-
-def query_changes(message: Message, other: Message) -> dict[str, Float[np.ndarray, " B"]]:
-    """Of the same images sent for two queries: `flips`, which share of the indices that both send differs, and `moves`,
-    which share of the tokens that send the most units for the one does not for the other."""
-    both, units = message.mask & other.mask, [sent.mask.sum((1, 3)) for sent in (message, other)]
-    differ = ((message.indices != other.indices) & both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
-    first, still = (own == own.amax(1, keepdim=True) for own in units)  # (B, N); at a fixed rate all
-    return {"flips": differ.cpu().numpy(), "moves": ((first & ~still).sum(1) / first.sum(1)).cpu().numpy()}
 
 
 def send(

@@ -1,10 +1,11 @@
-"""Measures of picture quality, each for every image of a batch; the answer match rate is `bootstrap.summarise`'s."""
+"""Measures of pictures and messages, each for every image of a batch; the answer match rate is `bootstrap.summarise`'s."""
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from uoisc.frozen.clip import FrozenCLIP
+from uoisc.message import Message
 
 
 def psnr(x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"]) -> Float[np.ndarray, " B"]:
@@ -35,3 +36,12 @@ def clip_score(tokens_hat: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -
     Deviation: CLIP score takes the pooled image; the stand-in was trained on regions.
     """
     return FrozenCLIP.relevance(tokens_hat, text).amax(dim=1).cpu().numpy()
+
+
+def query_changes(message: Message, other: Message) -> dict[str, Float[np.ndarray, " B"]]:
+    """Of the same images sent for two queries: `flips`, which share of the indices that both send differs, and `moves`,
+    which share of the tokens that send the most units for the one does not for the other."""
+    both, units = message.mask & other.mask, [sent.mask.sum((1, 3)) for sent in (message, other)]
+    differ = ((message.indices != other.indices) & both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
+    first, still = (own == own.amax(1, keepdim=True) for own in units)  # (B, N); at a fixed rate all
+    return {"flips": differ.cpu().numpy(), "moves": ((first & ~still).sum(1) / first.sum(1)).cpu().numpy()}
