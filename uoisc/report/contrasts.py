@@ -33,6 +33,7 @@ from uoisc.report.names import SAYS
 RATES = ("tight", "middle", "wide")  # of UO-ISC, as budgets
 PAYLOAD = "payload"  # as a budget: the bits of the other side's payload
 SPLITS = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
+USED = [*COLUMNS["answers.parquet"][:7], "type", "match", "match_blank", "match_wrong_query"]  # of answers.parquet
 COMPARED = re.compile(rf"(\w+)@(\d+|{'|'.join(RATES)}|{PAYLOAD}) ([-/]) (?:({BLANK})|(\w+)@(\d+|{'|'.join(RATES)}))")
 
 
@@ -198,8 +199,8 @@ def _means(own: np.ndarray, other: np.ndarray) -> Float[np.ndarray, "judges 2"]:
 def _read(reading: str, amr: np.ndarray, less: np.ndarray | None = None) -> float:
     """The difference of two match rates, (2,), or their ratio less one; less that of another split."""
     if reading == "/":
-        return amr[0] / amr[1] - 1 if amr[1] else np.nan
-    return amr[0] - amr[1] - (0.0 if less is None else less[0] - less[1])
+        return float(amr[0] / amr[1] - 1) if amr[1] else np.nan
+    return float(amr[0] - amr[1]) - (0.0 if less is None else float(less[0] - less[1]))
 
 
 def _compared(contrast: Contrast, run: Run, split: str) -> tuple[dict, Cell, np.ndarray]:
@@ -260,7 +261,7 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
     results, asked = paths(profile).results, load_contrasts(ROOT / "paper" / "claims.yaml")
     targets = [results / name for name in ("seeds.csv", "runs.csv")]
     check_outputs([*map(str, targets)], [str(folder / "answers.parquet") for folder in folders], force)
-    runs = [(read_table(folder, "answers.parquet"), read_table(folder, "entropy.csv")) for folder in folders]
+    runs = [(read_table(folder, "answers.parquet")[USED], read_table(folder, "entropy.csv")) for folder in folders]
     seeds = [str(load_params(profile).seed), *(seed for answers, _ in runs for seed in answers["seed"].unique())]
     if repeated := [seed for seed in seeds[1:] if seeds.count(seed) > 1]:
         raise ResultsError(f"seed {repeated[0]}: two runs have it, or it is the published one's; each must be fresh")

@@ -28,7 +28,7 @@ def contrasts_over_runs(claims: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     groups = [own for reading in READINGS if len(own := asked[asked["reading"] == reading])]
     if not groups:
         raise LeftOut("no contrast speaks of this profile's models")
-    figure, panels = page(1.0 + 0.2 * len(asked), len(groups), 1, height_ratios=[len(own) for own in groups])
+    figure, panels = page(1.0 + 0.16 * len(asked), len(groups), 1, height_ratios=[len(own) for own in groups])
     for (axes,), own in zip(panels, groups, strict=True):
         for place, (_, row) in enumerate(own.iterrows()):
             each = seeds.loc[seeds["id"] == row["id"], "value"]
