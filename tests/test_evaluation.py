@@ -132,6 +132,19 @@ def test_rows_say_what_the_answers_say(study):
         assert row.correct == (row.answer_hat == row.truth) and row.source_right == (row.answer_source == row.truth)
 
 
+def test_any_right_answer_of_an_ambiguous_query_counts():
+    right = ("upper left", "lower right")
+    query = Query(0, "member", "where is the animal", right[0], "animal", (0, 8), accepted=right)
+    one = Asked("unseen", [query], [query], lambda rows: tiny.images(1))
+    about = ("unseen", query.text, query.type, query.object, query.truth, 2, True, right[1], "middle left")
+    rows = [(about[0], name, 0, *about[1:]) for name in JUDGES]
+    references = pd.DataFrame(rows, columns=evaluation.REFERENCE_COLUMNS)
+    found = evaluation.judged(references, one, {name: [right[0]] for name in JUDGES}, {})
+    assert found[["match", "correct", "source_right"]].all(axis=None) and not found["match_blank"].any()
+    found = evaluation.judged(references, one, {name: ["middle left"] for name in JUDGES}, {})
+    assert not found[["match", "correct"]].any(axis=None)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_wrong_query_control_runs_where_a_query_can_matter(name):
     deaf = {"no_alignment", "no_alignment_no_llava", "uniform", "dial_uniform"}

@@ -10,7 +10,7 @@ import tiny
 from uoisc.base.config import load_params
 from uoisc.base.results import COLUMNS
 from uoisc.base.settings import JUDGES
-from uoisc.data.answers import answers_match
+from uoisc.data.questions import Query
 from uoisc.judge import evaluation
 from uoisc.judge.evaluation import evaluation_questions
 from uoisc.judge.metrics import psnr
@@ -71,17 +71,17 @@ def test_rows_of_a_codec_are_complete_and_carry_the_answers(study, references):
     assert (rows["n"] == N).all() and (rows["bits"] == tiny.codec("uoisc").bits).all()
     assert ((rows["low"] <= rows["value"] + 1e-12) & (rows["value"] <= rows["high"] + 1e-12)).all()
 
-    texts = [query.text for query in evaluation_questions(study, "unseen").queries]
+    queries = evaluation_questions(study, "unseen").queries
+    texts = [query.text for query in queries]
     x = evaluation_questions(study, "unseen").all_images()
     codec = study.codec("uoisc", "low")
     x_hat = codec.decode(codec.encode(x, texts), texts)
     for name, judge in study.judges.items():
-        expected = np.mean([answers_match(*each) for each in zip(texts, judge.answer(x, texts),
-                                                                 judge.answer(x_hat, texts), strict=True)])  # fmt: skip
+        expected = np.mean([*map(Query.match, queries, judge.answer(x, texts), judge.answer(x_hat, texts))])
         mine = amr[(amr["judge"] == name) & amr["link"].isin(["perfect", *CODED])]
         assert mine["value"].tolist() == pytest.approx([expected] * (1 + len(CODED))), "20 dB are as good as no noise"
         own = references[references["judge"] == name]
-        floor = np.mean([answers_match(r.query, r.answer_source, r.answer_blank) for r in own.itertuples()])
+        floor = np.mean([*map(Query.match, queries, own["answer_source"], own["answer_blank"])])
         assert rows[(rows["metric"] == "amr_floor") & (rows["judge"] == name)]["value"].tolist() == [floor]
     perfect = rows[(rows["link"] == "perfect") & (rows["metric"] == "psnr")]["value"].item()
     assert perfect == pytest.approx(float(psnr(x, x_hat).mean()), abs=0.02)

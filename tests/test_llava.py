@@ -146,7 +146,8 @@ def test_a_judge_starts_from_a_clip_by_copying_what_its_words_look_at():
     torch.testing.assert_close(read.norm(dim=1), torch.ones(3))
     assert torch.equal(embedded[:, :width], read[:, :width]) and (embedded[:, width] == 1).all()
     for layer in model.model.language_model.layers:
-        torch.testing.assert_close(layer.self_attn.o_proj(layer.self_attn.v_proj(x)), x)
+        copied = layer.self_attn.o_proj(layer.self_attn.v_proj(x))
+        torch.testing.assert_close(copied, x / tiny.LLAVA.width**0.5, rtol=1e-4, atol=1e-5)
 
 
 def test_packed_questions_are_blind_to_each_other():

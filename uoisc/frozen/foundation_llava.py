@@ -115,8 +115,8 @@ def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None
 
     Queries and keys of the first block start equal, so that attention starts as similarity; but for one
     channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
-    tile that shows it. Each block starts by adding to a token what it attends to: without that, nothing of the tile is
-    in the word for long, and eight hundred steps learn little.
+    tile that shows it. Values of all blocks start as copies of what is attended to, at unit norm: else it takes a
+    thousand steps until a word passes on its tile's place.
     """
     visual = frozen.model.visual
     copy_tower(visual, model.model.vision_tower)
@@ -143,11 +143,12 @@ def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None
         table.normal_(std=table.shape[1] ** -0.5)
         table[ids] = rows
     embedded[:, width] = 1.0
-    for layer in model.model.language_model.layers:
-        torch.nn.init.eye_(layer.self_attn.v_proj.weight)
-        torch.nn.init.eye_(layer.self_attn.o_proj.weight)
     first.k_proj.weight.copy_(first.q_proj.weight.normal_(std=SIMILARITY_STD))
     first.k_proj.weight[:, width] *= -1
+    for layer in model.model.language_model.layers:
+        value, out = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
+        torch.nn.init.orthogonal_(value)
+        out.copy_(value.T * len(value) ** -0.5)  # of inputs as long as the norm before makes them
 
 
 def prototypes(tokens: Float[Tensor, "T e"], scenes: Scenes, world: World) -> dict[str, Float[Tensor, " e"]]:
