@@ -9,6 +9,7 @@ import tiny
 import torch
 
 from uoisc.base.config import DIAL
+from uoisc.base.errors import ConfigError, InputError
 from uoisc.codec import Codec
 from uoisc.message import Message
 from uoisc.variants import VARIANTS
@@ -89,6 +90,79 @@ def test_a_given_ranking_overrides_clip(x):
     ranking = -codec(x, QUERIES).relevance
     sent = codec.encode(x, QUERIES, ranking).sent
     assert torch.equal(sent, codec.rate.allocate(ranking).sent) and not torch.equal(sent, codec.encode(x, QUERIES).sent)
+
+
+TALKS = ("adaptive", "dial", "dial_uniform", "dial_query_decoder")
+
+
+@pytest.mark.parametrize("name", TALKS)
+def test_a_second_message_holds_what_the_first_ones_receiver_lacks(name, x):
+    codec = tiny.codec(name)
+    first, fresh = codec.encode(x, QUERIES), codec.encode(x, OTHERS)
+    second = codec.encode(x, OTHERS, known=first)
+    assert torch.equal(second.sent, fresh.sent & ~first.sent)
+    both = second.after(first)
+    assert torch.equal(both.sent, first.sent | fresh.sent) and torch.equal(both.indices, fresh.indices)
+    scrambled = Message(torch.where(second.sent, second.indices, 0), second.sent, second.setting)
+    whole = Message(fresh.indices, both.sent)
+    parts = codec.packed(tiny.untrained(name, DIAL).rate) if VARIANTS[name].dial else None
+    drawn = codec.decode(scrambled, OTHERS, known=first)
+    if parts is not None:  # a dial without a budget draws what two queries chose
+        assert torch.equal(drawn, parts.decode(whole, OTHERS))
+    assert not codec.encode(x, OTHERS, known=both).sent.any()
+
+
+def test_a_third_query_goes_on_from_both(x):
+    codec = tiny.codec("dial")
+    first = codec.encode(x, QUERIES)
+    second = codec.encode(x, OTHERS, known=first)
+    third = codec.encode(x, QUERIES[::-1], known=second.after(first))
+    assert not (third.sent & (first.sent | second.sent)).any()
+    assert torch.equal(
+        third.after(second.after(first)).sent.sum(), first.sent.sum() + second.sent.sum() + third.sent.sum()
+    )
+
+
+def test_a_dial_that_adds_spends_its_bits_on_what_is_new(x):
+    codec = tiny.untrained("dial", DIAL)
+    first, bits = codec.at(100).encode(x, QUERIES), 100
+    second = codec.adding(bits).encode(x, OTHERS, known=first)
+    same = codec.at(bits).encode(x, OTHERS, known=first)
+    packings = {packing.setting: packing for packing in codec.rate.packings}
+    with torch.no_grad():
+        ranks = codec.at(bits)(x, OTHERS).relevance
+    for row, setting in enumerate(second.setting):
+        known = first.sent[row : row + 1]
+        (cost,) = packings[setting].added_bits(ranks[row : row + 1], known)
+        assert int(second.sent[row].sum()) * 2 <= cost <= bits
+    assert second.sent.sum() > same.sent.sum(), "what is saved is spent on more units"
+    assert codec.decode(second, OTHERS, known=first).shape == x.shape
+    with pytest.raises(ConfigError, match="bits are too few: the cheapest packing adds"):
+        codec.adding(1).encode(x, OTHERS, known=first)
+    with pytest.raises(ConfigError, match="set one with codec.at"):
+        codec.encode(x, OTHERS, known=first)
+    with pytest.raises(ConfigError, match="no rate dial"):
+        tiny.codec("adaptive").adding(100)
+
+
+@pytest.mark.parametrize(("name", "says"), [("uoisc", "indices depend on the query"), ("no_alignment", "fixed rate")])
+def test_where_nothing_can_be_saved_that_is_said(name, says, x):
+    codec = tiny.codec(name)
+    first = codec.encode(x, QUERIES)
+    for act in (lambda: codec.encode(x, OTHERS, known=first), lambda: codec.decode(first, OTHERS, known=first)):
+        with pytest.raises(ConfigError, match=says):
+            act()
+
+
+def test_what_is_no_message_of_these_images_is_not_known(x):
+    codec = tiny.codec("dial")
+    first = codec.encode(x, QUERIES)
+    with pytest.raises(InputError, match="known: of 3 images; given 2 to go on with"):
+        codec.encode(x[:2], OTHERS[:2], known=first)
+    with pytest.raises(InputError, match="known: wants what `encode` returns"):
+        codec.encode(x, OTHERS, known=first.indices)
+    with pytest.raises(InputError, match="known.indices: wants codes"):
+        codec.decode(first, OTHERS, known=Message(first.indices + 100, first.sent))
 
 
 def test_receiver_with_the_query_draws_another_image_for_another_query(x):

@@ -50,13 +50,58 @@ def photo(tmp_path):
     return write
 
 
-def encode(images, output, query=QUERY, bits=None, compact=False, force=True, no_clobber=False) -> None:
-    transfer.encode(Files(images, str(output), force, no_clobber), query, "small", "dial", bits, compact)
+def encode(images, output, query=QUERY, bits=None, compact=False, force=True, no_clobber=False, after=()) -> None:
+    files = Files(images, str(output), force, no_clobber, [str(one) for one in after])
+    transfer.encode(files, query, "small", "dial", bits, compact)
 
 
-def decode(file, output, variant=None, bits=None, query=None, force=True) -> None:
+def decode(file, output, variant=None, bits=None, query=None, force=True, after=()) -> None:
     sources = [str(one) for one in file] if isinstance(file, list) else [str(file)]
-    transfer.decode(Files(sources, str(output), force), "small", variant, bits, query)
+    files = Files(sources, str(output), force, after=[str(one) for one in after])
+    transfer.decode(files, "small", variant, bits, query)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_files_about_one_picture_follow_one_another(photo, tmp_path, compact):
+    one, two, three = (tmp_path / f"{name}.uoi" for name in ("one", "two", "three"))
+    options = dict(bits=150.0, compact=compact)
+    encode([photo()], one, **options)
+    encode([photo()], two, "how many animals are there", **options, after=[one])
+    encode([photo()], three, "what is at the centre", **options, after=[one, two])
+    encode([photo()], tmp_path / "alone.uoi", "how many animals are there", **options)
+    assert any("follows" in line for line in describe(str(two)))
+    read = dict(variant="dial", bits=150.0) if compact else {}
+    drawn = []
+    for file, before in ((one, []), (two, [one]), (three, [one, two])):
+        decode(file, tmp_path / "out.png", after=before, **read)
+        drawn.append((tmp_path / "out.png").read_bytes())
+    assert len({*drawn}) == 3
+    for file, before in ((two, []), (two, [tmp_path / "alone.uoi"]), (three, [two]), (three, [two, one]), (one, [two])):
+        with pytest.raises(BitstreamError, match="follows|after another file"):
+            decode(file, tmp_path / "no.png", after=before, **read)
+    with pytest.raises(BitstreamError, match="one.uoi: of another form"):
+        encode([photo()], tmp_path / "no.uoi", compact=not compact, after=[one])
+    with pytest.raises(DataError, match="none.uoi: no such file"):
+        encode([photo()], tmp_path / "no.uoi", compact=compact, after=[tmp_path / "none.uoi"])
+    with pytest.raises(DataError, match="one.uoi: its own output would take its place"):
+        encode([photo()], one, compact=compact, after=[one])
+    assert not list(tmp_path.glob("no.*"))
+
+
+def test_without_bits_a_file_is_sent_as_the_one_before(photo, tmp_path):
+    encode([photo()], tmp_path / "one.uoi", bits=60.0)
+    encode([photo()], tmp_path / "two.uoi", "how many animals are there", after=[tmp_path / "one.uoi"])
+    same = [describe(str(tmp_path / name))[2] for name in ("one.uoi", "two.uoi")]
+    assert same[0] == same[1] and "of its rate dial" in same[0]
+
+
+def test_another_picture_or_several_are_refused(photo, tmp_path, monkeypatch):
+    encode([photo()], tmp_path / "one.uoi")
+    with pytest.raises(ConfigError, match="--after: files are about one picture, give one image"):
+        encode([photo(name="a.png"), photo(name="b.png")], tmp_path, after=[tmp_path / "one.uoi"])
+    monkeypatch.setattr(transfer.bitstream, "SAME_PICTURE", 1.1)
+    with pytest.raises(BitstreamError, match="another picture than that of --after: 100% of the indices held"):
+        encode([photo()], tmp_path / "no.uoi", after=[tmp_path / "one.uoi"])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK"])

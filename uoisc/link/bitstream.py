@@ -37,7 +37,7 @@ from uoisc.link.header import (
 from uoisc.message import Message
 from uoisc.rate import Packing, RateDial
 
-SAME_PICTURE = 0.5  # ours: least share of equal indices; of the same picture all are, but few that round otherwise
+SAME_PICTURE = 0.8  # ours: least share of equal indices; of the same picture all are, but few that round otherwise
 SYMBOL_BYTES = 2  # an index costs 16 bits at most, as its table's smallest frequency is 1 of 2^16
 
 

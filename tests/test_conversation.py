@@ -1,0 +1,77 @@
+"""A second question about a picture: every form's real bits and both judges' answers, on the tiny study."""
+
+import numpy as np
+import pytest
+import tiny
+from test_bitstream import model
+
+from uoisc.base.results import COLUMNS, read_table
+from uoisc.base.settings import JUDGES
+from uoisc.link import conversation
+from uoisc.link.bitstream import hold, parse, write
+from uoisc.message import Message
+from uoisc.report.dial_curves import conversation as shown
+from uoisc.stages import entropy_jobs
+
+N = tiny.PARAMS.evaluation.queries
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """The rows of one split."""
+    monkeypatch.setattr(conversation, "open_study", lambda profile: tiny.study())
+    monkeypatch.setattr(conversation, "shared_model", lambda study, name, rate: model("dial"))
+    return conversation.converse("tiny", "unseen")
+
+
+def test_every_form_at_every_budget_has_its_bits_and_answers(rows):
+    assert list(rows.columns) == COLUMNS["conversation.csv"] and (rows["n"] == N).all()
+    budgets = {model("dial", bits=bits).codec.bits for bits in tiny.PARAMS.codec.dial.budgets}
+    assert {*rows["bits"]} == budgets and {*rows["form"]} == {*conversation.FORMS}
+    assert len(rows) == len(budgets) * len(conversation.FORMS) * (1 + 2 * len(JUDGES))
+    spent = rows[rows["metric"] == "payload_bits"].pivot(index="bits", columns="form", values="value")
+    assert (spent["lacking"] < spent["fresh"]).all() and (spent["lacking"] <= spent["adding"]).all()
+    wide = rows[rows["judge"] == JUDGES[0]].pivot(index=["bits", "form"], columns="metric", values="value")
+    for bits in budgets:
+        fresh = wide.loc[(bits, "fresh"), "amr"]
+        for form in conversation.FORMS:
+            assert wide.loc[(bits, form), "amr_gain"] == pytest.approx(wide.loc[(bits, form), "amr"] - fresh)
+    assert {*shown(rows)["second message"]} == {"alone", "what the first lacks", "as many bits more"}
+
+
+def test_payload_bits_are_those_of_the_files():
+    shared, x, first, second = model("dial"), tiny.images(3), tiny.queries(3), tiny.queries(3, 7)
+    known = shared.codec.encode(x, first)
+    then = shared.codec.encode(x, second, known=known)
+    found = conversation.payload_bits(then, known, shared)
+    for row in range(3):
+        one, two = (Message(m.indices[row : row + 1], m.mask[row : row + 1]) for m in (known, then))
+        file = write(two, shared, (9, 9), hold(write(one, shared, (9, 9)), shared))
+        assert found[row] == 8 * len(parse(file).payload)
+    assert np.mean(found) < np.mean(conversation.payload_bits(shared.codec.encode(x, second), None, shared))
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_stage_asks_in_the_codecs_own_style_alone(tmp_path, monkeypatch, trained):
+    class Where:
+        results = tmp_path
+
+    params = tiny.PARAMS if trained else type("P", (), {"variants": {"uoisc": ("low",)}})
+    source = type("S", (), {"splits": ("seen", "unseen", "seen@novel")})
+    asked = []
+    monkeypatch.setattr(entropy_jobs, "paths", lambda profile: Where)
+    monkeypatch.setattr(entropy_jobs, "load_params", lambda profile: params)
+    monkeypatch.setattr(entropy_jobs, "open_study", lambda profile: type("T", (), {"source": source}))
+
+    def side_by_side(function, jobs, workers):
+        asked.extend(jobs)
+        import synthetic_results
+
+        return [synthetic_results.conversation()]
+
+    monkeypatch.setattr(entropy_jobs, "run_side_by_side", side_by_side)
+    table = entropy_jobs.measure_conversation("tiny")
+    assert asked == ([("tiny", "seen"), ("tiny", "unseen")] if trained else [])
+    assert table.empty is not trained and (tmp_path / "conversation.csv").is_file()
+    if trained:
+        assert len(read_table(tmp_path, "conversation.csv")) == len(table)
