@@ -1,4 +1,4 @@
-"""Measures of pictures and messages, each for every image of a batch; the answer match rate is `bootstrap.summarise`'s."""
+"""Measures of pictures and messages, for every image of a batch; the answer match rate is `bootstrap.summarise`'s."""
 
 import numpy as np
 from jaxtyping import Float
