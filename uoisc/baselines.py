@@ -84,8 +84,9 @@ class ScratchEncoders(nn.Module):
 
     A convolutional encoder (each stride halves the resolution, then one residual block a tap) and a small
     transformer over the query's words. Same taps, tokens and call as `FrozenCLIP`. Batch norm keeps tokens
-    apart: without it all start alike, one code serves them all, and training never leaves that state. Source:
-    ours; the rival's exact encoders are not known to us.
+    apart: without it all start alike, one code serves them all, and training never leaves that state; without it
+    on every tap a deeper one drifts from zero, where a segment of two codes settles on one. Source: ours; the
+    rival's exact encoders are not known to us.
 
     Args:
         taps: M. width: d, a multiple of 32. text_width: e. halvings: log2 of a token's side in pixels.
@@ -103,7 +104,7 @@ class ScratchEncoders(nn.Module):
             for a, b in zip(widths, widths[1:], strict=False)
         ]
         self.stem = nn.Sequential(*strides, nn.BatchNorm2d(width))
-        self.blocks = nn.ModuleList(Residual(width) for _ in range(taps))
+        self.blocks = nn.ModuleList(nn.Sequential(Residual(width), nn.BatchNorm2d(width)) for _ in range(taps))
         self.to_text = nn.Linear(width, text_width)
         self.text = ScratchText(text_width)
 
