@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import tiny
 import torch
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from torch import nn
 
 from uoisc.data.question_types import COLOURS, TILES
@@ -78,17 +78,24 @@ def test_the_stand_ins_are_checked_in_a_style_on_drawings_that_nothing_trains_on
 
 
 def test_the_unified_loss_is_clip_s_where_texts_and_tiles_are_pairs():
+    """One image, nine tiles of one token, nine texts: its columns and rows are those of open_clip's loss."""
     torch.manual_seed(0)
-    texts, tiles = (torch.nn.functional.normalize(torch.randn(7, 16), dim=1) for _ in range(2))
+    texts, tiles = (torch.nn.functional.normalize(torch.randn(9, 16), dim=1) for _ in range(2))
     theirs = open_clip.ClipLoss()(tiles, texts, torch.tensor(20.0))
-    torch.testing.assert_close(unified_loss(20.0 * texts @ tiles.T, torch.eye(7, dtype=torch.bool)), theirs)
+    ours = unified_loss(20.0 * texts, 3.0 * tiles[None], tiles[None], torch.eye(9, dtype=torch.bool)[:, None])
+    torch.testing.assert_close(ours, theirs)
 
 
-def test_the_unified_loss_counts_every_tile_of_a_text_and_empty_ones_as_wrong():
-    similar = np.random.default_rng(0).normal(size=(2, 4))
-    about = np.array([[True, True, False, False], [False, False, True, False]])  # the last tile shows nothing
-    rows, columns = log_softmax(similar, axis=1), log_softmax(similar, axis=0)
-    texts = [-(rows[0, 0] + rows[0, 1]) / 2, -rows[1, 2]]
-    tiles = [-columns[0, 0], -columns[0, 1], -columns[1, 2]]
-    found = unified_loss(torch.from_numpy(similar).float(), torch.from_numpy(about))
-    np.testing.assert_allclose(found.item(), (np.mean(texts) + np.mean(tiles)) / 2, rtol=1e-5)
+def test_the_unified_loss_wants_the_first_token_of_all_images_in_a_text_s_tiles():
+    """Two images of 6 x 6 tokens; a text that two tiles show, one that one shows; the others show nothing."""
+    rng = np.random.default_rng(0)
+    texts, tokens, regions = (rng.normal(size=shape) for shape in ((2, 8), (2, 36, 8), (2, 9, 8)))
+    about = np.zeros((2, 2, 9), dtype=bool)
+    about[0, 0, 4] = about[0, 1, 0] = about[1, 1, 8] = True
+    unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+    chance = softmax(np.einsum("te,bne->tbn", texts, unit).reshape(2, -1), axis=1).reshape(2, 2, 6, 6)
+    inside = [chance[0, 0, 2:4, 2:4].sum() + chance[0, 1, :2, :2].sum(), chance[1, 1, 4:, 4:].sum()]
+    shown = [(0, 4, 0), (1, 0, 0), (1, 8, 1)]  # image, tile, its text
+    named = [-log_softmax(texts @ regions[image, tile])[text] for image, tile, text in shown]
+    ours = unified_loss(*(torch.from_numpy(part).float() for part in (texts, tokens, regions)), torch.from_numpy(about))
+    np.testing.assert_allclose(ours.item(), (np.mean(named) - np.mean(np.log(inside))) / 2, rtol=1e-5)  # float32

@@ -69,41 +69,50 @@ def attribute_texts() -> tuple[list[str], list[str]]:
 def clip_loss(
     model: open_clip.CLIP,
     frozen: FrozenCLIP,
-    regions: Float[Tensor, "B 9 e"],
+    tokens: Float[Tensor, "B N e"],
     world: World,
     scenes: Scenes,
     rng: np.random.Generator,
 ) -> Float[Tensor, ""]:
-    """`unified_loss` of tiles with objects' names and with categories', and which place and colour each tile has."""
+    """`unified_loss` of a batch with objects' names and with categories', and which place and colour each tile has."""
     objects, kinds, texts = region_texts(world, scenes, rng)
     place_texts, colour_texts = attribute_texts()
     with precision(device()):
         ids = frozen.tokenize(texts + place_texts + colour_texts).to(device())
         embedded = model.encode_text(ids, normalize=True).float()
     names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
-    similar = model.logit_scale.exp() * names @ regions.flatten(0, 1).T  # (n + k, B * 9)
-    there = scenes.objects.flatten()
-    kind = np.where(there < 0, -1, world.category_of[there])
-    about = [torch.from_numpy(a[:, None] == b).to(similar.device) for a, b in ((objects, there), (kinds, kind))]
-    named, sorted_ = map(unified_loss, similar.split([len(objects), len(kinds)]), about)
+    regions, scale = region_embeddings(tokens), model.logit_scale.exp()  # (B, 9, e)
+    kind = np.where(scenes.objects < 0, -1, world.category_of[scenes.objects])
+    losses, split = [], names.split([len(objects), len(kinds)])
+    for which, there, text in zip((objects, kinds), (scenes.objects, kind), split, strict=True):
+        about = torch.from_numpy(which[:, None, None] == there).to(text.device)  # (t, B, 9)
+        losses.append(unified_loss(scale * text, tokens, regions, about))
     place = [_place_loss(regions, wording) for wording in places.split(TILES)]
     colour = [_colour_loss(regions, wording, scenes) for wording in colours.split(len(COLOURS))]
-    return named + torch.stack(place).mean() + 0.5 * (sorted_ + torch.stack(colour).mean())
+    return losses[0] + torch.stack(place).mean() + 0.5 * (losses[1] + torch.stack(colour).mean())
 
 
-def unified_loss(similar: Float[Tensor, "t r"], about: Bool[Tensor, "t r"]) -> Float[Tensor, ""]:
-    """Contrastive loss with labels (UniCL, Yang et al., CVPR 2022): several tiles may show what a text is about.
+def unified_loss(
+    texts: Float[Tensor, "t e"],
+    tokens: Float[Tensor, "B N e"],
+    regions: Float[Tensor, "B 9 e"],
+    about: Bool[Tensor, "t B 9"],
+) -> Float[Tensor, ""]:
+    """Contrastive loss with labels, in the manner of UniCL (Yang et al., CVPR 2022): several tiles may show a text's
+    object, and some show none.
 
-    Cross-entropy of a text's tiles among all, empty ones too, and of a tile's text among all: the mean over those that
-    are about it. Equals open_clip's ClipLoss where each text has one tile and each tile one text.
+    Half is cross-entropy of a tile's text among all, half that a text's most similar token, of all tokens of the batch,
+    lies in a tile that it is about (`FrozenCLIP.relevance` ranks tokens).
 
     Args:
-        similar: logits of texts and tiles. about: which belong together; each text has one tile or more.
+        texts: embeddings times the logit scale. about: which tiles each text is about, one or more.
     """
-    shown, both = about.any(0), []
-    for logits, own in ((similar, about), (similar.T[shown], about.T[shown])):
-        both.append(-(logits.log_softmax(1) * own).sum(1) / own.sum(1))
-    return (both[0].mean() + both[1].mean()) / 2
+    logits = torch.einsum("te,bre->brt", texts, regions)[about.any(0)]  # (tiles with a text, t)
+    named = F.cross_entropy(logits, about.permute(1, 2, 0)[about.any(0)].int().argmax(1))
+    shows = about[..., token_tiles(int(tokens.shape[1] ** 0.5))]  # (t, B, N)
+    found = torch.einsum("te,bne->tbn", texts, F.normalize(tokens.float(), dim=-1))
+    within = found.masked_fill(~shows, -torch.inf).flatten(1).logsumexp(1)
+    return (named + (found.flatten(1).logsumexp(1) - within).mean()) / 2
 
 
 def _place_loss(regions: Float[Tensor, "B 9 e"], places: Float[Tensor, "9 e"]) -> Float[Tensor, ""]:
@@ -161,8 +170,8 @@ def _trained(
         scenes = world.crowded(rng, cfg.batch_size, known)
         with precision(device()):
             tokens = frozen.see(world.render(scenes)).tokens
-        regions = region_embeddings(tokens)  # (B, 9, e)
-        return tile_loss(heads, regions, scenes) + text_loss(model, frozen, regions, world, scenes, rng)
+        labels = tile_loss(heads, region_embeddings(tokens), scenes)
+        return labels + text_loss(model, frozen, tokens, world, scenes, rng)
 
     descend(nn.ModuleList([model, heads]), cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
     return model, frozen
