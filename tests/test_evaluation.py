@@ -299,7 +299,8 @@ def test_summary_rows_carry_intervals_and_n(study):
     summary = summarise(result.answers, result.quality, seed=0, resamples=200)
     assert list(summary.columns) == COLUMNS["summary.csv"]
     assert {"amr", "amr_floor", "accuracy", "accuracy_source", "amr_wrong_query"} <= set(summary["metric"])
-    assert {"psnr", "ssim", "perceptual", "clip_score"} == set(summary[summary["judge"] == "none"]["metric"])
+    measures = {"psnr", "ssim", "perceptual", "clip_score", "flips", "moves"}
+    assert measures == set(summary[summary["judge"] == "none"]["metric"])
     assert (summary["low"] <= summary["value"] + 1e-12).all() and (summary["value"] <= summary["high"] + 1e-12).all()
     assert (summary[~summary["metric"].str.contains(":")]["n"] == N).all()
     amr = summary[(summary["metric"] == "amr") & (summary["judge"] == "llava")]["value"].item()

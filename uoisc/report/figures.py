@@ -5,7 +5,7 @@ on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 p
 (colour-blind safe) and never the only mark of a series. `exhibits.py` lists all figures and says how to add one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -142,7 +142,9 @@ def page(
     return figure, grid
 
 
-def with_interval(axes: Axes, across: float, row: pd.Series, look: tuple[str, str], sideways: bool = False) -> None:
+def with_interval(
+    axes: Axes, across: float | int, row: Mapping | pd.Series, look: tuple[str, str], sideways: bool = False
+) -> None:
     """A value with its 95 % interval; `sideways` puts the value on the horizontal axis."""
     spread = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
     colour, marker = look
