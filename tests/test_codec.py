@@ -138,7 +138,7 @@ def test_a_dial_that_adds_spends_its_bits_on_what_is_new(x):
     assert second.sent.sum() > same.sent.sum(), "what is saved is spent on more units"
     assert codec.decode(second, OTHERS, known=first).shape == x.shape
     with pytest.raises(ConfigError, match="bits are too few: the cheapest packing adds"):
-        codec.adding(1).encode(x, OTHERS, known=first)
+        codec.adding(1).encode(x, OTHERS, known=Message(first.indices, torch.zeros_like(first.sent)))
     with pytest.raises(ConfigError, match="set one with codec.at"):
         codec.encode(x, OTHERS, known=first)
     with pytest.raises(ConfigError, match="no rate dial"):
