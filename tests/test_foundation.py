@@ -8,12 +8,13 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from uoisc.data.question_types import COLOURS, TILES
+from uoisc.data.question_types import TILES
 from uoisc.data.styles import STYLES
 from uoisc.frozen.clip import open_clip
 from uoisc.frozen.foundation import (
     ATTRIBUTE_SCALE,
     OBJECT_SCALE,
+    labels_of,
     localisation,
     region_embeddings,
     tile_loss,
@@ -30,21 +31,24 @@ def test_a_tower_learns_the_labels_of_tiles():
     scenes = world.crowded(np.random.default_rng(0), 5)
     frozen = train_tower(TOWER, world, tiny.IMAGE, 0, lambda steps, _: steps)
     torch.manual_seed(1)
-    heads = nn.Linear(TOWER.embed_dim, len(world.names) + TILES + len(COLOURS), bias=False)
+    heads = nn.Linear(TOWER.embed_dim, sum(labels_of(world)), bias=False)
     tokens = frozen.see(world.render(scenes)).tokens.double().numpy()
     weights = heads.weight.detach().double().numpy()
     unit, rows = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (tokens, weights))
     cosines = unit @ rows.T
-    names, places, colours = np.split(cosines, [len(world.names), len(world.names) + TILES], axis=-1)
-    losses = {"name": [], "place": [], "colour": []}
+    names, places, colours, kinds = np.split(cosines, np.cumsum(labels_of(world))[:-1], axis=-1)
+    losses = {"name": [], "place": [], "colour": [], "kind": []}
     for row in range(5):
         for tile in range(TILES):
             if scenes.objects[row, tile] >= 0:
                 losses["name"].append(-log_softmax(OBJECT_SCALE * names[row, tile])[scenes.objects[row, tile]])
+                kind = world.category_of[scenes.objects[row, tile]]
+                losses["kind"].append(-log_softmax(ATTRIBUTE_SCALE * kinds[row, tile])[kind])
             losses["place"].append(-log_softmax(ATTRIBUTE_SCALE * places[row, tile])[tile])
             losses["colour"].append(-log_softmax(ATTRIBUTE_SCALE * colours[row, tile])[scenes.colours[row, tile]])
-    expected = np.mean(losses["name"]) + np.mean(losses["place"]) + 0.5 * np.mean(losses["colour"])
-    found = tile_loss(heads, region_embeddings(torch.from_numpy(tokens)).float(), scenes)
+    name, place, colour, kind = map(np.mean, losses.values())
+    expected = name + place + 0.5 * (colour + kind)
+    found = tile_loss(heads, region_embeddings(torch.from_numpy(tokens)).float(), scenes, world)
     np.testing.assert_allclose(found.item(), expected, rtol=1e-4)  # float32
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import reduce
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from uoisc.base.devices import precision
@@ -82,9 +82,8 @@ def clip_loss(
         embedded = model.encode_text(ids, normalize=True).float()
     names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
     regions, scale = region_embeddings(tokens), model.logit_scale.exp()  # (B, 9, e)
-    kind = np.where(scenes.objects < 0, -1, world.category_of[scenes.objects])
     losses, split = [], names.split([len(objects), len(kinds)])
-    for which, there, text in zip((objects, kinds), (scenes.objects, kind), split, strict=True):
+    for which, there, text in zip((objects, kinds), (scenes.objects, kinds_of(scenes, world)), split, strict=True):
         about = torch.from_numpy(which[:, None, None] == there).to(text.device)  # (t, B, 9)
         losses.append(unified_loss(scale * text, tokens, regions, about))
     place = [_place_loss(regions, wording) for wording in places.split(TILES)]
@@ -128,15 +127,30 @@ def _colour_loss(regions: Float[Tensor, "B 9 e"], colours: Float[Tensor, "8 e"],
     return F.cross_entropy(which.flatten(0, 1), torch.from_numpy(scenes.colours).flatten().to(which.device))
 
 
-def tile_loss(heads: nn.Linear, regions: Float[Tensor, "B 9 e"], scenes: Scenes) -> Float[Tensor, ""]:
-    """Cross-entropy of which object, which place and which colour each tile has, by cosines with the heads' rows."""
-    cosines = (regions @ F.normalize(heads.weight, dim=1).T).flatten(0, 1)  # (B * 9, objects + 9 + 8)
-    objects, places, colours = cosines.split([len(heads.weight) - TILES - len(COLOURS), TILES, len(COLOURS)], dim=1)
+def kinds_of(scenes: Scenes, world: World) -> Int[np.ndarray, "B 9"]:
+    """The category of what stands in each tile, -1 where it is empty."""
+    return np.where(scenes.objects < 0, -1, world.category_of[scenes.objects])
+
+
+def labels_of(world: World) -> tuple[int, ...]:
+    """How many objects, places, colours and categories a tile may be of: the rows of the heads of `tile_loss`."""
+    return len(world.names), TILES, len(COLOURS), len(world.categories)
+
+
+def tile_loss(heads: nn.Linear, regions: Float[Tensor, "B 9 e"], scenes: Scenes, world: World) -> Float[Tensor, ""]:
+    """Cross-entropy of which object, place, colour and category each tile has, by cosines with the heads' rows.
+
+    Without categories a judge cannot count: no linear map of its tower's tokens tells them.
+    """
+    cosines = (regions @ F.normalize(heads.weight, dim=1).T).flatten(0, 1)  # (B * 9, sum of labels_of)
+    objects, places, colours, kinds = cosines.split(labels_of(world), dim=1)
     place = torch.arange(TILES, device=places.device).repeat(len(scenes))
-    name, colour = (torch.from_numpy(index).flatten().to(place.device) for index in (scenes.objects, scenes.colours))
+    labels = (scenes.objects, scenes.colours, kinds_of(scenes, world))
+    name, colour, kind = (torch.from_numpy(index).flatten().to(place.device) for index in labels)
     named = F.cross_entropy(OBJECT_SCALE * objects, name, ignore_index=-1)
     placed = F.cross_entropy(ATTRIBUTE_SCALE * places, place)
-    return named + placed + 0.5 * F.cross_entropy(ATTRIBUTE_SCALE * colours, colour)
+    coloured = F.cross_entropy(ATTRIBUTE_SCALE * colours, colour)
+    return named + placed + 0.5 * (coloured + F.cross_entropy(ATTRIBUTE_SCALE * kinds, kind, ignore_index=-1))
 
 
 def train_clip(
@@ -163,14 +177,14 @@ def _trained(
     tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
     frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
     model.requires_grad_(True).train()
-    heads = nn.Linear(cfg.embed_dim, len(world.names) + TILES + len(COLOURS), bias=False).to(device())
+    heads = nn.Linear(cfg.embed_dim, sum(labels_of(world)), bias=False).to(device())
     clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
 
     def loss_of() -> Tensor:
         scenes = world.crowded(rng, cfg.batch_size, known)
         with precision(device()):
             tokens = frozen.see(world.render(scenes)).tokens
-        labels = tile_loss(heads, region_embeddings(tokens), scenes)
+        labels = tile_loss(heads, region_embeddings(tokens), scenes, world)
         return labels + text_loss(model, frozen, tokens, world, scenes, rng)
 
     descend(nn.ModuleList([model, heads]), cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
