@@ -92,7 +92,7 @@ def test_a_given_ranking_overrides_clip(x):
     assert torch.equal(sent, codec.rate.allocate(ranking).sent) and not torch.equal(sent, codec.encode(x, QUERIES).sent)
 
 
-TALKS = ("adaptive", "dial", "dial_uniform", "dial_query_decoder")
+TALKS = ("adaptive", "dial", "dial_uniform", "dial_blind_decoder")
 
 
 @pytest.mark.parametrize("name", TALKS)

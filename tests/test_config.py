@@ -1,6 +1,7 @@
 """params.yaml is read strictly: each wrong value is one line that names the key."""
 
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 
@@ -400,7 +401,7 @@ def test_activating_changes_values_alone(project, rewritten, ends):
 def test_a_profile_without_a_dial_or_any_ablation_runs_in_the_pipeline(project):
     """DVC makes no stage of an empty list."""
     path = project / "params.yaml"
-    path.write_text(re.sub(r"(?m)^  small: .*$", "  small: {variants: {uoisc: [tight]}}"))
+    path.write_text(re.sub(r"(?m)^  small: .*$", "  small: {variants: {uoisc: [tight]}}", path.read_text()))
     assert activate("small") == "active: small, with 0 ablations and 0 dials, writes results, paper"
     found = document(path)
     assert (found["ablations"], found["dials"], found["dialled"]) == ([], "", [])

@@ -22,7 +22,7 @@ def some(monkeypatch) -> int:
 class PartlyKnown:
     """The tiny world, as photographs are: where the answer to every third question lies nobody knows."""
 
-    splits = tiny.world().splits
+    splits, beyond = tiny.world().splits, ()
     batches, ask_split = tiny.world().batches, tiny.world().ask_split
 
     def regions(self, queries: list[Query], side: int) -> torch.Tensor | None:

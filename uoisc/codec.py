@@ -117,7 +117,7 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def encode(
-        self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, relevance=None, known: Message | None = None
+        self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, relevance=None, known: Message | Any = None
     ) -> Message:
         """The transmitter: what is sent for these images and queries. At a fixed rate nothing needs to be ranked.
 
@@ -146,7 +146,7 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def decode(
-        self, message: Message | Any, queries: list[str] | Any, known: Message | None = None
+        self, message: Message | Any, queries: list[str] | Any, known: Message | Any = None
     ) -> Float[Tensor, "B 3 H W"]:
         """The receiver: images in [0, 1] from what arrived (the user knows the query; few receivers read it), and from
         what was `known` of them: as in `encode`, for a third query `second.after(first)`.
