@@ -20,7 +20,7 @@ ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
 
 @pytest.fixture(scope="module")
 def answers():
-    return synthetic.answers(queries=60, seeds=("10",))
+    return synthetic.answers(queries=60, seeds=("10",), splits=("seen", "unseen"))
 
 
 def asked(compare: str, on: str = "unseen") -> contrasts.Contrast:
