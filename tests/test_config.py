@@ -19,10 +19,10 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "0e1517afebdc319b",
-    "small": "e10423dced36cb47",
+    "small": "79bc15c9042febd1",
     "paper": "d40dcd78ea9043be",
-    "seed10": "af382bf67769b789",
-    "seed20": "43c0fa245926ed57",
+    "seed10": "c61071129819e19a",
+    "seed20": "eb950668ce106e7c",
 }
 
 
