@@ -255,7 +255,7 @@ class Session:
 
 @torch.no_grad()
 def text_bounds(profile: str, split: str) -> pd.DataFrame:
-    """Rows of text_bounds.csv about a split: texts, and in the style that codecs train on pictures beside them."""
+    """Rows of text_bounds.csv about a split: texts, and pictures beside them."""
     study = open_study(profile)
     session = Session.of(study, split)
     source = session.hear(lambda at, _: session.asked.images(at))
@@ -263,8 +263,7 @@ def text_bounds(profile: str, split: str) -> pd.DataFrame:
     if isinstance(session.asked, AskedScenes):
         described, about["description"] = session.descriptions()
         offers |= described
-    if "@" not in split:
-        offers |= {point: session.picture(point) for point in points(study.params) if point.variant in PICTURES}
+    offers |= {point: session.picture(point) for point in points(study.params) if point.variant in PICTURES}
     keys, rows = {"profile": profile, "seed": study.params.seed, "split": split}, []
     for method, measures in about.items():
         rows += mean_rows(measures, study.params, keys | {"method": method, "questions": 1, "judge": "none"})
