@@ -105,7 +105,7 @@ def test_the_words_differ_when_the_verdicts_do(made, tmp_path):
     rows = {row["id"]: row["verdict"] for row in write_all(tmp_path)}
     before = {row["id"]: row["verdict"] for row in results.read_json(made, "claims.json")}
     assert (before["S1-selection"], rows["S1-selection"]) == ("supported, exceeds", "opposed")
-    assert (before["S3-tightest"], rows["S4-oracle"]) == ("not met", "met")
+    assert (before["S3-uniform"], rows["S3-uniform"]) == ("met", "not met")
     assert paper.build(tmp_path, tmp_path / "x.pdf", tmp_path / "tables", made / "figures").exists()
 
 
@@ -217,7 +217,7 @@ def test_one_run_shows_its_values_and_no_verdict(made):
     found = sources(made)
     found["seeds"] = found["seeds"].iloc[:0]
     table = tables.claims(found["claims"])
-    assert set(table["verdict"]) == {"one run: no verdict", "not measured"}
+    assert set(table["verdict"]) == {"one run: no verdict"}
     assert table.set_index("id").at["S1-selection", "one run"].startswith("+0.1")
     assert "none yet" in readme.claims_block(table) and set(table["over runs"]) == {tables.NONE}
     of_another = exhibits.Sources(made, "smoke", PARAMS, CLAIMS, made)

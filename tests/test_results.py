@@ -98,7 +98,8 @@ def test_metrics_against_direct_counting(table):
         row = one(summary, metric=metric, **where)
         assert (row.value, row.n) == (pytest.approx(value), n), metric
         assert row.low <= row.value <= row.high
-    assert set(summary[summary.judge == "none"].metric) == {"psnr", "ssim", "perceptual", "clip_score", "flips", "moves"}
+    measures = {"psnr", "ssim", "perceptual", "clip_score", "flips", "moves"}
+    assert set(summary[summary.judge == "none"].metric) == measures
     assert list(summary.columns) == results.COLUMNS["summary.csv"]
 
 
@@ -202,7 +203,8 @@ def test_each_file_is_written_by_the_stage_that_its_error_names():
     outs = {name: [out if isinstance(out, str) else next(iter(out)) for out in stages[name]["outs"]] for name in stages}
     for file, stage in results.STAGES.items():
         assert f"${{results}}/{file}" in outs[stage], file
-    assert set(results.COLUMNS) == set(results.STAGES) & set(results.COLUMNS) | {*results.NO_STAGES, "intent_weight.csv"}
+    beside = {*results.NO_STAGES, "intent_weight.csv"}
+    assert set(results.COLUMNS) == set(results.STAGES) & set(results.COLUMNS) | beside
 
 
 @pytest.mark.parametrize(

@@ -148,17 +148,6 @@ def test_pictures_are_sent_once_for_the_first_question(session):
     assert (offer.bits == codec.bits).all() and offer.bits.shape == (5, ROUNDS)
 
 
-def test_in_other_styles_there_are_texts_alone(monkeypatch):
-    study = tiny.study()
-    plain = evaluation_questions(study, "seen", 5)
-    monkeypatch.setattr(text, "open_study", lambda profile: study)
-    monkeypatch.setattr(text, "FITTED", 10)
-    monkeypatch.setattr(text, "ROUNDS", 2)
-    monkeypatch.setattr(text, "evaluation_questions", lambda study, split, n: replace(plain, split=split))
-    found = text.text_bounds("tiny", "seen@novel")
-    assert set(found["method"]) == {"query", "description", "answer", "guess", "perfect", "sprites"}
-
-
 def test_of_other_sources_there_are_answers_alone(monkeypatch):
     study = tiny.study()
     asked = evaluation_questions(study, "seen", 5)

@@ -39,6 +39,8 @@ def _leaves(text: str, values: dict, above: str, told: list) -> Iterator[tuple[s
     for key, value in values.items():
         inside = [(pairs(node).get(key), said) for (_, node), said in told]
         here = [(pair, comment(text, *pair) or said) for pair, said in inside if pair]
+        kinds = {pairs(node)["kind"][1].value for (_, node), _ in here if "kind" in pairs(node)}
+        here = here[:1] if len(kinds) > 1 else here  # a section of another kind is replaced as a whole
         node = here[-1][0][1]
         if isinstance(value, dict) and not (pairs(node) and node.start_mark.line == node.end_mark.line):
             yield from _leaves(text, value, f"{above}{key}.", here)
