@@ -98,7 +98,14 @@ def test_metrics_against_direct_counting(table):
         row = one(summary, metric=metric, **where)
         assert (row.value, row.n) == (pytest.approx(value), n), metric
         assert row.low <= row.value <= row.high
-    assert set(summary[summary.judge == "none"].metric) == {"psnr", "ssim", "perceptual", "clip_score", "flips", "moves"}
+    assert set(summary[summary.judge == "none"].metric) == {
+        "psnr",
+        "ssim",
+        "perceptual",
+        "clip_score",
+        "flips",
+        "moves",
+    }
     assert list(summary.columns) == results.COLUMNS["summary.csv"]
 
 
