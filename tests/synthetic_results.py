@@ -27,7 +27,7 @@ TYPES = {
     "count": ("1", "2", "3"),
     "member": ("top left", "centre", "right"),
 }
-RELIABLE = ["colour", "existence", "place", "what"]  # the types that the judges answer reliably
+RELIABLE = ["colour", "existence", "member", "place", "what"]  # the types that the judges answer reliably
 CLAIMS = Path(__file__).resolve().parent.parent / "paper" / "claims.yaml"
 RATES = (144.0, 432.0, 864.0)
 KEPT = {  # probability that the answer is the source's, at the tightest rate on unseen objects

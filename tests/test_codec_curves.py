@@ -199,6 +199,8 @@ def test_the_stage_writes_every_curve_the_same_again(study, monkeypatch, tmp_pat
     monkeypatch.setattr(codec_curves, "load_params", lambda profile: tiny.PARAMS)
     monkeypatch.setattr(codec_curves, "paths", lambda profile: Paths(*[tmp_path] * 5))
     monkeypatch.setattr(codec_curves, "CURVES", [curve for curve in CURVES if curve[0] == "jpeg"])
+    checks = pd.DataFrame([("llava", "accuracy:place", 0.95)], columns=["model", "metric", "value"])
+    checks.to_csv(tmp_path / "checks.csv")
     make_curves("tiny")
     first = (tmp_path / "standard_codecs.csv").read_bytes()
     table = read_table(tmp_path, "standard_codecs.csv")

@@ -20,11 +20,11 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 DOCUMENT = document(PARAMS)
 DIGESTS = {
     "smoke": "b14f0c94a502235d",
-    "small": "9c8672677accdd54",
-    "extended": "8202bd7cdf45fe86",
-    "blind_clip": "df8bc4deafa0f8f2",
+    "small": "6e991f4ef077319e",
+    "extended": "e96e1ae33c604274",
+    "blind_clip": "38b654c30c1f2b19",
     "paper": "53c5f6c3da8c3b22",
-    "seeds": "fced00c9229b92f9",
+    "seeds": "608bad5984e2f36e",
 }
 
 

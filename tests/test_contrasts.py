@@ -20,7 +20,7 @@ ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
 
 @pytest.fixture(scope="module")
 def answers():
-    return synthetic.answers(queries=60, seeds=("10",))
+    return synthetic.answers(queries=60, seeds=("10",), splits=("seen", "unseen"))
 
 
 def asked(compare: str, on: str = "unseen") -> contrasts.Contrast:
@@ -41,7 +41,7 @@ def test_a_value_is_the_difference_or_ratio_of_match_rates_over_reliable_types_a
     own, other = (np.mean([share(answers, v, b, j) for j in JUDGES]) for v, b in (("dial", 96.0), ("uoisc", 144.0)))
     row = measured(answers, "dial@100 - uoisc@tight")
     assert (
-        row["value"] == pytest.approx(own - other) and row["n"] == 48 and row["types"] == "+".join(synthetic.RELIABLE)
+        row["value"] == pytest.approx(own - other) and row["n"] == 50 and row["types"] == "+".join(synthetic.RELIABLE)
     )
     assert measured(answers, "dial@100 / uoisc@144")["value"] == pytest.approx(own / other - 1)
     for judge in JUDGES:

@@ -98,7 +98,7 @@ def texts(figure) -> str:
 
 
 def test_figures_state_n_floor_and_attribution():
-    assert "n = 48" in texts(drawn("amr_by_method")), "of the types that count"
+    assert "n = 50" in texts(drawn("amr_by_method")), "of the types that count"
     assert "floor" in texts(drawn("amr_against_rate"))
     assert "n = 10" in texts(drawn("amr_by_type"))
     for name in ("visual_comparison", "three_questions"):

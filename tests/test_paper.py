@@ -218,7 +218,7 @@ def test_one_run_shows_its_values_and_no_verdict(made):
     found["seeds"] = found["seeds"].iloc[:0]
     table = tables.claims(found["claims"])
     assert set(table["verdict"]) == {"one run: no verdict", "not measured"}
-    assert "+0.3" in table.set_index("id").at["S1-selection", "one run"]
+    assert table.set_index("id").at["S1-selection", "one run"].startswith("+0.1")
     assert "none yet" in readme.claims_block(table) and set(table["over runs"]) == {tables.NONE}
     of_another = exhibits.Sources(made, "smoke", PARAMS, CLAIMS, made)
     assert of_another["seeds"].empty, "runs of another study say nothing about a profile"

@@ -279,7 +279,7 @@ def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def claims(rows: pd.DataFrame) -> pd.DataFrame:
     """The primary contrasts: the paper's number, this run's, the mean over runs, the verdict; the types that count."""
-    counted = rows["types"].dropna().drop_duplicates().str.split("+").map(lambda kinds: ", ".join(map(label, kinds)))
+    counted = [", ".join(map(label, kinds.split("+"))) for kinds in rows["types"].dropna().unique()]
     table = _verdicts(rows[rows["primary"].astype(bool)]).drop(columns="goal")
     return table.assign(types=next(iter(counted), NONE))
 

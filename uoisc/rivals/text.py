@@ -26,7 +26,7 @@ from torch import Tensor
 from uoisc.base.distributed import device
 from uoisc.base.results import COLUMNS, SEEN
 from uoisc.base.settings import GRID, JUDGES
-from uoisc.data.answers import answers_match, normalise
+from uoisc.data.answers import normalise
 from uoisc.data.question_types import COLOURS, MAX_OBJECTS, PLACES, SLOTS, TYPES, answer_texts, slots_of
 from uoisc.data.questions import Asked, Query
 from uoisc.data.scenes import AskedScenes, Scenes, World
@@ -171,7 +171,7 @@ class Session:
                 for row in range(len(asked)):
                     known = {queries[row].text for queries in rounds}
                     kinds = (str(rng.choice(list(TYPES))) for _ in count())
-                    fresh = (world.ask(rng, asked.scenes, row, kind, allowed) for kind in kinds)
+                    fresh = (world.ask(rng, asked.scenes, row, kind, allowed, allowed) for kind in kinds)
                     drawn.append(next(query for query in fresh if query.text not in known))
                 rounds.append(drawn)
         return cls(study, asked, rounds)
@@ -242,7 +242,7 @@ class Session:
     def _matches(self, source: list[Answers], offer: Offer, judge: str) -> Bool[np.ndarray, "n rounds"]:
         rounds = zip(self.rounds, source, offer.answers, strict=True)
         each = (zip(queries, said[judge], heard[judge], strict=True) for queries, said, heard in rounds)
-        return np.array([[answers_match(query.text, a, b) for query, a, b in own] for own in each]).T
+        return np.array([[query.match(a, b) for query, a, b in own] for own in each]).T
 
     def query(self) -> dict[str, np.ndarray]:
         """Bits of each query on the uplink: as text, and ideally, where both ends know the templates."""
@@ -255,7 +255,7 @@ class Session:
 
 @torch.no_grad()
 def text_bounds(profile: str, split: str) -> pd.DataFrame:
-    """Rows of text_bounds.csv about a split: texts, and in the style that codecs train on pictures beside them."""
+    """Rows of text_bounds.csv about a split: texts, and pictures beside them."""
     study = open_study(profile)
     session = Session.of(study, split)
     source = session.hear(lambda at, _: session.asked.images(at))
@@ -263,8 +263,7 @@ def text_bounds(profile: str, split: str) -> pd.DataFrame:
     if isinstance(session.asked, AskedScenes):
         described, about["description"] = session.descriptions()
         offers |= described
-    if "@" not in split:
-        offers |= {point: session.picture(point) for point in points(study.params) if point.variant in PICTURES}
+    offers |= {point: session.picture(point) for point in points(study.params) if point.variant in PICTURES}
     keys, rows = {"profile": profile, "seed": study.params.seed, "split": split}, []
     for method, measures in about.items():
         rows += mean_rows(measures, study.params, keys | {"method": method, "questions": 1, "judge": "none"})

@@ -77,7 +77,7 @@ def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) 
     references = references[references["query_id"] < count]
     rows = []
     qualities: list[int] = []
-    for split in [split for split in study.source.splits if "@" not in split]:
+    for split in study.source.splits:
         asked = evaluation_questions(study, split, count)
         x = source_images(study, asked, slice(0, len(asked)))
         images = to_bytes(x)

@@ -49,7 +49,7 @@ def measure_conversation(profile: str) -> pd.DataFrame:
     """
     params, rows = load_params(profile), [pd.DataFrame(columns=COLUMNS["conversation.csv"])]
     if TALKS in params.variants:
-        splits = [split for split in open_study(profile).source.splits if "@" not in split]
+        splits = open_study(profile).source.splits
         rows = run_side_by_side(converse, [(profile, split) for split in splits], params.workers)
     table = pd.concat(rows, ignore_index=True)
     write_csv(table, paths(profile).results / "conversation.csv")

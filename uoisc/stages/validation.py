@@ -49,17 +49,11 @@ def validate(
     Raises ConfigError, before any work, for an unknown variant or rate and for a change of data or stand-ins, or an
     impossible one; ResultsError for a log that is no table of trials.
     """
-    for change in changes:
-        if not change.startswith(FREE):
-            raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
     if log is not None:
         trials(log)
         check_writable(log.parent)
-    params = load_params(profile, changes=changes)
-    check_rate(params, name, rate)
-    data = replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
-    study = assemble(profile, params := replace(params, data=data), JUDGES)
-    codec = untrained(study, name, rate)
+    study = _study(profile, name, rate, changes)
+    codec, params = untrained(study, name, rate), study.params
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
     rankings = {"own": None} | {control.name: control.ranking for control in evaluation.CONTROLS.get(name, ())}
@@ -80,11 +74,26 @@ def validate(
     return table
 
 
+def _study(profile: str, name: str, rate: str, changes: tuple[str, ...]) -> Study:
+    """The profile with these changes and the other category held out."""
+    for change in changes:
+        if not change.startswith(FREE):
+            raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
+    params = load_params(profile, changes=changes)
+    check_rate(params, name, rate)
+    data = replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
+    return assemble(profile, replace(params, data=data), JUDGES)
+
+
 def trials(log: Path) -> pd.DataFrame:
     """The rows of a table of trials; none where there is no such file yet. Raises ResultsError where it is no such."""
     if not log.exists():
         return pd.DataFrame(columns=[*TRIAL, *COLUMNS])
-    return read_table(log.parent, log.name, [*TRIAL, *COLUMNS]).astype({"seed": int}).fillna({"changes": ""})
+    return (
+        read_table(log.parent, log.name, [*TRIAL, *COLUMNS])
+        .astype({"seed": int, "changes": object})
+        .fillna({"changes": ""})
+    )
 
 
 def _keep(table: pd.DataFrame, log: Path, trial: dict) -> None:
