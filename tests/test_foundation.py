@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from uoisc.data.question_types import TILES
+from uoisc.data.sights import TILES
 from uoisc.data.styles import STYLES
 from uoisc.frozen.clip import open_clip
 from uoisc.frozen.foundation import (
@@ -28,7 +28,7 @@ TOWER = replace(tiny.TOWER, steps=2, batch_size=4)
 
 def test_a_tower_learns_the_labels_of_tiles():
     world = tiny.world()
-    scenes = world.crowded(np.random.default_rng(0), 5)
+    scenes = world.crowded(np.random.default_rng(0), 5, world.pool())
     frozen = train_tower(TOWER, world, tiny.IMAGE, 0, lambda steps, _: steps)
     torch.manual_seed(1)
     heads = nn.Linear(TOWER.embed_dim, sum(labels_of(world)), bias=False)
@@ -64,7 +64,7 @@ def test_a_tower_meets_no_text_and_follows_its_seed():
 
 
 def test_scenes_for_towers_are_crowded_and_hold_each_object_once():
-    scenes = tiny.world().crowded(np.random.default_rng(0), 200)
+    scenes = tiny.world().crowded(np.random.default_rng(0), 200, tiny.world().pool())
     for row in scenes.objects:
         assert len(set(row[row >= 0])) == (row >= 0).sum()
     assert abs((scenes.objects >= 0).mean() - 0.8) < 5 * np.sqrt(0.16 / scenes.objects.size)

@@ -12,7 +12,7 @@ from uoisc.data.sights import COLOURS
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.clip_files import build_clip
 from uoisc.frozen.foundation import clip_fields
-from uoisc.frozen.foundation_llava import Packer, build_llava, build_processor, copy_tower, prototypes, start_from_clip
+from uoisc.frozen.foundation_llava import Packer, build_llava, build_processor, copy_tower, prototypes, start_from_tower
 from uoisc.frozen.llava import MAX_ANSWER_TOKENS
 from uoisc.frozen.llava_files import load_llava, save_llava
 
@@ -139,7 +139,7 @@ def test_a_judge_starts_from_a_clip_by_copying_what_its_words_look_at():
         torch.manual_seed(0)
         model = build_llava(tiny.LLAVA, tiny.TOWER, len(processor.tokenizer), tiny.IMAGE)
         tower = FrozenCLIP(build_clip(**clip_fields(tiny.TOWER, tiny.IMAGE)), tiny.clip().tokenizer, (1,))
-        start_from_clip(model, processor.tokenizer, tower, tiny.world())
+        start_from_tower(model, processor.tokenizer, tower, tiny.world())
         x = torch.randn(5, tiny.LLAVA.width)
     ids, width = processor.tokenizer.convert_tokens_to_ids(["horse", "animals", "upper left"]), tiny.TOWER.embed_dim
     embedded, read = model.get_input_embeddings().weight[ids], model.lm_head.weight[ids]

@@ -78,6 +78,8 @@ def test_answers_follow_from_another_description_too():
             assert mirrored == query.truth, "neither moves with the tiles"
         if query.type in ("existence", "count", "what"):
             assert none == {"existence": "no", "count": "0", "what": ""}[query.type]
+        if query.type in ("relation", "reference"):
+            assert none == "nothing"
 
 
 class Clear(Recogniser):

@@ -177,7 +177,7 @@ TYPES = {
         "what is {side} the {name}",
         truth=lambda sight: sight.at(sight.beside()),
         answers=lambda world: (*world.names, NOTHING),
-        tiles=lambda sight: sight.named() + sight.beside(),
+        tiles=lambda sight: sight.named() + sight.beside() if sight.named() else (),
         options=neighbours,
         contrary=empty_neighbour,
         share=0.1,

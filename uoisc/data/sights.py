@@ -72,7 +72,9 @@ class Sight:
         return tuple(tile for tile, name in enumerate(self.names) if name and self.colours[tile] == self.colour)
 
     def beside(self, side: str = "") -> tuple[int, ...]:
-        """The tile on that side of the place, the sight's own if not given; none at the scene's edge."""
+        """The tile on that side of the place, the sight's own if not given; none at the scene's edge, or of no place."""
+        if not self.place:
+            return ()
         tile, (down, right) = PLACES.index(self.place), SIDES[side or self.side]
         row, column = tile // GRID + down, tile % GRID + right
         return (row * GRID + column,) if 0 <= row < GRID and 0 <= column < GRID else ()
