@@ -120,7 +120,7 @@ def intent_weight(trials: pd.DataFrame) -> Figure:
     for axes, judge in zip(panels, JUDGES, strict=True):
         own = rows[rows["judge"] == judge].rename(columns={"amr": "value"})
         for shade, (weight, line) in zip(SHADES, own.groupby("perceptual"), strict=False):
-            places = [across.index(w) for w in line["intent"]]
+            places = [float(across.index(w)) for w in line["intent"]]
             axes.plot(places, line["value"], color=shade, label=f"perceptual term: {weight:g}")
             for place, (_, row) in zip(places, line.iterrows(), strict=True):
                 with_interval(axes, place, row, (shade, "o"))
