@@ -105,12 +105,12 @@ def test_the_core_is_read_in_an_evening():
 
 @pytest.mark.parametrize("name", [name for name in ROOMS if name != CORE])
 def test_a_room_is_of_a_size_to_know(name):
-    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2200
+    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2600
 
 
 def test_the_package_as_a_whole():
     """Two fifths of it are docstrings and blank lines; what grows here must earn its lines."""
-    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 14_500
+    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 17_000
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -28,12 +28,16 @@ from uoisc.base.outputs import check_outputs
 from uoisc.base.results import BLANK, COLUMNS, SEEN, UNSEEN, read_table, write_csv
 from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import reliable_types
+from uoisc.report.complexity import COMPLEX
 from uoisc.report.names import SAYS
 
 RATES = ("tight", "middle", "wide")  # of UO-ISC, as budgets
 PAYLOAD = "payload"  # as a budget: the bits of the other side's payload
-SPLITS = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
-USED = [*COLUMNS["answers.parquet"][:7], "type", "match", "match_blank", "match_wrong_query"]  # of answers.parquet
+ASKED = ("simple", "complex", "one", "several")  # parts of a split, by what its queries ask for (`parts_asked`)
+STYLED = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
+SPLITS = (*STYLED, *(f"{split}:{asked}" for split in STYLED[::3] for asked in ASKED))
+USED = [*COLUMNS["answers.parquet"][:7], "type", "tiles", "ambiguous"]  # of answers.parquet
+USED += ["match", "match_blank", "match_wrong_query"]
 COMPARED = re.compile(rf"(\w+)@(\d+|{'|'.join(RATES)}|{PAYLOAD}) ([-/]) (?:({BLANK})|(\w+)@(\d+|{'|'.join(RATES)}))")
 
 
@@ -157,10 +161,24 @@ class Run:
         return float(np.interp(place, places, nominal)), Cell(low.queries, *between)
 
 
+def parts_asked(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers again, a part of its split each: to simple queries, whose one right answer needs one tile, and complex
+    ones (`COMPLEX` tiles or more); and, of the types that have ambiguous queries, where one answer is right or several.
+    """
+    several, tiles = answers["ambiguous"].to_numpy(bool), answers["tiles"].to_numpy()
+    shared = answers["type"].isin(answers["type"][several]).to_numpy()
+    parts = zip(
+        ASKED, (~several & (tiles == 1), ~several & (tiles >= COMPLEX), shared & ~several, several), strict=True
+    )
+    here = answers["split"].isin(STYLED[::3]).to_numpy()
+    return pd.concat([answers[here & of].assign(split=answers["split"] + f":{name}") for name, of in parts])
+
+
 def run_of(answers: pd.DataFrame, entropy: pd.DataFrame) -> Run:
     """One run, of its tables. Raises: ResultsError where the answers are of several seeds."""
     if answers["seed"].nunique() != 1:
         raise ResultsError(f"answers.parquet: of seeds {', '.join(sorted(answers['seed'].unique()))}; a run has one")
+    answers = pd.concat([answers, parts_asked(answers)], ignore_index=True)
     columns = (answers[f"match{of}"].astype("Float64").astype(float) for of in ("", "_blank", "_wrong_query"))
     own, blank, wrong = columns
     keys = answers[["variant", "split", "bits", "judge", "query_id"]]
