@@ -21,7 +21,8 @@ from uoisc.link import bitstream, header
 from uoisc.link.bitstream import SharedModel, ranked_of, write
 from uoisc.link.entropy import Tables
 from uoisc.message import Message, Shape
-from uoisc.rate import Packing, spread_tokens
+from uoisc.rate import Packing
+from uoisc.relevance import spread_tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/bitstream.md"

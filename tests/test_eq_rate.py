@@ -12,7 +12,8 @@ import torch
 from uoisc.base.errors import ConfigError
 from uoisc.calibration import interpolated, measured_packings
 from uoisc.message import Shape
-from uoisc.rate import FixedRate, Packing, RateDial, ranked_tokens, spread_tokens
+from uoisc.rate import FixedRate, Packing, RateDial
+from uoisc.relevance import ranked_tokens, spread_tokens
 
 SMALL = Shape(taps=2, tokens=9, segments=3, codes=8)
 

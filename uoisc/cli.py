@@ -134,9 +134,7 @@ def seeds(
 @app.command()
 def activate(
     profile: Annotated[str, typer.Argument(help="Profile of params.yaml.")],
-    publish: Annotated[
-        bool, typer.Option("--publish", help="Let it write results/, paper/ and the README from now on.")
-    ] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Let it write results/, paper/ and the README.")] = False,
     seed: Annotated[int | None, typer.Option(help="Give the profile this seed.")] = None,
     quiet: Quiet = False,
 ) -> None:

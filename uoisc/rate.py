@@ -14,47 +14,22 @@ first, and a dial's training cuts them anywhere (nested dropout; Rippel et al., 
 import math
 from collections.abc import Sequence
 from copy import copy
-from functools import cache, cached_property
+from functools import cached_property
 from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from uoisc.base.distributed import processes, rank
 from uoisc.base.errors import ConfigError
 from uoisc.message import Shape
+from uoisc.relevance import ranked_tokens, spread_tokens
 
 MAX_PACKINGS = 255  # a file names its packing in a byte (bitstream.py)
 COARSER = range(1, 9)  # steps between the levels of a dial; the first that makes few enough packings
 SPREAD_STEPS = 6  # packings of spread tokens between one level of all and the next
-START, STEPS = 36_864, (49_471, 37_345)  # of the order of spread tokens, in 2^16ths of a side: rows, columns
-
-
-def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B N"]:
-    """Which tokens are the `top` most relevant ones."""
-    best = relevance.topk(top, dim=1).indices
-    return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, best, True)
-
-
-@cache
-def spread_order(side: int) -> Int[Tensor, " N"]:
-    """All tokens of a square, in an order of which every beginning is spread over both axes.
-
-    Point i of a Kronecker lattice is (START + i STEPS) mod 2^16, in 2^16ths of a side; a token's place is that of the
-    first point that falls on it. The steps are the two powers of the plastic number's inverse (Roberts' R2 sequence).
-    """
-    points = (START + torch.arange(1 << 16)[:, None] * torch.tensor(STEPS)) % (1 << 16)
-    rows, columns = (points * side >> 16).unbind(1)
-    return torch.tensor(list(dict.fromkeys([*(rows * side + columns).tolist(), *range(side * side)])))
-
-
-def spread_tokens(tokens: int, top: int) -> Bool[Tensor, " N"]:
-    """Which tokens are `top` evenly spread ones: a fixed choice, that both ends know and no bit describes."""
-    chosen = torch.zeros(tokens, dtype=torch.bool)
-    chosen[spread_order(math.isqrt(tokens))[:top]] = True
-    return chosen
 
 
 class Allocation(NamedTuple):

@@ -1,4 +1,4 @@
-"""How relevant each token is to the query: what ranks the tokens of a rate dial, and weighs them in training.
+"""How relevant each token is to the query, and which tokens come first: by relevance, or evenly spread.
 
     token embeddings (B, N, e), query (B, e) --cosine--> (B, N) --head--> (B, N)
 
@@ -7,15 +7,19 @@ that an object covers neighbouring tokens, and what words such as "upper left" s
 name but through the cosine and the words of the query, and no grid of tiles. Source: ours.
 """
 
+import math
+from functools import cache
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from uoisc.base.distributed import mean_over
 from uoisc.frozen.clip import FrozenCLIP
 
 HIDDEN = 16  # channels of the head's convolutions
+START, STEPS = 36_864, (49_471, 37_345)  # of the order of spread tokens, in 2^16ths of a side: rows, columns
 
 
 class Cosine(nn.Module):
@@ -64,3 +68,28 @@ def relevance_loss(relevance: Float[Tensor, "B N"], region: Bool[Tensor, "B N"])
     held = share.sum(1)
     nats = -(F.log_softmax(relevance.float(), dim=1) * share).sum(1) / held.clamp(min=1)
     return mean_over(nats.sum(), (held > 0).sum())
+
+
+def ranked_tokens(relevance: Float[Tensor, "B N"], top: int) -> Bool[Tensor, "B N"]:
+    """Which tokens are the `top` most relevant ones."""
+    best = relevance.topk(top, dim=1).indices
+    return torch.zeros_like(relevance, dtype=torch.bool).scatter(1, best, True)
+
+
+@cache
+def spread_order(side: int) -> Int[Tensor, " N"]:
+    """All tokens of a square, in an order of which every beginning is spread over both axes.
+
+    Point i of a Kronecker lattice is (START + i STEPS) mod 2^16, in 2^16ths of a side; a token's place is that of the
+    first point that falls on it. The steps are the two powers of the plastic number's inverse (Roberts' R2 sequence).
+    """
+    points = (START + torch.arange(1 << 16)[:, None] * torch.tensor(STEPS)) % (1 << 16)
+    rows, columns = (points * side >> 16).unbind(1)
+    return torch.tensor(list(dict.fromkeys([*(rows * side + columns).tolist(), *range(side * side)])))
+
+
+def spread_tokens(tokens: int, top: int) -> Bool[Tensor, " N"]:
+    """Which tokens are `top` evenly spread ones: a fixed choice, that both ends know and no bit describes."""
+    chosen = torch.zeros(tokens, dtype=torch.bool)
+    chosen[spread_order(math.isqrt(tokens))[:top]] = True
+    return chosen

@@ -36,39 +36,13 @@ from uoisc.base.settings import GRID
 from uoisc.data.objects import DRAWINGS, ObjectEntry
 from uoisc.data.question_types import TYPES, Words, fill
 from uoisc.data.questions import SPLITS, Asked, Batch, Query
-from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES, TILES, Absent, Sight, one_of
+from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES, TILES, Absent, Scenes, Sight, one_of
 from uoisc.data.styles import PLAIN, STYLES, Style, draw, mixture, of_domain
 
 COLOUR_NAMES = np.array(list(COLOURS), dtype=object)
 Objects = Bool[np.ndarray, " O"]  # some of a world's
 CROWDED = 0.8  # share of tiles with an object where CLIP and the judges' towers learn
 MAX_COUNT = 4  # members of the category that a counting question asks about
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """Scenes as indices; `render` turns them into images.
-
-    objects:  (B, 9) index into the objects, -1 where a tile is empty.
-    variants: (B, 9) which rasterised variant of the drawing.
-    colours:  (B, 9) index into `COLOURS`.
-    focus:    (B,)   index of the category that counting questions ask about.
-    styles:   (B,)   index into `STYLES`.
-    seeds:    (B,)   of what is random in a scene's style.
-    """
-
-    objects: Int[np.ndarray, "B 9"]
-    variants: Int[np.ndarray, "B 9"]
-    colours: Int[np.ndarray, "B 9"]
-    focus: Int[np.ndarray, " B"]
-    styles: Int[np.ndarray, " B"]
-    seeds: Int[np.ndarray, " B"]
-
-    def __len__(self) -> int:
-        return len(self.objects)
-
-    def __getitem__(self, rows) -> "Scenes":
-        return Scenes(*(part[rows] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)

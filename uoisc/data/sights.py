@@ -1,4 +1,5 @@
-"""A scene as a question sees it: in words. What it may be asked about, and what makes of it one with another truth.
+"""Scenes as indices; and a scene as a question sees it, in words: what it may be asked about, and what makes of it one
+with another truth.
 
     Sight --options--> the sights that a type asks about (each other object, each occupied side, ...)
           --contrary-> one whose truth is another ("no", "nothing")
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from uoisc.base.settings import GRID
 
@@ -30,6 +32,32 @@ COLOURS = {
 }
 SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}  # rows and columns further
 NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Scenes as indices; `World.render` turns them into images.
+
+    objects:  (B, 9) index into the objects, -1 where a tile is empty.
+    variants: (B, 9) which rasterised variant of the drawing.
+    colours:  (B, 9) index into `COLOURS`.
+    focus:    (B,)   index of the category that counting questions ask about.
+    styles:   (B,)   index into `STYLES`.
+    seeds:    (B,)   of what is random in a scene's style.
+    """
+
+    objects: Int[np.ndarray, "B 9"]
+    variants: Int[np.ndarray, "B 9"]
+    colours: Int[np.ndarray, "B 9"]
+    focus: Int[np.ndarray, " B"]
+    styles: Int[np.ndarray, " B"]
+    seeds: Int[np.ndarray, " B"]
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, rows) -> "Scenes":
+        return Scenes(*(part[rows] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -72,7 +100,7 @@ class Sight:
         return tuple(tile for tile, name in enumerate(self.names) if name and self.colours[tile] == self.colour)
 
     def beside(self, side: str = "") -> tuple[int, ...]:
-        """The tile on that side of the place, the sight's own if not given; none at the scene's edge, or of no place."""
+        """The tile on that side of the place, or the sight's own side; none at the scene's edge, or of no place."""
         if not self.place:
             return ()
         tile, (down, right) = PLACES.index(self.place), SIDES[side or self.side]

@@ -162,7 +162,7 @@ class Run:
 
 
 def parts_asked(answers: pd.DataFrame) -> pd.DataFrame:
-    """The answers again, a part of its split each: to simple queries, whose one right answer needs one tile, and complex
+    """The answers again, in parts of their split: to simple queries, whose one right answer needs one tile, to complex
     ones (`COMPLEX` tiles or more); and, of the types that have ambiguous queries, where one answer is right or several.
     """
     several, tiles = answers["ambiguous"].to_numpy(bool), answers["tiles"].to_numpy()
