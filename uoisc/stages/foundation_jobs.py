@@ -90,9 +90,9 @@ def _kinds(params: Params) -> dict[str, tuple[int, str | None, str]]:
     """What stands behind a metric's name -> how many questions, of which category (None: any), in which style."""
     kinds = {}
     for style in STYLES:
-        n, end = (CHECKED, "") if style.name == PLAIN else (CHECKED_STYLE, f"@{style.name}")
+        most, each, end = (CHECKED, 50, "") if style.name == PLAIN else (CHECKED_STYLE, 10, f"@{style.name}")
         for name, category in (("", None), ("_unseen", params.data.held_out)):
-            kinds[f"{name}{end}"] = (min(n, 50 * params.evaluation.queries), category, style.name)
+            kinds[f"{name}{end}"] = (min(most, each * params.evaluation.queries), category, style.name)
     return kinds
 
 
