@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -37,7 +37,7 @@ class Files:
     output: str
     force: bool = False
     no_clobber: bool = False
-    after: tuple[str, ...] = ()
+    after: Sequence[str] = ()
 
     def pairs(self, suffix: str) -> list[tuple[str, str]]:
         """Each input with where its output goes, less those that --no-clobber skips.
