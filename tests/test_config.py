@@ -19,12 +19,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "b14f0c94a502235d",
-    "small": "6e991f4ef077319e",
-    "extended": "e96e1ae33c604274",
-    "blind_clip": "38b654c30c1f2b19",
+    "smoke": "1c17de5d54c85b4d",
+    "small": "ace459c7876312d5",
+    "extended": "2bad235e1904d1a0",
+    "blind_clip": "aff71e813c4ea366",
     "paper": "53c5f6c3da8c3b22",
-    "seeds": "608bad5984e2f36e",
+    "seeds": "c87e9cef878fe822",
 }
 
 

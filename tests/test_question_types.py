@@ -1,6 +1,7 @@
 """One table of question types: what stands in it is asked, answered, read and learnt, with nothing to add elsewhere."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,11 @@ def test_the_recipe_in_the_docs_is_a_type(monkeypatch):
     no = sum(query.truth == "no" for query in own)
     assert len(own) == 300 and abs(no - 200) < 5 * 8.2  # binomial of 2/3, standard deviation 8.2
     assert all((query.truth == "yes") == (query.tiles[0] >= 6) for query in own)
+
+
+def test_what_is_hard_to_learn_comes_twice_in_a_round():
+    scenes = tiny.world().sample(np.random.default_rng(0), 26, tiny.world().pool())
+    kinds = [name for name, kind in TYPES.items() for _ in range(kind.turns)]
+    asked = tiny.world().ask_each(np.random.default_rng(0), scenes, 1, kinds=kinds)
+    assert Counter(query.type for query in asked) == {name: 2 * kind.turns for name, kind in TYPES.items()}
+    assert TYPES["count"].turns == TYPES["relation"].turns == 2 and len(kinds) == 13

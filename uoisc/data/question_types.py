@@ -126,6 +126,7 @@ class QuestionType:
         a sight one with the opposite truth, and a `share` of the questions is asked about that; all are where a scene
         has no option. Its arguments: the random generator, the sight, and what may be named and the scene lacks.
     accepted: every right answer, where there are several: the truth is one of them.
+    turns: how often it is asked in a round of all types where judges learn: more than once what is hard to learn.
     """
 
     template: str
@@ -137,6 +138,7 @@ class QuestionType:
     contrary: Callable[[np.random.Generator, Sight, "Absent"], Sight] | None = None
     share: float = 0.5
     accepted: Callable[[Sight], tuple[str, ...]] = lambda sight: ()
+    turns: int = 1
 
     def __post_init__(self):
         slots = slots_of(self.template)
@@ -172,6 +174,7 @@ TYPES = {
         answers=lambda world: [str(number) for number in range(MAX_OBJECTS + 1)],
         tiles=Sight.members,
         about=lambda sight: sight.category,
+        turns=2,
     ),
     "relation": QuestionType(
         "what is {side} the {name}",
@@ -181,6 +184,7 @@ TYPES = {
         options=neighbours,
         contrary=empty_neighbour,
         share=0.1,
+        turns=2,
     ),
     "conjunction": QuestionType(
         "is there {a_name} and {a_other}",

@@ -20,7 +20,7 @@ question are asked (question_types.py); each is balanced so that a constant answ
 Source: ours (the paper uses VQAv2 on COCO; this stands in for it where neither can be downloaded).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, cycle, islice
 
@@ -272,12 +272,12 @@ class World:
         per_scene: int = 1,
         subjects: Objects | None = None,
         others: Objects | None = None,
+        kinds: Sequence[str] = (),
     ) -> list[Query]:
-        """`per_scene` questions per scene, the types in turn, so that every type is asked equally often."""
-        start = int(rng.integers(len(TYPES)))
-        rows = np.repeat(np.arange(len(scenes)), per_scene).tolist()
-        kinds = islice(cycle(TYPES), start, None)
-        return [self.ask(rng, scenes, row, kind, subjects, others) for row, kind in zip(rows, kinds, strict=False)]
+        """`per_scene` questions per scene, of `kinds` in turn, or of all types, so that each is asked equally often."""
+        rows, kinds = np.repeat(np.arange(len(scenes)), per_scene).tolist(), kinds or list(TYPES)
+        turns = islice(cycle(kinds), int(rng.integers(len(kinds))), None)
+        return [self.ask(rng, scenes, row, kind, subjects, others) for row, kind in zip(rows, turns, strict=False)]
 
     def regions(self, queries: list[Query], side: int) -> Bool[Tensor, "B N"]:
         """Which of side x side tokens lie in the tiles that show each query's answer; none for an absent object."""

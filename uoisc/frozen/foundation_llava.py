@@ -113,10 +113,10 @@ def build_llava(cfg: Llava, tower: Clip, vocabulary: int, image_size: int):
 def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None:
     """Tower, projector and words start where the tower is: an answer's word is the mean of the tiles that show it.
 
-    Queries and keys of the first block start equal, so that attention starts as similarity; but for one
+    Queries and keys of every other block start equal, so that attention starts as similarity; but for one
     channel, 1 in words and -1 in image tokens, whose sign the keys turn: so a word looks not at itself but at the
-    tile that shows it. Values of all blocks start as copies of what is attended to, at unit norm: else it takes a
-    thousand steps until a word passes on its tile's place.
+    tile that shows it, first its own and then one that it has worked out. Values of all blocks start as copies of what
+    is attended to, at unit norm: else it takes a thousand steps until a word passes on its tile's place.
     """
     visual = frozen.model.visual
     copy_tower(visual, model.model.vision_tower)
@@ -138,15 +138,17 @@ def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None
     words = prototypes((tokens + bias).flatten(0, 1), scenes, world)
     ids = tokenizer.convert_tokens_to_ids(list(words))
     rows = F.pad(torch.stack(list(words.values())), (0, model.lm_head.weight.shape[1] - width))
-    embedded, first = model.model.language_model.embed_tokens.weight, model.model.language_model.layers[0].self_attn
+    embedded, blocks = model.model.language_model.embed_tokens.weight, model.model.language_model.layers
     for table in (embedded, model.lm_head.weight):
         table.normal_(std=table.shape[1] ** -0.5)
         table[ids] = rows
     embedded[:, width] = 1.0
-    first.k_proj.weight.copy_(first.q_proj.weight.normal_(std=SIMILARITY_STD))
-    first.k_proj.weight[:, width] *= -1
-    for layer in model.model.language_model.layers:
-        value, out = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
+    for block in blocks[::2]:
+        key = block.self_attn.k_proj.weight
+        key.copy_(block.self_attn.q_proj.weight.normal_(std=SIMILARITY_STD))
+        key[:, width] *= -1
+    for block in blocks:
+        value, out = block.self_attn.v_proj.weight, block.self_attn.o_proj.weight
         torch.nn.init.orthogonal_(value)
         out.copy_(value.T * len(value) ** -0.5)  # of inputs as long as the norm before makes them
 
@@ -251,11 +253,11 @@ def train_llava(
     llava = FrozenLlava(model, processor).to(device())
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
-    pack, everything = Packer(llava), world.pool()
+    pack, everything, turns = Packer(llava), world.pool(), [k for k, of in TYPES.items() for _ in range(of.turns)]
 
     def loss_of() -> Float[Tensor, ""]:
         scenes = world.sample_mixed(rng, cfg.batch_size, everything)
-        packed = pack(world.ask_each(rng, scenes, cfg.questions), cfg.questions)
+        packed = pack(world.ask_each(rng, scenes, cfg.questions, kinds=turns), cfg.questions)
         ids, positions, mask, labels = (part.to(device()) for part in packed)
         with precision(device()):
             pixels = llava.pixels(world.render(scenes))
