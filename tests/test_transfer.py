@@ -353,7 +353,7 @@ def test_an_empty_query_is_none_to_the_receiver_that_reads_it(photo, tmp_path):
 
     real = transfer.bitstream.read
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer.bitstream, "read", lambda data, given: real(data, model("dial")))
+        patch.setattr(transfer.bitstream, "read", lambda data, given, held: real(data, model("dial"), held))
         patch.setattr(transfer, "writer", lambda profile, fingerprint: SimpleNamespace(codec=Reader()))
         with pytest.raises(ConfigError, match="give --query"):
             decode(tmp_path / "a.uoi", tmp_path / "o.png")
