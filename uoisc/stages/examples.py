@@ -79,7 +79,7 @@ def compared(variants: dict[str, tuple[str, ...]]) -> dict[str, str]:
 def shown(answers: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     """Split and type of each row: `SHOWN`; of other questions than the benchmark's all types, unseen ones first."""
     asked = set(zip(answers["split"], answers["type"], strict=True))
-    others = sorted(asked, key=lambda pair: (-SPLITS.index(pair[0]), pair[1]))
+    others = [(split, kind) for split in reversed(SPLITS) for own, kind in sorted(asked) if own == split]
     return SHOWN if asked >= {*SHOWN} else tuple(others)[: len(SHOWN)]
 
 
