@@ -52,12 +52,12 @@ def test_payload_bits_are_those_of_the_files():
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_the_stage_asks_in_the_codecs_own_style_alone(tmp_path, monkeypatch, trained):
+def test_the_stage_asks_about_each_split_where_there_is_a_dial(tmp_path, monkeypatch, trained):
     class Where:
         results = tmp_path
 
     params = tiny.PARAMS if trained else type("P", (), {"variants": {"uoisc": ("low",)}})
-    source = type("S", (), {"splits": ("seen", "unseen", "seen@novel")})
+    source = type("S", (), {"splits": ("seen", "unseen")})
     asked = []
     monkeypatch.setattr(entropy_jobs, "paths", lambda profile: Where)
     monkeypatch.setattr(entropy_jobs, "load_params", lambda profile: params)

@@ -58,7 +58,7 @@ def imported(folder: str) -> set[str]:
 
 
 # run as programs, or imported by name: DVC's and Jupyter's commands, plug-ins of torch and Pillow, one measure
-BY_NAME = {"jupyterlab", "torchvision", "pillow-jxl-plugin", "bjontegaard"}
+BY_NAME = {"jupyterlab", "torchvision", "pillow-jxl-plugin", "bjontegaard", "manimgx-fonts"}
 
 
 def test_what_the_package_imports_is_declared_and_nothing_else():
