@@ -10,7 +10,7 @@ from test_figures import drawn
 
 from uoisc.base import results
 from uoisc.base.errors import ConfigError, ResultsError, UoiscError
-from uoisc.report import exhibits, paper, provenance, readme, tables, verdicts
+from uoisc.report import exhibits, generalisation, paper, provenance, readme, tables, verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS, PARAMS = ROOT / "paper" / "claims.yaml", ROOT / "params.yaml"
@@ -217,7 +217,7 @@ def test_one_run_shows_its_values_and_no_verdict(made):
     found = sources(made)
     found["seeds"] = found["seeds"].iloc[:0]
     table = tables.claims(found["claims"])
-    assert set(table["verdict"]) == {"one run: no verdict"}
+    assert set(table["verdict"]) == {"one run: no verdict", "not measured"}
     assert table.set_index("id").at["S1-selection", "one run"].startswith("+0.1")
     assert "none yet" in readme.claims_block(table) and set(table["over runs"]) == {tables.NONE}
     of_another = exhibits.Sources(made, "smoke", PARAMS, CLAIMS, made)
@@ -262,10 +262,11 @@ def test_no_semicolon_after_a_computed_number_is_swallowed():
 
 def test_a_row_over_several_types_names_them():
     shown = tables.foundation(synthetic.foundation()).set_index("metric")
-    assert shown.loc["accuracy, existence + place + colour", "LLaVA"] == "0.900 [0.880, 0.920]"
-    assert "accuracy" not in shown.index
-    assert shown.loc["accuracy, lines", "LLaVA"] == "0.700 [0.680, 0.720]", "of another style it is all that is shown"
-    assert not [row for row in shown.index if "place" in row and "lines" in row]
+    several = "accuracy of existence, place, colour"
+    assert shown.loc[several, "LLaVA"] == "0.900 [0.880, 0.920]" and "accuracy" not in shown.index
+    assert shown.loc[f"{several}, lines", "LLaVA"] == "0.700 [0.680, 0.720]"
+    types = generalisation.judges_by_type(synthetic.foundation()).set_index("type")
+    assert types.loc["place", "LLaVA, all objects"] == "0.900 [0.880, 0.920]" and len(types) == len(synthetic.TYPES)
     alone = synthetic.foundation()[lambda rows: ~rows["metric"].str.contains(":")]
     assert "accuracy" in set(tables.foundation(alone)["metric"]), "of judges that were asked about no types"
 

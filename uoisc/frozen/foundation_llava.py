@@ -143,6 +143,11 @@ def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None
         table.normal_(std=table.shape[1] ** -0.5)
         table[ids] = rows
     embedded[:, width] = 1.0
+    start_attention(blocks, width)
+
+
+def start_attention(blocks, width: int) -> None:
+    """Queries, keys and values of a language model's blocks as `start_from_tower` says; `width`: the channel's number."""
     for block in blocks[::2]:
         key = block.self_attn.k_proj.weight
         key.copy_(block.self_attn.q_proj.weight.normal_(std=SIMILARITY_STD))

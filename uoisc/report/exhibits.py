@@ -23,7 +23,7 @@ from uoisc.report.curves import codebook_use, intent_weight, training_curves
 from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import conversation, floor_dial, rate_dial, rate_dial_bytes
 from uoisc.report.figures import amr_by_method, amr_by_type, save
-from uoisc.report.generalisation import by_style, generalisation
+from uoisc.report.generalisation import by_style, generalisation, judges_by_type
 from uoisc.report.link_figures import amr_against_snr
 from uoisc.report.pictures import said, three_questions, visual_comparison
 from uoisc.report.provenance import settings
@@ -86,6 +86,7 @@ TABLES = {
     "dial": Exhibit(tables.dial, ("summary", "entropy")),
     "by_style": Exhibit(by_style, ("summary",)),
     "foundation": Exhibit(tables.foundation, ("foundation",)),
+    "judges_by_type": Exhibit(judges_by_type, ("foundation",)),
     "data_card": Exhibit(tables.data_card, ("data_card",)),
     "entropy": Exhibit(tables.entropy, ("entropy",)),
     "conversation": Exhibit(conversation, ("conversation",)),

@@ -14,7 +14,7 @@ from uoisc.base.results import DOMAINS, SEEN, UNSEEN, LeftOut, split_of
 from uoisc.base.settings import JUDGES
 from uoisc.report import figures
 from uoisc.report.names import in_order, label
-from uoisc.report.tables import cell
+from uoisc.report.tables import JUDGED, NONE, cell
 
 INDEPENDENT = JUDGES[-1]
 BELOW = {"floor: blank image": "amr_floor", "accuracy on source images": "accuracy_source"}  # rows of the table
@@ -68,4 +68,19 @@ def by_style(summary: pd.DataFrame) -> pd.DataFrame:
     for name, metric in BELOW.items():
         means = table[table["metric"] == metric].groupby("split")["value"].mean()
         rows.append({"method": name, "bits": "–"} | {title: f"{means[split]:.3f}" for split, title in titles.items()})
+    return pd.DataFrame(rows)
+
+
+def judges_by_type(table: pd.DataFrame) -> pd.DataFrame:
+    """The judges' accuracy on source images in the codecs' style by type of question. Raises: LeftOut for no types."""
+    parts = table["metric"].str.extract(r"^accuracy(_unseen)?:(\w+)$")
+    asked = table.assign(unseen=parts[0].notna(), type=parts[1]).dropna(subset="type")
+    if asked.empty:
+        raise LeftOut("the judges were checked on no types of question")
+    rows = []
+    for kind, own in asked.groupby("type", sort=False):
+        cells = {(row["model"], row["unseen"]): cell(row) for _, row in own.iterrows()}
+        titles = product(JUDGED.items(), ((False, "all objects"), (True, "unseen")))
+        shown = {f"{title}, {of}": cells.get((judge, unseen), NONE) for (title, judge), (unseen, of) in titles}
+        rows.append({"type": label(kind)} | shown)
     return pd.DataFrame(rows)

@@ -163,15 +163,15 @@ def dial(summary: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFrame:
 
 
 def foundation(table: pd.DataFrame) -> pd.DataFrame:
-    """How good the stand-ins are, a row per metric, a column per model; a row over several types names them. Of another
-    style than the codecs' only what sums a model up."""
+    """How good the stand-ins are, a row per metric and style, a column per model; of several types, which."""
     shown = table.assign(text=table.apply(cell, axis=1))
-    order = [metric for metric in dict.fromkeys(table["metric"]) if not (":" in metric and "@" in metric)]
+    of_types = table["metric"].str.contains("^accuracy.*:")
+    order = list(dict.fromkeys(table["metric"][~of_types]))
     wide = shown.pivot_table(index="metric", columns="model", values="text", aggfunc="first").reindex(order)
     models = [m for m in ("clip", *JUDGES) if m in wide.columns] + sorted(set(wide.columns) - {"clip", *JUDGES})
     names = {"clip": "CLIP", JUDGES[0]: "LLaVA", JUDGES[1]: "independent judge"}
-    pooled = {m: f"{m}:{' + '.join(POOLED_TYPES)}" for m in order if f"{m}:{POOLED_TYPES[0]}" in order}
-    rows = [pooled.get(metric, metric).replace("_", " ") for metric in order]
+    pooled = f" of {', '.join(POOLED_TYPES)}" if of_types.any() else ""
+    rows = [metric.replace("accuracy", f"accuracy{pooled}").replace("_", " ") for metric in order]
     wide.index = [row.replace(":", ", ").replace("@", ", ") for row in rows]
     return wide[models].fillna(NONE).rename(columns=names).rename_axis("metric").reset_index()
 
