@@ -147,7 +147,7 @@ def start_from_tower(model, tokenizer, frozen: FrozenCLIP, world: World) -> None
 
 
 def start_attention(blocks, width: int) -> None:
-    """Queries, keys and values of a language model's blocks as `start_from_tower` says; `width`: the channel's number."""
+    """Queries, keys and values of a language model's blocks as `start_from_tower` says; `width`: that channel."""
     for block in blocks[::2]:
         key = block.self_attn.k_proj.weight
         key.copy_(block.self_attn.q_proj.weight.normal_(std=SIMILARITY_STD))
