@@ -84,9 +84,9 @@ class ScratchEncoders(nn.Module):
 
     A convolutional encoder (each stride halves the resolution, then one residual block a tap) and a small
     transformer over the query's words. Same taps, tokens and call as `FrozenCLIP`. Batch norm keeps tokens
-    apart: without it all start alike, one code serves them all, and training never leaves that state; without it
-    on every tap a deeper one drifts from zero, where a segment of two codes settles on one. Source: ours; the
-    rival's exact encoders are not known to us.
+    apart: without it all start alike, one code serves them all, and training never leaves that state; on every tap
+    it also keeps the deeper ones centred, as a segment of two codes needs it. Source: ours; the rival's exact
+    encoders are not known to us.
 
     Args:
         taps: M. width: d, a multiple of 32. text_width: e. halvings: log2 of a token's side in pixels.
