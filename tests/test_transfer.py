@@ -15,6 +15,7 @@ from test_bitstream import model
 
 from uoisc.base.errors import ConfigError, DataError, QueryError
 from uoisc.base.storage import save_tensors
+from uoisc.codec import Codec
 from uoisc.link import header
 from uoisc.link.bitstream import BitstreamError, SharedModel, fingerprint
 from uoisc.link.header import describe
@@ -55,7 +56,7 @@ def encode(images, output, query=QUERY, bits=None, compact=False, force=True, no
     transfer.encode(files, query, "small", "dial", bits, compact)
 
 
-def decode(file, output, variant=None, bits=None, query=None, force=True, after=()) -> None:
+def decode(file, output, variant=None, bits=None, query=QUERY, force=True, after=()) -> None:
     sources = [str(one) for one in file] if isinstance(file, list) else [str(file)]
     files = Files(sources, str(output), force, after=[str(one) for one in after])
     transfer.decode(files, "small", variant, bits, query)
@@ -118,7 +119,7 @@ def test_any_mode_comes_back_at_its_size(photo, tmp_path, mode, capsys):
 def test_words_that_the_stand_ins_do_not_know_are_named(photo, tmp_path, capsys):
     told = "never read, so that they mean nothing: "
     for query, unknown in ((QUERY, None), ("Where is the hammer?", None), ("where is my yak", "my, yak")):
-        encode([photo()], tmp_path / "a.uoi", query, bits=60)
+        encode([photo()], tmp_path / "a.uoi", query, bits=60.0)
         said = capsys.readouterr().err
         assert (f"{told}{unknown}\n" in said) if unknown else (told not in said)
     transfer.ask(photo(), "Where is the hammer?", "small", "dial", None, None, False)
@@ -237,7 +238,7 @@ def test_a_picture_goes_to_what_is_no_plain_file_as_a_png(photo, tmp_path):
     [
         (False, dict(variant="dial"), ConfigError, "a.uoi: says itself which model wrote it: leave --variant"),
         (False, dict(bits=100.0), ConfigError, "--bits: a file says it itself"),
-        (False, dict(query=QUERY), ConfigError, "--query: this variant's receiver does not read it"),
+        (False, dict(query=None), ConfigError, "this variant's receiver reads the query: give --query"),
         (True, dict(), BitstreamError, "a.uoi: the compact form does not say which model wrote it: give --variant"),
     ],
 )
@@ -344,19 +345,14 @@ def test_an_empty_query_is_none_to_the_receiver_that_reads_it(photo, tmp_path):
     encode([photo()], tmp_path / "a.uoi")
     asked = []
 
-    class Reader:
-        receiver_reads = True
+    def draw(self, message, queries, known=None):
+        asked.extend(queries)
+        return torch.zeros(1, 3, 96, 96)
 
-        def decode(self, message, queries):
-            asked.extend(queries)
-            return torch.zeros(1, 3, 96, 96)
-
-    real = transfer.bitstream.read
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer.bitstream, "read", lambda data, given, held: real(data, model("dial"), held))
-        patch.setattr(transfer, "writer", lambda profile, fingerprint: SimpleNamespace(codec=Reader()))
+        patch.setattr(Codec, "decode", draw)
         with pytest.raises(ConfigError, match="give --query"):
-            decode(tmp_path / "a.uoi", tmp_path / "o.png")
+            decode(tmp_path / "a.uoi", tmp_path / "o.png", query=None)
         decode(tmp_path / "a.uoi", tmp_path / "o.png", query="")
     assert asked == [""]
 
