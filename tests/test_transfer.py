@@ -131,7 +131,7 @@ def test_words_that_the_stand_ins_do_not_know_are_named(photo, tmp_path, capsys)
     transfer.ask(photo(), f"Where is the {name}?", "small", "dial", None, None, False)
     said = capsys.readouterr()
     assert f"{told}Where, {name}?\n" in said.err and "answer on the source" in said.out
-    pretrained = replace(tiny.PARAMS, foundation=tiny.pretrained(tmp_path))
+    pretrained = replace(tiny.PARAMS, foundation=tiny.pretrained(tmp_path), data=tiny.vqav2(tmp_path / "vqav2"))
     transfer.tell_unknown(replace(tiny.study(), params=pretrained), "where is my yak")
     assert not capsys.readouterr().err
 
