@@ -33,7 +33,9 @@ def place(tmp_path_factory):
     codec = replace(tiny.PARAMS.codec, rates=rates)
     variants = {"uoisc": ("middle",), "dial": ("dial",)}
     data = replace(tiny.PARAMS.data, objects=120)
-    place = workplace.make(folder / "place", replace(tiny.PARAMS, data=data, codec=codec, variants=variants), "small")
+    asked = replace(tiny.PARAMS.evaluation, beyond=replace(tiny.PARAMS.evaluation.beyond, rates=("tight",)))
+    params = replace(tiny.PARAMS, data=data, codec=codec, variants=variants, evaluation=asked)
+    place = workplace.make(folder / "place", params, "small")
     workplace.run(place, "-c", MADE)
     Image.new("RGB", (120, 90), (200, 30, 90)).save(place / "photo.png")
     return place
