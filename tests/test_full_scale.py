@@ -83,7 +83,7 @@ def test_every_stage_runs_from_the_official_files_to_the_tables(place):
     located = {"localisation_chance", "localisation_top1:query_key", "localisation_top1:value_value"}
     assert located <= set(checks["metric"])
     examples = json.loads((results(place) / "examples.json").read_text())
-    assert len(examples["rows"]) == 5 and len(examples["maps"]["queries"]) == 2
+    assert len(examples["rows"]) == 5 and len(examples["scene_texts"]["queries"]) == 2
 
 
 def test_two_processes_follow_one(place, tmp_path):
