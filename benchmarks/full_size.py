@@ -159,7 +159,7 @@ class Noise:
 def time_steps(models: Models, where: torch.device, batch: int, rounds: int) -> list[tuple[float, float]]:
     """Of the real loop of phase 1, then 2: the median step's seconds, and the most memory held, GB."""
     steps, found = WARM_UP + rounds, []
-    settings = {"batch_size": batch, "accumulation": 1, "phase1_steps": steps, "phase2_steps": steps}
+    settings = {"batch_size": batch, "accumulation": 1, "phase1_steps": steps, "phase2_steps": steps, "of": {}}
     params = replace(models.params, training=replace(models.params.training, **settings))
     bench = Bench(params, Noise(params.data.image_size), models.clip, models.llava)
     codec = variant(VARIANT).build(models.clip, params, RATE).to(where).train()

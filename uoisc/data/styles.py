@@ -17,6 +17,7 @@ derives from its own seed. Source: ours.
 
 import io
 import math
+from copy import copy
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -111,6 +112,12 @@ class Draws:
     def __init__(self, seeds: Int[np.ndarray, " B"]):
         self.generators = [np.random.default_rng(int(seed)) for seed in seeds]
 
+    def of(self, rows: Int[Tensor, " R"]) -> "Draws":
+        """Those of some scenes alone."""
+        some = copy(self)
+        some.generators = [self.generators[row] for row in rows.tolist()]
+        return some
+
     def __call__(self, *shape: int) -> Float[Tensor, "B ..."]:
         """Numbers in [-1, 1), a tensor of `shape` for each scene."""
         return 2 * torch.from_numpy(np.stack([g.random(shape, dtype=np.float32) for g in self.generators])) - 1
@@ -192,7 +199,7 @@ def grounds(
     size = next(iter(pieces.values())).shape[-1]
     line = (torch.arange(size // GRID) + 0.5) / (size // GRID) * 2 - 1
     slope = draws(GRID * GRID, 1, 2, 1)
-    coarse, fine = (F.interpolate(draws(1, n, n), size, mode="bilinear") for n in (3 * GRID, 12 * GRID))
+    coarse, fine = (draws(1, n, n) for n in (3 * GRID, 12 * GRID))
     pick = (draws(2) + 1) / 2
     kinds = [style.grounds[int(share * len(style.grounds))] for share in pick[:, 0].tolist()]
     pattern = torch.zeros(len(kinds), 3, size, size)
@@ -200,7 +207,8 @@ def grounds(
         if kind == "graded":
             pattern[row] = _joined(slope[row, None, :, :, :1] * line[:, None] + slope[row, None, :, :, 1:] * line)
         elif kind == "textured":
-            pattern[row] = 0.8 * coarse[row] + 0.6 * fine[row]
+            wide, narrow = (F.interpolate(field[row : row + 1], size, mode="bilinear")[0] for field in (coarse, fine))
+            pattern[row] = 0.8 * wide + 0.6 * narrow
         elif kind in pieces:
             piece = pieces[kind][int(pick[row, 1] * len(pieces[kind]))].float()
             pattern[row] = (piece - piece.mean()) / (2 * piece.std() + 1e-3)
@@ -214,15 +222,22 @@ def grounds(
 def worn(x: Float[Tensor, "B 3 H W"], draws: Draws, amount: float) -> Float[Tensor, "B 3 H W"]:
     """Images blurred, noisy, or through JPEG, each with a chance of about a third; as they are where `amount` is 0."""
     much = amount * (3 * draws(3, 1, 1, 1) - 1).clamp(min=0) / 2  # (B, 3, 1, 1, 1): 0 for two in three, else up to 1
-    blurred = much[:, 0].flatten() > 0
-    if blurred.any():
-        soft = F.pad(x[blurred], (2, 2, 2, 2), mode="replicate")
-        soft = F.avg_pool2d(F.avg_pool2d(soft, 3, stride=1), 3, stride=1)
+    blurred, noisy = ((much[:, part].flatten() > 0).nonzero().flatten() for part in (0, 1))
+    if len(blurred):
+        soft = _blurred(_blurred(x[blurred].transpose(2, 3)).transpose(2, 3))
         x[blurred] += much[blurred, 0] * (soft - x[blurred])
-    x = (x + 0.15 * much[:, 1] * draws(*x.shape[1:])).clamp(0, 1)
+    if len(noisy):
+        x[noisy] = (x[noisy] + 0.15 * much[noisy, 1] * draws.of(noisy)(*x.shape[1:])).clamp(0, 1)
     for row in torch.nonzero(much[:, 2].flatten() > 0).flatten().tolist():
         x[row] = _jpeg(x[row], quality=int(80 - 60 * much[row, 2]))
     return x
+
+
+def _blurred(x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """Along the last axis by 1 2 3 2 1."""
+    x = F.pad(x, (2, 2, 0, 0), mode="replicate")
+    pair = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
+    return (pair[..., :-2] + pair[..., 1:-1] + pair[..., 2:]) / 9
 
 
 def _jpeg(image: Float[Tensor, "3 H W"], quality: int) -> Float[Tensor, "3 H W"]:
