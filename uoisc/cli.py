@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from uoisc.base import entry
-from uoisc.base.errors import ConfigError, UoiscError
-from uoisc.base.terminal import say, show, warn_in_a_line
+from uoisc.base.errors import ConfigError
+from uoisc.base.terminal import say, show
 
 app = typer.Typer(
     help="User-oriented image semantic coding: the companion's pipeline, a stage at a time.",
@@ -17,6 +17,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def common(version: Annotated[bool, typer.Option("--version", is_eager=True, callback=entry.version)] = False) -> None:
+    pass
 
 
 def active() -> str:
@@ -129,6 +134,21 @@ def seeds(
     from uoisc.report.contrasts import write_seeds
 
     say(write_seeds(profile, folders, force).pivot(index="id", columns="seed", values="value").round(3).to_string())
+
+
+@app.command()
+def compare(
+    results: Annotated[Path, typer.Argument(help="Folder of results of another run, e.g. results.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Every row and verdict, for programs.")] = False,
+) -> None:
+    """Hold a run's results against the committed ones, row by row; exit code 1 where they differ beyond seeds."""
+    from uoisc.report.compare import as_text, committed, compare
+
+    with committed() as published:
+        found = compare(published, results)
+    show(found.to_json() if as_json else as_text(found))
+    if not found.agrees:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -270,30 +290,8 @@ def info(
 
 
 def main() -> None:
-    """Entry point: a `UoiscError` or wrong usage is one line and exit code 2, Ctrl-C one line and 130."""
-    entry.run_this_tree()
-    warn_in_a_line()
-    try:
-        try:
-            code = app(prog_name="uoisc", standalone_mode=False)
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except UoiscError as error:
-        entry.fail(error)
-    except typer.TyperException as error:  # wrong usage; no message where help was printed in its place
-        shown, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
-        entry.fail(f"{shown}; see `{context.command_path if context else 'uoisc'} --help`" if shown else None)
-    except BrokenPipeError:  # whoever read this has gone
-        entry.give_up_stdout()
-        sys.exit(1)
-    except OSError as error:  # files have errors of their own: this is standard output that takes no more, or the like
-        entry.give_up_stdout()
-        entry.fail(error)
-    if code == entry.INTERRUPTED:
-        again = "the same command again (encode, decode: with --no-clobber)"
-        print(f"stopped: run {again} to go on; what was finished is kept", file=sys.stderr)
-    sys.exit(code)
+    """Entry point."""
+    entry.run(app)
 
 
 if __name__ == "__main__":

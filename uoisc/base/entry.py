@@ -2,13 +2,52 @@
 
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import uoisc
-from uoisc.base.errors import ConfigError
-from uoisc.base.terminal import QUIET, printable
+from uoisc.base.errors import ConfigError, UoiscError
+from uoisc.base.terminal import QUIET, printable, show, warn_in_a_line
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
+
+
+def run(app) -> None:
+    """Runs the command, a typer app: an error or wrong usage is one line and exit code 2, Ctrl-C one line and 130."""
+    import typer
+
+    run_this_tree()
+    warn_in_a_line()
+    try:
+        try:
+            code = app(prog_name="uoisc", standalone_mode=False)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except UoiscError as error:
+        fail(error)
+    except typer.TyperException as error:  # wrong usage; no message where help was printed in its place
+        shown, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+        fail(f"{shown}; see `{context.command_path if context else 'uoisc'} --help`" if shown else None)
+    except BrokenPipeError:  # whoever read this has gone
+        give_up_stdout()
+        sys.exit(1)
+    except OSError as error:  # files have errors of their own: this is standard output that takes no more, or the like
+        give_up_stdout()
+        fail(error)
+    if code == INTERRUPTED:
+        again = "the same command again (encode, decode: with --no-clobber)"
+        print(f"stopped: run {again} to go on; what was finished is kept", file=sys.stderr)
+    sys.exit(code)
+
+
+def version(asked: bool) -> None:
+    """Print the package's version."""
+    if asked:
+        import typer
+
+        show(f"uoisc {metadata.version('uoisc')}")
+        raise typer.Exit
 
 
 def run_this_tree() -> None:

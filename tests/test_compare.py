@@ -1,0 +1,105 @@
+"""Whether two runs agree: the spread of fresh runs, rows outside it, verdicts that turned."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from uoisc.base.config import ROOT
+from uoisc.base.errors import ResultsError
+from uoisc.base.results import COLUMNS, write_csv, write_json
+from uoisc.report.compare import as_text, committed, compare, spread
+
+JUDGES, BITS, VARIANTS = ("llava", "llava_independent"), (144.0, 432.0), [f"v{i}" for i in range(20)]
+SD = 0.02
+
+
+def summary(rng, spread_of: float = SD) -> pd.DataFrame:
+    rows = [
+        {"variant": v, "bits": bits, "split": "unseen", "judge": judge, "metric": metric, "value": 0.6 + 0.01 * i}
+        for i, v in enumerate(VARIANTS) for bits in BITS for judge in JUDGES for metric in ("amr_reliable", "psnr")
+    ]  # fmt: skip
+    table = pd.DataFrame(rows).assign(profile="small", seed="0", low=0.0, high=1.0, n=100)
+    return table.assign(value=table["value"] + rng.normal(0, spread_of, len(table)))[COLUMNS["summary.csv"]]
+
+
+def runs(rng, seeds: int = 5) -> pd.DataFrame:
+    own = [summary(rng).query("metric == 'amr_reliable'").assign(seed=str(10 * k)) for k in range(1, seeds + 1)]
+    table = pd.concat(own).rename(columns={"value": "amr"}) if own else pd.DataFrame()
+    return table.reindex(columns=COLUMNS["runs.csv"])
+
+
+def written(folder, summary, runs, verdicts: dict[str, str]):
+    folder.mkdir()
+    write_csv(summary, folder / "summary.csv")
+    write_csv(runs, folder / "runs.csv")
+    write_json([{"id": id, "verdict": verdict} for id, verdict in verdicts.items()], folder / "claims.json")
+    return folder
+
+
+@pytest.fixture
+def published(tmp_path):
+    rng = np.random.default_rng(0)
+    return written(tmp_path / "published", summary(rng), runs(rng), {"S1": "supported", "S2": "inconclusive"})
+
+
+def other(tmp_path, seed=1, spread_of=SD, **verdicts):
+    rng = np.random.default_rng(seed)
+    return written(tmp_path / "other", summary(rng, spread_of), runs(rng, 0), {"S1": "supported"} | verdicts)
+
+
+def test_the_reach_is_what_two_runs_of_that_spread_differ_by_in_95_of_100_cases():
+    reach, allowed = spread(runs(np.random.default_rng(3), 40))
+    assert reach == pytest.approx(1.96 * np.sqrt(2) * SD, rel=0.05) and 0.05 < allowed < 0.2
+
+
+def test_another_seed_agrees_and_another_method_does_not(published, tmp_path):
+    same = compare(published, other(tmp_path))
+    assert same.agrees and len(same.rows) == 80 and same.outside <= same.allowed
+    assert same.summary().startswith("agrees: 80 rows differ by 0.0")
+    (tmp_path / "other").rename(tmp_path / "first")
+    worse = compare(published, other(tmp_path, spread_of=0.1))
+    assert not worse.agrees and worse.outside > 0.3 and worse.summary().startswith("DIFFERS")
+    assert "rows outside" in as_text(worse) and "v0" in as_text(worse)
+    shown = json.loads(worse.to_json())
+    assert shown["agrees"] is False and len(shown["rows"]) == 80 and shown["verdicts"][0]["turned"] is False
+
+
+def test_a_verdict_that_turned_is_named_and_one_that_was_not_given_is_not(published, tmp_path):
+    turned = compare(published, other(tmp_path, S1="opposed", S2="one run: no verdict", S3="supported"))
+    assert not turned.agrees and turned.verdicts.set_index("id")["turned"].to_dict() == {"S1": True, "S2": False}
+    assert turned.summary().endswith("verdicts that turned: S1")
+
+
+def test_without_fresh_runs_nobody_knows_what_a_seed_moves(tmp_path):
+    rng = np.random.default_rng(0)
+    alone = written(tmp_path / "alone", summary(rng), runs(rng, 0), {"S1": "one run: no verdict"})
+    found = compare(alone, other(tmp_path, spread_of=0.3))
+    assert found.agrees and "make seeds" in found.summary() and json.loads(found.to_json())["reach"] is None
+
+
+def test_a_run_without_a_row_in_common_is_refused(published, tmp_path):
+    foreign = other(tmp_path)
+    table = pd.read_csv(foreign / "summary.csv")
+    write_csv(table.assign(variant="mine"), foreign / "summary.csv")
+    with pytest.raises(ResultsError, match="no method, rate, split and judge of it"):
+        compare(published, foreign)
+
+
+def test_the_published_results_are_those_that_git_holds(tmp_path):
+    if subprocess.run(["git", "show", "HEAD:./results/claims.json"], cwd=ROOT, capture_output=True).returncode:
+        pytest.skip("no git checkout")
+    with committed() as folder:
+        held = pd.read_csv(folder / "summary.csv")
+    assert {"amr"} <= set(held["metric"]) and not folder.exists()
+    nowhere = [sys.executable, "-m", "uoisc.cli", "compare", str(tmp_path)]
+    done = subprocess.run(nowhere, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and "summary.csv" in done.stderr
+
+
+def test_the_version_is_said():
+    done = subprocess.run([sys.executable, "-m", "uoisc.cli", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("uoisc 0.")

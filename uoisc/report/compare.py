@@ -1,0 +1,134 @@
+"""Whether a run that was trained anew agrees with the published one, row by row and verdict by verdict.
+
+    summary.csv, published and other ──► rows: the AMR of each, their difference, inside the spread or not
+    runs.csv, of the published fresh runs ──► the spread: what another seed alone moves
+    claims.json, published and other ──► verdicts that turned
+
+Another kind of CPU trains to other bytes; the same seed there is as good as another seed. So a row agrees where it lies
+as near to the published one as two fresh runs lie to each other. Source: ours.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from uoisc.base.config import ROOT
+from uoisc.base.errors import ResultsError, first_line
+from uoisc.base.results import read_json, read_table
+from uoisc.judge.bootstrap import LEVEL
+from uoisc.report.verdicts import NOT_MEASURED
+
+METRIC = "amr_reliable"  # the one that leads, which runs.csv holds too
+KEYS = ["variant", "bits", "split", "judge"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows: `KEYS`, `published`, `other`, `difference`, `inside` (a difference of at most `reach`, in AMR). verdicts:
+    of each contrast then and now, `turned` where both give one and it is another. allowed: the largest share outside
+    between any two fresh runs; NaN, as `reach` is, where there are fewer than two."""
+
+    rows: pd.DataFrame
+    verdicts: pd.DataFrame
+    reach: float
+    allowed: float
+
+    @property
+    def outside(self) -> float:
+        """The share of rows outside."""
+        return float((~self.rows["inside"]).mean())
+
+    @property
+    def agrees(self) -> bool:
+        """No verdict turned, and no more rows outside than between fresh runs."""
+        return not self.verdicts["turned"].any() and not self.outside > self.allowed
+
+    def to_json(self) -> str:
+        """Everything, one JSON object."""
+        tables = {name: json.loads(getattr(self, name).to_json(orient="records")) for name in ("rows", "verdicts")}
+        reach = None if np.isnan(self.reach) else self.reach
+        return json.dumps({"agrees": self.agrees, "summary": self.summary(), "reach": reach} | tables, indent=1)
+
+    def summary(self) -> str:
+        """One line."""
+        size = self.rows["difference"].abs()
+        found = f"{len(size)} rows differ by {size.mean():.3f} in AMR on average, {size.max():.3f} at most"
+        turned = self.verdicts[self.verdicts["turned"]]["id"].tolist()
+        said = f"verdicts that turned: {', '.join(turned) or 'none'}"
+        if np.isnan(self.reach):
+            return f"{found}; {said}; no fresh runs are published (`make seeds`), so nobody knows what a seed moves"
+        spread = f"{self.outside:.0%} lie outside {self.reach:.3f} (between fresh runs at most {self.allowed:.0%})"
+        return f"{'agrees' if self.agrees else 'DIFFERS'}: {found}; {spread}; {said}"
+
+
+@contextmanager
+def committed() -> Iterator[Path]:
+    """A folder of the results that are published: what git holds of results/, whatever a run has written there since.
+
+    Raises ResultsError where this is no git checkout.
+    """
+    with TemporaryDirectory() as folder:
+        for name in ("summary.csv", "runs.csv", "claims.json"):
+            shown = subprocess.run(["git", "show", f"HEAD:./results/{name}"], cwd=ROOT, capture_output=True)
+            if shown.returncode:
+                reason = first_line(shown.stderr.decode(errors="replace"))
+                raise ResultsError(f"no published results/{name} in git ({reason}): run this in a clone of the project")
+            (Path(folder) / name).write_bytes(shown.stdout)
+        yield Path(folder)
+
+
+def as_text(found: Comparison) -> str:
+    """The rows outside, the verdicts that turned, and the summary."""
+    parts = {"rows outside": found.rows[~found.rows["inside"]], "turned": found.verdicts[found.verdicts["turned"]]}
+    shown = [
+        f"{name}:\n{part.to_string(index=False, float_format='%.3f')}\n" for name, part in parts.items() if len(part)
+    ]
+    return "\n".join([*shown, found.summary()])
+
+
+def compare(published: Path, other: Path) -> Comparison:
+    """Holds one folder of results against the published one. Raises ResultsError where a table lacks, or they have no
+    row in common."""
+    sides = [_amr(read_table(folder, "summary.csv")) for folder in (published, other)]
+    rows = sides[0].rename("published").to_frame().join(sides[1].rename("other"), how="inner")
+    if rows.empty:
+        raise ResultsError(f"{other}: no method, rate, split and judge of it is in {published} too")
+    reach, allowed = spread(read_table(published, "runs.csv"))
+    rows["difference"] = rows["other"] - rows["published"]
+    rows["inside"] = ~(rows["difference"].abs() > reach)
+    return Comparison(rows.reset_index(), verdicts(published, other), reach, allowed)
+
+
+def spread(runs: pd.DataFrame) -> tuple[float, float]:
+    """How far the AMR of two runs lies apart in `LEVEL` of cases, from the sd of a row over fresh runs, all rows
+    pooled; and the largest share of rows that lie further apart between any two of them. NaN of fewer than two."""
+    table = runs.pivot_table(index=KEYS, columns="seed", values="amr").dropna()
+    if table.shape[1] < 2:
+        return np.nan, np.nan
+    from scipy import stats
+
+    reach = float(stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt(2 * table.var(axis=1).mean()))
+    apart = [(table[one] - table[another]).abs() > reach for one, another in combinations(table, 2)]
+    return reach, max(float(far.mean()) for far in apart)
+
+
+def verdicts(published: Path, other: Path) -> pd.DataFrame:
+    """Of each contrast that both have: `id`, `published` and `other`, the verdicts, and whether it `turned`."""
+    folders = {"published": published, "other": other}
+    said = {k: pd.DataFrame(read_json(at, "claims.json")).set_index("id")["verdict"] for k, at in folders.items()}
+    table = pd.concat(said, axis=1, join="inner")
+    given = ~table.apply(lambda column: column.str.contains("no verdict") | (column == NOT_MEASURED)).any(axis=1)
+    return table.assign(turned=given & (table["published"] != table["other"])).reset_index()
+
+
+def _amr(summary: pd.DataFrame) -> pd.Series:
+    """The rows of the leading metric by `KEYS`."""
+    return summary[summary["metric"] == METRIC].set_index(KEYS)["value"]
