@@ -11,7 +11,7 @@ import pytest
 from uoisc.base.config import ROOT
 from uoisc.base.errors import ResultsError
 from uoisc.base.results import COLUMNS, write_csv, write_json
-from uoisc.report.compare import as_text, committed, compare, spread
+from uoisc.stages.compare import as_text, committed, compare, spread
 
 JUDGES, BITS, VARIANTS = ("llava", "llava_independent"), (144.0, 432.0), [f"v{i}" for i in range(20)]
 SD = 0.02

@@ -142,7 +142,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Every row and verdict, for programs.")] = False,
 ) -> None:
     """Hold a run's results against the committed ones, row by row; exit code 1 where they differ beyond seeds."""
-    from uoisc.report.compare import as_text, committed, compare
+    from uoisc.stages.compare import as_text, committed, compare
 
     with committed() as published:
         found = compare(published, results)

@@ -17,6 +17,7 @@ BOTH = "both"  # in the column `judge`: the judges' mean, query by query
 SEEN = "seen"
 UNSEEN = "unseen"
 GAP = "unseen-seen"
+NOT_MEASURED, NO_VERDICT = "not measured", "no verdict"  # of a contrast without runs, or with too few of them
 DOMAINS = CODECS, PRETRAINED, NOVEL = ("codecs", "pretrained", "novel")  # of styles of images, by who has seen them
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from uoisc.base.results import write_json
+from uoisc.base.results import NO_VERDICT, NOT_MEASURED, write_json
 from uoisc.judge.bootstrap import LEVEL
 from uoisc.report.contrasts import Contrast
 
@@ -30,7 +30,6 @@ REPRODUCED = "reproduced"
 SUPPORTED, OPPOSED, INCONCLUSIVE = "supported", "opposed", "inconclusive"
 EXCEEDS, FALLS_SHORT, COMPATIBLE, UNDETERMINED = "exceeds", "falls short", "compatible", "undetermined"
 MET, NOT_MET, DESCRIPTIVE = "met", "not met", "descriptive"
-NOT_MEASURED = "not measured"
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -97,9 +96,9 @@ def decide(contrasts: Sequence[Contrast], seeds: pd.DataFrame, own: pd.DataFrame
 def verdict(row: dict) -> str:
     """The word or two for a row of `decide`, whose p is adjusted."""
     if not row["runs"]:
-        return NOT_MEASURED if pd.isna(row["value"]) else "one run: no verdict"
+        return NOT_MEASURED if pd.isna(row["value"]) else f"one run: {NO_VERDICT}"
     if row["runs"] < ENOUGH:
-        return f"{row['runs']} runs: no verdict" if row["runs"] > 1 else "one run: no verdict"
+        return f"{row['runs']} runs: {NO_VERDICT}" if row["runs"] > 1 else f"one run: {NO_VERDICT}"
     goal, paper = (None if pd.isna(row[name]) else row[name] for name in ("goal", "paper"))
     if not row["primary"]:
         return DESCRIPTIVE if goal is None else MET if row["low"] > goal else NOT_MET

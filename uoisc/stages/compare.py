@@ -22,9 +22,8 @@ import pandas as pd
 
 from uoisc.base.config import ROOT
 from uoisc.base.errors import ResultsError, first_line
-from uoisc.base.results import read_json, read_table
+from uoisc.base.results import NO_VERDICT, NOT_MEASURED, read_json, read_table
 from uoisc.judge.bootstrap import LEVEL
-from uoisc.report.verdicts import NOT_MEASURED
 
 METRIC = "amr_reliable"  # the one that leads, which runs.csv holds too
 KEYS = ["variant", "bits", "split", "judge"]
@@ -125,7 +124,7 @@ def verdicts(published: Path, other: Path) -> pd.DataFrame:
     folders = {"published": published, "other": other}
     said = {k: pd.DataFrame(read_json(at, "claims.json")).set_index("id")["verdict"] for k, at in folders.items()}
     table = pd.concat(said, axis=1, join="inner")
-    given = ~table.apply(lambda column: column.str.contains("no verdict") | (column == NOT_MEASURED)).any(axis=1)
+    given = ~table.apply(lambda column: column.str.contains(NO_VERDICT) | (column == NOT_MEASURED)).any(axis=1)
     return table.assign(turned=given & (table["published"] != table["other"])).reset_index()
 
 
