@@ -44,7 +44,7 @@ def train_foundation(profile: str) -> pd.DataFrame:
             rows = check_pretrained(profile)
         else:
             open_world(profile, params)  # stops here, before any process starts, where the data stage has not run
-            at_once = len(jobs) if params.workers > 1 else 1  # on two cores three together end before two and then one
+            at_once = 1 if params.workers == 1 else len(jobs)  # on two cores three end sooner than two and then one
             rows = run_side_by_side(train_stand_in, [(profile, *job, folder) for job in jobs], at_once)
         table = pd.concat(rows, ignore_index=True)
         write_csv(table, folder / "checks.csv")
