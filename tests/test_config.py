@@ -19,12 +19,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "7230a5d573382d18",
-    "small": "cf5e3f231c6d3541",
-    "extended": "3c98e46096a2c7e4",
-    "blind_clip": "403343869d49c1ee",
+    "smoke": "1c17de5d54c85b4d",
+    "small": "ace459c7876312d5",
+    "extended": "2bad235e1904d1a0",
+    "blind_clip": "aff71e813c4ea366",
     "paper": "53c5f6c3da8c3b22",
-    "seeds": "8183a9c6486c92f7",
+    "seeds": "c87e9cef878fe822",
 }
 
 

@@ -9,8 +9,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 from uoisc.data.sights import TILES
-from uoisc.data.styles import PLAIN, STYLES
-from uoisc.frozen import foundation
+from uoisc.data.styles import STYLES
 from uoisc.frozen.clip import open_clip
 from uoisc.frozen.foundation import (
     ATTRIBUTE_SCALE,
@@ -18,12 +17,11 @@ from uoisc.frozen.foundation import (
     labels_of,
     localisation,
     region_embeddings,
-    region_texts,
     tile_loss,
     train_tower,
     unified_loss,
 )
-from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
+from uoisc.frozen.foundation_llava import judge_accuracy
 
 TOWER = replace(tiny.TOWER, steps=2, batch_size=4)
 
@@ -71,27 +69,6 @@ def test_scenes_for_towers_are_crowded_and_hold_each_object_once():
         assert len(set(row[row >= 0])) == (row >= 0).sum()
     assert abs((scenes.objects >= 0).mean() - 0.8) < 5 * np.sqrt(0.16 / scenes.objects.size)
     assert len(set(scenes.styles)) == len(STYLES) - 1
-
-
-def test_a_judge_starts_on_scenes_in_the_codecs_style(monkeypatch):
-    world, drawn = tiny.world(), []
-    tower = train_tower(TOWER, world, tiny.IMAGE, 0, lambda steps, _: steps)
-    monkeypatch.setattr(world, "render", lambda scenes: drawn.append(scenes) or type(world).render(world, scenes))
-    cfg = replace(tiny.LLAVA, steps=5, batch_size=8, plain=0.4)
-    train_llava(cfg, tiny.TOWER, tower, world, tiny.IMAGE, 0, lambda steps, _: steps)
-    first, *steps = [set(scenes.styles) for scenes in drawn]
-    assert len(first) > 1 and [styles == {0} for styles in steps] == [True, True, False, False, False]
-    assert STYLES[0].name == PLAIN
-
-
-def test_some_of_a_batch_s_objects_have_texts_and_the_next_batch_s_are_others(monkeypatch):
-    world, rng = tiny.world(), np.random.default_rng(0)
-    monkeypatch.setattr(foundation, "NAMED", 7)
-    scenes = world.crowded(rng, 8, world.pool())
-    (objects, kinds, texts), (others, *_) = (region_texts(world, scenes, rng) for _ in range(2))
-    assert len(set(objects)) == 7 and set(objects) <= set(scenes.objects.ravel()) and set(objects) != set(others)
-    assert set(kinds) == set(world.category_of[objects]) and len(texts) == 7 + len(kinds)
-    assert all(world.names[index] in text for index, text in zip(objects, texts, strict=False))
 
 
 def test_the_stand_ins_are_checked_in_a_style_on_drawings_that_nothing_trains_on(monkeypatch):

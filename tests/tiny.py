@@ -60,9 +60,7 @@ IMAGE = 96  # the smallest that a 6 x 6 token grid of the real patch size gives
 
 TOWER = replace(CLIP, patch_size=32, layers=2)
 # Four layers: each of the intent loss's four depths is a layer of its own.
-LLAVA = Llava(
-    width=64, layers=4, heads=2, mlp_width=64, steps=2, batch_size=2, questions=3, plain=0.5, learning_rate=1e-3
-)
+LLAVA = Llava(width=64, layers=4, heads=2, mlp_width=64, steps=2, batch_size=2, questions=3, learning_rate=1e-3)
 WEIGHTS = Weights(pixel=4.0, perceptual=0.2, vq=0.5, intent=0.5, adversarial=0.02, gradient_penalty=10.0)
 PARAMS = Params(
     seed=0,

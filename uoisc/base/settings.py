@@ -90,7 +90,6 @@ class Llava:
     steps: int = number(1, 1_000_000)
     batch_size: int = number(1, 65_536)
     questions: int = number(1, 64)
-    plain: float = number(0.0, 1.0)  # the first share of its steps, on scenes in the codecs' style alone
     learning_rate: float = number(1e-7, 1.0)
 
 

@@ -224,20 +224,15 @@ def worn(x: Float[Tensor, "B 3 H W"], draws: Draws, amount: float) -> Float[Tens
     much = amount * (3 * draws(3, 1, 1, 1) - 1).clamp(min=0) / 2  # (B, 3, 1, 1, 1): 0 for two in three, else up to 1
     blurred, noisy = ((much[:, part].flatten() > 0).nonzero().flatten() for part in (0, 1))
     if len(blurred):
-        soft = _blurred(_blurred(x[blurred].transpose(2, 3)).transpose(2, 3))
+        soft = F.pad(x[blurred], (2, 2, 2, 2), mode="replicate")
+        soft = F.avg_pool2d(F.avg_pool2d(soft, 3, stride=1), 3, stride=1)
         x[blurred] += much[blurred, 0] * (soft - x[blurred])
     if len(noisy):
-        x[noisy] = (x[noisy] + 0.15 * much[noisy, 1] * draws.of(noisy)(*x.shape[1:])).clamp(0, 1)
+        x[noisy] += 0.15 * much[noisy, 1] * draws.of(noisy)(*x.shape[1:])
+    x = x.clamp(0, 1)
     for row in torch.nonzero(much[:, 2].flatten() > 0).flatten().tolist():
         x[row] = _jpeg(x[row], quality=int(80 - 60 * much[row, 2]))
     return x
-
-
-def _blurred(x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """Along the last axis by 1 2 3 2 1."""
-    x = F.pad(x, (2, 2, 0, 0), mode="replicate")
-    pair = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
-    return (pair[..., :-2] + pair[..., 1:-1] + pair[..., 2:]) / 9
 
 
 def _jpeg(image: Float[Tensor, "3 H W"], quality: int) -> Float[Tensor, "3 H W"]:

@@ -29,7 +29,6 @@ Progress = Callable[[range, str], object]  # wraps a range of steps, as tqdm doe
 # Fixed and small: at CLIP's own scale (up to 100) place and colour hide in directions too faint for a judge to read.
 ATTRIBUTE_SCALE = 10.0
 OBJECT_SCALE = 20.0  # enough for one of 258 to get .99 of the weight
-NAMED = 96  # objects of a batch with a text: of all 230, encoding texts takes half of the time and gains .01
 
 
 def clip_fields(cfg: Clip, image_size: int) -> dict:
@@ -49,9 +48,9 @@ def region_embeddings(tokens: Float[Tensor, "B N e"]) -> Float[Tensor, "B 9 e"]:
 
 
 def region_texts(world: World, scenes: Scenes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Some of a batch's objects (n,), their categories (k,), and a text about each, n + k: a question that names it,
-    first or second, or an object's bare name."""
-    objects = rng.permutation(np.unique(scenes.objects[scenes.objects >= 0]))[:NAMED]
+    """A batch's objects (n,), its categories (k,), and a text about each, n + k: a question that names it, first or
+    second, or an object's bare name."""
+    objects = np.unique(scenes.objects[scenes.objects >= 0])
     kinds = np.unique(world.category_of[objects])
     texts = []
     for indices, slots, bare in ((objects, OBJECT_SLOTS, ["{name}"]), (kinds, CATEGORY_SLOTS, [])):

@@ -5,8 +5,6 @@
 Several questions share a scene's image tokens in one packed sequence, each blind to the others. Source: ours.
 """
 
-from itertools import count
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -251,8 +249,7 @@ class Packer:
 def train_llava(
     cfg: Llava, tower: Clip, frozen: FrozenCLIP, world: World, image_size: int, seed: int, progress: Progress
 ) -> FrozenLlava:
-    """A stand-in LLaVA that answers the benchmark's questions: it finds out how on scenes in one style, then meets the
-    others. The same seed gives the same weights."""
+    """A stand-in LLaVA that answers the benchmark's questions. The same seed gives the same weights."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     processor = build_processor(world, tower, image_size)
@@ -262,10 +259,9 @@ def train_llava(
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
     pack, everything, turns = Packer(llava), world.pool(), [k for k, of in TYPES.items() for _ in range(of.turns)]
-    samples = (world.sample if step < cfg.plain * cfg.steps else world.sample_mixed for step in count())
 
     def loss_of() -> Float[Tensor, ""]:
-        scenes = next(samples)(rng, cfg.batch_size, everything)
+        scenes = world.sample_mixed(rng, cfg.batch_size, everything)
         packed = pack(world.ask_each(rng, scenes, cfg.questions, kinds=turns), cfg.questions)
         ids, positions, mask, labels = (part.to(device()) for part in packed)
         with precision(device()):

@@ -27,7 +27,7 @@ from uoisc.importers.sources import open_source, open_world
 from uoisc.judge.bootstrap import mean_rows
 
 CHECK_STREAM = 99  # scenes on which the stand-ins are checked: neither their training nor the test scenes
-CHECKED = 1000  # questions, and scenes, of that check in the codecs' style
+CHECKED = 4000  # questions, and scenes, of that check in the codecs' style
 CHECKED_STYLE = 600  # and in each other one
 CHECKED_PHOTOGRAPHS = 64  # questions per split, of others' judges
 LOCATED = 512  # questions per split, of others' CLIP; about half of VQA v2's name something that is boxed
