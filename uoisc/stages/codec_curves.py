@@ -5,7 +5,7 @@ scenes of a split, 8 bits per channel --> FORMS[form](codec, images, quality) --
 
 Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times that, evenly in the logarithm. AVIF, its
 smaller images and its crops, which cost least, are asked all queries of the evaluation, as the trained codecs are; the
-others the first tenth, and so many pictures' quality is measured. Where a mosaic holds fewer, as many.
+others the first tenth. Where a mosaic holds fewer, as many.
 """
 
 from bisect import bisect_left
@@ -40,6 +40,7 @@ from uoisc.study import Study, open_study
 
 EVERY = ("avif", "avif_down2", RelevanceCrop.name)  # are asked all queries: the cheapest of their kinds
 SHARE = 0.1  # of the evaluation's queries: what the others are asked
+PICTURES = 100  # the first so many are measured as pictures, which takes longer than to ask about them
 POINTS = 5  # of a curve
 SPAN = 4.0  # its largest files are about so many times its smallest
 SIZED = 25  # images whose files choose the points
@@ -115,9 +116,9 @@ def pick_qualities(code: Callable, codec: StandardCodec | Sequence[StandardCodec
 
 def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd.DataFrame, keys: dict) -> list[dict]:
     """Rows of one point on one split: AMR, its floor and accuracy by judge, of all queries and of those that
-    `references` calls reliable; picture quality, of the first tenth, with the judge `none`."""
+    `references` calls reliable; picture quality, of the first `PICTURES`, with the judge `none`."""
     texts, params = asked.texts, study.params
-    some = slice(query_count(params, ""))
+    some = slice(PICTURES)
     rows = mean_rows(picture_quality(study, x[some], x_hat[some], texts[some]), params, keys | {"judge": "none"})
     for name, own in judged(references, asked, ask(study, x_hat, texts), {}).groupby("judge", sort=False):
         for end, part in (("", own), ("_reliable", own[own["reliable"]])):
