@@ -141,6 +141,7 @@ class Noise:
 
     image_size: int
     splits: ClassVar[tuple[str, ...]] = ()
+    beyond: ClassVar[tuple[str, ...]] = ()
 
     def batches(self, stream, size: int, held_out: str, start: int = 0, share: slice = slice(None)) -> Iterator[Batch]:
         """The same batch again and again, its rows named."""

@@ -41,13 +41,14 @@ def run(app) -> None:
     sys.exit(code)
 
 
-def version(asked: bool) -> None:
-    """Print the package's version."""
+def version(asked: bool) -> bool:
+    """Prints the package's version and ends, where it is asked."""
     if asked:
         import typer
 
         show(f"uoisc {metadata.version('uoisc')}")
         raise typer.Exit
+    return asked
 
 
 def run_this_tree() -> None:
