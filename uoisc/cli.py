@@ -20,11 +20,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=entry.version, is_eager=True, help="Print it.")
-    ] = False,
-) -> None:
+def common(version: Annotated[bool, typer.Option("--version", is_eager=True, callback=entry.version)] = False) -> None:
     pass
 
 
