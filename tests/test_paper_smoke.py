@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from uoisc.base.config import load_params
-from uoisc.base.results import COLUMNS, read_table
+from uoisc.base.results import COLUMNS, STAGES, read_table
 from uoisc.report.exhibits import FIGURES, TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ def test_the_papers_setting_comes_to_its_paper(clone):
     assert {*params.variants} <= {*summary["variant"]} and {*summary["split"]} == {"seen", "unseen"}
     bits = summary.groupby("variant")["bits"].agg(["min", "max"]).loc["uoisc"].tolist()
     assert bits == [4 * 22 * 22 * 2 * 6, 4 * 22 * 22 * 16 * 6], "as the authors' code"
-    for name in COLUMNS:
+    for name in STAGES.keys() & COLUMNS.keys():
         assert not read_table(copy / "results", name).empty
     channel = pd.read_csv(copy / "results/channel.csv")
     assert {"uoisc", "adaptive", "jpeg2000"} <= {*channel["variant"]}

@@ -18,7 +18,7 @@ NOT_STATED = "not stated"
 
 def settings(params: Path, profile: str) -> pd.DataFrame:
     """Every value of a profile: columns `setting`, `value`, `source` (of `SOURCES`, or `NOT_STATED`) and `note`, what
-    the comment says after it. Inside a section, a mapping on one line, `{...}`, is one row. Raises ConfigError when the
+    the comment says after it. A mapping that is written on one line, `{...}`, is one row. Raises ConfigError when the
     file cannot be read or lacks the profile."""
     whole, text = document(Path(params)), read_text(Path(params))
     if profile not in whole["profiles"]:
@@ -42,8 +42,7 @@ def _leaves(text: str, values: dict, above: str, told: list) -> Iterator[tuple[s
         kinds = {pairs(node)["kind"][1].value for (_, node), _ in here if "kind" in pairs(node)}
         here = here[:1] if len(kinds) > 1 else here  # a section of another kind is replaced as a whole
         node = here[-1][0][1]
-        one_line = bool(above and pairs(node)) and node.start_mark.line == node.end_mark.line
-        if isinstance(value, dict) and not one_line:
+        if isinstance(value, dict) and not (pairs(node) and node.start_mark.line == node.end_mark.line):
             yield from _leaves(text, value, f"{above}{key}.", here)
         else:
             yield f"{above}{key}", value, here[0][1]
