@@ -99,7 +99,10 @@ def compare(published: Path, other: Path) -> Comparison:
     sides = [_amr(read_table(folder, "summary.csv")) for folder in (published, other)]
     rows = sides[0].rename("published").to_frame().join(sides[1].rename("other"), how="inner")
     if rows.empty:
-        raise ResultsError(f"{other}: no method, rate, split and judge of it is in {published} too")
+        raise ResultsError(
+            f"{other}: no method, rate, split and judge of it has {METRIC} in the published results too: one of both is "
+            "of an earlier state of the code"
+        )
     reach, allowed = spread(read_table(published, "runs.csv"))
     rows["difference"] = rows["other"] - rows["published"]
     rows["inside"] = ~(rows["difference"].abs() > reach)
