@@ -100,7 +100,7 @@ def compare(published: Path, other: Path) -> Comparison:
     rows = sides[0].rename("published").to_frame().join(sides[1].rename("other"), how="inner")
     if rows.empty:
         raise ResultsError(
-            f"{other}: no method, rate, split and judge of it has {METRIC} in the published results too: one of both is "
+            f"{other}: no method, rate, split and judge of it has {METRIC} in the published results too: one is "
             "of an earlier state of the code"
         )
     reach, allowed = spread(read_table(published, "runs.csv"))
