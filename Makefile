@@ -52,7 +52,7 @@ else
 	  if test -e "$$file"; then printf '%s\0' "$$file"; fi; done | tar -c --null -T - | tar -x -C $(COPY)
 	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
 	for place in data/* models; do \
-	  test ! -e $$place -o -e $$place/source -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \
+	  test ! -e $$place -o -e $$place/source -o -e $$place/published -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \
 	  ln -sfn "$(CURDIR)/$$place" $(COPY)/$$place; done
 	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish $(SEED:%=--seed %) && \
 	  $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)

@@ -85,7 +85,8 @@ def resumed() -> None:
 def transfer() -> None:
     """encode, decode and ask; both forms of a file, receivers that read the query and those that do not."""
     from uoisc.data.images import image_bytes
-    from uoisc.stages import transfer as commands
+    from uoisc.link import transfer as commands
+    from uoisc.stages import asking
 
     Path("one.png").write_bytes(image_bytes(torch.rand(1, 3, 60, 80), ".png"))
     for variant, query in (("dial", "where is the lion"), ("uoisc", "what is there")):
@@ -94,7 +95,7 @@ def transfer() -> None:
             commands.encode(files, query, PROFILE, variant, None, compact)
             back = commands.Files(["one.uoi"], "back.png", force=True)
             commands.decode(back, PROFILE, variant if compact else None, None, None)
-        commands.ask("one.png", query, PROFILE, variant, None, "asked.png", True)
+        asking.ask("one.png", query, PROFILE, variant, None, "asked.png", True)
 
 
 def bench() -> None:

@@ -19,12 +19,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "1c17de5d54c85b4d",
-    "small": "ace459c7876312d5",
-    "extended": "2bad235e1904d1a0",
-    "blind_clip": "aff71e813c4ea366",
-    "paper": "53c5f6c3da8c3b22",
-    "seeds": "c87e9cef878fe822",
+    "smoke": "407a9d6a288ccc80",
+    "small": "93d58d2bd122ba59",
+    "extended": "9313837255b2f1ea",
+    "blind_clip": "7837eb427b9ff7ba",
+    "paper": "3401a8ce93280987",
+    "seeds": "f555828806c1a233",
 }
 
 

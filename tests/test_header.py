@@ -29,7 +29,7 @@ def test_a_header_is_told_without_torch(tmp_path):
         "packing 3 of its rate dial",
         f"checksum {FILE[13:16].hex()}, by which a file that follows names it",
     ]
-    assert not {"torch", "numpy", "pandas", "PIL", "uoisc.stages.transfer"} & set(modules.split())
+    assert not {"torch", "numpy", "pandas", "PIL", "uoisc.link.transfer"} & set(modules.split())
 
 
 @pytest.mark.parametrize(

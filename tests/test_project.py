@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from uoisc.base.config import PARAMS, active_profile, document, load_params
+from uoisc.stages.closures import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -105,7 +106,7 @@ def test_ci_runs_the_tests():
 def test_the_pipeline_watches_every_notebook():
     if not (notebooks := sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))):
         pytest.skip("no notebooks")
-    assert [Path(path).stem for path, _ in outs() if path.startswith("build/nbsrc/")] == [*notebooks, "paper"]
+    assert [Path(path).stem for path, _ in outs() if path.startswith("build/nbsrc/")] == [*notebooks, *COMMANDS]
 
 
 def test_the_pipeline_trains_what_the_active_profile_evaluates():
@@ -117,12 +118,13 @@ def test_the_pipeline_trains_what_the_active_profile_evaluates():
 
 
 def outs() -> list[tuple[str, bool]]:
-    """(path, kept in DVC's cache) of every output; matrix items stand as `x`."""
+    """(path, kept in DVC's cache) of every output of the active profile; matrix items stand as `x`."""
     found = []
     for stage in STAGES.values():
         for out in stage["outs"]:
             path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
             path = re.sub(r"\$\{(results|paper)\}", lambda key: document(PARAMS)[key[1]], path)
+            path = path.replace("${active[0]}", document(PARAMS)["active"][0])
             found.append((re.sub(r"\$\{[^}]*\}", "x", path), options.get("cache", True)))
     return found
 

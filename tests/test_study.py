@@ -37,7 +37,7 @@ def write_clip(place: Paths, seed: int = 0) -> None:
 
 def study(**training) -> Study:
     params = replace(tiny.PARAMS, training=replace(tiny.PARAMS.training, **training))
-    return Study("tiny", params, tiny.world(), tiny.clip(), tiny.study().judges)
+    return Study("tiny", params, opened.paths("tiny"), tiny.world(), tiny.clip(), tiny.study().judges)
 
 
 def train(place: Paths, name: str = "uoisc", phase: int = 2) -> None:
@@ -112,14 +112,14 @@ def test_a_checkpoint_that_says_nothing_of_its_foundation_is_refused(place):
 def test_a_foundation_of_other_parameters_is_one_line(place):
     wider = replace(tiny.PARAMS.foundation, clip=replace(tiny.CLIP, width=96))
     with pytest.raises(CheckpointError, match="foundation stage again: uoisc run 02_foundation --profile tiny"):
-        opened.open_foundation("tiny", replace(tiny.PARAMS, foundation=wider), ())
+        opened.open_foundation("tiny", replace(tiny.PARAMS, foundation=wider), (), place.foundation)
 
 
 def test_a_foundation_that_is_not_there_is_one_line(place):
     with pytest.raises(
         CheckpointError, match="foundation/llava_independent: not there; run the foundation stage again"
     ):
-        opened.open_foundation("tiny", tiny.PARAMS, ("llava", "llava_independent"))
+        opened.open_foundation("tiny", tiny.PARAMS, ("llava", "llava_independent"), place.foundation)
 
 
 def test_a_pinned_checkpoint_is_known_by_its_digest_wherever_it_lies():
@@ -135,7 +135,7 @@ def test_a_codec_is_trained_on_with_the_same_question_and_evaluated_with_any(pla
     data = tiny.vqav2(tmp_path / "vqav2")
     params = replace(tiny.PARAMS, foundation=models, data=data, variants={"uoisc": ("low",)})
     bare = replace(params, foundation=replace(models, llava=replace(judge, suffix="")))
-    one, other = (opened.Study("tiny", p, None, tiny.clip(), {}) for p in (params, bare))
+    one, other = (opened.Study("tiny", p, opened.paths("tiny"), None, tiny.clip(), {}) for p in (params, bare))
     for phase in (1, 2):
         path = place.codec(phase, "uoisc", "low")
         save_codec(tiny.codec("uoisc"), path, "uoisc", "low", params, one.made_from("uoisc", phase))

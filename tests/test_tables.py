@@ -1,5 +1,7 @@
 """Tables go with the codec that they were counted for, and with no other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -10,25 +12,28 @@ from uoisc.base.checkpoint import save_codec
 from uoisc.base.config import Paths
 from uoisc.base.errors import CheckpointError
 from uoisc.base.storage import save_tensors
-from uoisc.link import tables as room
-from uoisc.link.tables import codec_digest, read_tables, shared_model, table_path, write_tables
+from uoisc.link.tables import codec_digest, read_tables, shared_model, write_tables
+from uoisc.study import Study
 
 STALE = "made from another checkpoint than the one here; run the rate stage again: uoisc run 08_rate --profile tiny$"
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path):
     """A codec and its tables on disk."""
     place = Paths(*(tmp_path / name for name in ("source", "foundation", "codecs", "tables", "results")))
-    monkeypatch.setattr(room, "paths", lambda profile: place)
     train(place, 0.0)
-    count_again()
+    count_again(place)
     return place
 
 
-def count_again(made_from: dict[str, str] | None = None) -> None:
-    made_from = codec_digest(tiny.study(), "adaptive", "low") if made_from is None else made_from
-    write_tables(model("adaptive").tables, table_path("tiny", "adaptive", "low"), made_from)
+def study(place: Paths) -> Study:
+    return replace(tiny.study(), home=place)
+
+
+def count_again(place: Paths, made_from: dict[str, str] | None = None) -> None:
+    made_from = codec_digest(study(place), "adaptive", "low") if made_from is None else made_from
+    write_tables(model("adaptive").tables, place.table("adaptive", "low"), made_from)
 
 
 def train(place: Paths, shift: float) -> None:
@@ -39,19 +44,19 @@ def train(place: Paths, shift: float) -> None:
 
 
 def test_tables_that_are_older_than_their_codec(place):
-    before = shared_model(tiny.study(), "adaptive", "low").fingerprint
+    before = shared_model(study(place), "adaptive", "low").fingerprint
     train(place, 1.0)
     with pytest.raises(CheckpointError, match=STALE):
-        shared_model(tiny.study(), "adaptive", "low")
-    count_again()
-    assert shared_model(tiny.study(), "adaptive", "low").fingerprint != before
+        shared_model(study(place), "adaptive", "low")
+    count_again(place)
+    assert shared_model(study(place), "adaptive", "low").fingerprint != before
 
 
 @pytest.mark.parametrize("made_from", [{"checkpoint": "0" * 64}, {}])
 def test_tables_of_equal_shape_that_are_anothers(place, made_from):
-    count_again(made_from)
+    count_again(place, made_from)
     with pytest.raises(CheckpointError, match=STALE):
-        shared_model(tiny.study(), "adaptive", "low")
+        shared_model(study(place), "adaptive", "low")
 
 
 def test_tables_go_round_and_a_broken_file_is_named(tmp_path):

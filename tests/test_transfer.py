@@ -1,6 +1,7 @@
 """Images to files and back through the functions behind the commands, on a tiny study."""
 
 import io
+import json
 import os
 import sys
 from dataclasses import replace
@@ -17,11 +18,11 @@ from uoisc.base.errors import ConfigError, DataError, QueryError
 from uoisc.base.storage import save_tensors
 from uoisc.codec import Codec
 from uoisc.data.objects import load_catalogue
-from uoisc.link import header
+from uoisc.link import header, transfer
 from uoisc.link.bitstream import BitstreamError, SharedModel, fingerprint
 from uoisc.link.header import describe
-from uoisc.stages import transfer
-from uoisc.stages.transfer import Files
+from uoisc.link.transfer import Files
+from uoisc.stages import asking
 
 QUERY = "where is the hammer"
 
@@ -34,10 +35,11 @@ def study(monkeypatch):
     def shared(study, name: str, rate: str) -> SharedModel:
         return replace(model(name), packing=0)
 
-    def opened(profile: str, judges: tuple[str, ...] = ()):
+    def opened(profile: str, judges: tuple[str, ...] = (), home=None):
         return replace(made, judges={name: made.judges[name] for name in judges})
 
-    monkeypatch.setattr(transfer, "open_codecs", opened)
+    for module in (transfer, asking):
+        monkeypatch.setattr(module, "open_codecs", opened)
     monkeypatch.setattr(transfer, "shared_model", shared)
     monkeypatch.setattr(transfer, "writer", lambda profile, fingerprint: model("dial"))
     return made
@@ -128,9 +130,9 @@ def test_words_that_the_stand_ins_do_not_know_are_named(photo, tmp_path, capsys)
         encode([photo()], tmp_path / "a.uoi", query, bits=60.0)
         said = capsys.readouterr().err
         assert (f"{told}{unknown}\n" in said) if unknown else (told not in said), said
-    transfer.ask(photo(), f"Where is the {name}?", "small", "dial", None, None, False)
-    said = capsys.readouterr()
-    assert f"{told}Where, {name}?\n" in said.err and "answer on the source" in said.out
+    found = asking.ask(photo(), f"Where is the {name}?", "small", "dial", None, None, False)
+    assert f"{told}Where, {name}?\n" in capsys.readouterr().err
+    assert "answer on the source" in asking.answers_as_text(found) and json.loads(json.dumps(found)) == found
     pretrained = replace(tiny.PARAMS, foundation=tiny.pretrained(tmp_path), data=tiny.vqav2(tmp_path / "vqav2"))
     transfer.tell_unknown(replace(tiny.study(), params=pretrained), "where is my yak")
     assert not capsys.readouterr().err
@@ -197,7 +199,7 @@ def test_no_command_destroys_what_it_reads(photo, tmp_path, force, study):
     os.link(name, tmp_path / "hard.png")
     for output in (name, str(tmp_path / "hard.png")):
         with pytest.raises(DataError, match="photo.png: its own output would take its place"):
-            transfer.ask(name, QUERY, "small", "dial", None, output, force)
+            asking.ask(name, QUERY, "small", "dial", None, output, force)
         with pytest.raises(DataError, match="photo.png: its own output would take its place"):
             encode([name], output, force=force)
     encode([name], tmp_path / "a.uoi")
@@ -291,15 +293,15 @@ class TestWriter:
                 raise ConfigError("profiles.broken: impossible")
             return params
 
-        def place(profile: str) -> SimpleNamespace:
-            return SimpleNamespace(codec=lambda phase, name, rate: tmp_path / profile / "codec")
+        def place(profile: str) -> list[SimpleNamespace]:
+            folder = tmp_path / profile
+            return [SimpleNamespace(codec=lambda *_: folder / "codec", table=lambda *_: folder / "tables")]
 
         opened = []
         monkeypatch.setattr(transfer, "profile_names", lambda: ["broken", "first", "second"])
         monkeypatch.setattr(transfer, "load_params", load)
-        monkeypatch.setattr(transfer, "paths", place)
-        monkeypatch.setattr(transfer, "table_path", lambda profile, name, rate: tmp_path / profile / "tables")
-        monkeypatch.setattr(transfer, "open_codecs", lambda profile: opened.append(profile))
+        monkeypatch.setattr(transfer, "homes", place)
+        monkeypatch.setattr(transfer, "open_codecs", lambda profile, home: opened.append(profile))
         monkeypatch.setattr(transfer, "shared_model", lambda study, name, rate: model())
 
         def make(profile: str, *files: str) -> None:

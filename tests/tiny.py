@@ -25,7 +25,7 @@ from benchmarks.tiny_models import (  # noqa: F401 - also for tests, which take 
     llava_checkpoint,
 )
 from benchmarks.tiny_vqav2 import write_vqav2
-from uoisc.base.config import DIAL, Params
+from uoisc.base.config import DIAL, Params, paths
 from uoisc.base.settings import (
     JUDGES,
     Beyond,
@@ -158,7 +158,8 @@ class TinyStudy(Study):
 @cache
 def study() -> TinyStudy:
     """The tiny world with two judges."""
-    return TinyStudy("tiny", PARAMS, world(), clip(), {name: llava(seed) for seed, name in enumerate(JUDGES)})
+    judges = {name: llava(seed) for seed, name in enumerate(JUDGES)}
+    return TinyStudy("tiny", PARAMS, paths("tiny"), world(), clip(), judges)
 
 
 def codec(name: str, rate: str = "low", bits: int | float = 200) -> Codec:

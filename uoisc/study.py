@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import NamedTuple
 import torch
 
 from uoisc.base.checkpoint import load_codec, training_digests
-from uoisc.base.config import DIAL, Params, load_params, paths
+from uoisc.base.config import DIAL, Params, Paths, load_params, paths
 from uoisc.base.devices import settle
 from uoisc.base.distributed import device, synchronised
 from uoisc.base.errors import CheckpointError, ConfigError, choices
 from uoisc.base.folders import is_there, readable_folder, short
 from uoisc.base.settings import JUDGES, KEPT, Pretrained
+from uoisc.base.terminal import say
 from uoisc.codec import Codec
 from uoisc.data.questions import Source
-from uoisc.frozen import clip
+from uoisc.frozen import clip, published
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.kept import Folder, Kept
@@ -26,7 +28,7 @@ from uoisc.frozen.llava import FrozenLlava
 from uoisc.frozen.llava_files import load_llava
 from uoisc.frozen.pretrained import identity, open_pretrained
 from uoisc.frozen.weights import digest, folder_digest
-from uoisc.importers.sources import open_source
+from uoisc.importers.sources import draw, open_source
 from uoisc.variants import variant
 
 SUFFIX = "foundation.llava.suffix"
@@ -59,14 +61,20 @@ def check_rate(params: Params, name: str, rate: str) -> None:
 
 @dataclass(frozen=True)
 class Study:
-    """A profile, opened: parameters, the source of questions (None where none is asked), the frozen CLIP and the judges
-    by name."""
+    """A profile, opened: parameters, where its files lie, the source of questions (None where none is asked), the
+    frozen CLIP and the judges by name."""
 
     profile: str
     params: Params
+    home: Paths
     source: Source | None
     clip: FrozenCLIP
     judges: dict[str, FrozenLlava]
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether its models are those that this tree has trained, not the published ones."""
+        return self.home == paths(self.profile)
 
     def build(self, name: str, rate: str) -> Codec:
         """An untrained codec of that variant. Raises ConfigError for an unknown variant or rate."""
@@ -78,8 +86,10 @@ class Study:
 
         Raises CheckpointError where there is none, ConfigError where the bits are too few.
         """
-        path = paths(self.profile).codec(phase, name, rate)
+        path = self.home.codec(phase, name, rate)
         command, made_from = f"uoisc train {name} --profile {self.profile}", self.made_from(name, phase)
+        if not self.trained_here:
+            command = f"make repro PROFILE={self.profile}: of the published models it is none"
         if phase == 2:
             made_from.pop(SUFFIX, None)  # who has a trained codec may ask otherwise than its loss did
         codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, command)
@@ -96,13 +106,13 @@ class Study:
             if kind.intent:
                 found[SUFFIX] = self.params.foundation.llava.suffix
             return found | {what: identity(getattr(self.params.foundation, key)) for key, what in used.items()}
-        folders = {what: paths(self.profile).foundation / key for key, what in used.items()}
+        folders = {what: self.home.foundation / key for key, what in used.items()}
         here = {what: folder for what, folder in folders.items() if is_there(folder, CheckpointError)}
         return found | {what: folder_digest(folder) for what, folder in here.items()}
 
     def keep_source_work(self) -> None:
         """What CLIP and the training judge make of training images is kept on disk, as far as `kept` says."""
-        p, here = self.params, paths(self.profile)
+        p, here = self.params, self.home
         code = [digest(file) for file in sorted(Path(clip.__file__).parent.glob("*.py"))]
         shaping = [asdict(p.foundation), p.codec.taps, folder_digest(here.source), code, torch.__version__]
         label = {key: value for key, value in self.made_from("uoisc", 1).items() if "training`" not in key}
@@ -127,25 +137,54 @@ def _opened(profile: str, judges: tuple[str, ...], changes: tuple[str, ...]) -> 
 
 
 @lru_cache(maxsize=2)
-def open_codecs(profile: str, judges: tuple[str, ...] = ()) -> Study:
-    """As `open_study`, without the source of questions: what sending and drawing a user's images takes."""
-    return assemble(profile, load_params(profile), judges, asked=False)
+def open_codecs(profile: str, judges: tuple[str, ...] = (), home: Paths | None = None) -> Study:
+    """As `open_study`, without the source of questions: what sending and drawing a user's images takes; of the models
+    in `home` where it is given."""
+    return assemble(profile, load_params(profile), judges, asked=False, home=home)
 
 
-def assemble(profile: str, params: Params, judges: tuple[str, ...], asked: bool = True) -> Study:
-    """The profile's frozen models and, where they are `asked`, its questions, under these parameters."""
-    source = open_source(profile, params) if asked else None
+def assemble(
+    profile: str, params: Params, judges: tuple[str, ...], asked: bool = True, home: Paths | None = None
+) -> Study:
+    """The profile's frozen models and, where they are `asked`, its questions, under these parameters; those of `home`
+    where one is given, else those that are trained here, or where none are the published ones."""
+    home = home or nearest(profile)
+    source = open_questions(profile, params, home) if asked else None
     settle(params.deterministic)
-    clip, answering = open_foundation(profile, params, judges)
+    clip, answering = open_foundation(profile, params, judges, home.foundation)
     answering = {name: judge.to(device()) for name, judge in answering.items()}
-    return Study(profile, params, source, clip.to(device()), answering)
+    return Study(profile, params, home, source, clip.to(device()), answering)
 
 
-def open_foundation(profile: str, params: Params, judges: tuple[str, ...]) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
-    """CLIP and the judges: the stand-ins that the foundation stage trained, or others' checkpoints."""
+def open_questions(profile: str, params: Params, home: Paths) -> Source:
+    """What a profile's questions are asked about; for published models it is drawn here where it is not yet."""
+    if home != paths(profile) and not is_there(home.source):
+        say("drawing what scenes are made of: once, half a minute", sys.stderr)
+        draw(params, home.source)
+    return open_source(profile, params, home.source)
+
+
+def homes(profile: str) -> list[Paths]:
+    """Where a profile's models lie: those trained here, where there are any, before the published ones."""
+    own = paths(profile)
+    trained = [own] if is_there(own.foundation, CheckpointError) or not published.is_packed(profile) else []
+    return trained + ([published.unpacked(profile)] if published.is_packed(profile) else [])
+
+
+def nearest(profile: str) -> Paths:
+    """The first of its homes; says so where that is not what is trained here."""
+    home = homes(profile)[0]
+    if home != paths(profile):
+        say(f"nothing of {profile} is trained here: the published models serve (data/{profile}/published)", sys.stderr)
+    return home
+
+
+def open_foundation(
+    profile: str, params: Params, judges: tuple[str, ...], folder: Path
+) -> tuple[FrozenCLIP, dict[str, FrozenLlava]]:
+    """CLIP and the judges: the stand-ins in that folder, or others' checkpoints."""
     if isinstance(params.foundation, Pretrained):
         return open_pretrained(params.foundation, params.codec.taps, params.data.image_size, judges, str(device()))
-    folder = paths(profile).foundation
     again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
     for name in ("clip", *judges):
         readable_folder(folder / name, again, CheckpointError)

@@ -60,6 +60,10 @@ class Paths:
         folder = self.codecs / "dials" if rate == DIAL else self.codecs
         return folder / f"phase{phase}" / variant / f"{rate}.safetensors"
 
+    def table(self, variant: str, rate: str) -> Path:
+        """The probability tables of a trained codec."""
+        return self.tables / variant / f"{rate}.safetensors"
+
     def unfinished(self, phase: int, variant: str, rate: str) -> Path:
         """What an interrupted run of training goes on from. Not under `codecs`: DVC empties that before a stage."""
         return self.kept / f"phase{phase}" / variant / f"{rate}.safetensors"
@@ -72,6 +76,11 @@ class Paths:
     def paper(self) -> Path:
         """The folder of figures, tables and paper.pdf."""
         return self.results.with_name("paper")
+
+    @property
+    def published(self) -> Path:
+        """The trained models as git keeps them, packed (`frozen/published.py`)."""
+        return self.codecs.with_name("published")
 
     @property
     def source_work(self) -> Path:

@@ -25,7 +25,7 @@ EVALUATED = "answers.parquet quality.csv summary.csv differences.csv training.cs
 EVALUATED += "data_card.csv text_bounds.csv query_effect.csv examples.npz examples.json"
 STAGES = dict.fromkeys(EVALUATED.split(), "evaluation") | dict.fromkeys(["claims.json", "bd_rate.csv"], "figures")
 STAGES |= {"entropy.csv": "rate", "conversation.csv": "rate", "channel.csv": "channel"}
-STAGES["standard_codecs.csv"] = "standard_codecs"
+STAGES |= {"standard_codecs.csv": "standard_codecs", "published.csv": "publish"}
 NO_STAGES = dict.fromkeys(["seeds.csv", "runs.csv"], "`make seeds`")  # what writes them; without rows until it has
 COLUMNS = {  # of each table, by name
     "answers.parquet": "profile variant seed bits split judge query_id query type object truth tiles ambiguous "
@@ -45,6 +45,7 @@ COLUMNS = {  # of each table, by name
     "standard_codecs.csv": "profile seed codec setting form split judge bytes bytes_less_flat metric value low high n",
     "bd_rate.csv": "profile seed codec form anchor anchor_form split judge metric low high bd_rate undefined",
     "channel.csv": "profile seed variant bits link fading es_n0_db eb_n0_db split judge metric value low high n",
+    "published.csv": "profile variant bits split judge amr trained n",
     "seeds.csv": "profile id seed value value_all_types value_llava value_llava_independent right_less_wrong bits "
     "reference_bits payload_bits reference_payload_bits n types",
     "runs.csv": "profile seed variant bits payload_bits split judge amr amr_floor right_less_wrong n",

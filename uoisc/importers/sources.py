@@ -1,28 +1,35 @@
 """Opens what the data stage has prepared."""
 
+from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from uoisc.base.config import ROOT, Params, paths
 from uoisc.base.errors import DataError, reason
-from uoisc.base.folders import readable, short
+from uoisc.base.folders import readable, short, written_folder
 from uoisc.base.settings import GRID, Drawings, Vqav2
 from uoisc.data.objects import DRAWINGS, load_catalogue
 from uoisc.data.questions import Source
 from uoisc.data.scenes import World
+from uoisc.data.styles import drawings
+
+SPRITES = "sprites.npz"
 
 
-def open_source(profile: str, params: Params) -> Source:
-    """What the data stage has prepared. Raises DataError where it has not run, or for another held-out category."""
-    data = params.data
+def open_source(profile: str, params: Params, folder: Path | None = None) -> Source:
+    """What the data stage has prepared, in its folder unless another is given.
+
+    Raises DataError where it has not run, or for another held-out category.
+    """
+    data, folder = params.data, folder or paths(profile).source
     if isinstance(data, Drawings):
-        return open_world(profile, params)
+        return open_world(profile, params, folder)
     from uoisc.importers.photographs import Photographs
 
     vqav2 = isinstance(data, Vqav2)
     root, questions = (ROOT / data.folder, data.questions) if vqav2 else ((ROOT / data.file).parent, None)
-    source = Photographs(paths(profile).source, root, data.image_size, questions, data.loaders)
+    source = Photographs(folder, root, data.image_size, questions, data.loaders)
     if source.index.held_out not in (data.held_out, data.validation):  # `uoisc validate` has the two change places
         raise DataError(
             f"data.held_out = {data.held_out!r}: the data stage has held out {source.index.held_out!r}; run it again "
@@ -31,9 +38,16 @@ def open_source(profile: str, params: Params) -> Source:
     return source
 
 
-def open_world(profile: str, params: Params) -> World:
-    """The objects that the data stage has rasterised. Raises DataError where it has not run."""
-    file = paths(profile).source / "sprites.npz"
+def draw(params: Params, folder: Path) -> None:
+    """Rasterises the catalogue's drawings into a folder. Raises DataError where it cannot be written."""
+    entries, variants = load_catalogue(params.data.objects), params.data.sprite_variants + params.data.test_variants
+    with written_folder(folder) as aside:
+        np.savez(aside / SPRITES, **drawings(entries, variants, params.data.image_size, params.seed))
+
+
+def open_world(profile: str, params: Params, folder: Path | None = None) -> World:
+    """The objects that the data stage has rasterised, as `open_source`."""
+    file = (folder or paths(profile).source) / SPRITES
     remedy = f"run the data stage again: uoisc run 01_data --profile {profile}"
     readable(file, remedy)
     try:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uoisc.base.config import paths
 from uoisc.base.errors import CheckpointError
 from uoisc.base.folders import short
 from uoisc.base.storage import check_made_from, read_label, read_tensors, save_tensors
@@ -16,14 +15,9 @@ from uoisc.message import Shape
 from uoisc.study import Study
 
 
-def table_path(profile: str, name: str, rate: str) -> Path:
-    """Where a codec's tables lie."""
-    return paths(profile).tables / name / f"{rate}.safetensors"
-
-
 def codec_digest(study: Study, name: str, rate: str) -> dict[str, str]:
     """What a codec's tables are made from: that codec, by its checkpoint's digest."""
-    checkpoint = paths(study.profile).codec(2, name, rate)
+    checkpoint = study.home.codec(2, name, rate)
     return {"checkpoint": read_label(checkpoint, f"train it: uoisc train {name} --profile {study.profile}")["sha256"]}
 
 
@@ -54,6 +48,6 @@ def shared_model(study: Study, name: str, rate: str) -> SharedModel:
 
     Raises CheckpointError where one is missing, or the tables are another codec's.
     """
-    codec, path = study.codec(name, rate), table_path(study.profile, name, rate)
+    codec, path = study.codec(name, rate), study.home.table(name, rate)
     tables = read_tables(path, codec_digest(study, name, rate), study.profile)
-    return SharedModel(codec, tables, fingerprint(paths(study.profile).codec(2, name, rate), path))
+    return SharedModel(codec, tables, fingerprint(study.home.codec(2, name, rate), path))

@@ -19,7 +19,10 @@ from uoisc.stages.notebooks import code_cells, names
 
 CLOSURES = Path("build/nbsrc")
 PACKAGE = "uoisc"
-COMMANDS = {"paper": "from uoisc.report.paper import build"}  # stages that run a command, and the code behind it
+COMMANDS = {  # stages that run a command, and the code behind it
+    "publish": "from uoisc.stages.publish import publish",
+    "paper": "from uoisc.report.paper import build",
+}
 
 
 def write_closures() -> list[Path]:

@@ -7,12 +7,11 @@ import numpy as np
 
 from uoisc.base.config import Params, load_params, paths
 from uoisc.base.errors import DataError
-from uoisc.base.folders import check_writable, written_folder
+from uoisc.base.folders import check_writable
 from uoisc.base.settings import Drawings, Vqav2
 from uoisc.data.objects import load_catalogue
 from uoisc.data.questions import SPLITS
-from uoisc.data.styles import drawings
-from uoisc.importers.sources import open_source
+from uoisc.importers.sources import draw, open_source
 
 
 def prepare_data(profile: str) -> Path:
@@ -26,9 +25,7 @@ def prepare_data(profile: str) -> Path:
         entries, held_out = load_catalogue(params.data.objects), params.data.held_out
         if held_out not in {entry.category for entry in entries}:
             raise DataError(f"data.held_out = {held_out!r}: no object has that category; see data/objects.csv")
-        variants = params.data.sprite_variants + params.data.test_variants
-        with written_folder(folder) as aside:
-            np.savez(aside / "sprites.npz", **drawings(entries, variants, params.data.image_size, params.seed))
+        draw(params, folder)
         return folder
     from uoisc.frozen.pretrained import open_readers
     from uoisc.importers import manifest, vqav2

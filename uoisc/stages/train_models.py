@@ -17,7 +17,7 @@ from uoisc.base.checkpoint import save_codec
 from uoisc.base.config import Params, load_params, paths
 from uoisc.base.devices import fast_attention
 from uoisc.base.distributed import rank, wait
-from uoisc.base.errors import ConfigError
+from uoisc.base.errors import CheckpointError, ConfigError
 from uoisc.base.folders import check_writable, written_aside
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.resuming import Keeper, alone, run_label
@@ -105,7 +105,13 @@ def train_state(profile: str, name: str, rate: str) -> None:
 
 
 def trained_phases(study: Study, name: str, rate: str, phases: tuple[int, ...]) -> Iterator[tuple]:
-    """After each phase: its number, the codec, the phase's log, and what the codec is made from."""
+    """After each phase: its number, the codec, the phase's log, and what the codec is made from.
+
+    Raises CheckpointError where no foundation is trained here: none trains on the published one.
+    """
+    if not study.trained_here:
+        again = f"uoisc run 02_foundation --profile {study.profile}"
+        raise CheckpointError(f"nothing of {study.profile} is trained here: run `make repro`, or `{again}` first")
     codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
     for phase in phases:
         made_from = study.made_from(name, phase)

@@ -1,18 +1,21 @@
-"""Images to .uoi files and back, with what a user is told about it: the commands `encode`, `decode` and `ask`."""
+"""Images to .uoi files and back, with what a user is told about it: the commands `encode` and `decode`."""
 
 import io
+import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
+from typing import TextIO
 
-from uoisc.base.config import DIAL, load_params, paths, profile_names
+from uoisc.base.config import DIAL, load_params, profile_names
 from uoisc.base.errors import ConfigError, DataError, choices
 from uoisc.base.outputs import STREAM, check_outputs, existing, is_plain, naming, opened, shown, write
-from uoisc.base.settings import JUDGES, Pretrained
+from uoisc.base.settings import Pretrained
 from uoisc.base.terminal import bar, say, show
 from uoisc.data.images import Picture, check_suffix, image_bytes, read_image
 from uoisc.data.objects import load_catalogue
@@ -21,8 +24,8 @@ from uoisc.judge.evaluation import uses_query
 from uoisc.link import bitstream
 from uoisc.link.bitstream import BitstreamError, Held, SharedModel
 from uoisc.link.header import parse, read_file
-from uoisc.link.tables import shared_model, table_path
-from uoisc.study import Study, open_codecs
+from uoisc.link.tables import shared_model
+from uoisc.study import Study, homes, open_codecs
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,10 @@ class Files:
         return found
 
 
-def encode(files: Files, query: str, profile: str, variant: str, bits: float | None, compact: bool) -> None:
-    """Writes each image's message as a file.
+def encode(
+    files: Files, query: str, profile: str, variant: str, bits: float | None, compact: bool, as_json: bool = False
+) -> None:
+    """Writes each image's message as a file; says of each what it cost, on standard error, as JSON where asked.
 
     Of several images those that cannot be sent are told and left out, and a DataError at the end counts them.
     Raises BitstreamError, ConfigError, DataError or QueryError, one line each; nothing half-written is left.
@@ -91,16 +96,20 @@ def encode(files: Files, query: str, profile: str, variant: str, bits: float | N
     held = files.held(model, compact)
 
     def send(image: str, name: str) -> str:
-        picture = _picture(image, side)
+        picture = read_picture(image, side)
         message, used = model.message(picture.x, query, held, bits)
         with naming(image):
             data = bitstream.write(message, used, None if compact else picture.size, held)
         write(data, name, files.force)
+        sent = {"image": image, "file": name, "size": picture.size, "variant": variant, "bits": used.codec.bits}
+        sent |= {"bytes": len(data), "payload_bytes": len(parse(data).payload)}
+        if as_json:
+            return json.dumps(sent)
         resized = "" if picture.size == (side, side) else f", resized to {side} x {side}"
         nominal = f"{used.codec.bits:g} bits before entropy coding{', less what the receiver holds' if held else ''}"
         return (
             f"{shown(image)}: {picture.size[0]} x {picture.size[1]} pixels{resized}; {len(data)} bytes, of which "
-            f"{len(parse(data).payload)} payload ({nominal})"
+            f"{sent['payload_bytes']} payload ({nominal})"
         )
 
     _each(pairs, send, "images", "sent")
@@ -119,7 +128,7 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
     """
     pairs = files.pairs(".png")
     for _, name in pairs[:1]:
-        _suffix(name)  # before any work
+        suffix_of(name)  # before any work
     if bits is not None and variant is None:
         raise ConfigError("--bits: a file says it itself, and of a compact one it is read with --variant: give both")
     written_by = cache(partial(writer, profile))
@@ -140,36 +149,10 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
         asked = [_asked(model.codec.receiver_reads, query)]
         x_hat = model.trained.decode(message, asked, held.message) if held else model.codec.decode(message, asked)
         with naming(name):
-            write(image_bytes(x_hat, _suffix(name), size), name, files.force)
+            write(image_bytes(x_hat, suffix_of(name), size), name, files.force)
         return f"{shown(file)}: drawn" if len(pairs) > 1 else ""
 
     _each(pairs, draw, "files", "drawn")
-
-
-def ask(
-    image: str, query: str, profile: str, variant: str, bits: float | None, output: str | None, force: bool
-) -> None:
-    """Sends an image for a query and prints the judge's answers on both ends; writes what is drawn to `output`.
-
-    The lines go to standard error where the picture goes to a stream.
-    """
-    lines = sys.stdout
-    if output is not None:
-        suffix = _suffix(output)
-        check_outputs([output], [image], force)
-        lines = sys.stdout if is_plain(output) else sys.stderr
-    study = open_codecs(profile, JUDGES[:1])
-    tell_unknown(study, query)
-    picture = _picture(image, study.params.data.image_size)
-    judge = study.judges[JUDGES[0]]
-    codec = model_within(study, variant, bits).codec
-    x_hat = codec.decode(codec.encode(picture.x, [query]), [query])
-    show(f"bits: {codec.bits:g}", lines)
-    show(f"answer on the source: {judge.answer(picture.x, [query])[0]}", lines)
-    show(f"answer on the reconstruction: {judge.answer(x_hat, [query])[0]}", lines)
-    if output is not None:
-        with naming(output):
-            write(image_bytes(x_hat, suffix, picture.size), output, force)
 
 
 def tell_unknown(study: Study, query: str) -> None:
@@ -205,7 +188,7 @@ def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:
 
 
 def writer(profile: str, fingerprint: bytes) -> SharedModel:
-    """The trained model of that fingerprint, of this profile or else of any that is here.
+    """The model of that fingerprint, of this profile or else of any that is here: trained here, or published.
 
     Raises BitstreamError where there is none, which says what of the models here lacks its tables.
     """
@@ -218,8 +201,9 @@ def writer(profile: str, fingerprint: bytes) -> SharedModel:
             if name == profile:
                 raise
             continue
-        for variant, rate in [(variant, rate) for variant, rates in variants.items() for rate in rates]:
-            codec, tables = paths(name).codec(2, variant, rate), table_path(name, variant, rate)
+        rates = [(variant, rate) for variant, rates in variants.items() for rate in rates]
+        for home, (variant, rate) in product(homes(name), rates):
+            codec, tables = home.codec(2, variant, rate), home.table(variant, rate)
             if not codec.is_file():
                 continue
             trained = True
@@ -228,7 +212,7 @@ def writer(profile: str, fingerprint: bytes) -> SharedModel:
             elif bitstream.fingerprint(codec, tables) == fingerprint:
                 if name != profile:
                     say(f"drawn by {variant} of profile {name}", sys.stderr)
-                return shared_model(open_codecs(name), variant, rate)
+                return shared_model(open_codecs(name, home=home), variant, rate)
     here = "which is none of those here"
     none = "and none is trained here: run `make repro`, or copy data/ of who wrote it"
     lines = [f"written with model {fingerprint.hex()}, {here if trained else none}"]
@@ -237,7 +221,7 @@ def writer(profile: str, fingerprint: bytes) -> SharedModel:
     raise BitstreamError("; ".join(lines))
 
 
-def _suffix(output: str) -> str:
+def suffix_of(output: str) -> str:
     """The kind of image that an output is; PNG for a stream without a suffix. Raises DataError where there is none."""
     suffix = Path(output).suffix
     if not suffix and not is_plain(output):
@@ -245,6 +229,11 @@ def _suffix(output: str) -> str:
     with naming(output):
         check_suffix(suffix)
     return suffix
+
+
+def beside(output: str | None) -> TextIO:
+    """Where lines go beside an output: to standard error where that is a stream."""
+    return sys.stdout if output is None or is_plain(output) else sys.stderr
 
 
 def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: str, done: str) -> None:
@@ -265,7 +254,7 @@ def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: 
         raise DataError(f"{len(failed)} of {len(pairs)} {things} were left out ({shown(failed[0])}{others}); {rest}")
 
 
-def _picture(name: str, side: int) -> Picture:
+def read_picture(name: str, side: int) -> Picture:
     """An image; what is no plain file is read whole first, as a pipe cannot be sought. Says what is worth knowing."""
     with naming(name):
         plain = name != STREAM and os.path.isfile(name)
