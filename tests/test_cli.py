@@ -143,9 +143,9 @@ def test_unknown_profile_is_one_line(tmp_path):
     "command", ["run 01_data", "train uoisc", "evaluate", "doctor", "info", "validate uoisc tight"]
 )
 def test_a_profile_that_leads_elsewhere_is_one_line_in_every_command(tmp_path, command):
-    before = sorted(ROOT.glob("*"))
+    before = {*ROOT.glob("*"), ROOT / "build"}
     assert "is no profile's name" in one_error_line(uoisc(*command.split(), "--profile", "../../../escaped", cwd=ROOT))
-    assert sorted(ROOT.glob("*")) == before and not (ROOT / "build/escaped").exists()
+    assert {*ROOT.glob("*")} <= before and not (ROOT / "build/escaped").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny
 import workplace
@@ -23,11 +24,13 @@ from uoisc.stages.preparation import prepare_data
 from uoisc.stages.train_models import train_variant
 prepare_data("small"), train_foundation("small"), train_variant("small", "uoisc+dial"), make_tables("small")
 """
+SUMMARY = pd.DataFrame({"profile": "small", "variant": ["uoisc", "dial"], "seed": 0, "judge": "llava", "split": "seen"})
+SUMMARY = SUMMARY.assign(bits=144, metric="amr", value=0.5, low=0, high=1, n=20)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder where a tiny study called `small` is trained, with a photo in it."""
+    """A folder where a tiny study called `small` is trained, with a picture in it."""
     folder = tmp_path_factory.mktemp("readme")
     rates = dict(zip(("tight", "middle"), tiny.PARAMS.codec.rates.values(), strict=True))
     codec = replace(tiny.PARAMS.codec, rates=rates)
@@ -37,7 +40,8 @@ def place(tmp_path_factory):
     params = replace(tiny.PARAMS, data=data, codec=codec, variants=variants, evaluation=asked)
     place = workplace.make(folder / "place", params, "small")
     workplace.run(place, "-c", MADE)
-    Image.new("RGB", (120, 90), (200, 30, 90)).save(place / "photo.png")
+    Image.new("RGB", (120, 90), (200, 30, 90)).save(place / "data" / "sample.png")
+    SUMMARY.to_csv(place / "build" / "small" / "results" / "summary.csv")
     return place
 
 
@@ -56,8 +60,8 @@ def test_what_is_printed_runs_as_printed(place):
     script = "\n".join(line for line in SHELL if line.startswith("uoisc "))
     run = subprocess.run(["bash", "-euxc", script], cwd=place, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert {"received.png", "decoded.png", "photo.uoi"} <= {path.name for path in place.iterdir()}
-    assert Image.open(place / "decoded.png").size == (120, 90), "the size of the photo is restored"
+    assert {"received.png", "decoded.png", "first.uoi", "scene.png"} <= {path.name for path in place.iterdir()}
+    assert Image.open(place / "decoded.png").size == (120, 90), "the picture's size is restored"
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])

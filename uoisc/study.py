@@ -16,7 +16,7 @@ from uoisc.base.devices import settle
 from uoisc.base.distributed import device, synchronised
 from uoisc.base.errors import CheckpointError, ConfigError, choices
 from uoisc.base.folders import is_there, readable_folder, short
-from uoisc.base.settings import JUDGES, KEPT, Pretrained
+from uoisc.base.settings import JUDGES, KEPT, Drawings, Pretrained
 from uoisc.base.terminal import say
 from uoisc.codec import Codec
 from uoisc.data.questions import Source
@@ -157,7 +157,9 @@ def assemble(
 
 
 def open_questions(profile: str, params: Params, home: Paths) -> Source:
-    """What a profile's questions are asked about; for published models it is drawn here where it is not yet."""
+    """What a profile's questions are asked about; drawings that no stage has made here are made once beside `home`."""
+    if not isinstance(params.data, Drawings):
+        return open_source(profile, params)
     if home != paths(profile) and not is_there(home.source):
         say("drawing what scenes are made of: once, half a minute", sys.stderr)
         draw(params, home.source)
