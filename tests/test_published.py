@@ -1,7 +1,9 @@
 """Models that git keeps: packed, opened where nothing is trained, measured here and elsewhere."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -36,6 +38,7 @@ def test_what_is_unpacked_is_as_near_as_8_bits_come():
     torch.manual_seed(0)
     tensors = {"matrix": torch.randn(40, 3, 5, 5) * torch.logspace(-3, 3, 40)[:, None, None, None], "few": torch.eye(3)}
     tensors |= {"vector": torch.randn(5000), "count": torch.tensor(7), "words": torch.randn(400, 16)}
+    tensors["counts"] = torch.tensor([[0, 65535], [1, 70]], dtype=torch.int32)
     kept = torch.tensor([3, 70, 399])
     back = unpack(pack(tensors, {"words": kept}))
     assert {name: value.shape for name, value in back.items()} == {name: v.shape for name, v in tensors.items()}
@@ -43,37 +46,58 @@ def test_what_is_unpacked_is_as_near_as_8_bits_come():
     assert ((back["matrix"] - tensors["matrix"]).flatten(1).abs().amax(1) <= step / 2 * 1.001).all()
     assert torch.equal(back["few"], tensors["few"]) and back["count"] == 7
     torch.testing.assert_close(back["vector"], tensors["vector"], rtol=1e-3, atol=1e-6)
+    assert torch.equal(back["counts"], tensors["counts"]) and back["counts"].dtype == torch.int32
     others = torch.ones(400, dtype=torch.bool).index_fill(0, kept, False)
     assert not back["words"][others].any()
     torch.testing.assert_close(back["words"][kept], tensors["words"][kept], rtol=0, atol=0.02)
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch) -> Paths:
-    """A tree in which the tiny study is trained: stand-ins, two codecs, their tables."""
-    data = tmp_path / "data" / "tiny"
+def lie(top: Path) -> Paths:
     names = ("source", "foundation", "codecs", "tables")
-    where = Paths(*(data / name for name in names), tmp_path / "results")
-    monkeypatch.setattr(published, "ROOT", tmp_path)
-    monkeypatch.setattr(publish, "MODELS", {name: [rate] for name, rate in RATES.items()})
+    return Paths(*(top / "data" / "tiny" / name for name in names), top / "results")
+
+
+def settle(patch: pytest.MonkeyPatch, top: Path) -> Paths:
+    """Makes a folder the tree that the modules work in."""
+    where = lie(top)
+    patch.setattr(published, "ROOT", top)
+    patch.setattr(publish, "MODELS", {name: [rate] for name, rate in RATES.items()})
     for module in (core, published, publish, train_models, asking):
         if hasattr(module, "paths"):
-            monkeypatch.setattr(module, "paths", lambda profile: where)
+            patch.setattr(module, "paths", lambda profile: where)
         if hasattr(module, "load_params"):
-            monkeypatch.setattr(module, "load_params", lambda profile, **_: PARAMS)
-    monkeypatch.setattr(publish, "check_ready", lambda profile: PARAMS)
-    monkeypatch.setattr(core, "open_questions", lambda *_: tiny.world())
+            patch.setattr(module, "load_params", lambda profile, **_: PARAMS)
+    patch.setattr(publish, "check_ready", lambda profile: PARAMS)
+    patch.setattr(core, "open_questions", lambda *_: tiny.world())
     for cached in (core._opened, core.open_codecs, publish.open_published):
         cached.cache_clear()
-    save_clip(tiny.clip_model(), where.foundation / "clip", **clip_fields(tiny.CLIP, tiny.IMAGE))
-    for seed, name in enumerate(("llava", "llava_independent")):
-        save_llava(tiny.llava_model(seed), tiny.processor(), where.foundation / name)
-    study = Study("tiny", PARAMS, where, tiny.world(), tiny.clip(), {})
-    for name, rate in RATES.items():
-        save_codec(tiny.untrained(name, rate), where.codec(2, name, rate), name, rate, PARAMS, study.made_from(name, 2))
-        write_tables(model(name).tables, where.table(name, rate), codec_digest(study, name, rate))
-    write_csv(summary(), where.results / "summary.csv")
-    yield where
+    return where
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory) -> Path:
+    """A tree in which the tiny study is trained, stand-ins, two codecs, their tables, and then published."""
+    top = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        where = settle(patch, top)
+        save_clip(tiny.clip_model(), where.foundation / "clip", **clip_fields(tiny.CLIP, tiny.IMAGE))
+        for seed, name in enumerate(("llava", "llava_independent")):
+            save_llava(tiny.llava_model(seed), tiny.processor(), where.foundation / name)
+        study = Study("tiny", PARAMS, where, tiny.world(), tiny.clip(), {})
+        for name, rate in RATES.items():
+            made_from, path = study.made_from(name, 2), where.codec(2, name, rate)
+            save_codec(tiny.untrained(name, rate), path, name, rate, PARAMS, made_from)
+            write_tables(model(name).tables, where.table(name, rate), codec_digest(study, name, rate))
+        write_csv(summary(), where.results / "summary.csv")
+        publish.publish("tiny")
+    return top
+
+
+@pytest.fixture
+def place(once, tmp_path, monkeypatch) -> Paths:
+    """A copy of that tree of the test's own."""
+    shutil.copytree(once, tmp_path / "tree")
+    yield settle(monkeypatch, tmp_path / "tree")
     for cached in (core._opened, core.open_codecs, publish.open_published):
         cached.cache_clear()
 
@@ -87,12 +111,9 @@ def summary() -> pd.DataFrame:
 
 @pytest.fixture
 def packed(place) -> Paths:
-    """The same, published, and what was trained taken away."""
-    publish.publish("tiny")
+    """The same without what was trained."""
     for folder in (place.foundation, place.codecs, place.tables):
         folder.rename(folder.with_name(f"trained_{folder.name}"))
-    core._opened.cache_clear()
-    core.open_codecs.cache_clear()
     return place
 
 
@@ -121,7 +142,6 @@ def test_they_take_a_fraction_of_the_room(packed):
 
 
 def test_what_is_trained_here_comes_first(place, capsys):
-    publish.publish("tiny")
     assert core.open_codecs("tiny").trained_here
     assert "published" not in capsys.readouterr().err
     assert [home.codecs.parent.name for home in core.homes("tiny")][0] == "tiny" and len(core.homes("tiny")) == 2
@@ -134,7 +154,9 @@ def test_nothing_trains_on_published_models(packed):
 
 def test_a_model_that_is_not_published_is_one_line(packed):
     study = core.open_study("tiny")
-    with pytest.raises(CheckpointError, match="not there; train it first .make repro PROFILE=tiny: of the published"):
+    with pytest.raises(
+        CheckpointError, match="not there; train it first .make repro PROFILE=tiny: the published models lack it"
+    ):
         replace(study, params=replace(PARAMS, variants={"adaptive": ("low",)})).codec("adaptive", "low")
 
 
@@ -171,6 +193,8 @@ def test_the_card_tells_what_they_are(packed):
 
 
 def test_without_published_models_check_says_so(place):
+    shutil.rmtree(place.published)
+    (place.results / "published.csv").unlink()
     with pytest.raises(ResultsError, match="published.csv: not there"):
         publish.check("tiny")
     with pytest.raises(CheckpointError, match="profile tiny publishes no models"):

@@ -89,7 +89,7 @@ class Study:
         path = self.home.codec(phase, name, rate)
         command, made_from = f"uoisc train {name} --profile {self.profile}", self.made_from(name, phase)
         if not self.trained_here:
-            command = f"make repro PROFILE={self.profile}: of the published models it is none"
+            command = f"make repro PROFILE={self.profile}: the published models lack it, or build/published is broken"
         if phase == 2:
             made_from.pop(SUFFIX, None)  # who has a trained codec may ask otherwise than its loss did
         codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, command)
@@ -167,18 +167,18 @@ def open_questions(profile: str, params: Params, home: Paths) -> Source:
 
 
 def homes(profile: str) -> list[Paths]:
-    """Where a profile's models lie: those trained here, where there are any, before the published ones."""
-    own = paths(profile)
-    trained = [own] if is_there(own.foundation, CheckpointError) or not published.is_packed(profile) else []
-    return trained + ([published.unpacked(profile)] if published.is_packed(profile) else [])
+    """Where a profile's models lie: those trained here before the published ones, as far as there are any."""
+    found = [paths(profile)] if is_there(paths(profile).codecs, CheckpointError) else []
+    return found + ([published.unpacked(profile)] if published.is_packed(profile) else [])
 
 
 def nearest(profile: str) -> Paths:
-    """The first of its homes; says so where that is not what is trained here."""
-    home = homes(profile)[0]
-    if home != paths(profile):
-        say(f"nothing of {profile} is trained here: the published models serve (data/{profile}/published)", sys.stderr)
-    return home
+    """Where a study's models lie: trained here, or where nothing is and there are any the published ones; says so."""
+    own = paths(profile)
+    if is_there(own.foundation, CheckpointError) or not published.is_packed(profile):
+        return own
+    say(f"nothing of {profile} is trained here: the published models serve (data/{profile}/published)", sys.stderr)
+    return published.unpacked(profile)
 
 
 def open_foundation(

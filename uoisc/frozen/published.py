@@ -3,9 +3,9 @@
     data/PROFILE/{foundation, codecs, tables} --pack--> data/PROFILE/published     stages/publish.py, after a full run
     data/PROFILE/published --unpacked--> build/published/PROFILE-DIGEST            once on a machine, in a second
 
-A matrix is kept in 8 bits a weight, with a scale for each row; the rest in 16. Of CLIP's 49,408 word pieces those are
-kept that a question of the catalogue holds. Unpacked, the files are of the usual formats, and the digests in their
-labels are of the unpacked models: to what opens them nothing is special.
+A matrix is kept in 8 bits a weight, with a scale for each row; the rest, and counts, in 16. Of CLIP's 49,408 word
+pieces those are kept that a question of the catalogue holds. Unpacked, the files are of the usual formats, and the
+digests in their labels are of the unpacked models: to what opens them nothing is special.
 
 Source: ours; rows of 8 bits as in LLM.int8() (Dettmers et al., 2022).
 """
@@ -44,6 +44,8 @@ def pack(tensors: dict[str, Tensor], rows: dict[str, Tensor] | None = None) -> d
             scale = tensor.flatten(1).abs().amax(1).clamp(min=1e-12) / LEVELS
             packed[name + SCALE] = scale
             tensor = (tensor / _beside(scale, tensor)).round().to(torch.int8)
+        if tensor.dtype == torch.int32 and tensor.numel() and tensor.min() >= 0 and tensor.max() < 1 << 16:
+            tensor = tensor.to(torch.uint16)
         packed[name] = tensor.half() if tensor.is_floating_point() else tensor
     return packed
 
@@ -57,6 +59,7 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
         if (scale := packed.get(name + SCALE)) is not None:
             tensor = tensor.float() * _beside(scale, tensor)
         tensor = tensor.float() if tensor.is_floating_point() else tensor
+        tensor = tensor.int() if tensor.dtype == torch.uint16 else tensor
         if (rows := packed.get(name + ROWS)) is not None:
             whole = tensor.new_zeros((int(packed[name + HEIGHT]), *tensor.shape[1:]))
             whole[rows] = tensor
