@@ -149,7 +149,7 @@ def test_what_is_trained_here_comes_first(place, capsys):
 
 def test_nothing_trains_on_published_models(packed):
     with pytest.raises(CheckpointError, match="nothing of tiny is trained here: run `make repro`"):
-        next(train_models.trained_phases(core.open_study("tiny"), "uoisc", "low", (1,)))
+        train_models.own_study("tiny")
 
 
 def test_a_model_that_is_not_published_is_one_line(packed):

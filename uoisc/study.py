@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from filelock import FileLock
 
 from uoisc.base.checkpoint import load_codec, training_digests
 from uoisc.base.config import DIAL, Params, Paths, load_params, paths
@@ -160,9 +161,11 @@ def open_questions(profile: str, params: Params, home: Paths) -> Source:
     """What a profile's questions are asked about; drawings that no stage has made here are made once beside `home`."""
     if not isinstance(params.data, Drawings):
         return open_source(profile, params)
-    if home != paths(profile) and not is_there(home.source):
-        say("drawing what scenes are made of: once, half a minute", sys.stderr)
-        draw(params, home.source)
+    if home != paths(profile):
+        with FileLock(home.source.with_suffix(".lock")):
+            if not is_there(home.source):
+                say("drawing what scenes are made of: once, half a minute", sys.stderr)
+                draw(params, home.source)
     return open_source(profile, params, home.source)
 
 

@@ -18,7 +18,7 @@ from uoisc.base.config import Params, load_params, paths
 from uoisc.base.devices import fast_attention
 from uoisc.base.distributed import rank, wait
 from uoisc.base.errors import CheckpointError, ConfigError
-from uoisc.base.folders import check_writable, written_aside
+from uoisc.base.folders import check_writable, is_there, written_aside
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.resuming import Keeper, alone, run_label
 from uoisc.base.settings import JUDGES
@@ -26,6 +26,7 @@ from uoisc.base.storage import read_label
 from uoisc.base.terminal import bar, say
 from uoisc.calibration import calibrate
 from uoisc.codec import Codec
+from uoisc.frozen import published
 from uoisc.frozen.native import compile_blocks
 from uoisc.quantization import code_use
 from uoisc.rate import RateDial
@@ -81,7 +82,7 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     What an interrupted run left is gone on from; where that was complete, nothing is trained again. Raises ProcessError
     where another process trains it, CheckpointError for a phase 1 of other parameters or models.
     """
-    study, phases = open_study(profile, judges=JUDGES[:1]), in_order(phases)
+    study, phases = own_study(profile), in_order(phases)
     study.keep_source_work()
     if study.params.compiled:
         compile_blocks(study.judges[JUDGES[0]].model.model)
@@ -100,18 +101,21 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
 def train_state(profile: str, name: str, rate: str) -> None:
     """As `train_model` through both phases, up to the kept states that `train_model` then finds complete."""
     with alone(paths(profile).lock(name, rate)):
-        for _ in trained_phases(open_study(profile, judges=JUDGES[:1]), name, rate, (1, 2)):
+        for _ in trained_phases(own_study(profile), name, rate, (1, 2)):
             pass
 
 
-def trained_phases(study: Study, name: str, rate: str, phases: tuple[int, ...]) -> Iterator[tuple]:
-    """After each phase: its number, the codec, the phase's log, and what the codec is made from.
+def own_study(profile: str) -> Study:
+    """What codecs are trained on. Raises CheckpointError where no foundation is trained here: none takes the published
+    one, which is rounded."""
+    if published.is_packed(profile) and not is_there(paths(profile).foundation, CheckpointError):
+        again = f"uoisc run 02_foundation --profile {profile}"
+        raise CheckpointError(f"nothing of {profile} is trained here: run `make repro`, or `{again}` first")
+    return open_study(profile, judges=JUDGES[:1])
 
-    Raises CheckpointError where no foundation is trained here: none trains on the published one.
-    """
-    if not study.trained_here:
-        again = f"uoisc run 02_foundation --profile {study.profile}"
-        raise CheckpointError(f"nothing of {study.profile} is trained here: run `make repro`, or `{again}` first")
+
+def trained_phases(study: Study, name: str, rate: str, phases: tuple[int, ...]) -> Iterator[tuple]:
+    """After each phase: its number, the codec, the phase's log, and what the codec is made from."""
     codec = untrained(study, name, rate) if 1 in phases else study.codec(name, rate, phase=1)
     for phase in phases:
         made_from = study.made_from(name, phase)
