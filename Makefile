@@ -77,9 +77,7 @@ trials: $(STAMP)
 	python -m benchmarks.trials
 
 test: $(STAMP)
-	@# a process per core, a whole file to each
-	TQDM_DISABLE=1 pytest --nbval --nbval-current-env --dist loadgroup \
-	  -n "$$(python -c 'from uoisc.base.devices import cores; print(cores())')"
+	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
 	if nvidia-smi >/dev/null 2>&1; then TQDM_DISABLE=1 pytest -m gpu tests/test_gpu.py; fi
 
 bench: $(STAMP)

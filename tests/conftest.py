@@ -27,14 +27,3 @@ def reproducible():
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_num_threads(1)
-
-
-def pytest_collection_modifyitems(config, items):
-    """Where several processes share the tests, a file stays whole, and so do all notebooks, which use one another's
-    outputs; those, the longest, begin."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        group = "notebooks" if item.path.suffix == ".ipynb" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.suffix != ".ipynb")
