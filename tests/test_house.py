@@ -11,6 +11,7 @@ CORE = "core"  # the modules directly in uoisc/: the method
 ROOMS = (
     "benchmarks",
     "cli",
+    "commands",
     "report",
     "stages",
     "rivals",
@@ -31,7 +32,7 @@ def room(module: str) -> str:
     top, *rest = module.split(".")
     if top == "benchmarks":
         return top
-    if rest in (["cli"], ["pipeline"]):
+    if rest == ["cli"]:
         return "cli"
     return rest[0] if len(rest) > 1 else CORE
 

@@ -9,7 +9,7 @@ import typer
 from uoisc.base import entry
 from uoisc.base.errors import ConfigError
 from uoisc.base.terminal import show
-from uoisc.pipeline import Force, Profile, Quiet, active, pipeline
+from uoisc.commands.pipeline import Force, Profile, Quiet, active, pipeline
 
 app = typer.Typer(
     help="User-oriented image semantic coding: the companion's pipeline, a stage at a time.",

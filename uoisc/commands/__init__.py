@@ -1,0 +1,1 @@
+"""Commands of `uoisc` that are for the pipeline, not for an image."""
