@@ -70,9 +70,13 @@ def random_bench(params: Params) -> Bench:
     clip = FrozenCLIP(build_clip(**clip_fields(cfg.clip, size)), tokenizer, params.codec.taps)
     processor = build_processor(world, cfg.tower, size)
     llava = FrozenLlava(build_llava(cfg.llava, cfg.tower, len(processor.tokenizer), size), processor)
-    # The steps that are timed are those of the longer part of phase 1, after the warm-up.
-    training = replace(params.training, phase1_steps=STEPS, phase2_steps=STEPS, rounding_step=0, intent_step=0)
-    return Bench(replace(params, training=training), world, clip.to(device()), llava.to(device()))
+    return Bench(timed(params), world, clip.to(device()), llava.to(device()))
+
+
+def timed(params: Params) -> Params:
+    """The steps that are timed: those of the longer part of phase 1, after the warm-up, as every variant's are."""
+    steps = {"phase1_steps": STEPS, "phase2_steps": STEPS, "rounding_step": 0, "intent_step": 0, "of": {}}
+    return replace(params, training=replace(params.training, **steps))
 
 
 def scenes_a_second(bench: Bench, rounds: int = 20) -> float:

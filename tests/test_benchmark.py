@@ -7,6 +7,7 @@ import tiny
 
 from benchmarks import step as benchmark
 from benchmarks.clock import WARM_UP
+from uoisc.base.config import load_params
 from uoisc.training import Bench, train_phase1, train_phase2
 
 
@@ -31,6 +32,11 @@ def test_the_table_of_steps_has_a_line_a_phase(bench, capsys):
     benchmark.print_steps(bench)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:3]] == [["phase", "1"], ["phase", "2"]]
+
+
+def test_what_is_timed_of_the_profile_is_possible():
+    """Settings of single variants are not in the way, as `make bench` takes it from params.yaml."""
+    assert benchmark.timed(load_params(benchmark.PROFILE)).training.phase1_steps == benchmark.STEPS
 
 
 def test_the_quantisers_are_compared(monkeypatch, capsys):
