@@ -43,7 +43,7 @@ repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
 ifeq ($(PROFILE),$(ACTIVE))
 	$(AHEAD) dvc repro $(STAGES)
 	uoisc info --profile $(PROFILE)
-	@echo "done: $(INTO)results/summary.csv, $(INTO)results/claims.json, $(INTO)paper/paper.pdf"
+	@echo "done: $(INTO)results/summary.csv, $(INTO)results/claims.json, $(INTO)paper/paper.pdf, $(INTO)docs/index.html"
 else
 	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
 	@# is kept: DVC takes it from its cache where code and parameters are the same.
@@ -56,7 +56,7 @@ else
 	  ln -sfn "$(CURDIR)/$$place" $(COPY)/$$place; done
 	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish $(SEED:%=--seed %) && \
 	  $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)
-	@echo "done: see $(COPY)/results/, $(COPY)/paper/"
+	@echo "done: see $(COPY)/results/, $(COPY)/paper/, $(COPY)/docs/index.html"
 endif
 
 # what the profile paper_smoke reads
@@ -109,7 +109,9 @@ $(STAMP): requirements.lock pyproject.toml
 # What torch's CUDA build adds is left to torch, which pins it exactly: so a CPU build installs without it.
 lock:
 	UV_FIND_LINKS= uv pip compile pyproject.toml --extra dev --universal --python-version 3.11.5 \
-	  --no-annotate --no-header -q | grep -vE '^(nvidia-|cuda-|triton==)' > requirements.lock
+	  --no-annotate --no-header -q | grep -vE '^(nvidia-|cuda-|triton==)' > .requirements.partial || \
+	  { rm -f .requirements.partial; exit 1; }
+	mv .requirements.partial requirements.lock
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -319,6 +319,10 @@ def test_the_published_profile_alone_publishes():
     assert paths(DOCUMENT["published"]).paper == ROOT / "paper"
     assert paths("other").results == ROOT / "build" / "other" / "results"
     assert paths("other").paper == ROOT / "build" / "other" / "paper"
+    assert (paths(DOCUMENT["published"]).docs, paths("other").docs) == (
+        ROOT / "docs",
+        ROOT / "build" / "other" / "docs",
+    )
     assert paths("smoke").codec(2, "uoisc", "tight").parts[-4:] == ("codecs", "phase2", "uoisc", "tight.safetensors")
     assert active_profile() == DOCUMENT["active"][0]
 
@@ -368,6 +372,7 @@ dialled:
 - small
 results: 'results'
 paper: paper
+docs: docs
 published: small
 """
 
@@ -388,7 +393,9 @@ def test_activating_changes_values_alone(project, rewritten, ends):
     found, smoke = parse_yaml(after, ""), before["profiles"]["smoke"]["variants"]
     assert found["active"] == ["smoke"] and found["dials"] == "dial+dial_uniform"
     assert ["uoisc", *found["ablations"], "dial", "dial_uniform"] == [*smoke]
-    assert (found["results"], found["paper"]) == ("build/smoke/results", "build/smoke/paper")
+    assert [found[name] for name in ("results", "paper", "docs")] == [
+        f"build/smoke/{name}" for name in ("results", "paper", "docs")
+    ]
     assert found["published"] == "small"
     assert {key: found[key] for key in ("base", "profiles")} == {key: before[key] for key in ("base", "profiles")}
     comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]

@@ -12,6 +12,7 @@ ROOMS = (
     "benchmarks",
     "cli",
     "commands",
+    "explore",
     "report",
     "stages",
     "rivals",

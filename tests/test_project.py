@@ -18,7 +18,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from uoisc.base.config import PARAMS, active_profile, document, load_params
-from uoisc.stages.closures import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -101,12 +100,6 @@ def test_ci_runs_the_tests():
     script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     assert "make test" in script.read_text()
-
-
-def test_the_pipeline_watches_every_notebook():
-    if not (notebooks := sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))):
-        pytest.skip("no notebooks")
-    assert [Path(path).stem for path, _ in outs() if path.startswith("build/nbsrc/")] == [*notebooks, *COMMANDS]
 
 
 def test_the_pipeline_trains_what_the_active_profile_evaluates():

@@ -78,6 +78,11 @@ class Paths:
         return self.results.with_name("paper")
 
     @property
+    def docs(self) -> Path:
+        """The folder of the project page."""
+        return self.results.with_name("docs")
+
+    @property
     def published(self) -> Path:
         """The trained models as git keeps them, packed (`frozen/published.py`)."""
         return self.codecs.with_name("published")
@@ -104,7 +109,7 @@ def check_ready(profile: str) -> Params:
     """A profile's parameters, before any work: raises ConfigError for a wrong value, and where DVC would look for the
     results elsewhere, DataError where their folder takes no file."""
     params, where, whole = load_params(profile), paths(profile), document(PARAMS)
-    for key, folder in (("results", where.results), ("paper", where.paper)):
+    for key, folder in (("results", where.results), ("paper", where.paper), ("docs", where.docs)):
         expected = folder.relative_to(ROOT).as_posix()
         if profile == whole["active"][0] and whole.get(key, expected) != expected:
             here = f"params.yaml: {key} = {shown(whole[key])}, but profile {profile} writes to {expected}"
@@ -138,7 +143,7 @@ def activate(profile: str, publish: bool = False, seed: int | None = None, folde
     if seeded and "seed" not in whole["profiles"][profile]:
         raise ConfigError(f"profile {profile} has the seed of `base`: state one at profiles.{profile}.seed first")
     changes |= {} if seed is None else {f"profiles.{profile}.seed": seed}
-    edit_yaml(path, changes | {"results": f"{top}results", "paper": f"{top}paper"})
+    edit_yaml(path, changes | {name: top + name for name in ("results", "paper", "docs")})
     return f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials, writes {top}results, {top}paper"
 
 

@@ -155,6 +155,16 @@ def paper(quiet: Quiet = False) -> None:
 
 
 @pipeline.command()
+def page(profile: Profile, quiet: Quiet = False) -> None:
+    """Make the project page from the published models, the figures and the claims: docs/index.html."""
+    from uoisc.base.config import ROOT
+    from uoisc.explore.page import write_page
+
+    entry.in_top_folder("docs")
+    say(f"wrote {write_page(profile).relative_to(ROOT)}")
+
+
+@pipeline.command()
 def validate(
     variant: Annotated[str, typer.Argument(help="Any variant of uoisc/variants.py, also one that no profile trains.")],
     rate: Annotated[str, typer.Argument(help="A rate of params.yaml, or dial.")],

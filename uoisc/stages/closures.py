@@ -21,6 +21,7 @@ CLOSURES = Path("build/nbsrc")
 PACKAGE = "uoisc"
 COMMANDS = {  # stages that run a command, and the code behind it
     "publish": "from uoisc.stages.publish import publish",
+    "page": "from uoisc.explore.page import write_page",
     "paper": "from uoisc.report.paper import build",
 }
 

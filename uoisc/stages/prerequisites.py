@@ -50,7 +50,7 @@ def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[st
     found, each = [], others if "variant" in stage.get("matrix", {}) else [""]
     for variant in each if dials or "${dials}" not in stage["cmd"] else []:
         values = {"item.variant": variant, "dials": "+".join(dials)}
-        values |= {"results": str(where.results), "paper": str(where.paper)}
+        values |= {key: str(getattr(where, key)) for key in ("results", "paper", "docs")}
 
         def filled(text: str | dict, values: dict = values) -> str:
             text = text if isinstance(text, str) else next(iter(text))  # an output with its options
