@@ -206,12 +206,12 @@ def _place(tree: dict, key: str) -> tuple[dict, str] | None:
 
 
 def merged(base: dict, own: dict) -> dict:
-    """A copy of `base` with what a profile changes, key by key; replaced as a whole are lists, `variants` and a section
-    of another `kind`, to which the other's keys would be unknown."""
+    """A copy of `base` with what a profile changes, key by key; replaced as a whole are lists, `variants`, `of`, and a
+    section of another `kind`, to which the other's keys would be unknown."""
     values = copy.deepcopy(base)
     for key, value in own.items():
         standing = values.get(key)
-        mergeable = isinstance(standing, dict) and isinstance(value, dict) and key != "variants"
+        mergeable = isinstance(standing, dict) and isinstance(value, dict) and key not in ("variants", "of")
         if mergeable and value.get("kind", standing.get("kind")) == standing.get("kind"):
             values[key] = merged(standing, value)
         else:
