@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import sys
 
 # before the first `import torch`, also for the processes and kernels that tests start
@@ -27,3 +28,20 @@ def reproducible():
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium without a window, where Debian's or another is installed with its driver."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    places = [("chromium", "chromium-browser", "google-chrome"), ("chromedriver", "chromium-driver")]
+    chrome, driver = (next(filter(None, map(shutil.which, names)), None) for names in places)
+    if not chrome or not driver:
+        pytest.skip("no Chromium with its driver here: on Debian `apt install chromium chromium-driver`")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chrome
+    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1600"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as opened:
+        yield opened

@@ -122,4 +122,4 @@ def test_each_stage_of_the_pipeline_watches_its_own_code(name):
 def test_the_pipeline_makes_the_file_of_every_stage():
     assert STAGES["nbsrc"]["outs"] == [{closures.CLOSURES.as_posix(): {"cache": False}}]
     wanted = {Path(dep).stem for stage in STAGES.values() for dep in stage["deps"] if dep.startswith("build/")}
-    assert wanted == {*closures.names(), *closures.COMMANDS}
+    assert wanted == {*closures.names(), *closures.COMMANDS} - {"11_explore"}  # which makes nothing

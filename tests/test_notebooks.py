@@ -5,8 +5,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import run_notebooks
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from uoisc.base.config import PARAMS, document
 from uoisc.base.errors import ConfigError, DataError, UoiscError
 from uoisc.stages import notebooks
 from uoisc.stages.notebooks import NotebookError
@@ -158,18 +161,39 @@ def top(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_cell_was_executed_in_order(top, name):
+SAVED = sorted([*run_notebooks.NOTEBOOKS.glob("*.ipynb"), *run_notebooks.COPIES.glob("*.ipynb")])
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: "/".join(path.parts[-2:]))
+def test_every_cell_was_executed_in_order(path):
     """nbval passes a notebook that was never executed: it has no output to compare."""
-    counts = [cell.execution_count for cell in notebooks.code_cells(name)]
-    assert counts == list(range(1, len(counts) + 1))
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_are_plain_literals_and_default_to_smoke(top, name):
+def test_a_notebook_shows_the_published_run_and_trains_nothing(top, name):
     (cell,) = [cell for cell in notebooks.code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
     values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
-    assert values["profile"] == "smoke"
+    assert values["profile"] == document(PARAMS)["published"] and values.get("remake", False) is False
+
+
+def test_what_nbval_runs_at_smoke_are_the_same_notebooks():
+    wanted = run_notebooks.copies()
+    saved = {path.stem: nbformat.read(path, as_version=4) for path in sorted(run_notebooks.COPIES.glob("*.ipynb"))}
+
+    def told(notebook) -> list[tuple]:
+        return [(cell.cell_type, cell.source, cell.metadata.get("tags")) for cell in notebook.cells]
+
+    assert {name: told(one) for name, one in saved.items()} == {name: told(one) for name, one in wanted.items()}, (
+        "run `python tests/run_notebooks.py tests/notebooks`, which runs and saves them"
+    )
+
+
+def test_every_stage_that_is_a_notebook_can_be_made_here():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    ran = {stage["cmd"].split()[2] for stage in stages if stage["cmd"].startswith("uoisc run ")}
+    assert ran == {*run_notebooks.copies()}
 
 
 @pytest.mark.parametrize("name", NAMES)

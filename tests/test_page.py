@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "index.html"
 TEXT = PAGE.read_text(encoding="utf-8")
 LARGEST = 3_000_000  # bytes
-BROWSERS, DRIVERS = ("chromium", "chromium-browser", "google-chrome"), ("chromedriver", "chromium-driver")
 
 
 def kept(name: str):
@@ -48,21 +46,6 @@ def test_its_claims_are_the_papers():
 def test_scenes_are_of_both_splits_and_their_pictures_differ():
     assert len({scene["picture"] for scene in DATA["scenes"]}) == len(DATA["scenes"])
     assert [scene["split"] for scene in DATA["scenes"]] == ["unseen objects"] * 4 + ["seen objects"] * 2
-
-
-@pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chrome, driver = (next(filter(None, map(shutil.which, names)), None) for names in (BROWSERS, DRIVERS))
-    if not chrome or not driver:
-        pytest.skip("no Chromium with its driver here: on Debian `apt install chromium chromium-driver`")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chrome
-    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1600"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -129,7 +112,7 @@ def test_controls_show_what_the_models_gave(page, state):
     for place, name in zip(entry["files"], DATA["formats"], strict=True):
         assert re.search(rf"{name}.*: {about['files'][place]['bytes']} bytes", element(page, "files").text)
     db = DATA["es_n0_db"][noise]
-    assert element(page, "noise-said").text == ("no noise" if db is None else f"{db} dB")
+    assert element(page, "noise-said").text == ("no noise" if db is None else f"{db:g} dB")
     assert element(page, "noise").get_attribute("aria-valuetext") == element(page, "noise-said").text
 
 

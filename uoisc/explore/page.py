@@ -39,7 +39,7 @@ from uoisc.study import Study
 TEMPLATE = Path(__file__).with_name("page.html")
 SCENES = {"unseen": 4, "seen": 2}  # of each split
 LOOKED_AT = 200  # of a split's questions, for the rule above
-ES_N0_DB = (0, 5, 8, 10, 12, 15, None)  # None: no noise
+ES_N0_DB = (0.0, 5.0, 8.0, 10.0, 12.0, 15.0, None)  # None: no noise
 SHOWN = ("amr_against_rate", "right_less_wrong", "generalisation")  # figures
 COLUMNS = ["statement", "paper", "one run", "over runs", "runs", "verdict"]  # of the table of claims
 FILES = (AVIF, JPEG2000)

@@ -63,9 +63,16 @@ class Received:
 
 
 @torch.no_grad()
-def send(model: SharedModel, x: Float[Tensor, "1 3 H W"], query: str, held: Held | None = None) -> Sent:
-    """The message about a picture, or what it adds for this query to what the receiver holds."""
-    message, used = model.message(x, query, held, None)
+def send(
+    model: SharedModel,
+    x: Float[Tensor, "1 3 H W"],
+    query: str,
+    held: Held | None = None,
+    bits: int | float | None = None,
+) -> Sent:
+    """The message about a picture; or what it adds for this query to what the receiver holds, in at most so many bits
+    where they are given (`SharedModel.message`)."""
+    message, used = model.message(x, query, held, bits)
     side = x.shape[-1]
     file = bitstream.write(message, used, (side, side), held)
     units = rearrange(message.mask.sum((1, 3)), "1 (h w) -> h w", h=used.tables.shape.side)

@@ -78,7 +78,7 @@ class SharedModel:
             raise BitstreamError(f"packing {packing} is none of this model's {len(packings)}: the file was altered")
         return replace(self, packing=packing)
 
-    def message(self, x, query: str, held: Held | None, bits: float | None) -> "tuple[Message, SharedModel]":
+    def message(self, x, query: str, held: Held | None, bits: int | float | None) -> "tuple[Message, SharedModel]":
         """What is sent of an image (1, 3, H, W) to who holds that, and the model as it is set for it.
 
         bits: of a rate dial, at most so many are added to what is held; None, or no dial: by the last file's packing.

@@ -156,16 +156,23 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
 
 
 def tell_unknown(study: Study, query: str) -> None:
-    """Says which words of a query the stand-ins have never read; of others' models nobody knows.
+    """Says `unknown_words` on standard error."""
+    if found := unknown_words(study, query):
+        say(found, sys.stderr)
+
+
+def unknown_words(study: Study, query: str) -> str:
+    """Which words of a query the stand-ins have never read, in a line; "" where none, or of others' models.
 
     CLIP reads capitals as small letters and question marks apart, the judges as they stand.
     """
     if isinstance(study.params.foundation, Pretrained):
-        return
+        return ""
     known = query_words(Words.of(load_catalogue(study.params.data.objects)))
     read = query if study.judges else query.lower().replace("?", " ")
-    if unknown := [word for word in dict.fromkeys(read.split()) if word not in known]:
-        say(f"words that the stand-ins have never read, so that they mean nothing: {', '.join(unknown)}", sys.stderr)
+    unknown = [word for word in dict.fromkeys(read.split()) if word not in known]
+    told = "words that the stand-ins have never read, so that they mean nothing"
+    return f"{told}: {', '.join(unknown)}" if unknown else ""
 
 
 def model_within(study: Study, variant: str, bits: float | None) -> SharedModel:

@@ -18,6 +18,7 @@ from uoisc.base.terminal import BARS, is_quiet, on_terminal
 
 NOTEBOOKS = Path("notebooks")
 EXECUTED = Path("build/executed")
+REMAKE = "remake"  # the parameter by which a notebook makes its stage's outputs, and does not show the published ones
 
 
 class NotebookError(UoiscError):
@@ -130,4 +131,4 @@ def _parameters(name: str, profile: str, variant: str | None, seed: int | None) 
     if unread := sorted(set(parameters) - declared):  # papermill only warns of what nothing reads
         takes = ", ".join(sorted(declared)) or "nothing"
         raise NotebookError(f"{name} does not take {', '.join(unread)}: its `parameters` cell declares {takes}")
-    return parameters
+    return parameters | dict.fromkeys(declared & {REMAKE}, True)

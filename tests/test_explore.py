@@ -1,0 +1,127 @@
+"""Notebook 11: its controls from code, and in a JupyterLab as a reader opens it."""
+
+import os
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from uoisc.base.config import PARAMS, document
+from uoisc.explore.page import chosen
+from uoisc.explore.widgets import Explorer
+from uoisc.stages.publish import open_published
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def explorer() -> Explorer:
+    return Explorer(open_published(document(PARAMS)["published"]))
+
+
+def test_each_control_changes_what_is_shown(explorer):
+    seen = [explorer.received.value]
+    explorer.bits.value = 0
+    seen.append(explorer.received.value)
+    explorer.noise.value = 0
+    seen.append(explorer.received.value)
+    assert "arrived wrong" in explorer.said.value
+    explorer.noise.value = len(explorer.noise.options) - 1
+    explorer.scene.value = 1
+    seen.append(explorer.received.value)
+    explorer.method.value = "uoisc"
+    seen.append(explorer.received.value)
+    assert len({*seen}) == len(seen)
+    assert explorer.keep.disabled  # UO-ISC sends another message for another query
+    assert [int(bits) for bits, _ in explorer.bits.options] == sorted(int(bits) for bits, _ in explorer.bits.options)
+
+
+def test_a_second_query_adds_to_the_first(explorer):
+    explorer.method.value = "dial"
+    explorer.query.value = "is there a lion"
+    explorer.keep.value = True
+    explorer.query.value = "how many animals are there"
+    assert "adds to what the receiver has" in explorer.said.value
+    explorer.scene.value = 2
+    assert not explorer.keep.value and "in all" in explorer.said.value
+
+
+def test_what_cannot_be_is_said_and_leaves_the_rest(explorer):
+    explorer.query.value = ""
+    assert "query is empty" in explorer.said.value
+    explorer.query.value = "where is the <zebrafinch>"
+    assert "never read" in explorer.said.value and "<zebra" not in explorer.said.value
+    explorer._take_upload()  # nothing was uploaded: a click on the button alone
+    explorer.upload.value = (uploaded(b"bad"),)
+    assert "cannot be read" in explorer.said.value or "no image" in explorer.said.value
+    explorer.upload.value = (uploaded((ROOT / "data" / "sample.png").read_bytes()),)
+    explorer.query.value = "where is the lion"
+    assert "match" in explorer.said.value
+
+
+def uploaded(data: bytes) -> dict:
+    """A file as the upload button hands it on."""
+    return {"name": "x.png", "type": "", "size": len(data), "content": data, "last_modified": datetime.now(UTC)}
+
+
+def test_scenes_are_chosen_by_their_types_of_question(explorer):
+    assert {split: len(rows) for split, rows in chosen(explorer.study).items()} == {"unseen": 4, "seen": 2}
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A JupyterLab with a copy of the notebook, nothing run yet; its address."""
+    notebook = nbformat.read(ROOT / "notebooks" / "11_explore.ipynb", as_version=4)
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, tmp_path / "11_explore.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    own |= {f"JUPYTERLAB_{name}_DIR": str(tmp_path / name) for name in ("SETTINGS", "WORKSPACES")}
+    options = ["--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token="]
+    options += [f"--ServerApp.root_dir={tmp_path}", "--LabApp.expose_app_in_browser=True"]
+    log = (tmp_path / "log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options], env=os.environ | own, stdout=log, stderr=log
+    )
+    yield f"http://127.0.0.1:{port}/lab/tree/11_explore.ipynb"
+    server.terminate()
+    server.wait(30)
+    log.close()
+
+
+def test_in_jupyterlab_the_slider_changes_the_picture(browser, lab):
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def opened(page) -> bool:
+        page.get(lab)
+        return bool(page.execute_script("return window.jupyterapp !== undefined"))
+
+    def wait(what, seconds: int = 240):
+        return WebDriverWait(browser, seconds, ignored_exceptions=[WebDriverException]).until(what)
+
+    def pictures(page) -> list[str]:
+        shown = page.find_elements("css selector", ".widget-image")
+        script = "return arguments[0].complete && arguments[0].naturalWidth ? arguments[0].src : ''"
+        return [page.execute_script(script, one) for one in shown]
+
+    wait(opened, 60)
+    ready = "return window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+    wait(lambda page: page.execute_script(ready))
+    browser.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    # the last cell has run, and the widgets show what it has left
+    wait(lambda page: "the second message lies on the first: True" in page.find_element("tag name", "body").text)
+    before = wait(lambda page: all(found := pictures(page)) and len(found) == 3 and found)
+    handle = browser.find_elements("css selector", ".noUi-handle")[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", handle)
+    handle.send_keys(Keys.ARROW_RIGHT)
+    wait(lambda page: all(after := pictures(page)) and after[2] != before[2], 60)
+    assert not [line for line in browser.get_log("browser") if "uoisc" in line["message"]]
