@@ -4,6 +4,7 @@
 # make test                  set-up, then every test, and every notebook at the smoke profile; those of a GPU where one is
 # make seeds                 five fresh runs of what the claims need, each in a copy: results/seeds.csv, results/runs.csv
 # make trials               the same settings tried on each method, another category held out: results/trials.csv
+# make notebooks            all notebooks, run and saved with what is published
 # make bench | lab | lint | setup | lock | clean
 
 VENV  := .venv
@@ -36,7 +37,7 @@ export HF_HUB_OFFLINE := 1
 # transformers asks for a progress widget that nothing here draws; the warning would name this machine's folders
 export PYTHONWARNINGS := ignore:IProgress not found
 
-.PHONY: repro seeds trials test setup lock bench lab lint clean
+.PHONY: repro seeds trials notebooks test setup lock bench lab lint clean
 
 repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
 	uoisc info --profile $(PROFILE)
@@ -79,6 +80,9 @@ trials: $(STAMP)
 test: $(STAMP)
 	TQDM_DISABLE=1 pytest --nbval --nbval-current-env
 	if nvidia-smi >/dev/null 2>&1; then TQDM_DISABLE=1 pytest -m gpu tests/test_gpu.py; fi
+
+notebooks: $(STAMP)
+	python tests/run_notebooks.py notebooks
 
 bench: $(STAMP)
 	python -m benchmarks.step
