@@ -164,7 +164,7 @@ def top(monkeypatch):
 SAVED = sorted([*run_notebooks.NOTEBOOKS.glob("*.ipynb"), *run_notebooks.COPIES.glob("*.ipynb")])
 
 
-@pytest.mark.parametrize("path", SAVED, ids=lambda path: "/".join(path.parts[-2:]))
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_cell_was_executed_in_order(path):
     """nbval passes a notebook that was never executed: it has no output to compare."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
