@@ -30,7 +30,6 @@ from uoisc.data.questions import Query
 from uoisc.explore.sending import Received, Sent, answers, receive, send
 from uoisc.judge.evaluation import ask, evaluation_questions
 from uoisc.link.tables import shared_model
-from uoisc.report.exhibits import FIGURES
 from uoisc.report.names import SAYS, label
 from uoisc.rivals.standard_codecs import AVIF, JPEG2000, at_most
 from uoisc.stages.publish import open_published, published_points
@@ -40,7 +39,11 @@ TEMPLATE = Path(__file__).with_name("page.html")
 SCENES = {"unseen": 4, "seen": 2}  # of each split
 LOOKED_AT = 200  # of a split's questions, for the rule above
 ES_N0_DB = (0.0, 5.0, 8.0, 10.0, 12.0, 15.0, None)  # None: no noise
-SHOWN = ("amr_against_rate", "right_less_wrong", "generalisation")  # figures
+SHOWN = {  # figures, and what each shows; not from the list of all, as a change of any figure would make the page anew
+    "amr_against_rate": "answer match rate against payload bytes, a dot per run",
+    "right_less_wrong": "what another query changes, sent and answered",
+    "generalisation": "answer match rate by style, seen and unseen objects",
+}
 COLUMNS = ["statement", "paper", "one run", "over runs", "runs", "verdict"]  # of the table of claims
 FILES = (AVIF, JPEG2000)
 START = "data:image/webp;base64,"
@@ -195,14 +198,14 @@ def figures(folder: Path) -> Iterator[str]:
     """The figures of `SHOWN`, each with what it shows."""
     from PIL import Image
 
-    for name in SHOWN:
+    for name, shows in SHOWN.items():
         file = readable(folder / f"{name}.png", "run the figures stage: dvc repro figures", ResultsError)
         with Image.open(file) as image:
             wide = min(1, WIDEST / image.width)
             pixels = np.asarray(image.convert("RGB"))
             size = (round(image.width * wide), round(image.height * wide))
         data = image_bytes(from_bytes(pixels[None].copy()), ".webp", size)
-        yield PIECE.format(src=address(data), alt=html.escape(FIGURES[name].shows))
+        yield PIECE.format(src=address(data), alt=html.escape(shows))
 
 
 def claims_table(file: Path) -> str:
