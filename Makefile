@@ -1,7 +1,7 @@
 # make repro                 set-up, then the whole study: data, stand-ins, training, evaluation, figures, paper.pdf
 # make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
 # make repro PROFILE=paper_smoke   the paper's own setting, tiny: photographs, CLIP and LLaVAs as published, generated
-# make test                  set-up, then every test, and every notebook at the smoke profile; those of a GPU where one is
+# make test                  set-up, then every test, and every notebook, also at the smoke profile; those of a GPU where one is
 # make seeds                 five fresh runs of what the claims need, each in a copy: results/seeds.csv, results/runs.csv
 # make trials               the same settings tried on each method, another category held out: results/trials.csv
 # make notebooks            all notebooks, run and saved with what is published

@@ -123,8 +123,10 @@ class Explorer:
     def _at_once(self) -> Iterator[None]:
         """What several controls come to is shown once."""
         self.waiting = True
-        yield
-        self.waiting = False
+        try:
+            yield
+        finally:
+            self.waiting = False
         self.show()
 
     def _offer_bits(self, *_) -> None:
