@@ -53,6 +53,7 @@ def page(browser):
     from selenium.webdriver.support import ui
 
     browser.get("about:blank")
+    browser.get_log("browser")  # what the page before this one left, if another test had opened one
     browser.get(PAGE.as_uri())
     ui.WebDriverWait(browser, 20).until(lambda opened: element(opened, "summary").text)
     yield browser

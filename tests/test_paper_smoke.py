@@ -63,7 +63,7 @@ def test_the_papers_setting_comes_to_its_paper(clone):
 def test_every_notebook_ran_to_its_last_cell(clone):
     executed = list((clone / "build/repro-paper_smoke/build/executed/paper_smoke").glob("*.ipynb"))
     names = {path.stem.partition("-")[0] for path in executed}
-    assert names == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert names == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} - {"11_explore"}  # which makes nothing
     for path in executed:
         outputs = [out for cell in nbformat.read(path, 4).cells for out in cell.get("outputs", [])]
         assert not [out for out in outputs if out.output_type == "error"], path.stem
