@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import sys
+from pathlib import Path
 
 # before the first `import torch`, also for the processes and kernels that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +16,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST = [ROOT / "tests/test_paper_smoke.py", ROOT / "tests/notebooks"]  # to run: minutes each
 
 # the same examples on every machine and no time limit an example: a busy machine fails nothing
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=50)
@@ -45,3 +49,14 @@ def browser():
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options, webdriver.ChromeService(driver)) as opened:
         yield opened
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """For `pytest -n`: what takes longest starts first; a file's tests stay together, and so do copies of notebooks,
+    which build on one another."""
+    items.sort(key=lambda item: not any(item.path.is_relative_to(path) for path in LONGEST))
+    for item in items:
+        folder = item.path.parent
+        together = folder if folder in LONGEST else item.path
+        item.add_marker(pytest.mark.xdist_group(together.relative_to(ROOT).as_posix()))

@@ -13,7 +13,9 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -148,13 +150,14 @@ class SmallFiles:
 
     def __init__(self, study: Study, x: Tensor, queries: list[Query], source: list[dict[str, str]]):
         self.study, self.queries, self.source, self.image = study, queries, source, to_bytes(x)[0]
-        self.least = [at_most(codec, self.image, 0)[1] for codec in FILES]
+        self.codecs = [_remembering(codec, self.image) for codec in FILES]
+        self.least = [at_most(codec, self.image, 0)[1] for codec in self.codecs]
         self.rows, self.places = [], {}
 
     def place(self, size: int) -> list[int]:
         """Of each format the place in `rows` of its best file of so many bytes, or of its smallest."""
         return [self._place(at_most(codec, self.image, size)[1] if len(least) <= size else least, codec)
-                for codec, least in zip(FILES, self.least, strict=True)]  # fmt: skip
+                for codec, least in zip(self.codecs, self.least, strict=True)]  # fmt: skip
 
     def _place(self, file: bytes, codec) -> int:
         if file not in self.places:
@@ -169,6 +172,12 @@ class SmallFiles:
             self.rows.append(row | {"matches": match})
             self.places[file] = len(self.rows) - 1
         return self.places[file]
+
+
+def _remembering(codec, image: np.ndarray) -> SimpleNamespace:
+    """The codec, for one image alone, of which it makes the file of each quality once."""
+    file = cache(partial(codec.encode, image))
+    return SimpleNamespace(qualities=codec.qualities, encode=lambda _, quality: file(quality), decode=codec.decode)
 
 
 def entry(sent: Sent, received: list[Received], small: SmallFiles, question: int) -> dict:
