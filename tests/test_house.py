@@ -124,7 +124,7 @@ def test_files_and_functions_are_short(module):
     assert not long, f"{module}: over 40 lines"
 
 
-@pytest.mark.parametrize(("file", "most"), [("dvc.yaml", 275), ("params.yaml", 210), ("README.md", 150)])
+@pytest.mark.parametrize(("file", "most"), [("dvc.yaml", 260), ("params.yaml", 210), ("README.md", 150)])
 def test_what_is_read_first_is_short(file, most):
     assert lines([ROOT / file]) <= most
 
