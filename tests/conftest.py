@@ -18,7 +18,8 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST = [ROOT / "tests/test_paper_smoke.py", ROOT / "tests/notebooks"]  # to run: minutes each
+COPIES = "tests/notebooks/"
+LONGEST = [ROOT / "tests/test_paper_smoke.py", ROOT / COPIES]  # to run: minutes each
 
 # the same examples on every machine and no time limit an example: a busy machine fails nothing
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=50)
@@ -51,12 +52,18 @@ def browser():
         yield opened
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """For `pytest -n`: what takes longest starts first; a file's tests stay together, and so do copies of notebooks,
-    which build on one another."""
+    """What takes longest starts first."""
     items.sort(key=lambda item: not any(item.path.is_relative_to(path) for path in LONGEST))
-    for item in items:
-        folder = item.path.parent
-        together = folder if folder in LONGEST else item.path
-        item.add_marker(pytest.mark.xdist_group(together.relative_to(ROOT).as_posix()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`pytest -n`: a file's tests stay together, and so do the copies of notebooks, which build on one another."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return COPIES if nodeid.startswith(COPIES) else super()._split_scope(nodeid)
+
+    return Together(config, log)
