@@ -19,12 +19,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "407a9d6a288ccc80",
-    "small": "93d58d2bd122ba59",
-    "extended": "9313837255b2f1ea",
-    "blind_clip": "7837eb427b9ff7ba",
-    "paper": "3401a8ce93280987",
-    "seeds": "f555828806c1a233",
+    "smoke": "b4a941a4b22a6399",
+    "small": "0b1bdd506a90c8fc",
+    "extended": "0571c2199013206c",
+    "blind_clip": "8b2952ae566d57fa",
+    "paper": "84370c34a7f559f1",
+    "seeds": "9e1816f6fb9998b0",
 }
 
 

@@ -307,6 +307,23 @@ def test_summary_rows_carry_intervals_and_n(study):
     assert amr == result.answers[result.answers["judge"] == "llava"]["match"].mean()
 
 
+def test_the_first_so_many_are_measured_as_pictures_whatever_the_batches(study, monkeypatch):
+    """All are asked about, and what another query changes is counted of all."""
+    size = study.params.evaluation.batch_size
+    assert 2 * size < N, "three batches, of which one is measured whole, one in part, one not"
+    monkeypatch.setattr(evaluation, "MEASURED_PICTURES", size + 1)
+    given = Point("uoisc", "low", None), None, "unseen", references(study)
+    few = evaluate_model("tiny", *given).quality.set_index("metric")
+    assert few["n"].to_dict() == dict.fromkeys(["psnr", "ssim", "perceptual", "clip_score"], size + 1) | {
+        "flips": N,
+        "moves": N,
+    }
+    asked = evaluation.evaluation_questions(study, "unseen")
+    x, _, x_hat = evaluation.send(study, study.codec(*given[0]), asked, slice(0, size + 1), None)
+    own = evaluation.picture_quality(study, x, x_hat, asked.texts[: size + 1])
+    assert few.loc["psnr", "value"] == pytest.approx(own["psnr"].mean(), abs=1e-4)
+
+
 def test_some_variants_are_scored_apart_from_the_results(study, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation_jobs, "open_study", lambda profile, **_: study)
     monkeypatch.setattr(evaluation_jobs, "load_params", lambda profile: tiny.PARAMS)

@@ -143,7 +143,7 @@ class RateDial(nn.Module):
 
     Args:
         tops: how many tokens may come first. backgrounds: how many units the others may send.
-        budgets: (fewest, most) bits. queries: how many each of `answers` was measured on.
+        budgets: (fewest, most) bits.
         ranked: whether relevance ranks the tokens; else all packings are spread.
 
     Where relevance ranks, and these are more packings than a file's one byte can name, first tokens send every second,
@@ -159,14 +159,12 @@ class RateDial(nn.Module):
         tops: tuple[int, ...],
         backgrounds: tuple[int, ...],
         budgets: tuple[int, int],
-        queries: int,
         ranked: bool = True,
     ):
         super().__init__()
         self.shape = shape
         self.tops = tops
         self.budgets = budgets
-        self.queries = queries
         self.ranked = ranked
         if ranked:
             choices = [
@@ -187,10 +185,7 @@ class RateDial(nn.Module):
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
 
     def at(self, bits: float | Any, background: int | Any | None = None) -> Packing:
-        """The packing of at most `bits` whose answers were measured best.
-
-        Of those within one standard error of the best it is the one of most bits: what cannot be told apart by its
-        answers shows more of the picture.
+        """The packing of at most `bits` whose answers were measured best, of equals the one of most bits.
 
         Args:
             background: units that the others send, which keep the rest of the picture recognisable; None: as many as
@@ -218,11 +213,9 @@ class RateDial(nn.Module):
 
     def best(self, fitting: list[int]) -> Packing:
         """Of the packings of these numbers the one that `at` takes."""
-        if self.ranked and not self.answers.isnan().any():
-            best = max(self.answers[i].item() for i in fitting)
-            error = math.sqrt(best * (1 - best) / self.queries)
-            fitting = [i for i in fitting if self.answers[i].item() >= best - error]
-        return self.packings[max(fitting, key=lambda i: self.packings[i].bits)]
+        measured = self.ranked and not self.answers.isnan().any()
+        worth = self.answers.tolist() if measured else [0.0] * len(self.packings)
+        return self.packings[max(fitting, key=lambda i: (worth[i], self.packings[i].bits))]
 
     def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
         """Training: a packing an image, of bits that are log-uniform within the budgets.

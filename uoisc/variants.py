@@ -61,7 +61,7 @@ def _dial(vision, params: Params, rate_name: str, ranked: bool = True, receiver=
     dial = params.codec.dial
     shape = _shape(params, dial.segments, dial.codes)
     budgets = (min(dial.budgets), max(dial.budgets))
-    packings = RateDial(shape, dial.tokens, dial.background, budgets, dial.queries, ranked)
+    packings = RateDial(shape, dial.tokens, dial.background, budgets, ranked)
     ranking = RelevanceHead(shape.tokens, vision.text_width) if ranked else Cosine()
     return _assemble(vision, params, packings, ranking, receiver=receiver)
 

@@ -33,6 +33,7 @@ from uoisc.study import Point, Study, open_study
 REFERENCE_COLUMNS = ["split", "judge", "query_id", "query", "type", "object", "truth", "tiles", "ambiguous"]
 REFERENCE_COLUMNS += ["answer_source", "answer_blank"]
 ROOM = 5e8  # ours: bytes of what CLIP makes of source images that a process keeps; `small` takes 4e8
+MEASURED_PICTURES = 100  # the first so many of a split: to measure a picture takes longer than to ask about it
 EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
 
 
@@ -155,8 +156,8 @@ def evaluate_model(
     keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": codec.bits}
     known = known_to(ranking, asked)
     rows = counted(judged(references, asked, joined(answers), keys, joined(wrong) if asks else None), known)
-    seen = pd.concat(measures)[known]
-    quality = pd.DataFrame(mean_rows(seen, study.params, keys | {"split": split}) if len(seen) else [])
+    seen = {name: values.dropna() for name, values in pd.concat(measures)[known].items() if values.notna().any()}
+    quality = pd.DataFrame(mean_rows(seen, study.params, keys | {"split": split}))
     return Evaluated(rows, quality, codebook_rows(codec, messages, keys))
 
 
@@ -164,10 +165,12 @@ def receive(
     study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking | None, asks: bool
 ) -> tuple[Answers, Answers, pd.DataFrame, Message]:
     """Sends a batch: the judges' answers on what arrives and (none unless `asks`) on what both ends make of another
-    query, which goes the same way; the pictures' quality and what that other query changes; the message."""
+    query, which goes the same way; the first pictures' quality and what that other query changes; the message."""
     texts, others = asked.texts[rows], [query.text for query in asked.others[rows]]
     x, message, x_hat = send(study, codec, asked, rows, ranking)
-    answers, measures, wrong = ask(study, x_hat, texts), picture_quality(study, x, x_hat, texts), {}
+    answers, wrong = ask(study, x_hat, texts), {}
+    some = slice(max(0, MEASURED_PICTURES - rows.start))
+    measures = picture_quality(study, x[some], x_hat[some], texts[some]).reindex(range(len(texts)))
     if asks:
         other = codec.encode(x, others)
         wrong = ask(study, codec.decode(other, others), texts)
@@ -286,14 +289,12 @@ def joined(found: Sequence[Answers]) -> Answers:
     return {name: [answer for batch in found for answer in batch[name]] for name in found[0]}
 
 
+@torch.no_grad()
 def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:
     """Every measure of picture quality, a column each, of images (B, 3, H, W) in [0, 1]: a row per image."""
-    with torch.no_grad():
-        seen = study.clip.see(x_hat)
-        measures = {
-            "psnr": psnr(x, x_hat),
-            "ssim": ssim(x, x_hat),
-            "perceptual": perceptual_distance(study.clip.early(x), seen.early),
-            "clip_score": clip_score(seen.tokens, study.clip.text(texts)),
-        }
-    return pd.DataFrame(measures)
+    if not texts:
+        return pd.DataFrame()
+    seen = study.clip.see(x_hat)
+    perceptual = perceptual_distance(study.clip.early(x), seen.early)
+    score = clip_score(seen.tokens, study.clip.text(texts))
+    return pd.DataFrame({"psnr": psnr(x, x_hat), "ssim": ssim(x, x_hat), "perceptual": perceptual, "clip_score": score})

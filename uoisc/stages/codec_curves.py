@@ -25,7 +25,15 @@ from uoisc.base.results import COLUMNS, found, write_csv
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows, reliable_types
-from uoisc.judge.evaluation import ask, evaluation_questions, every_reference, judged, picture_quality, source_images
+from uoisc.judge.evaluation import (
+    MEASURED_PICTURES,
+    ask,
+    evaluation_questions,
+    every_reference,
+    judged,
+    picture_quality,
+    source_images,
+)
 from uoisc.rivals.standard_codecs import (
     CODECS,
     FLAT_GREY,
@@ -40,7 +48,6 @@ from uoisc.study import Study, open_study
 
 EVERY = ("avif", "avif_down2", RelevanceCrop.name)  # are asked all queries: the cheapest of their kinds
 SHARE = 0.1  # of the evaluation's queries: what the others are asked
-PICTURES = 100  # the first so many are measured as pictures, which takes longer than to ask about them
 POINTS = 5  # of a curve
 SPAN = 4.0  # its largest files are about so many times its smallest
 SIZED = 25  # images whose files choose the points
@@ -56,9 +63,11 @@ def make_curves(profile: str) -> pd.DataFrame:
     references = every_reference(open_study(profile), query_count(params, EVERY[0]))
     checks = pd.read_csv(found(paths(profile).foundation / "checks.csv"))
     references["reliable"] = references["type"].isin(reliable_types(checks, references["type"]))
-    jobs = [(profile, name, form, references) for name, form in CURVES]
-    curves = run_side_by_side(measure_curve, jobs, params.workers, "codecs and forms measured")
-    table = pd.concat(curves, ignore_index=True)[COLUMNS["standard_codecs.csv"]]
+    longest_first = sorted(CURVES, key=lambda curve: curve[0] not in EVERY)
+    jobs = [(profile, *curve, references) for curve in longest_first]
+    measured = run_side_by_side(measure_curve, jobs, params.workers, "codecs and forms measured")
+    curves = dict(zip(longest_first, measured, strict=True))
+    table = pd.concat([curves[curve] for curve in CURVES], ignore_index=True)[COLUMNS["standard_codecs.csv"]]
     write_csv(table, paths(profile).results / "standard_codecs.csv")
     return table
 
@@ -116,9 +125,9 @@ def pick_qualities(code: Callable, codec: StandardCodec | Sequence[StandardCodec
 
 def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd.DataFrame, keys: dict) -> list[dict]:
     """Rows of one point on one split: AMR, its floor and accuracy by judge, of all queries and of those that
-    `references` calls reliable; picture quality, of the first `PICTURES`, with the judge `none`."""
+    `references` calls reliable; picture quality, of the first `MEASURED_PICTURES`, with the judge `none`."""
     texts, params = asked.texts, study.params
-    some = slice(PICTURES)
+    some = slice(MEASURED_PICTURES)
     rows = mean_rows(picture_quality(study, x[some], x_hat[some], texts[some]), params, keys | {"judge": "none"})
     for name, own in judged(references, asked, ask(study, x_hat, texts), {}).groupby("judge", sort=False):
         for end, part in (("", own), ("_reliable", own[own["reliable"]])):
