@@ -17,17 +17,17 @@ HERE = Path(__file__).parent
 
 def work(folder: Path, name: str, how: str) -> str:
     """A job that says that it runs, and then works until it is stopped, fails, or is killed from outside."""
-    (folder / name).write_text(str(os.getpid()))
-    if how == "done":
-        return name
-    if how == "fails":
-        until(lambda: (folder / "works").exists())
-        raise ValueError(f"{name} failed")
-    if how == "killed":
-        until(lambda: (folder / "works").exists())
-        os.kill(os.getpid(), signal.SIGKILL)
     heard = []
     with handling(lambda *_: heard.append(True), signal.SIGINT, signal.SIGTERM):
+        (folder / name).write_text(str(os.getpid()))  # from here on it may be stopped
+        if how == "done":
+            return name
+        if how == "fails":
+            until(lambda: (folder / "works").exists())
+            raise ValueError(f"{name} failed")
+        if how == "killed":
+            until(lambda: (folder / "works").exists())
+            os.kill(os.getpid(), signal.SIGKILL)
         until(lambda: heard)
         (folder / f"{name}.saved").write_text("")
         raise KeyboardInterrupt
