@@ -2,7 +2,7 @@
 # make repro PROFILE=smoke   the same in minutes, in a copy under build/; its numbers mean nothing
 # make repro PROFILE=paper_smoke   the paper's own setting, tiny: photographs, CLIP and LLaVAs as published, generated
 # make test                  set-up, then every test, and every notebook, also at the smoke profile; those of a GPU where one is
-# make seeds                 five fresh runs of what the claims need, each in a copy: results/seeds.csv, results/runs.csv
+# make seeds                 five fresh runs of what the claims need, each in a copy: results/runs, seeds.csv, runs.csv
 # make trials               the same settings tried on each method, another category held out: results/trials.csv
 # make notebooks            all notebooks, run and saved with what is published
 # make bench | lab | lint | setup | lock | clean
@@ -21,6 +21,9 @@ SEED    ?=
 COPY    := build/repro-$(PROFILE)$(SEED:%=-%)
 STAGES  ?=
 SEEDS   ?= 10 20 30 40 50
+# of fresh runs, what contrasts are measured in; kept in git
+RUNS     := results/runs
+MEASURED := answers.parquet entropy.csv machine.json
 # what every stage of training waits for, then all of them in one pool; not where other stages alone are asked for
 AHEAD   := $(if $(filter-out evaluation rate,$(STAGES)),,dvc repro foundation && uoisc ahead &&)
 # only makes the environment; from then on the environment's own Python runs
@@ -65,14 +68,16 @@ data/generated: $(addprefix benchmarks/,paper_smoke.py tiny_models.py tiny_vqav2
 	python -m benchmarks.paper_smoke
 
 seeds: $(STAMP)
-	@# Run again, it goes on where it stopped. What is left is judged by the longest so far. What frozen models made of
-	@# training images (3 GB) is not kept for a run that is done.
-	total=$(words $(SEEDS)); ready=0; longest=0; for seed in $(SEEDS); do \
-	  begin=$$SECONDS; $(MAKE) repro PROFILE=seeds SEED=$$seed STAGES="evaluation rate"; \
-	  rm -rf build/repro-seeds-$$seed/data/seeds/source_work; took=$$((SECONDS - begin)); ready=$$((ready + 1)); \
+	@# A run that is in results/runs is done; another goes on where it stopped, and what is left is judged by the longest so
+	@# far. What frozen models made of training images (3 GB) is not kept for a run that is done.
+	todo=(); for seed in $(SEEDS); do test -e $(RUNS)/$$seed || todo+=($$seed); done; left=$${#todo[@]}; longest=0; \
+	for seed in "$${todo[@]}"; do copy=build/repro-seeds-$$seed; kept=$(RUNS)/.$$seed; begin=$$SECONDS; \
+	  $(MAKE) repro PROFILE=seeds SEED=$$seed STAGES="evaluation rate"; \
+	  rm -rf $$copy/data/seeds/source_work $$kept; mkdir -p $$kept; cp $(MEASURED:%=$$copy/results/%) $$kept; \
+	  mv $$kept $(RUNS)/$$seed; took=$$((SECONDS - begin)); left=$$((left - 1)); \
 	  if test $$took -gt $$longest; then longest=$$took; fi; \
-	  echo "seed $$seed: $$ready of $$total runs done, about $$(((total - ready) * longest / 60)) minutes left"; done
-	uoisc seeds --force $(SEEDS:%=build/repro-seeds-%/results)
+	  echo "seed $$seed: kept in $(RUNS)/$$seed; $$left runs and about $$((left * longest / 60)) minutes left"; done
+	uoisc seeds --force $(RUNS)/*
 
 trials: $(STAMP)
 	python -m benchmarks.trials

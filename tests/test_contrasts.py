@@ -1,6 +1,8 @@
 """Contrasts of a run: independent arithmetic, budgets, payloads, and what cannot be compared."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from uoisc.report import contrasts
 
 ROOT = Path(__file__).resolve().parent.parent
 ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
+RUNS = sorted((ROOT / "results" / "runs").glob("[0-9]*"))
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +194,37 @@ def test_fresh_runs_are_joined_and_each_comes_once(tmp_path, answers, monkeypatc
 def test_the_published_runs_are_of_what_the_file_asks():
     published = results.read_table(ROOT / "results", "seeds.csv")
     assert set(published["id"]) <= {one.id for one in ASKED} and "0" not in set(published["seed"])
+
+
+@pytest.mark.skipif(not RUNS, reason="no fresh runs are published")
+def test_the_published_contrasts_are_those_of_the_runs_that_git_keeps(tmp_path, monkeypatch):
+    monkeypatch.setattr(contrasts, "paths", lambda profile: SimpleNamespace(results=tmp_path))
+    shutil.copy(ROOT / "results" / "foundation.csv", tmp_path)
+    contrasts.write_seeds("small", RUNS, force=False)
+    for name in ("seeds.csv", "runs.csv"):
+        kept, again = (results.read_table(folder, name) for folder in (ROOT / "results", tmp_path))
+        pd.testing.assert_frame_equal(kept, again, rtol=1e-9)
+
+
+def test_runs_that_are_kept_are_not_made_again(tmp_path):
+    """`make seeds` with a stand-in for the command: it trains the run that is lacking, keeps it, and measures both."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (tmp_path / "results" / "runs" / "10").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "params.yaml").write_text("active: [small]\npublished: small\n")
+    for name in ("requirements.lock", "pyproject.toml", ".venv/.installed"):
+        (tmp_path / name).touch()
+    made = "mkdir -p results; touch results/answers.parquet results/entropy.csv results/machine.json"
+    for name, does in (("uoisc", f"echo uoisc $* >> {tmp_path}/said"), ("dvc", made), ("git", ":")):
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    for _ in range(2):
+        run = subprocess.run(["make", "seeds", "SEEDS=10 20"], cwd=tmp_path, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+    kept = tmp_path / "results" / "runs"
+    assert {path.name for path in kept.iterdir()} == {"10", "20"}
+    assert {path.name for path in (kept / "20").iterdir()} == {"answers.parquet", "entropy.csv", "machine.json"}
+    said = (tmp_path / "said").read_text().splitlines()
+    assert [line.split()[-1] for line in said if "activate" in line] == ["20"], "once, and only the one that lacked"
+    assert said.count("uoisc seeds --force results/runs/10 results/runs/20") == 2
