@@ -45,13 +45,14 @@ export PYTHONWARNINGS := ignore:IProgress not found
 repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
 	uoisc info --profile $(PROFILE)
 ifeq ($(PROFILE),$(ACTIVE))
+	uoisc plan $(STAGES)
 	$(AHEAD) dvc repro $(STAGES)
 	uoisc info --profile $(PROFILE)
 	@echo "done: $(INTO)results/summary.csv, $(INTO)results/claims.json, $(INTO)paper/paper.pdf, $(INTO)docs/index.html"
 else
 	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
 	@# is kept: DVC takes it from its cache where code and parameters are the same.
-	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data -exec rm -rf {} +
+	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data ! -name build -exec rm -rf {} +
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \
 	  if test -e "$$file"; then printf '%s\0' "$$file"; fi; done | tar -c --null -T - | tar -x -C $(COPY)
 	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
@@ -59,7 +60,7 @@ else
 	  test ! -e $$place -o -e $$place/source -o -e $$place/published -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \
 	  ln -sfn "$(CURDIR)/$$place" $(COPY)/$$place; done
 	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish $(SEED:%=--seed %) && \
-	  $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)
+	  uoisc plan $(STAGES) && $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)
 	@echo "done: see $(COPY)/results/, $(COPY)/paper/, $(COPY)/docs/index.html"
 endif
 

@@ -1,25 +1,19 @@
 """Which models are trained ahead of the pipeline, and that its stages then write the same bytes."""
 
-import subprocess
 from dataclasses import replace
 
 import pytest
 import tiny
 
 from uoisc.base.config import DIAL, Paths
-from uoisc.stages import ahead, train_models
+from uoisc.stages import ahead, machine, notebooks, train_models
 
-SAID = """Stage 'nbsrc' didn't change, skipping
-Running stage 'phase1@small':
-> uoisc run 03_phase1 --profile small --variant uoisc
-
-Running stage 'ablations@small-adaptive':
-> uoisc run 05_ablations --profile small --variant adaptive
-
-Running stage 'dials@small':
-> uoisc run 05_ablations --profile small --variant dial+dial_uniform
-"""
-EVALUATION = "Running stage 'evaluation':\n> uoisc run 06_evaluation --profile small\n"
+TRAINED = [
+    "uoisc run 03_phase1 --profile small --variant uoisc",
+    "uoisc run 05_ablations --profile small --variant adaptive",
+    "uoisc run 05_ablations --profile small --variant dial",
+]
+EVALUATION = ["uoisc run 06_evaluation --profile small"]
 
 
 @pytest.fixture
@@ -32,28 +26,22 @@ def place(tmp_path, monkeypatch):
     return where
 
 
-def test_what_dvc_is_about_to_train_is_read_off_what_it_says():
-    assert ahead.due(SAID + EVALUATION) == {"small": ["uoisc", "adaptive", "dial", "dial_uniform"]}
-    assert ahead.due(EVALUATION) == {}
-
-
-@pytest.mark.parametrize(("said", "workers", "count"), [(SAID, 8, 3), (SAID, 1, 0), (EVALUATION, 8, 0)])
-def test_all_models_in_one_pool_the_longest_first(monkeypatch, tmp_path, said, workers, count):
+@pytest.mark.parametrize(
+    ("commands", "workers", "count"),
+    [(TRAINED + EVALUATION, 8, 3), (TRAINED, 1, 0), (TRAINED[:1], 8, 0), (EVALUATION, 8, 0)],
+    ids=["several", "one process", "a new variant alone", "no training"],
+)
+def test_all_models_in_one_pool_the_longest_first(monkeypatch, tmp_path, commands, workers, count):
     jobs = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ahead, "load_params", lambda profile: replace(tiny.PARAMS, workers=workers))
+    monkeypatch.setattr(ahead, "due", lambda: commands)
+    for module in (ahead, notebooks):
+        monkeypatch.setattr(module, "load_params", lambda profile: replace(tiny.PARAMS, workers=workers))
     monkeypatch.setattr(ahead, "run_side_by_side", lambda f, given, at_once: jobs.extend(given))
-    said = said.replace("dial+dial_uniform", "dial")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, said, ""))
     assert ahead.train_ahead() == count
     assert jobs == [("small", "dial", DIAL), ("small", "uoisc", "low"), ("small", "adaptive", "low")][:count]
-
-
-def test_one_new_variant_is_left_to_its_own_stage(monkeypatch):
-    (one,) = [line for line in SAID.splitlines() if "adaptive" in line and line.startswith(">")]
-    monkeypatch.setattr(ahead, "load_params", lambda profile: replace(tiny.PARAMS, workers=8))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, one, ""))
-    assert ahead.train_ahead() == 0
+    noted = machine.records(notebooks.EXECUTED / "small")
+    assert [one["models"] for one in noted.values()] == ([count] if count else [])
 
 
 @pytest.mark.parametrize(("name", "rate"), [("uoisc", "low"), ("dial", DIAL)])

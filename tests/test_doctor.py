@@ -1,4 +1,4 @@
-"""What the doctor finds of a profile's packages, weights, data and machine, and what it would pin in params.yaml."""
+"""What the doctor finds of a profile's packages, weights, data and machine, and what pins them in params.yaml."""
 
 import re
 import shutil
@@ -14,11 +14,10 @@ from typer.testing import CliRunner
 from uoisc import cli
 from uoisc.base.config import ROOT, load_params
 from uoisc.base.documents import parse_yaml
-from uoisc.base.errors import CheckpointError, ConfigError
 from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Manifest, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, digest, parameters
 from uoisc.stages import doctor
-from uoisc.stages.pinning import located, pins
+from uoisc.stages.pinning import located
 
 Disk = namedtuple("Disk", "total used free")
 
@@ -91,7 +90,7 @@ def test_the_papers_profile_names_every_missing_thing_and_its_cure(monkeypatch, 
 def test_all_there_is_well(checkpoints, vqa, monkeypatch):
     monkeypatch.setattr(doctor, "gpu", lambda params: [])
     monkeypatch.setattr(doctor, "IMAGES", {"train": 1, "val": 1})
-    findings = doctor.examine("paper", paper(checkpoints, vqa))
+    findings = doctor.examine(paper(checkpoints, vqa))
     assert {f.state for f in findings} == {doctor.FINE}
     assert doctor.verdict("paper", findings) == ("profile paper: all is here", True)
     text = "\n".join(map(str, findings))
@@ -101,7 +100,7 @@ def test_all_there_is_well(checkpoints, vqa, monkeypatch):
 def test_a_missing_folder(checkpoints, vqa):
     gone = replace(checkpoints, llava=LlavaCheckpoint("nowhere", "", {"model.safetensors": UNPINNED}, ""))
     shutil.rmtree(vqa)
-    findings = doctor.examine("paper", paper(gone, vqa))
+    findings = doctor.examine(paper(gone, vqa))
     assert (doctor.WRONG, "weights: llava") in states(findings)
     assert states(findings).count((doctor.MISSING, "data: train")) == 4
     assert not doctor.verdict("paper", findings)[1]
@@ -109,16 +108,16 @@ def test_a_missing_folder(checkpoints, vqa):
 
 def test_a_wrong_digest_and_a_broken_file(checkpoints, tmp_path):
     wrong = replace(checkpoints.clip, sha256="0" * 64)
-    finding = doctor.model("paper", "clip", wrong)
+    finding = doctor.model("clip", wrong)
     assert finding.state == doctor.WRONG and "params.yaml wants 000000000000..." in finding.note
     copied = tmp_path / "copy"
     shutil.copytree(checkpoints.llava.name, copied)
     (copied / "model.safetensors").write_bytes(b"\xff" * 100)
     broken = LlavaCheckpoint(str(copied), "", {"model.safetensors": UNPINNED}, "")
-    finding = doctor.model("paper", "llava", broken)
+    finding = doctor.model("llava", broken)
     assert finding.state == doctor.WRONG and "is no safetensors file" in finding.note
     (copied / "model.safetensors").unlink()
-    assert "is missing" in doctor.model("paper", "llava", broken).note
+    assert "is missing" in doctor.model("llava", broken).note
 
 
 @pytest.mark.parametrize(
@@ -133,9 +132,9 @@ def test_a_wrong_digest_and_a_broken_file(checkpoints, tmp_path):
 def test_weights_alone_are_no_model(checkpoints, tmp_path, name, file, says):
     checkpoint, copied = getattr(checkpoints, name), tmp_path / "copy"
     shutil.copytree(checkpoint.name, copied)
-    assert doctor.model("paper", name, replace(checkpoint, name=str(copied))).state == doctor.FINE
+    assert doctor.model(name, replace(checkpoint, name=str(copied))).state == doctor.FINE
     (copied / file).unlink()
-    finding = doctor.model("paper", name, replace(checkpoint, name=str(copied)))
+    finding = doctor.model(name, replace(checkpoint, name=str(copied)))
     assert finding.state == doctor.WRONG and finding.note.endswith(says)
 
 
@@ -160,14 +159,8 @@ def test_the_wrong_activation_and_an_unknown_tag():
         (ClipCheckpoint("ViT-B-16", "openai", UNPINNED, 16, 12, "query_key"), "use ViT-B-16-quickgelu"),
         (ClipCheckpoint("ViT-B-16", "opneai", UNPINNED, 16, 12, "query_key"), "open_clip has no model"),
     ):
-        finding = doctor.model("paper", "clip", checkpoint)
+        finding = doctor.model("clip", checkpoint)
         assert finding.state == doctor.WRONG and says in finding.note
-
-
-def test_unpinned_is_a_warning_with_the_command_that_pins(checkpoints):
-    finding = doctor.model("paper", "clip", replace(checkpoints.clip, sha256=UNPINNED))
-    assert finding.state == doctor.WARNING and finding.command == "uoisc doctor --profile paper --pin"
-    assert doctor.verdict("paper", [finding]) == ("profile paper: all is here, 1 warning", True)
 
 
 def test_too_little_disk(checkpoints, vqa, monkeypatch):
@@ -175,7 +168,7 @@ def test_too_little_disk(checkpoints, vqa, monkeypatch):
     params = paper(checkpoints, vqa)
     for free, state in ((5e9, doctor.WRONG), (500e9, doctor.FINE)):
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, free=free: Disk(1e12, 0, free))
-        (finding,) = [f for f in doctor.examine("paper", params) if f.subject.startswith("disk")]
+        (finding,) = [f for f in doctor.examine(params) if f.subject.startswith("disk")]
         # 40.4 GB of images and archives, 1.9 GB of questions, annotations and instances, 2 GB of the stages' own,
         # and the judge's states of each question
         wanted = 27.1 + 13.3 + 0.1 + 0.4 + 0.1 + 0.2 + 1.1 + 2 + params.data.questions * 330e3 / 1e9
@@ -271,31 +264,22 @@ def unpinned(checkpoints, tmp_path, monkeypatch):
     return paper(models, tmp_path)
 
 
-def test_pins_are_printed_as_lines_to_paste(unpinned, checkpoints):
-    """What is pinned already is not among them; pasted, they are what the doctor wants."""
-    lines = pins("paper", unpinned)
-    clip, digests = checkpoints.clip.sha256, checkpoints.llava.sha256
-    assert parse_yaml(lines, "") == {
-        "paper": {"foundation": {"clip": {"sha256": clip}, "llava": {"revision": "a" * 40, "sha256": digests}}}
-    }
-    llava = LlavaCheckpoint("someone/some-llava", "a" * 40, digests, "")
-    assert doctor.model("paper", "llava", llava).state == doctor.FINE
-    assert pins("paper", replace(unpinned, foundation=checkpoints)) == "profile paper: all is pinned\n"
-    assert "nothing to pin" in pins("small", load_params("small"))
+@pytest.mark.parametrize("name", ["clip", "llava"])
+def test_unpinned_is_a_warning_with_what_pins_it(unpinned, checkpoints, name):
+    """Pasted, it is what the doctor wants."""
+    open_one, pinned = getattr(unpinned.foundation, name), getattr(checkpoints, name)
+    finding = doctor.model(name, open_one)
+    assert finding.state == doctor.WARNING and UNPINNED in finding.note
+    assert doctor.verdict("paper", [finding]) == ("profile paper: all is here, 1 warning", True)
+    pasted = parse_yaml(finding.command.removeprefix("write into params.yaml "), "")
+    assert pasted["sha256"] == pinned.sha256 and pasted.get("revision", "a" * 40) == "a" * 40
+    assert doctor.model(name, replace(open_one, **pasted)).state == doctor.FINE
 
 
-def test_what_cannot_be_pinned(unpinned):
-    models = unpinned.foundation
-    other = replace(models, llava=replace(models.llava, name="someone/other"))
-    with pytest.raises(
-        CheckpointError, match="someone/other at unpinned is not here: run `HF_HUB_OFFLINE=0 hf download"
-    ):
-        pins("paper", replace(unpinned, foundation=other))
-    wrong = replace(models, llava=replace(models.llava, sha256={"wrong.safetensors": UNPINNED}))
-    with pytest.raises(
-        ConfigError, match="foundation.llava.sha256.wrong.safetensors: its weights are model.safetensors"
-    ):
-        pins("paper", replace(unpinned, foundation=wrong))
+def test_what_is_not_here_cannot_be_pinned(unpinned):
+    finding = doctor.model("llava", replace(unpinned.foundation.llava, name="someone/other"))
+    assert finding.state == doctor.MISSING and "someone/other at unpinned" in finding.note
+    assert finding.command.startswith("HF_HUB_OFFLINE=0 hf download")
 
 
 def test_without_a_home_folder_models_are_missing_and_nothing_breaks(monkeypatch):
@@ -308,8 +292,8 @@ def test_without_a_home_folder_models_are_missing_and_nothing_breaks(monkeypatch
 
     monkeypatch.setattr("pwd.getpwuid", gone)
     params = load_params("paper")
-    assert [f.state for f in doctor.models("paper", params)][1:] == [doctor.MISSING] * 3
-    assert doctor.memory(params).note and doctor.disk(doctor.models("paper", params))
+    assert [f.state for f in doctor.models(params)][1:] == [doctor.MISSING] * 3
+    assert doctor.memory(params).note and doctor.disk(doctor.models(params))
 
 
 def test_the_papers_profile_is_pinned():

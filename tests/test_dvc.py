@@ -72,7 +72,9 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 def test_what_one_pushes_another_pulls(project):
+    assert shell(project, "uoisc plan").splitlines()[1].split()[0] == "01_data"
     shell(project, commands("Share what was made"))
+    assert shell(project, "uoisc plan").startswith("nothing is to be run")
     made = files(project)
     assert Path(SPRITES) in made
     for lost in (".dvc/cache", "data/smoke"):

@@ -162,14 +162,6 @@ def test_pixels_of_no_known_range_are_refused(values, kind):
         seen(saved(Image.fromarray(RAMP.astype(values)), "TIFF"), 8)
 
 
-def test_a_gamma_chunk_is_heeded_where_nothing_else_says():
-    rows = [bytes([55] * 12)] * 4
-    linear = {"gAMA": struct.pack(">I", 100_000)}
-    assert abs(seen(png(4, 4, 8, 2, rows, **linear), 4) - 128).max() <= 1
-    assert (seen(png(4, 4, 8, 2, rows, sRGB=b"\0", **linear), 4) == 55).all()
-    assert (seen(png(4, 4, 8, 2, rows, gAMA=struct.pack(">I", 45_455)), 4) == 55).all()
-
-
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
 def test_of_several_frames_the_first_is_read_and_it_is_said(kind):
     first, *others = (Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue"))

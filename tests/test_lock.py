@@ -89,3 +89,18 @@ def test_a_loss_trains_codecs_again_and_no_foundation(touched):
     again = touched("uoisc/losses.py")
     assert {"phase1", "phase2", "ablations", "dials"} <= again
     assert not again & {"data", "foundation", "figures"}
+
+
+def test_what_is_about_to_run_is_said_in_order_and_with_what_it_needs(copy):
+    """In a clone nothing was made yet: all of the study is due, or of a stage what it needs."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    own = {"PYTHONPATH": str(copy), "PATH": path, "DVC_SITE_CACHE_DIR": str(copy.parent / "site")}
+    for stages, due in (([], ("01_data", "02_foundation", "03 to 05", "06_evaluation")), (["foundation"], ())):
+        command = [sys.executable, "-m", "uoisc.cli", "plan", *stages]
+        run = subprocess.run(command, cwd=copy, env=os.environ | own, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        said = [line[:24].strip() for line in run.stdout.splitlines()[1:-2]]
+        if stages:
+            assert said == ["01_data", "02_foundation"]
+        else:
+            assert [name for name in said if name in due] == list(due) and "page" in said and "nbsrc" not in said

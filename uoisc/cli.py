@@ -164,19 +164,12 @@ def compare(
 
 
 @app.command()
-def doctor(
-    profile: Profile,
-    pin: Annotated[bool, typer.Option("--pin", help="Print revisions and digests that params.yaml lacks.")] = False,
-) -> None:
+def doctor(profile: Profile) -> None:
     """Say what a profile needs and what of it is here, with the commands that mend the rest; exit code 2 if any."""
     from uoisc.base.config import load_params
     from uoisc.stages.doctor import examine, verdict
-    from uoisc.stages.pinning import pins
 
-    params = load_params(profile)
-    if pin:
-        show(pins(profile, params).rstrip("\n"))
-    for finding in (findings := examine(profile, params)):
+    for finding in (findings := examine(load_params(profile))):
         show(finding)
     summary, well = verdict(profile, findings)
     show(summary)

@@ -34,14 +34,13 @@ def run(
     name: Name,
     profile: Profile,
     variant: Annotated[str | None, typer.Option(help="Variant of the codec, e.g. no_alignment.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the profile's seed.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Execute one notebook; the executed copy lands in build/executed/."""
     from uoisc.stages.notebooks import run_notebook
 
     entry.in_top_folder("notebooks")
-    say(f"executed: {run_notebook(name, profile, variant, seed)}")
+    say(f"executed: {run_notebook(name, profile, variant)}")
 
 
 @pipeline.command()
@@ -86,6 +85,22 @@ def ahead(quiet: Quiet = False) -> None:
 
 
 @pipeline.command()
+def plan(
+    profile: Profile,
+    stages: Annotated[list[str] | None, typer.Argument(help="Of dvc.yaml; all where none is named.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write what the last run took to results/minutes.json.")] = False,
+) -> None:
+    """Say what `dvc repro` is about to run, and about how many minutes that takes on this machine."""
+    from uoisc.stages import plan as planned
+
+    entry.in_top_folder("dvc.yaml")
+    if keep:
+        say(f"wrote {planned.keep(profile)}")
+    else:
+        show("\n".join(planned.plan(profile, stages or ())))
+
+
+@pipeline.command()
 def evaluate(
     profile: Profile,
     variants: Annotated[
@@ -123,9 +138,11 @@ def seeds(
 @pipeline.command()
 def publish(profile: Profile, quiet: Quiet = False) -> None:
     """Pack the trained models that git keeps, and measure them: after a full run."""
+    from uoisc.stages.notebooks import clocked
     from uoisc.stages.publish import publish
 
-    say(f"published: {publish(profile).relative_to(Path.cwd())}")
+    with clocked("publish", profile):
+        say(f"published: {publish(profile).relative_to(Path.cwd())}")
 
 
 @pipeline.command()
@@ -159,9 +176,11 @@ def page(profile: Profile, quiet: Quiet = False) -> None:
     """Make the project page from the published models, the figures and the claims: docs/index.html."""
     from uoisc.base.config import ROOT
     from uoisc.explore.page import write_page
+    from uoisc.stages.notebooks import clocked
 
     entry.in_top_folder("docs")
-    say(f"wrote {write_page(profile).relative_to(ROOT)}")
+    with clocked("page", profile):
+        say(f"wrote {write_page(profile).relative_to(ROOT)}")
 
 
 @pipeline.command()

@@ -1,12 +1,12 @@
 """What an opened image looks like: 8 bits of red, green and blue in sRGB, over white, upright; its first frame.
 
 file ──► 8 bits ──► transparency aside ──► sRGB ──► over white ──► upright
-       (16 by /257)                      (profile, gamma)        (EXIF)
+       (16 by /257)                         (profile)           (EXIF)
 
 Colours go to sRGB by relative intent with black point compensation, as browsers show them. A profile that moves no
 colour by more than `ALIKE` is taken as sRGB, so that files in sRGB keep their pixels. A profile that cannot be used is
-passed over with a note. A PNG's gamma counts where it has no profile; its primaries (cHRM) and the code points (CICP)
-by which PNG and AVIF mark HDR do not.
+passed over with a note. A PNG's gamma and primaries (gAMA, cHRM), and the code points (CICP) by which PNG and AVIF mark
+HDR, do not count.
 """
 
 import io
@@ -17,9 +17,6 @@ import numpy as np
 ALIKE = 2  # of 255: the published sRGB profiles move colours by 1
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # a profile's space -> Pillow's mode
 GREYS = ("1", "L", "LA")
-PNG_GAMMA = 1 / 2.2  # of what is sRGB, nearly: 5 % off is told apart (as libpng does)
-TURNED = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
-TURNS = dict(enumerate(TURNED, start=2))  # EXIF's number -> Pillow's name
 
 
 def to_rgb(file) -> tuple:
@@ -39,7 +36,7 @@ def to_rgb(file) -> tuple:
         seen = image.convert("RGBA")
         alpha = seen.getchannel("A")
         seen = seen.convert("L" if image.mode in GREYS else "RGB")
-    seen = in_srgb(seen, file.info, notes)
+    seen = in_srgb(seen, file.info.get("icc_profile"), notes)
     if alpha is not None:
         seen.putalpha(alpha)
         seen = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
@@ -73,9 +70,9 @@ def _eight_bits(file):
     return file.convert("LA") if raw == "LA;16B" else file  # which Pillow reads as if it had colours
 
 
-def in_srgb(image, info: dict, notes: list[str]):
-    """An image without transparency in sRGB: by its profile, else by what its mode means. `info` is its file's."""
-    profile, mode = info.get("icc_profile"), image.mode
+def in_srgb(image, profile: bytes | None, notes: list[str]):
+    """An image without transparency in sRGB: by its profile, else by what its mode means."""
+    mode = image.mode
     if profile:
         try:
             wanted, transform = _transform(profile)
@@ -89,12 +86,7 @@ def in_srgb(image, info: dict, notes: list[str]):
         return _transform(b"")[1].apply(image)
     if mode == "CMYK":
         notes.append("inks without a colour profile: read by the plain formula")
-    image, gamma = image.convert("RGB"), info.get("gamma")
-    if gamma and "srgb" not in info and abs(gamma / PNG_GAMMA - 1) > 0.05:
-        light = (np.arange(256) / 255) ** (1 / gamma)
-        table = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)  # sRGB's own curve
-        image = image.point((table * 255).round().astype(int).tolist() * 3)
-    return image
+    return image.convert("RGB")
 
 
 @lru_cache(maxsize=16)
@@ -129,11 +121,11 @@ def _transform(profile: bytes) -> tuple:
 
 def upright(image, file, notes: list[str]):
     """Turned as the file's EXIF data say."""
-    from PIL import ExifTags, Image
+    from PIL import ExifTags, ImageOps
 
     try:
-        turn = file.getexif().get(ExifTags.Base.Orientation, 1)
+        image.getexif()[ExifTags.Base.Orientation] = file.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # they are read by many hands, and none of them has to show an image
         notes.append("its EXIF data cannot be read: taken as upright")
         return image
-    return image.transpose(Image.Transpose[TURNS[turn]]) if turn in TURNS else image
+    return ImageOps.exif_transpose(image)

@@ -16,7 +16,7 @@ from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import JUDGES, KEPT, ClipCheckpoint, Drawings, LlavaCheckpoint, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
-from uoisc.stages.pinning import MODELS, digests_of, located, shown
+from uoisc.stages.pinning import MODELS, digests_of, located, pins, shown
 
 FINE, WARNING, MISSING, WRONG = "present", "warning", "missing", "wrong"
 GB = 1e9
@@ -71,9 +71,9 @@ class Finding:
         return f"{self.state:<8} {self.subject:<26} {self.note}{mend}"
 
 
-def examine(profile: str, params: Params) -> list[Finding]:
+def examine(params: Params) -> list[Finding]:
     """Everything that the profile needs."""
-    found = [*packages(), *models(profile, params), *data(params)]
+    found = [*packages(), *models(params), *data(params)]
     return [*found, *disk(found, source_work(params)), memory(params), *gpu(params)]
 
 
@@ -107,16 +107,16 @@ def packages() -> list[Finding]:
     return found or [Finding(FINE, "packages", asked)]
 
 
-def models(profile: str, params: Params) -> list[Finding]:
+def models(params: Params) -> list[Finding]:
     """The frozen models: files, digests, what is not pinned, and whether the hub may be asked."""
     settings = params.foundation
     if not isinstance(settings, Pretrained):
         return [Finding(FINE, "models", "stand-ins, which the pipeline trains itself: nothing is fetched")]
     note = "HF_HUB_OFFLINE is set: nothing is fetched by itself" if offline() else "what is missing may be fetched"
-    return [Finding(FINE, "model hub", note), *(model(profile, name, getattr(settings, name)) for name in MODELS)]
+    return [Finding(FINE, "model hub", note), *(model(name, getattr(settings, name)) for name in MODELS)]
 
 
-def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Finding:
+def model(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Finding:
     """One of the frozen models."""
     subject = f"weights: {name}"
     try:
@@ -136,8 +136,8 @@ def model(profile: str, name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint)
     if lacking := beside(checkpoint, source.files):
         return Finding(WRONG, subject, f"{source.shown} lacks {', '.join(lacking)}", source.command)
     note = f"{source.shown}, {count / 1e6:,.0f} million parameters" if count else source.shown
-    if UNPINNED in (*digests.values(), getattr(checkpoint, "revision", "")):
-        return Finding(WARNING, subject, f"{note}, {UNPINNED}", f"uoisc doctor --profile {profile} --pin")
+    if pinned := pins(checkpoint, source):
+        return Finding(WARNING, subject, f"{note}, {UNPINNED}", f"write into params.yaml {{{pinned}}}")
     return Finding(FINE, subject, f"{note}, sha256 as in params.yaml")
 
 

@@ -34,14 +34,20 @@ def environment(profile: str) -> list[str]:
     ]
 
 
-def note(run: Path, seconds: float) -> None:
-    """Keeps beside a run's record how long it took, and on what."""
-    write_json(described() | {"seconds": round(seconds, 1)}, run.with_suffix(".json"))
+def note(run: Path, seconds: float, models: int, processes: int) -> None:
+    """Keeps beside a run's record how long it took, of how many models, by how many processes, and on what."""
+    took = {"seconds": round(seconds, 1), "models": models, "processes": processes}
+    write_json(described() | took, run.with_name(f"{run.name}.json"))
+
+
+def records(runs: Path) -> dict[str, dict]:
+    """What was noted in this folder, by the name of the run."""
+    return {path.stem: parse_json(path.read_text()) for path in sorted(runs.glob("*.json"))}
 
 
 def minutes(runs: Path) -> list[str]:
     """A line a stage that has its record in this folder, by name, and one for all; none where none has run."""
-    found = {path.stem: parse_json(path.read_text()) for path in sorted(runs.glob("*.json"))}
+    found = records(runs)
     rows = [(name, one["seconds"], f"{one['precision']}, {one['device']}") for name, one in found.items()]
     rows.append(("all", sum(seconds for _, seconds, _ in rows), ""))
     width = max(map(len, ["stage", *found]))

@@ -7,11 +7,13 @@ import ast
 import os
 import re
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
 from uoisc.base import errors
-from uoisc.base.config import check_ready
+from uoisc.base.config import check_ready, load_params
 from uoisc.base.errors import UoiscError, choices, first_line
 from uoisc.base.folders import check_writable, readable
 from uoisc.base.terminal import BARS, is_quiet, on_terminal
@@ -58,31 +60,45 @@ def code_cells(name: str) -> list:
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def run_notebook(name: str, profile: str, variant: str | None = None, seed: int | None = None) -> Path:
+def run_notebook(name: str, profile: str, variant: str | None = None) -> Path:
     """Execute one notebook from the first cell to the last, its prints passed on as they come.
 
-    Args: name: the file's, with or without its folder and ending. profile, and `variant` and `seed` where they are
-    given, are handed to the notebook's `parameters` cell.
+    Args: name: the file's, with or without its folder and ending. profile, and `variant` where it is given, are handed
+    to the notebook's `parameters` cell.
     Returns the path of the executed copy, `build/executed/PROFILE/NAME[-VARIANT].ipynb`; there when every cell ran.
     Raises NotebookError: missing notebook, undeclared parameter or failed cell. A `UoiscError` raised in a cell comes
     through with its own message alone; anything else names the cell and the partial copy.
     """
     name = find(name).stem
     check_ready(profile)  # an unknown profile or an impossible value stops here, before any work
-    parameters = _parameters(name, profile, variant, seed)
+    parameters = _parameters(name, profile, variant)
     executed = EXECUTED / profile / (f"{name}-{variant}.ipynb" if variant else f"{name}.ipynb")
     partial = executed.with_suffix(".partial.ipynb")
     check_writable(executed.parent)
     # On a terminal the kernel's bars arrive as lines, a few of them; elsewhere it draws none.
     os.environ.setdefault("TQDM_MININTERVAL", "20")
     os.environ.setdefault(BARS, "1" if on_terminal() else "0")
-    start = monotonic()
-    _execute(name, partial, parameters)
-    os.replace(partial, executed)
-    from uoisc.stages.machine import note  # seconds of import time
-
-    note(executed, monotonic() - start)
+    with clocked(executed.stem, profile, variant.split("+") if variant else ()):
+        _execute(name, partial, parameters)
+        os.replace(partial, executed)
     return executed
+
+
+@contextmanager
+def clocked(name: str, profile: str, variants: Sequence[str] = ()) -> Iterator[None]:
+    """Notes how long a piece of work takes that comes to its end, of so many models: `uoisc info`, `uoisc plan`.
+
+    Args: variants: which it is about; all where it is none.
+    """
+    start = monotonic()
+    yield
+    seconds = monotonic() - start
+    from uoisc.base.devices import side_by_side  # seconds of import time
+    from uoisc.stages.machine import note
+
+    params = load_params(profile)
+    models = sum(len(params.variants.get(one, ())) for one in variants or params.variants)
+    note(EXECUTED / profile / name, seconds, models, side_by_side(params.workers))
 
 
 def _execute(name: str, partial: Path, parameters: dict) -> None:
@@ -115,12 +131,11 @@ def _execute(name: str, partial: Path, parameters: dict) -> None:
         raise NotebookError(f"{name} stopped, as {why}; run the same command again") from None
 
 
-def _parameters(name: str, profile: str, variant: str | None, seed: int | None) -> dict:
+def _parameters(name: str, profile: str, variant: str | None) -> dict:
     """What a notebook is handed, checked before any work: see `run_notebook`."""
     if variant is not None and not re.fullmatch(r"[\w+]+", variant):
         raise NotebookError(f"--variant {variant!r}: give the name of one, or several joined by +")
-    given = {"profile": profile, "variant": variant, "seed": seed}
-    parameters = {key: value for key, value in given.items() if value is not None}
+    parameters = {"profile": profile} | ({"variant": variant} if variant else {})
     tagged = [cell.source for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
     try:
         lines = ast.parse("\n".join(tagged)).body

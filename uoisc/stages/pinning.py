@@ -1,11 +1,12 @@
-"""Where the models of params.yaml lie, and `pins`: the revisions and digests that it leaves open."""
+"""Where the models of params.yaml lie, and the revisions and digests that it leaves open."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from uoisc.base.config import ROOT, Params
-from uoisc.base.errors import CheckpointError, ConfigError, first_line
-from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint, Pretrained
+from uoisc.base.config import ROOT
+from uoisc.base.errors import CheckpointError, first_line
+from uoisc.base.settings import ClipCheckpoint, LlavaCheckpoint
 from uoisc.frozen import weights
 from uoisc.frozen.weights import UNPINNED
 
@@ -69,36 +70,11 @@ def shown(path: Path) -> str:
     return path.name if path.is_absolute() else str(path)
 
 
-def pins(profile: str, params: Params) -> str:
-    """The YAML lines that pin what params.yaml calls `unpinned` of a profile, from the files that are here, to paste.
-
-    Raises CheckpointError where files are not here, ConfigError where others are named.
-    """
-    if not isinstance(params.foundation, Pretrained):
-        return f"profile {profile} names no checkpoints of others: nothing to pin\n"
-    lines = [line for name in MODELS for line in _pins(name, getattr(params.foundation, name))]
-    if not lines:
-        return f"profile {profile}: all is pinned\n"
-    return "\n".join([f"  {profile}:  # under profiles in params.yaml", "    foundation:", *lines]) + "\n"
-
-
-def _pins(name: str, checkpoint: ClipCheckpoint | LlavaCheckpoint) -> list[str]:
-    """The lines of what is open in a checkpoint's settings."""
-    revision, digests = getattr(checkpoint, "revision", ""), digests_of(checkpoint, [Path()])
-    wanted = [file for file, value in digests.items() if value == UNPINNED]
-    if revision != UNPINNED and not wanted:
-        return []
-    try:
-        source = located(checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"foundation.{name}: {error}") from error
-    if source.files is None:
-        raise CheckpointError(f"foundation.{name}: {source.shown} is not here: run `{source.command}`, then pin")
-    lines = [f"      {name}:"] + [f'        revision: "{source.commit}"'] * (revision == UNPINNED)
-    if isinstance(checkpoint, ClipCheckpoint):
-        return [*lines, f'        sha256: "{weights.digest(source.files[0])}"']
-    here = {file.name: file for file in source.files}
-    if unknown := [file for file in wanted if file not in here]:
-        raise ConfigError(f"foundation.{name}.sha256.{unknown[0]}: its weights are {', '.join(here)}; name these")
-    pinned = [f'          {file}: "{weights.digest(here[file])}"' for file in wanted]
-    return [*lines, *["        sha256:"] * bool(pinned), *pinned]
+def pins(checkpoint: ClipCheckpoint | LlavaCheckpoint, source: Source) -> str:
+    """What pins a checkpoint's files that are here, as params.yaml has it; empty where all is pinned."""
+    revision, open_digests = getattr(checkpoint, "revision", ""), digests_of(checkpoint, source.files).values()
+    if UNPINNED not in (revision, *open_digests):
+        return ""
+    here = {file.name: weights.digest(file) for file in source.files}
+    sha256 = json.dumps(here if isinstance(checkpoint, LlavaCheckpoint) else here[source.files[0].name])
+    return f'revision: "{source.commit}", ' * (revision == UNPINNED) + f"sha256: {sha256}"
