@@ -19,12 +19,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "b4a941a4b22a6399",
-    "small": "0b1bdd506a90c8fc",
-    "extended": "0571c2199013206c",
-    "blind_clip": "8b2952ae566d57fa",
+    "smoke": "73f0f71788213021",
+    "small": "c9d525396ec3e734",
+    "extended": "bc34e3250520dd82",
+    "blind_clip": "8ce15139b32eefbc",
     "paper": "84370c34a7f559f1",
-    "seeds": "9e1816f6fb9998b0",
+    "seeds": "4b52e408b7a117bd",
 }
 
 

@@ -1,5 +1,6 @@
 """The stand-ins' training: what an independent judge's tower learns, and which scenes they meet."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,11 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
+from uoisc.data.question_types import TYPES
+from uoisc.data.scenes import World
 from uoisc.data.sights import TILES
 from uoisc.data.styles import STYLES
+from uoisc.frozen import foundation_llava
 from uoisc.frozen.clip import open_clip
 from uoisc.frozen.foundation import (
     ATTRIBUTE_SCALE,
@@ -21,7 +25,7 @@ from uoisc.frozen.foundation import (
     train_tower,
     unified_loss,
 )
-from uoisc.frozen.foundation_llava import judge_accuracy
+from uoisc.frozen.foundation_llava import judge_accuracy, train_llava
 
 TOWER = replace(tiny.TOWER, steps=2, batch_size=4)
 
@@ -61,6 +65,22 @@ def test_a_tower_meets_no_text_and_follows_its_seed():
     assert all(torch.equal(once[name], again[name]) for name in once)
     changed = {name.split(".")[0] for name in once if not torch.equal(once[name], further[name])}
     assert changed == {"visual"}
+
+
+def test_a_judge_is_asked_what_others_build_on_in_its_first_steps(monkeypatch):
+    asked, own = [], World.ask_each
+    monkeypatch.setattr(foundation_llava, "PROTOTYPE_SCENES", 60)
+
+    def spied(*args, **more):
+        asked.append(Counter(more["kinds"]))
+        return own(*args, **more)
+
+    monkeypatch.setattr(World, "ask_each", spied)
+    tower = train_tower(TOWER, tiny.world(), tiny.IMAGE, 0, lambda steps, _: steps)
+    cfg = replace(tiny.LLAVA, steps=20)
+    train_llava(cfg, TOWER, tower, tiny.world(), tiny.IMAGE, 0, lambda steps, _: steps)
+    rounds = [{name: kind.turns[later] for name, kind in TYPES.items() if kind.turns[later]} for later in (0, 1)]
+    assert asked == [Counter(rounds[0])] * 3 + [Counter(rounds[1])] * 17
 
 
 def test_scenes_for_towers_are_crowded_and_hold_each_object_once():

@@ -5,11 +5,12 @@ import pytest
 import tiny
 import torch
 
+from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import RELEVANCE_ATTENTIONS
 from uoisc.data.questions import Query
 from uoisc.frozen.clip import FrozenCLIP, QueryKey, ValueValue
 from uoisc.stages import foundation_jobs
-from uoisc.stages.foundation_jobs import CHECK_STREAM, located
+from uoisc.stages.foundation_jobs import CHECK_STREAM, check_learnt, located
 
 
 @pytest.fixture
@@ -62,3 +63,13 @@ def test_localisation_is_measured_by_both_attentions_beside_chance(some):
 
 def test_where_nobody_knows_the_regions_nothing_is_said(some):
     assert located(tiny.clip(), Unknown(), "unseen", "_unseen", tiny.PARAMS) == {}
+
+
+def test_a_stand_in_that_has_not_learnt_its_task_stops_the_stage():
+    """By the worst of what it is checked by; where nothing is wanted, as at the smoke profile, it may be any."""
+    found = {"accuracy:place": np.array([True, False]), "accuracy:colour": np.ones(4, bool)}
+    says = r"foundation.llava: its accuracy:place is 0.50, at least foundation.least = 0.8 is wanted: raise"
+    with pytest.raises(CheckpointError, match=says):
+        check_learnt("llava", found, list(found), 0.8)
+    check_learnt("llava", found, ["accuracy:colour"], 0.8)
+    check_learnt("llava", found, list(found), 0.0)

@@ -134,9 +134,11 @@ def test_the_recipe_in_the_docs_is_a_type(monkeypatch):
     assert all((query.truth == "yes") == (query.tiles[0] >= 6) for query in own)
 
 
-def test_what_is_hard_to_learn_comes_twice_in_a_round():
-    scenes = tiny.world().sample(np.random.default_rng(0), 26, tiny.world().pool())
-    kinds = [name for name, kind in TYPES.items() for _ in range(kind.turns)]
-    asked = tiny.world().ask_each(np.random.default_rng(0), scenes, 1, kinds=kinds)
-    assert Counter(query.type for query in asked) == {name: 2 * kind.turns for name, kind in TYPES.items()}
-    assert TYPES["count"].turns == TYPES["relation"].turns == 2 and len(kinds) == 13
+@pytest.mark.parametrize("later", [0, 1])
+def test_judges_are_asked_what_others_build_on_first_and_later_what_is_hard(later):
+    kinds = [name for name, kind in TYPES.items() for _ in range(kind.turns[later])]
+    scenes = tiny.world().sample(np.random.default_rng(0), 2 * len(kinds), tiny.world().pool())
+    asked = Counter(query.type for query in tiny.world().ask_each(np.random.default_rng(0), scenes, 1, kinds=kinds))
+    assert asked == {name: 2 * kind.turns[later] for name, kind in TYPES.items() if kind.turns[later]}
+    assert max(asked, key=asked.get) in (("count", "relation") if later else ("place",))
+    assert later == (set(asked) == set(TYPES)), "every type, once those that others build on are learnt"

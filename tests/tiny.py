@@ -72,7 +72,7 @@ PARAMS = Params(
         image_size=IMAGE, objects=len(CATEGORIES) * A_CATEGORY, sprite_variants=2, test_variants=1,
         held_out="animal", validation="food",
     ),
-    foundation=StandIns(CLIP, TOWER, LLAVA, TOWER, LLAVA),
+    foundation=StandIns(0.0, CLIP, TOWER, LLAVA, TOWER, LLAVA),
     codec=CodecParams(
         taps=(0, 2), width=16, text_width=16, decoder_channels=(16, 16, 8, 8),
         rates={"low": Rate(2, 4, 2, 4, 6, 1), "high": Rate(4, 8, 4, 8, 12, 1)},

@@ -98,6 +98,7 @@ class StandIns:
     """Small models that the foundation stage trains (frozen/foundation.py)."""
 
     KIND: ClassVar[str] = "stand_ins"
+    least: float = number(0, 1)  # share of right answers below which a model has not learnt its task: the stage stops
     clip: Clip
     tower: Clip
     llava: Llava

@@ -126,7 +126,8 @@ class QuestionType:
         a sight one with the opposite truth, and a `share` of the questions is asked about that; all are where a scene
         has no option. Its arguments: the random generator, the sight, and what may be named and the scene lacks.
     accepted: every right answer, where there are several: the truth is one of them.
-    turns: how often it is asked in a round of all types where judges learn: more than once what is hard to learn.
+    turns: how often it is asked in a round of all types where judges learn, at first and later: first, often, what
+        others build on, later, more than once, what is hard to learn.
     """
 
     template: str
@@ -138,7 +139,7 @@ class QuestionType:
     contrary: Callable[[np.random.Generator, Sight, "Absent"], Sight] | None = None
     share: float = 0.5
     accepted: Callable[[Sight], tuple[str, ...]] = lambda sight: ()
-    turns: int = 1
+    turns: tuple[int, int] = (1, 1)
 
     def __post_init__(self):
         slots = slots_of(self.template)
@@ -161,9 +162,14 @@ TYPES = {
         answers=lambda world: ("yes", "no"),
         contrary=lacking,
     ),
-    "place": QuestionType("where is the {name}", truth=lambda sight: sight.place, answers=lambda world: PLACES),
+    "place": QuestionType(
+        "where is the {name}", truth=lambda sight: sight.place, answers=lambda world: PLACES, turns=(3, 1)
+    ),
     "colour": QuestionType(
-        "what colour is behind the {name}", truth=lambda sight: sight.colour, answers=lambda world: tuple(COLOURS)
+        "what colour is behind the {name}",
+        truth=lambda sight: sight.colour,
+        answers=lambda world: tuple(COLOURS),
+        turns=(2, 1),
     ),
     "what": QuestionType(
         "what is at the {place}", lambda sight: sight.name, lambda world: world.names, tiles=Sight.placed
@@ -174,7 +180,7 @@ TYPES = {
         answers=lambda world: [str(number) for number in range(MAX_OBJECTS + 1)],
         tiles=Sight.members,
         about=lambda sight: sight.category,
-        turns=2,
+        turns=(0, 3),
     ),
     "relation": QuestionType(
         "what is {side} the {name}",
@@ -184,7 +190,7 @@ TYPES = {
         options=neighbours,
         contrary=empty_neighbour,
         share=0.1,
-        turns=2,
+        turns=(0, 3),
     ),
     "conjunction": QuestionType(
         "is there {a_name} and {a_other}",
@@ -203,6 +209,7 @@ TYPES = {
         options=unequal,
         contrary=beside_none,
         share=0.0,
+        turns=(0, 1),
     ),
     "reference": QuestionType(
         "what is on the {colour} tile",

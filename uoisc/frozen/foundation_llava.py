@@ -5,6 +5,8 @@
 Several questions share a scene's image tokens in one packed sequence, each blind to the others. Source: ours.
 """
 
+from itertools import count
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,7 @@ from uoisc.frozen.llava import FrozenLlava
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:")
 PAD, UNKNOWN, BEGIN, END, IMAGE, _, ASSISTANT = range(len(SPECIAL))
 PROTOTYPE_SCENES = 2000
+FIRST = 0.15  # of the steps: the first rounds; places, among all other questions from the start, may take all steps
 SIMILARITY_STD = 0.09  # of tied queries and keys at the start: a matching tile gets most of the weight
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}USER: {% for part in message['content'] %}"
@@ -258,11 +261,13 @@ def train_llava(
     llava = FrozenLlava(model, processor).to(device())
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
-    pack, everything, turns = Packer(llava), world.pool(), [k for k, of in TYPES.items() for _ in range(of.turns)]
+    pack, everything, taken = Packer(llava), world.pool(), count()
+    rounds = [[kind for kind, of in TYPES.items() for _ in range(of.turns[later])] for later in (False, True)]
 
     def loss_of() -> Float[Tensor, ""]:
         scenes = world.sample_mixed(rng, cfg.batch_size, everything)
-        packed = pack(world.ask_each(rng, scenes, cfg.questions, kinds=turns), cfg.questions)
+        kinds = rounds[next(taken) >= FIRST * cfg.steps]
+        packed = pack(world.ask_each(rng, scenes, cfg.questions, kinds=kinds), cfg.questions)
         ids, positions, mask, labels = (part.to(device()) for part in packed)
         with precision(device()):
             pixels = llava.pixels(world.render(scenes))

@@ -1,6 +1,7 @@
 """The foundation stage: trains and checks CLIP and both judges, side by side."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from uoisc.base.config import Params, load_params, paths
 from uoisc.base.devices import fast_attention
 from uoisc.base.distributed import device
+from uoisc.base.errors import CheckpointError
 from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
@@ -70,6 +72,7 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
                 f"localisation_top1{name}": localisation(frozen, world, CHECK_STREAM, *which)
                 for name, which in _kinds(params).items()
             }
+            check_learnt(model, found, ["localisation_top1"], cfg.least)
             return _checks(profile, model, found, params)
         if model == JUDGES[0]:
             tower, judge, (_, frozen) = cfg.tower, cfg.llava, train_clip(cfg.tower, world, size, seed, progress)
@@ -84,7 +87,16 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
         objects, at, style = name.partition("@")
         values |= {f"accuracy{objects}:{kind}{at}{style}": v for kind, v in right.items()}
         values[f"accuracy{name}"] = np.concatenate([right[kind] for kind in POOLED_TYPES])
+    check_learnt(model, values, [f"accuracy:{kind}" for kind in POOLED_TYPES], cfg.least)
     return _checks(profile, model, values, params)
+
+
+def check_learnt(model: str, found: dict[str, np.ndarray], metrics: Sequence[str], least: float) -> None:
+    """Raises CheckpointError where a stand-in is right too seldom to stand for anything."""
+    worst = min(metrics, key=lambda metric: found[metric].mean())
+    if (share := found[worst].mean()) < least:
+        says = f"foundation.{model}: its {worst} is {share:.2f}, at least foundation.least = {least:g} is wanted"
+        raise CheckpointError(f"{says}: raise its steps, or give the profile another seed")
 
 
 def _kinds(params: Params) -> dict[str, tuple[int, str | None, str]]:
