@@ -8,7 +8,7 @@ Another machine's are scaled by the time of one piece of training here and there
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -49,20 +49,27 @@ class Timed:
 
 
 def due(stages: Sequence[str] = ()) -> list[str]:
-    """Commands that `dvc repro` would run for these stages, or for all, in order: of those that changed, and of all
-    that follow from them."""
-    import networkx
+    """Commands that `dvc repro` would run for these stages, or for all, as dvc.yaml orders them: of those that changed,
+    and of all that follow from them."""
     from dvc.repo import Repo
 
     write_closures()
     with Repo(".") as repo:
         graph, differs = repo.index.graph, repo.status()  # the graph leads from a stage to those that it needs
-        changed = {stage for stage in graph if stage.addressing in differs}
         wanted = {stage for name in stages for stage in repo.stage.collect(name)} or set(graph)
-        needed = wanted.union(*(networkx.descendants(graph, stage) for stage in wanted))
-        follows = changed.union(*(networkx.ancestors(graph, stage) for stage in changed))
-        ordered = reversed(list(networkx.topological_sort(graph)))
-        return [stage.cmd for stage in ordered if stage in follows & needed]
+        needed = _reached(wanted, graph.successors)
+        follows = _reached({stage for stage in graph if stage.addressing in differs}, graph.predecessors)
+        return [stage.cmd for stage in graph if stage in needed & follows]
+
+
+def _reached(start: set, beside: Callable) -> set:
+    """What can be come to from `start`, itself included, going `beside` each."""
+    found, ahead = set(start), list(start)
+    while ahead:
+        new = set(beside(ahead.pop())) - found
+        found |= new
+        ahead += new
+    return found
 
 
 def trained(commands: Sequence[str]) -> dict[str, list[str]]:
