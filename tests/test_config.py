@@ -22,7 +22,7 @@ DIGESTS = {
     "smoke": "73f0f71788213021",
     "small": "c9d525396ec3e734",
     "extended": "bc34e3250520dd82",
-    "blind_clip": "8ce15139b32eefbc",
+    "blind_clip": "c3522be3a18c4084",
     "paper": "84370c34a7f559f1",
     "seeds": "4b52e408b7a117bd",
 }
