@@ -84,7 +84,7 @@ trials: $(STAMP)
 	python -m benchmarks.trials
 
 test: $(STAMP)
-	TQDM_DISABLE=1 pytest --nbval --nbval-current-env -n logical --maxprocesses 8 --no-loadscope-reorder
+	TQDM_DISABLE=1 pytest --nbval --nbval-current-env -n logical --maxprocesses 8 --no-loadscope-reorder --durations 15
 	if nvidia-smi >/dev/null 2>&1; then TQDM_DISABLE=1 pytest -m gpu tests/test_gpu.py; fi
 
 notebooks: $(STAMP)
