@@ -95,6 +95,14 @@ def test_what_is_about_to_run_is_said_in_order_and_with_what_it_needs(copy):
     """In a clone nothing was made yet: all of the study is due, or of a stage what it needs."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = {"PYTHONPATH": str(copy), "PATH": path, "DVC_SITE_CACHE_DIR": str(copy.parent / "site")}
+    run = subprocess.run(
+        [sys.executable, "-m", "uoisc.cli", "plan", "evalution"],
+        cwd=copy,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2 and run.stderr.strip() == "error: Stage 'evalution' not found inside 'dvc.yaml' file"
     for stages, due in (([], ("01_data", "02_foundation", "03 to 05", "06_evaluation")), (["foundation"], ())):
         command = [sys.executable, "-m", "uoisc.cli", "plan", *stages]
         run = subprocess.run(command, cwd=copy, env=os.environ | own, capture_output=True, text=True)

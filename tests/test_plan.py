@@ -101,10 +101,14 @@ def test_nothing_is_said_where_nothing_was_timed(place, monkeypatch):
     assert plan.plan("small") == ["nothing is to be run: all is as code and parameters make it"]
 
 
-def test_a_broken_record_is_one_line(place):
-    (place / "results" / plan.KEPT).write_text("{")
-    with pytest.raises(ResultsError, match=plan.KEPT):
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '{"profile": "small"}', '{"profile": "small", "pieces": [], "piece_of_training": 1}']
+)
+def test_a_broken_record_is_one_line(place, text):
+    (place / "results" / plan.KEPT).write_text(text)
+    with pytest.raises(ResultsError, match=plan.KEPT) as caught:
         plan.plan("small")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

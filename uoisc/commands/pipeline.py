@@ -86,7 +86,6 @@ def ahead(quiet: Quiet = False) -> None:
 
 @pipeline.command()
 def plan(
-    profile: Profile,
     stages: Annotated[list[str] | None, typer.Argument(help="Of dvc.yaml; all where none is named.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write what the last run took to results/minutes.json.")] = False,
 ) -> None:
@@ -95,9 +94,9 @@ def plan(
 
     entry.in_top_folder("dvc.yaml")
     if keep:
-        say(f"wrote {planned.keep(profile)}")
+        say(f"wrote {planned.keep(active()).relative_to(Path.cwd())}")
     else:
-        show("\n".join(planned.plan(profile, stages or ())))
+        show("\n".join(planned.plan(active(), stages or ())))
 
 
 @pipeline.command()

@@ -20,7 +20,8 @@ from torch import nn
 from uoisc.base.config import ROOT, Params, load_params, paths
 from uoisc.base.devices import precision, settle, side_by_side
 from uoisc.base.distributed import device
-from uoisc.base.results import read_json, write_json
+from uoisc.base.errors import ConfigError, first_line
+from uoisc.base.results import missing, read_json, write_json
 from uoisc.stages.closures import write_closures
 from uoisc.stages.machine import described, records
 from uoisc.stages.notebooks import EXECUTED
@@ -50,13 +51,17 @@ class Timed:
 
 def due(stages: Sequence[str] = ()) -> list[str]:
     """Commands that `dvc repro` would run for these stages, or for all, as dvc.yaml orders them: of those that changed,
-    and of all that follow from them."""
+    and of all that follow from them. Raises ConfigError for a stage that is not there."""
     from dvc.repo import Repo
+    from dvc.stage.exceptions import StageNotFound
 
     write_closures()
     with Repo(".") as repo:
         graph, differs = repo.index.graph, repo.status()  # the graph leads from a stage to those that it needs
-        wanted = {stage for name in stages for stage in repo.stage.collect(name)} or set(graph)
+        try:
+            wanted = {stage for name in stages for stage in repo.stage.collect(name)} or set(graph)
+        except StageNotFound as error:
+            raise ConfigError(first_line(error)) from None
         needed = _reached(wanted, graph.successors)
         follows = _reached({stage for stage in graph if stage.addressing in differs}, graph.predecessors)
         return [stage.cmd for stage in graph if stage in needed & follows]
@@ -100,10 +105,13 @@ def expected(profile: str, params: Params, work: Iterable[str]) -> tuple[dict[st
     if here.keys() >= set(work):
         return here, "as each took here when it last ran"
     kept = read_json(path.parent, KEPT) if path.is_file() else {}
-    if not kept or size(load_params(kept["profile"])) != size(params):
-        return here, f"?: not timed here, nor in results/{KEPT} at this size of study"
-    slower = piece_of_training() / kept["piece_of_training"]
-    there = {name: Timed(**one) for name, one in kept["pieces"].items()}
+    try:
+        if not kept or size(load_params(kept["profile"])) != size(params):
+            return here, f"?: not timed here, nor in results/{KEPT} at this size of study"
+        slower, there = kept["piece_of_training"], {name: Timed(**one) for name, one in kept["pieces"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise missing(path, f"is not what `uoisc plan --keep` writes ({first_line(error)})") from None
+    slower = piece_of_training() / slower
     scaled = {name: replace(one, seconds=one.seconds * slower) for name, one in there.items()}
     where = f"results/{KEPT} ({kept['device']}, {kept['precision']})"
     return scaled | here, f"not timed here: as in {where}, times {slower:.2f} for a piece of training; ?: nowhere"
