@@ -51,10 +51,11 @@ ifeq ($(PROFILE),$(ACTIVE))
 	@echo "done: $(INTO)results/summary.csv, $(INTO)results/claims.json, $(INTO)paper/paper.pdf, $(INTO)docs/index.html"
 else
 	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
-	@# is kept: DVC takes it from its cache where code and parameters are the same.
-	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name data ! -name build -exec rm -rf {} +
+	@# is kept, with its lock: so DVC runs again what rests on other code or parameters, nothing else.
+	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name dvc.lock ! -name data ! -name build \
+	  -exec rm -rf {} +
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \
-	  if test -e "$$file"; then printf '%s\0' "$$file"; fi; done | tar -c --null -T - | tar -x -C $(COPY)
+	  if test -e "$$file" && test "$$file" != dvc.lock -o ! -e $(COPY)/dvc.lock; then printf '%s\0' "$$file"; fi; done | tar -c --null -T - | tar -x -C $(COPY)
 	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
 	for place in data/* models; do \
 	  test ! -e $$place -o -e $$place/source -o -e $$place/published -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \

@@ -215,8 +215,10 @@ def test_runs_that_are_kept_are_not_made_again(tmp_path):
     (tmp_path / "params.yaml").write_text("active: [small]\npublished: small\n")
     for name in ("requirements.lock", "pyproject.toml", ".venv/.installed"):
         (tmp_path / name).touch()
-    made = "mkdir -p results; touch results/answers.parquet results/entropy.csv results/machine.json"
-    for name, does in (("uoisc", f"echo uoisc $* >> {tmp_path}/said"), ("dvc", made), ("git", ":")):
+    (tmp_path / "dvc.lock").write_text("the tree's")
+    made = "echo $* >> dvc.lock; mkdir -p results; cd results; touch answers.parquet entropy.csv machine.json"
+    listed = "if test $1 = ls-files; then printf 'dvc.lock\\0params.yaml\\0'; fi"
+    for name, does in (("uoisc", f"echo uoisc $* >> {tmp_path}/said"), ("dvc", made), ("git", listed)):
         (programs / name).write_text(f"#!/bin/sh\n{does}\n")
         (programs / name).chmod(0o755)
     for _ in range(2):
@@ -228,3 +230,7 @@ def test_runs_that_are_kept_are_not_made_again(tmp_path):
     said = (tmp_path / "said").read_text().splitlines()
     assert [line.split()[-1] for line in said if "activate" in line] == ["20"], "once, and only the one that lacked"
     assert said.count("uoisc seeds --force results/runs/10 results/runs/20") == 2
+    command = ["make", "repro", "PROFILE=seeds", "SEED=20", "STAGES=evaluation rate"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    lock = (tmp_path / "build" / "repro-seeds-20" / "dvc.lock").read_text()
+    assert lock.startswith("the tree's") and lock.count("repro evaluation rate") == 2, "its own lock goes on"
