@@ -55,7 +55,8 @@ else
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name dvc.lock ! -name data ! -name build \
 	  -exec rm -rf {} +
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \
-	  if test -e "$$file" && test "$$file" != dvc.lock -o ! -e $(COPY)/dvc.lock; then printf '%s\0' "$$file"; fi; done | tar -c --null -T - | tar -x -C $(COPY)
+	  if test -e "$$file" && test "$$file" != dvc.lock -o ! -e $(COPY)/dvc.lock; then printf '%s\0' "$$file"; fi; done | \
+	  tar -c --null -T - | tar -x -C $(COPY)
 	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
 	for place in data/* models; do \
 	  test ! -e $$place -o -e $$place/source -o -e $$place/published -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \

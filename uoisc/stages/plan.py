@@ -52,15 +52,15 @@ class Timed:
 def due(stages: Sequence[str] = ()) -> list[str]:
     """Commands that `dvc repro` would run for these stages, or for all, as dvc.yaml orders them: of those that changed,
     and of all that follow from them. Raises ConfigError for a stage that is not there."""
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from dvc.stage.exceptions import StageNotFound
 
     write_closures()
     with Repo(".") as repo:
         graph, differs = repo.index.graph, repo.status()  # the graph leads from a stage to those that it needs
         try:
             wanted = {stage for name in stages for stage in repo.stage.collect(name)} or set(graph)
-        except StageNotFound as error:
+        except DvcException as error:
             raise ConfigError(first_line(error)) from None
         needed = _reached(wanted, graph.successors)
         follows = _reached({stage for stage in graph if stage.addressing in differs}, graph.predecessors)
