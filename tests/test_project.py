@@ -57,8 +57,8 @@ def imported(folder: str) -> set[str]:
     return {canonicalize_name(name) for module in found - own for name in named.get(module, [module])[:1]}
 
 
-# run as programs, or imported by name: DVC's and Jupyter's commands, plug-ins of torch and Pillow, one measure
-BY_NAME = {"jupyterlab", "torchvision", "pillow-jxl-plugin", "bjontegaard", "manimgx-fonts"}
+# run as a program, or imported by name: Jupyter's commands, a plug-in of torch, a font
+BY_NAME = {"jupyterlab", "torchvision", "manimgx-fonts"}
 
 
 def test_what_the_package_imports_is_declared_and_nothing_else():

@@ -13,6 +13,7 @@ from uoisc.report import tables
 from uoisc.report.rate_answer import (
     ANCHOR,
     TRAINED,
+    bd_rate,
     bd_rates,
     curve_points,
     front,
@@ -78,6 +79,19 @@ def test_half_the_bytes_is_minus_fifty_percent_over_the_shared_range():
     row = half[(half["metric"] == "psnr") & (half["split"] == "seen")].iloc[0]
     assert (row["low"], row["high"]) == (reached.min(), reached.max())
     assert ANCHOR not in set(found["codec"])
+
+
+def test_bd_rate_averages_the_log_rate_over_the_shared_qualities():
+    """Straight lines in log rate, one above the other by a known ratio, over different ranges and numbers of points."""
+
+    def line(qualities: np.ndarray, factor: float) -> np.ndarray:
+        return np.stack([factor * 10 ** (qualities / 10), qualities], axis=1)
+
+    low, high, rate, why = bd_rate(line(np.linspace(20, 30, 5), 1), line(np.linspace(25, 40, 7), 0.7))
+    assert (low, high, why) == (25, 30, "") and rate == pytest.approx(-30)
+    curve = np.stack([[200.0, 300, 500, 900, 1500], [20.0, 23, 27, 30, 34]], axis=1)
+    assert bd_rate(curve, curve)[2] == pytest.approx(0, abs=1e-9)
+    assert bd_rate(curve * [0.5, 1], curve)[2] == pytest.approx(100)
 
 
 def test_where_there_is_no_bd_rate_the_row_says_why():

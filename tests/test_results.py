@@ -163,17 +163,6 @@ def test_missing_file_column_and_rows_say_what_to_do(tmp_path, table):
         results.read_json(tmp_path, "claims.json")
 
 
-def test_completeness_names_the_group_that_lacks(table):
-    expected = [("uoisc", 144, "seen", "llava"), ("uoisc", 144, "unseen", "llava_independent")]
-    results.check_complete(table, expected)
-    lost = table[~((table.variant == "uoisc") & (table.judge == "llava_independent") & (table.split == "unseen"))]
-    with pytest.raises(ResultsError, match="rows of uoisc at 144 bits, unseen, judge llava_independent"):
-        results.check_complete(lost, expected)
-    cut = table[~((table.variant == "plain_vq") & (table.query_id > 99))]
-    with pytest.raises(ResultsError, match="100 of 120 queries of plain_vq at 144 bits"):
-        results.check_complete(cut, expected)
-
-
 def test_tables_come_back_as_they_were_written_and_bytes_repeat(tmp_path, table):
     summary = bootstrap.summarise(table)
     for name in ("a", "b"):

@@ -1,15 +1,13 @@
 """Standard codecs: their files' real bytes, the three ways to tell a rate, and how they fail."""
 
 import io
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
-from PIL import Image, features
+from PIL import Image
 
-from uoisc.rivals.bd_rate import bd_rate
 from uoisc.rivals.standard_codecs import (
     AVIF,
     CODECS,
@@ -235,43 +233,6 @@ def test_relevance_crop_of_the_whole_grid_is_avif(scene):
     assert flat_bytes(RelevanceCrop(corners), (96, 96)) == flat_bytes(AVIF, (96, 96)) + 5
 
 
-RATES, QUALITIES = np.array([200.0, 300, 500, 900, 1500]), np.array([20.0, 23, 27, 30, 34])
-
-
-def test_bd_rate_of_a_curve_with_itself_and_of_half_the_rate():
-    curve = np.stack([RATES, QUALITIES], axis=1)
-    assert bd_rate(curve, curve) == pytest.approx(0, abs=1e-9)
-    half = np.stack([RATES / 2, QUALITIES], axis=1)
-    assert bd_rate(curve, half) == pytest.approx(-50)
-    assert bd_rate(half, curve) == pytest.approx(100)
-    assert bd_rate(curve[::-1], half[[2, 0, 4, 1, 3]]) == pytest.approx(-50)
-
-
-def test_bd_rate_averages_the_log_rate_over_the_shared_qualities():
-    """Straight lines in log rate, one above the other by a known ratio, over different ranges and numbers of points."""
-
-    def line(qualities, factor):
-        return [(factor * 10 ** (q / 10), q) for q in qualities]
-
-    assert bd_rate(line(np.linspace(20, 30, 5), 1), line(np.linspace(25, 40, 7), 0.7)) == pytest.approx(-30)
-
-
-@pytest.mark.parametrize(
-    ("curve", "message"),
-    [
-        (np.stack([RATES, QUALITIES + 20], axis=1), r"share no quality: \[20, 34\] and \[40, 54\]"),
-        (np.stack([RATES, QUALITIES], axis=1)[:3], "4 or more finite points"),
-        (np.stack([RATES, QUALITIES * np.nan], axis=1), "4 or more finite points"),
-        (np.stack([RATES - 300, QUALITIES], axis=1), "rates above 0"),
-        (np.stack([RATES, QUALITIES * 0], axis=1), "a different quality at each point"),
-    ],
-)
-def test_bd_rate_refuses_what_it_cannot_compare(curve, message):
-    with pytest.raises(CodecError, match=message) as error:
-        bd_rate(np.stack([RATES, QUALITIES], axis=1), curve)
-    assert "\n" not in str(error.value)
-
-
 @every_codec
 def test_decode_refuses_truncated_and_foreign_files(codec, scene):
     data = codec.encode(scene, codec.qualities[20])
@@ -351,15 +312,3 @@ def test_tokens_must_be_whole(scene, relevance):
     for top, bad in ((0, relevance), (37, relevance), (1, relevance[:5]), (1, relevance * np.nan)):
         with pytest.raises(CodecError, match=r"top = |relevance must be finite, \(R, R\)"):
             token_square(bad, top)
-
-
-def test_missing_packages_are_told(scene, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
-    with pytest.raises(CodecError, match="the package pillow-jxl-plugin is missing: pip install pillow-jxl-plugin"):
-        JPEG_XL.encode(scene, 50)
-    monkeypatch.setitem(sys.modules, "bjontegaard", None)
-    with pytest.raises(CodecError, match="the package bjontegaard is missing"):
-        bd_rate([], [])
-    monkeypatch.setattr(features, "check", lambda feature: False)
-    with pytest.raises(CodecError, match="avif: this Pillow lacks AVIF"):
-        AVIF.encode(scene, 50)

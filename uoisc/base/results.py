@@ -124,23 +124,6 @@ def read_json(folder: Path, name: str) -> Any:
         raise missing(path, f"is no JSON ({reason(error)})") from error
 
 
-def check_complete(answers: pd.DataFrame, expected: Iterable[tuple[str, float | int, str, str]]) -> None:
-    """Raises ResultsError, which names the first, for groups (variant, bits, split, judge) that are missing, or not
-    on the same queries as the others of their split."""
-    path = Path("answers.parquet")
-    have = set(answers[["variant", "bits", "split", "judge"]].itertuples(index=False, name=None))
-    if absent := [key for key in expected if (key[0], float(key[1]), *key[2:]) not in have]:
-        variant, bits, split, judge = absent[0]
-        more = f" (and {len(absent) - 1} more groups)" if len(absent) > 1 else ""
-        raise missing(path, f"lacks the rows of {variant} at {bits:g} bits, {split}, judge {judge}{more}")
-    for split, part in answers.groupby("split"):
-        sizes = part.groupby(["variant", "bits", "seed", "judge"])["query_id"].nunique()
-        if sizes.min() < sizes.max():
-            variant, bits, _, judge = sizes.idxmin()
-            where = f"of {variant} at {bits:g} bits, {split}, judge {judge}"
-            raise missing(path, f"has {sizes.min()} of {sizes.max()} queries {where}")
-
-
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Writes a table atomically; six significant digits, so that equal results are equal bytes."""
     with written_aside(path) as aside:

@@ -9,6 +9,7 @@ model, as both ends of a standard codec share its standard.
 from itertools import product
 from pathlib import Path
 
+import bjontegaard
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -19,22 +20,12 @@ from uoisc.base.results import COLUMNS, missing, read_table, write_csv
 from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.link.header import COMPACT_BYTES
-from uoisc.report.figures import (
-    AMR,
-    FLOOR_OF,
-    count_of,
-    finish,
-    legend_below,
-    look_of,
-    page,
-    rows_of,
-    splits_of,
-    styled,
-)
+from uoisc.report import figures
+from uoisc.report.figures import rows_of, splits_of
 from uoisc.report.names import in_order, label
-from uoisc.rivals.bd_rate import LEAST_POINTS, bd_rate
 
 TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
+LEAST_POINTS = 4  # of a curve (VCEG-M33)
 MESSAGE = "message"  # the form of a trained codec's points
 FORMS = ("file", "mosaic")  # those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
@@ -101,12 +92,17 @@ def bd_rates(table: pd.DataFrame) -> pd.DataFrame:
             for anchor_form in FORMS if form == MESSAGE else (form,):
                 if codec != ANCHOR:
                     keys = (profile, seed, codec, form, ANCHOR, anchor_form, split, judge, metric)
-                    rows.append((*keys, *_bd_rate(curves[(ANCHOR, anchor_form)], curve)))
+                    rows.append((*keys, *bd_rate(curves[(ANCHOR, anchor_form)], curve)))
     return pd.DataFrame(rows, columns=COLUMNS["bd_rate.csv"])
 
 
-def _bd_rate(anchor: np.ndarray, curve: np.ndarray) -> tuple[float, float, float, str]:
-    """The ends of the shared range, BD-rate in percent (NaN where there is none), and why there is none."""
+def bd_rate(anchor: Float[np.ndarray, "P 2"], curve: Float[np.ndarray, "Q 2"]) -> tuple[float, float, float, str]:
+    """Of two `front`s: the ends of the range that both reach, the mean rate difference in percent at equal quality over
+    it (negative where `curve` needs fewer bytes; NaN where there is none), and why there is none.
+
+    Bjontegaard (VCEG-M33) with pchip interpolation, as JVET's test conditions: it never leaves the range of its points,
+    as cubics and Akima do where a curve saturates.
+    """
     low = max(anchor[0, 1], curve[0, 1])
     high = min(anchor[-1, 1], curve[-1, 1])
     if low >= high:
@@ -114,7 +110,7 @@ def _bd_rate(anchor: np.ndarray, curve: np.ndarray) -> tuple[float, float, float
     if (fewest := min(len(anchor), len(curve))) < LEAST_POINTS:
         whose = "the anchor" if len(anchor) == fewest else "the codec"
         return low, high, np.nan, f"{whose} has {fewest} rising points, {LEAST_POINTS} are needed"
-    return low, high, bd_rate(anchor, curve), ""
+    return low, high, float(bjontegaard.bd_rate(*anchor.T, *curve.T, "pchip", False, min_overlap=0)), ""
 
 
 def write_bd_rates(results: Path) -> pd.DataFrame:
@@ -131,28 +127,30 @@ def read_points(results: Path) -> pd.DataFrame:
 
 def _look(codec: str) -> dict:
     """Colour, marker and line of a curve; a trained codec's is thick."""
-    colour, marker = look_of(codec)
+    colour, marker = figures.look_of(codec)
     width, above = (1.6, 3) if codec in TRAINED else (0.8, 2)
     return dict(color=colour, marker=marker, linestyle=LINES.get(codec, "-"), linewidth=width, zorder=above)
 
 
-@styled
+@figures.styled
 def rate_answer(table: pd.DataFrame) -> Figure:
     """AMR against bytes per image on both splits, standard codecs as files and as a mosaic, trained ones in each panel;
     of `curve_points`. The floor is that of the trained codecs' queries."""
-    rows, floors = (rows_of(table, judge=JUDGES[-1], metric=metric) for metric in (HEADLINE, FLOOR_OF))
-    standard, trained = (count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True))
-    labels = (f"bytes per image ({standard}, trained codecs {trained})", AMR)
+    rows, floors = (rows_of(table, judge=JUDGES[-1], metric=metric) for metric in (HEADLINE, figures.FLOOR_OF))
+    standard, trained = (
+        figures.count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True)
+    )
+    labels = (f"bytes per image ({standard}, trained codecs {trained})", figures.AMR)
     splits, (least, most) = splits_of(rows), np.quantile(rows["bytes"], (0, 1))
     ticks = [tick for tick in TICKS if least / 2 < tick < 2 * most]
-    figure, grid = page(4.2, len(splits), 2, *labels, sharex=True, sharey=True)
+    figure, grid = figures.page(4.2, len(splits), 2, *labels, sharex=True, sharey=True)
     for axes, (split, form) in zip(grid.flat, product(splits, FORMS), strict=True):
         panel = rows_of(rows, split=split)
         for codec, curve in panel[panel["form"].isin([form, MESSAGE])].sort_values("bytes").groupby("codec"):
             spread = [curve["value"] - curve["low"], curve["high"] - curve["value"]]
             axes.errorbar(curve["bytes"], curve["value"], yerr=spread, elinewidth=0.5, markersize=3.6, **_look(codec))
         floor = rows_of(floors, split=split, form=MESSAGE)["value"].iloc[0]
-        finish(axes, floor, f"{label(split)}, {label(form)}", ticks)
+        figures.finish(axes, floor, f"{label(split)}, {label(form)}", ticks)
     keys = [Line2D([], [], label=label(codec), **_look(codec)) for codec in in_order(table["codec"])]
-    legend_below(figure, keys, columns=5)
+    figures.legend_below(figure, keys, columns=5)
     return figure

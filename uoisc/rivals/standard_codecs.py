@@ -13,13 +13,14 @@ import io
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from itertools import product
 from math import isqrt
 
 import numpy as np
+import pillow_jxl  # noqa: F401  Pillow reads and writes JPEG XL by it
 from einops import rearrange
 from jaxtyping import UInt8
+from PIL import Image
 
 from uoisc.base.errors import UoiscError
 
@@ -34,15 +35,7 @@ LOOK_AHEAD = 4  # qualities; JPEG XL's file may be a tenth smaller than that of 
 
 
 class CodecError(UoiscError):
-    """An image, a file's bytes, a quality or a rate curve cannot be used, or a package is missing."""
-
-
-def library(module: str, package: str):
-    """An optional module. Raises CodecError, with what to install, where it is missing."""
-    try:
-        return import_module(module)
-    except ImportError:
-        raise CodecError(f"the package {package} is missing: pip install {package}") from None
+    """An image, a file's bytes or a quality cannot be used."""
 
 
 def _check_images(images: np.ndarray, shape: str = "H W 3") -> None:
@@ -58,15 +51,13 @@ class FileCodec:
 
     Args:
         name: in results; `report/names.py` has its title.
-        format, feature: Pillow's names of it; without a feature it is of the package pillow-jxl-plugin.
+        format: Pillow's name of it.
         qualities: whole numbers, the worst first. settings: of Pillow's `save`, at a quality.
         end: the last bytes of every file. factor: divides the image's sides.
-    Raises CodecError, at the first use, where the format's package is missing.
     """
 
     name: str
     format: str
-    feature: str | None
     qualities: range
     settings: Callable[[int], dict]
     end: bytes = b""
@@ -79,9 +70,8 @@ class FileCodec:
         if quality not in self.qualities:
             limits = f"[{self.qualities[0]}, {self.qualities[-1]}]"
             raise CodecError(f"{self.name}: quality must be a whole number in {limits}, not {quality}")
-        pillow = self._pillow()
         size = (max(1, round(width / self.factor)), max(1, round(height / self.factor)))
-        small = pillow.fromarray(image).resize(size, pillow.Resampling.BICUBIC)
+        small = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
         small.save(file := io.BytesIO(), self.format, **self.settings(int(quality)))
         return file.getvalue()
 
@@ -90,27 +80,17 @@ class FileCodec:
 
         Raises CodecError where it is truncated, of another format or absurdly large.
         """
-        pillow = self._pillow()
         try:
-            with pillow.open(io.BytesIO(data), formats=[self.format]) as file:
+            with Image.open(io.BytesIO(data), formats=[self.format]) as file:
                 size = (file.width * self.factor, file.height * self.factor)
                 if self.factor > 1 and shape:
                     size = (shape[1], shape[0])
                 if max(size) > LONGEST_SIDE or not data.endswith(self.end):
                     raise ValueError
-                return np.array(file.convert("RGB").resize(size, pillow.Resampling.BICUBIC))
-        except (*BAD_STREAM, pillow.DecompressionBombError):
+                return np.array(file.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+        except (*BAD_STREAM, Image.DecompressionBombError):
             limit = f"of at most {LONGEST_SIDE} pixels a side"
             raise CodecError(f"{self.name}: {len(data)} bytes that are no whole {self.format} file {limit}") from None
-
-    def _pillow(self):
-        from PIL import Image, features
-
-        if self.feature is None:
-            library("pillow_jxl", "pillow-jxl-plugin")
-        elif not features.check(self.feature):
-            raise CodecError(f"{self.name}: this Pillow lacks {self.format}: pip install --force-reinstall Pillow")
-        return Image
 
 
 def _psnr(quality: int) -> dict:
@@ -124,13 +104,11 @@ def _ssim(quality: int) -> dict:
 
 
 END = b"\xff\xd9"  # of JPEG and JPEG 2000
-JPEG = FileCodec(
-    "jpeg", "JPEG", "jpg", range(1, 96), lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"), END
-)
-JPEG2000 = FileCodec("jpeg2000", "JPEG2000", "jpg_2000", range(150, 501), _psnr, END)
-WEBP = FileCodec("webp", "WEBP", "webp", range(101), lambda q: dict(quality=q, method=6))
-AVIF = FileCodec("avif", "AVIF", "avif", range(101), _ssim)
-JPEG_XL = FileCodec("jpeg_xl", "JXL", None, range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
+JPEG = FileCodec("jpeg", "JPEG", range(1, 96), lambda q: dict(quality=q, optimize=True, subsampling="4:2:0"), END)
+JPEG2000 = FileCodec("jpeg2000", "JPEG2000", range(150, 501), _psnr, END)
+WEBP = FileCodec("webp", "WEBP", range(101), lambda q: dict(quality=q, method=6))
+AVIF = FileCodec("avif", "AVIF", range(101), _ssim)
+JPEG_XL = FileCodec("jpeg_xl", "JXL", range(100), lambda q: dict(quality=q, effort=9, num_threads=0))
 DOWNSAMPLED = [replace(AVIF, name=f"avif_down{factor}", factor=factor) for factor in (2, 3, 4)]
 CODECS = {codec.name: codec for codec in [JPEG, JPEG2000, WEBP, AVIF, JPEG_XL, *DOWNSAMPLED]}
 

@@ -13,7 +13,7 @@ from uoisc.base.errors import ConfigError, choices
 from uoisc.base.folders import check_writable, readable
 from uoisc.base.picture_data import write_examples
 from uoisc.base.processes import run_side_by_side
-from uoisc.base.results import check_complete, write_csv, write_json, write_parquet
+from uoisc.base.results import write_csv, write_json, write_parquet
 from uoisc.base.settings import DIAL, JUDGES
 from uoisc.judge import evaluation
 from uoisc.judge.bootstrap import default_pairs, differences, nearest_bits, query_effect, reliable_types, summarise
@@ -111,10 +111,7 @@ def _ask(study: Study, models: list[Point], changes: tuple[str, ...] = ()) -> ev
     tested += product(tested_beyond(study, models), [None], study.source.beyond)
     jobs = [(study.profile, *one, references, changes) for one in tested]
     evaluated = run_side_by_side(evaluation.evaluate_model, jobs, study.params.workers, "models and splits evaluated")
-    sent = [tuple(one.answers[["variant", "bits", "split"]].iloc[0]) for one in evaluated]
-    found = evaluation.Evaluated(*(pd.concat(tables, ignore_index=True) for tables in zip(*evaluated, strict=True)))
-    check_complete(found.answers, [(*model, judge) for model, judge in product(sent, study.judges)])
-    return found
+    return evaluation.Evaluated(*(pd.concat(tables, ignore_index=True) for tables in zip(*evaluated, strict=True)))
 
 
 def tested_beyond(study: Study, models: Sequence[Point]) -> list[Point]:
