@@ -125,5 +125,6 @@ lock:
 	  { rm -f .requirements.partial; exit 1; }
 	mv .requirements.partial requirements.lock
 
+# Other profiles' runs lie in build/, half-done ones of `make seeds` too.
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

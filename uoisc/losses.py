@@ -54,8 +54,8 @@ def intent_loss(
 ) -> Float[Tensor, ""]:
     """User-intent relevance: sum over four depths of the mean over tokens of 1 - cos(H_l(x, q), H_l(x_hat, q)).
 
-    Depths are quarters of the language model (authors' code: 6, 12, 18 and last of 24); the stand-in's three blocks
-    give three. Deviation (ours): only tokens behind the image count, as those before it cannot depend on both.
+    Depths are quarters of the language model (authors' code: 6, 12, 18 and last of 24); the stand-in's four blocks
+    give all four. Deviation (ours): only tokens behind the image count, as those before it cannot depend on both.
     """
     ids, mask = llava.tokenize(queries, "right" if llava.native else "left")
     behind = llava.after_image(ids, mask)

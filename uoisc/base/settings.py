@@ -40,7 +40,7 @@ class Drawings:
 
 @dataclass(frozen=True)
 class Photographed:
-    """What all sources of photographs share (data/photographs.py)."""
+    """What all sources of photographs share (importers/photographs.py)."""
 
     image_size: int = number(32, 4096)
     held_out: str
@@ -51,7 +51,7 @@ class Photographed:
 
 @dataclass(frozen=True)
 class Vqav2(Photographed):
-    """VQA v2 on COCO 2014, as downloaded (data/vqav2.py)."""
+    """VQA v2 on COCO 2014, as downloaded (importers/vqav2.py)."""
 
     KIND: ClassVar[str] = "vqav2"
     folder: str  # of the official files
@@ -60,7 +60,7 @@ class Vqav2(Photographed):
 
 @dataclass(frozen=True)
 class Manifest(Photographed):
-    """Anyone's images, a line each of a JSONL file (data/manifest.py)."""
+    """Anyone's images, a line each of a JSONL file (importers/manifest.py)."""
 
     KIND: ClassVar[str] = "manifest"
     file: str
@@ -147,7 +147,7 @@ class Rate:
     ranked_segments: int = number(1, 256)
     ranked_codes: int = number(2, MAX_CODES)
     ranked_tokens: int = number(1, 65_536)
-    ranked_background: int = number(0, 256)  # segments of the deepest tap that the other tokens send
+    ranked_background: int = number(0, 256)  # units that the other tokens send
 
 
 @dataclass(frozen=True)

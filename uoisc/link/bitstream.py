@@ -55,7 +55,7 @@ class Held:
 class SharedModel:
     """What both ends hold: the trained codec, its probability tables, and the fingerprint of both (4 bytes).
 
-    `packing` is 0 for a codec of fixed rate, or the number from 1 on of the packing that its rate dial is set to.
+    `packing` is 0 for a codec without a rate dial, or the number from 1 on of the packing that its rate dial is set to.
     """
 
     trained: Codec

@@ -61,7 +61,7 @@ def describe(file: str) -> list[str]:
     lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {parsed.version}, {form} form"]
     if parsed.size is not None:
         lines.append(f"image of {parsed.size[0]} x {parsed.size[1]} pixels, model {parsed.fingerprint.hex()}")
-        lines.append(f"packing {parsed.packing} of its rate dial" if parsed.packing else "fixed rate")
+        lines.append(f"packing {parsed.packing} of its rate dial" if parsed.packing else "its model's own rate")
     if parsed.version == FOLLOWING:
         lines.append(f"follows {parsed.after.hex() if parsed.after else 'a file that the compact form does not name'}")
     return [*lines, f"checksum {parsed.checksum.hex()}, by which a file that follows names it"]
