@@ -20,10 +20,10 @@ INTO    := $(if $(filter $(ACTIVE),$(call first,published)),,build/$(ACTIVE)/)
 SEED    ?=
 COPY    := build/repro-$(PROFILE)$(SEED:%=-%)
 STAGES  ?=
-SEEDS   ?= 10 20 30 40 50
+SEEDS   ?= 30 40 50 60 70
 # of fresh runs, what contrasts are measured in; kept in git
 RUNS     := results/runs
-MEASURED := answers.parquet entropy.csv machine.json
+MEASURED := results/answers.parquet results/entropy.csv results/machine.json results/foundation.csv dvc.lock
 # what every stage of training waits for, then all of them in one pool; not where other stages alone are asked for
 AHEAD   := $(if $(filter-out evaluation rate,$(STAGES)),,dvc repro foundation && uoisc ahead &&)
 # only makes the environment; from then on the environment's own Python runs
@@ -76,7 +76,7 @@ seeds: $(STAMP)
 	todo=(); for seed in $(SEEDS); do test -e $(RUNS)/$$seed || todo+=($$seed); done; left=$${#todo[@]}; longest=0; \
 	for seed in "$${todo[@]}"; do copy=build/repro-seeds-$$seed; kept=$(RUNS)/.$$seed; begin=$$SECONDS; \
 	  $(MAKE) repro PROFILE=seeds SEED=$$seed STAGES="evaluation rate"; \
-	  rm -rf $$copy/data/seeds/source_work $$kept; mkdir -p $$kept; cp $(MEASURED:%=$$copy/results/%) $$kept; \
+	  rm -rf $$copy/data/seeds/source_work $$kept; mkdir -p $$kept; cp $(MEASURED:%=$$copy/%) $$kept; \
 	  mv $$kept $(RUNS)/$$seed; took=$$((SECONDS - begin)); left=$$((left - 1)); \
 	  if test $$took -gt $$longest; then longest=$$took; fi; \
 	  echo "seed $$seed: kept in $(RUNS)/$$seed; $$left runs and about $$((left * longest / 60)) minutes left"; done

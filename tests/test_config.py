@@ -19,12 +19,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "73f0f71788213021",
-    "small": "c9d525396ec3e734",
-    "extended": "bc34e3250520dd82",
-    "blind_clip": "c3522be3a18c4084",
+    "smoke": "bcfec259fe48965b",
+    "small": "67f7925d18fdd339",
+    "extended": "4b1e953a1cf80ad5",
+    "blind_clip": "62319b81512a1302",
     "paper": "84370c34a7f559f1",
-    "seeds": "4b52e408b7a117bd",
+    "seeds": "c195ae482508193a",
 }
 
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from uoisc.base.devices import precision
 from uoisc.base.distributed import device, spread
 from uoisc.base.terminal import bar
 from uoisc.codec import Codec
@@ -48,7 +49,8 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
 def _seen(codec: Codec, bench: Bench, x: Float[Tensor, "B 3 H W"], queries: list[Query]) -> tuple:
     """What is alike for all packings: queries, the judge's answers about images, indices, relevance of the tokens."""
     texts = [query.text for query in queries]
-    relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))
+    with precision(x.device):  # as `encode` ranks
+        relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))
     indices = codec.packed(codec.rate.packings[0]).encode(x, texts, relevance).indices
     return queries, bench.llava.answer(x, texts), indices, relevance
 

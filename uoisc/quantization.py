@@ -130,9 +130,10 @@ class SegmentVQ(nn.Module):
 
     @torch.no_grad()
     def _track(self, indices: Tensor, mask: Tensor) -> None:
-        """Moving average of how often each code is chosen; 1 is a fair share."""
+        """Moving average of how often each code is chosen where its segment is sent; 1 is a fair share."""
         counts = total(torch.zeros_like(self.usage).scatter_add_(1, indices, mask))
-        self.usage.lerp_(counts / total(mask.sum(1, keepdim=True)).clamp(min=1) * self.codes, USAGE_RATE)
+        sent = total(mask.sum(1, keepdim=True))
+        self.usage.lerp_(torch.where(sent > 0, counts / sent.clamp(min=1) * self.codes, self.usage), USAGE_RATE)
 
 
 def perplexity(chosen: Int[Tensor, " n"], codes: int) -> tuple[float, int]:

@@ -44,19 +44,22 @@ class FixedRate(nn.Module):
 
     Args:
         emphasised: how many of the most relevant tokens weigh more, where the losses weigh them.
+        share: how much of that the others weigh, from 0 to 1.
     """
 
-    def __init__(self, shape: Shape, emphasised: int):
+    def __init__(self, shape: Shape, emphasised: int, share: float = 0.0):
         super().__init__()
         self.shape = shape
         self.emphasised = emphasised
+        self.share = share
         self.side_bits = 0
         self.setting = "a fixed rate"
         self.bits = shape.units * shape.tokens * math.log2(shape.codes)
 
     def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
         """Nothing is left out."""
-        return Allocation(None, ranked_tokens(relevance, self.emphasised).float())
+        first = ranked_tokens(relevance, self.emphasised)
+        return Allocation(None, first + ~first * self.share)
 
     def can_send(self, sent: Bool[Tensor, "B M N G"]) -> bool:
         """Whatever a link has left."""

@@ -18,17 +18,18 @@ from uoisc.base.distributed import device, synchronised
 from uoisc.base.errors import CheckpointError, ConfigError, choices
 from uoisc.base.folders import is_there, readable_folder, short
 from uoisc.base.settings import JUDGES, KEPT, Drawings, Pretrained
+from uoisc.base.storage import code_digest
 from uoisc.base.terminal import say
 from uoisc.codec import Codec
 from uoisc.data.questions import Source
-from uoisc.frozen import clip, published
+from uoisc.frozen import published
 from uoisc.frozen.clip import FrozenCLIP
 from uoisc.frozen.clip_files import load_clip
 from uoisc.frozen.kept import Folder, Kept
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.frozen.llava_files import load_llava
 from uoisc.frozen.pretrained import identity, open_pretrained
-from uoisc.frozen.weights import digest, folder_digest
+from uoisc.frozen.weights import folder_digest
 from uoisc.importers.sources import draw, open_source
 from uoisc.variants import variant
 
@@ -114,8 +115,7 @@ class Study:
     def keep_source_work(self) -> None:
         """What CLIP and the training judge make of training images is kept on disk, as far as `kept` says."""
         p, here = self.params, self.home
-        code = [digest(file) for file in sorted(Path(clip.__file__).parent.glob("*.py"))]
-        shaping = [asdict(p.foundation), p.codec.taps, folder_digest(here.source), code, torch.__version__]
+        shaping = [asdict(p.foundation), p.codec.taps, folder_digest(here.source), code_digest(), torch.__version__]
         label = {key: value for key, value in self.made_from("uoisc", 1).items() if "training`" not in key}
         label["shaping"] = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()
         label["device"] = str(device().type)

@@ -43,7 +43,8 @@ def _fixed(vision, params: Params, rate_name: str, alignment=Film, receiver=Iden
     """A codec at a fixed rate; `plain` has one codebook of K^G codes in place of G of K: equal bits."""
     point = params.codec.rates[rate_name]
     segments, codes = (1, point.codes**point.segments) if plain else (point.segments, point.codes)
-    fixed = FixedRate(_shape(params, segments, codes), point.ranked_tokens)
+    units = len(params.codec.taps) * point.ranked_segments  # of a token of `_ranked`, as which tokens weigh
+    fixed = FixedRate(_shape(params, segments, codes), point.ranked_tokens, point.ranked_background / units)
     return _assemble(vision, params, fixed, Cosine(), alignment, receiver)
 
 

@@ -22,7 +22,7 @@ from uoisc.base.distributed import device, rank, total
 from uoisc.base.errors import CheckpointError, ProcessError, first_line
 from uoisc.base.folders import is_there, short, unwritable
 from uoisc.base.processes import handling
-from uoisc.base.storage import digest_of, read_tensors, save_tensors
+from uoisc.base.storage import code_digest, digest_of, read_tensors, save_tensors
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Keeper:
         remedy = "delete it to begin this model anew"
         tensors, label = read_tensors(self.path, remedy)
         if label.get("run") != self.label:
-            of = "an interrupted run of other parameters or another foundation than are here"
+            of = "an interrupted run of other parameters, code or foundation than are here"
             raise CheckpointError(f"{short(self.path)}: {of}; restore them to go on with it, or {remedy}")
         try:
             running.restore({key: value.to(_place(key)) for key, value in tensors.items()}, label["values"])
@@ -139,9 +139,10 @@ def alone(lock: Path):
 
 
 def run_label(params: Params, **names) -> dict:
-    """Whose state it is: names, and a digest of all parameters that training depends on."""
+    """Whose state it is: names, and digests of all parameters and of the code that training depends on."""
     values, sections = asdict(params), ("seed", "data", "foundation", "codec", "training")
-    return names | {"parameters": digest_of({section: values[section] for section in sections})[:16]}
+    parameters = digest_of({section: values[section] for section in sections})[:16]
+    return names | {"parameters": parameters, "code": code_digest()[:16]}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

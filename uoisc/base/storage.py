@@ -10,6 +10,7 @@ judge's. As a file's own digest covers its label, it stands for the whole chain.
 import hashlib
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,6 +21,9 @@ from torch import Tensor
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, reason
 from uoisc.base.folders import readable, share, short, unwritable, written_aside
+
+PACKAGE = Path(__file__).parent.parent
+CODE = (".", "data", "frozen", "importers")  # rooms with what trains codecs
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
@@ -84,6 +88,13 @@ def _broken(path: Path, error: Exception, remedy: str) -> CheckpointError:
 def digest_of(value) -> str:
     """SHA-256 of JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the modules that codecs are trained by: the core's, and those of the rooms that `CODE` names."""
+    files = (file for room in CODE for file in sorted((PACKAGE / room).glob("*.py")))
+    return digest_of({str(file.relative_to(PACKAGE)): file.read_text(encoding="utf-8") for file in files})
 
 
 def digest(tensors: dict[str, Tensor], label: dict) -> str:

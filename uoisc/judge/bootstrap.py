@@ -265,8 +265,8 @@ def _pair_rows(matches: dict[str, Float[np.ndarray, "n 2"]], seed: int, resample
 def query_effect(
     answers: pd.DataFrame, quality: pd.DataFrame, seed: int = 0, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """query_effect.csv: AMR for the right query less that for another one, paired by query, of each judge and (`BOTH`)
-    of the two; and how much of what is sent the other query changes (`flips` and `moves` of quality.csv)."""
+    """query_effect.csv: AMR for the right query less that for another one, paired over `answers`, of each judge and
+    (`BOTH`) of the two; and how much of what is sent the other query changes (`flips` and `moves` of quality.csv)."""
     keys, rows = ["profile", "variant", "seed", "bits", "split"], []
     changed = quality.pivot_table(index=keys, columns="metric", values="value")
     for key, own in answers.dropna(subset=["match", "match_wrong_query"]).groupby(keys):

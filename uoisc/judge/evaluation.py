@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from uoisc.alignment import Identity
+from uoisc.base.devices import precision
 from uoisc.base.distributed import device, spread
 from uoisc.base.processes import run_side_by_side
 from uoisc.codec import Codec
@@ -51,8 +52,8 @@ Ranking = Callable[[Study, Asked, slice], Float[Tensor, "B N"]]
 
 def from_clip(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
     """Control: CLIP's cosine of token and query alone, without the head that refines it."""
-    text = study.clip.text(asked.texts[rows])
-    return study.clip.relevance(_tokens(study, asked, rows), text)
+    with precision(device()):  # as `encode` ranks
+        return study.clip.relevance(_tokens(study, asked, rows), study.clip.text(asked.texts[rows]))
 
 
 def at_random(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
@@ -69,8 +70,9 @@ def from_oracle(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]
 
 def without_query(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N"]:
     """Control: whatever the query, the tokens first that CLIP sees least like the image's mean token."""
-    tokens = _tokens(study, asked, rows)
-    return -study.clip.relevance(tokens, tokens.mean(dim=1))
+    with precision(device()):
+        tokens = _tokens(study, asked, rows)
+        return -study.clip.relevance(tokens, tokens.mean(dim=1))
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,6 @@ class Control:
     name: str
     ranking: Ranking | None = None
     floor: int | None = None
-
-
-def floor(units: int) -> Control:
-    """The control of a rate dial with so many units for every token that does not come first."""
-    return Control(f"floor{units}", floor=units)
 
 
 RANDOM, ORACLE = Control("random", at_random), Control("oracle", from_oracle)

@@ -79,14 +79,16 @@ def second_messages(
 
 
 def payload_bits(message: Message, known: Message | None, model: SharedModel) -> list[int]:
-    """What each image's payload takes, to whom who has what is `known`."""
+    """What each image's payload takes, to whom who has what is `known`; where images choose their packings, with the
+    byte that names it."""
     settings = [packing.setting for packing in model.trained.rate.packings]
-    each = message.setting if isinstance(message.setting, tuple) else [message.setting] * len(message.indices)
+    chosen = isinstance(message.setting, tuple)
+    each = message.setting if chosen else [message.setting] * len(message.indices)
     spent = []
     for row, setting in enumerate(each):
         held = known and Held(_only(known, row), b"", 0)
         data = write(_only(message, row), model.at(settings.index(setting) + 1), None, held)
-        spent.append(8 * len(parse(data).payload))
+        spent.append(8 * (len(parse(data).payload) + chosen))
     return spent
 
 

@@ -9,7 +9,7 @@ contrast it gives one value, paired over queries and averaged over both judges. 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -27,18 +27,24 @@ from uoisc.base.errors import ConfigError, ResultsError, choices
 from uoisc.base.outputs import check_outputs
 from uoisc.base.results import BLANK, COLUMNS, SEEN, UNSEEN, read_table, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.judge.bootstrap import reliable_types
+from uoisc.judge.bootstrap import nearest_bits, reliable_types
 from uoisc.report.complexity import COMPLEX
 from uoisc.report.names import SAYS
 
 RATES = ("tight", "middle", "wide")  # of UO-ISC, as budgets
+KEPT = "kept"  # a reading: the share of queries that need the picture whose answer it keeps
 PAYLOAD = "payload"  # as a budget: the bits of the other side's payload
 ASKED = ("simple", "complex", "one", "several")  # parts of a split, by what its queries ask for (`parts_asked`)
 STYLED = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
 SPLITS = (*STYLED, *(f"{split}:{asked}" for split in STYLED[::3] for asked in ASKED))
 USED = [*COLUMNS["answers.parquet"][:7], "type", "tiles", "ambiguous"]  # of answers.parquet
-USED += ["match", "match_blank", "match_wrong_query"]
-COMPARED = re.compile(rf"(\w+)@(\d+|{'|'.join(RATES)}|{PAYLOAD}) ([-/]) (?:({BLANK})|(\w+)@(\d+|{'|'.join(RATES)}))")
+USED += ["match", "match_blank", "match_wrong_query", "source_right"]
+BUDGET = rf"\d+|{'|'.join(RATES)}"
+COMPARED = re.compile(rf"(\w+)@({BUDGET}|{PAYLOAD}) (?:({KEPT})|([-/]) (?:({BLANK})|(\w+)@({BUDGET})))")
+
+
+class NotSentError(KeyError):
+    """A run has nothing of a method within a budget."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +60,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Contrast:
-    """AMR(variant) less AMR(reference), or their ratio less one, on `split`; with `less`, less that on another split.
+    """AMR(variant) less AMR(reference), or their ratio less one, on `split`; or what the variant keeps (`KEPT`); with
+    `less`, less that on another split.
 
     bits, reference_bits: budgets in bits, of which each spends the most that it can; or of `RATES`; or PAYLOAD.
     paper: the paper's number. goal: the least value that would do. primary: tested with others (`verdicts.py`).
@@ -74,9 +81,11 @@ class Contrast:
     primary: bool
 
     def __str__(self) -> str:
-        """`AMR dial@100 / query_aware@144 - 1, unseen`."""
+        """`AMR dial@100 / query_aware@tight - 1, unseen`, `kept by dial@100, unseen`."""
         reference = BLANK if self.reference == BLANK else f"{self.reference}@{self.reference_bits}"
         ratio, where = self.reading == "/", f"{self.split} less {self.less}" if self.less else self.split
+        if self.reading == KEPT:
+            return f"kept by {self.variant}@{self.bits}, {where}"
         return f"AMR {self.variant}@{self.bits} {self.reading} {reference}{' - 1' if ratio else ''}, {where}"
 
 
@@ -102,18 +111,18 @@ def _parsed(entry: Entry, primary: bool) -> Contrast:
     compared = COMPARED.fullmatch(entry.compare)
     if not compared:
         raise ConfigError(
-            f"compare: {entry.compare!r} is not like `uoisc@tight - query_aware@144` or `dial@100 / blank`"
+            f"compare: {entry.compare!r} is not like `dial@100 - uoisc@tight`, `dial@100 / blank` or `dial@100 kept`"
         )
-    variant, bits, reading, blank, reference, reference_bits = compared.groups()
+    variant, bits, kept, reading, blank, reference, reference_bits = compared.groups()
     for name in (variant, reference or BLANK):
         if name not in (*SAYS, BLANK):
             raise ConfigError(f"compare: no method {name!r}: {choices(name, SAYS)}")
     split, _, less = entry.on.partition(" less ")
     if split not in SPLITS or less not in ("", *SPLITS):
         raise ConfigError(f"on: {entry.on!r}: a split, or two with ` less ` between; those are {', '.join(SPLITS)}")
-    if blank and bits == PAYLOAD or less and reading == "/":
+    if not reference and bits == PAYLOAD or less and reading == "/":
         raise ConfigError("a blank image has no payload, and a ratio no other split")
-    sides = (variant, bits, reading, blank or reference, reference_bits or "0", split, less)
+    sides = (variant, bits, kept or reading, reference or BLANK, reference_bits or "0", split, less)
     return Contrast(entry.id, entry.statement, *sides, entry.paper, entry.goal, primary)
 
 
@@ -121,44 +130,50 @@ class Cell(NamedTuple):
     """The answers about what a model sent at one rate on one split, by judge and query, NaN where they do not count.
 
     queries: their ids. own: whether answers match, 0 or 1. blank: the same of a blank image. gain: own less the same
-    under another query of the image.
+    under another query of the image. needs: whether the judge is right on the source and answers otherwise on a blank
+    image, so that the picture is needed.
     """
 
     queries: np.ndarray
     own: Float[np.ndarray, "judges n"]
     blank: Float[np.ndarray, "judges n"]
     gain: Float[np.ndarray, "judges n"]
+    needs: Float[np.ndarray, "judges n"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one training seed gave: cells by variant, split and nominal bits, and by variant and those the mean payload
-    in bits."""
+    """What one training seed gave: cells by variant, split and nominal bits, by variant and those the mean payload in
+    bits, and UO-ISC's bits at each rate that it has."""
 
     seed: str
     cells: dict[tuple[str, str, float], Cell]
     payloads: dict[tuple[str, float], float]
+    rates: dict[str, float]
 
     def side(self, name: str, budget: str, split: str) -> tuple[float, Cell]:
-        """Nominal bits, and the cell, of what a method sends within a budget. Raises: KeyError for nothing."""
+        """Nominal bits, and the cell, of what a method sends within a budget, or at its rate beside one of UO-ISC's.
+        Raises: NotSentError for nothing, and where it has no rate near that one."""
+        sent = [bits for variant, where, bits in self.cells if (variant, where) == (name, split)]
         if budget in RATES:
-            rates = sorted({bits for variant, _, bits in self.cells if variant == "uoisc"})
-            budget = rates[RATES.index(budget)] if len(rates) > RATES.index(budget) else -1
-        sent = (bits for variant, where, bits in self.cells if (variant, where) == (name, split))
-        bits = max((bits for bits in sent if bits <= float(budget)), default=-1)
+            bits = nearest_bits(self.rates[budget], sent) if budget in self.rates else None
+        else:
+            bits = max((bits for bits in sent if bits <= float(budget)), default=None)
+        if bits is None:
+            raise NotSentError(name)
         return bits, self.cells[name, split, bits]
 
-    def at_payload(self, name: str, payload: float, split: str) -> tuple[float, Cell]:
+    def at_payload(self, name: str, payload: float, split: str) -> tuple[float, float, Cell]:
         """As `side`, of so many real bits: between the two rates next to them, in proportion; the widest where that has
-        fewer. Raises: KeyError where the tightest has more, or where payloads are not known."""
+        fewer. Real bits come second. Raises: NotSentError where the tightest has more, or payloads are not known."""
         known = sorted((real, bits) for (variant, bits), real in self.payloads.items() if variant == name)
         if not known or not payload >= known[0][0]:
-            raise KeyError(name)
+            raise NotSentError(name)
         places, (real, nominal) = np.arange(len(known)), zip(*known, strict=True)
         place = np.interp(payload, real, places)
         low, high = (self.cells[name, split, nominal[int(end)]] for end in (np.floor(place), np.ceil(place)))
         between = (one + (place % 1) * (other - one) for one, other in zip(low[1:], high[1:], strict=True))
-        return float(np.interp(place, places, nominal)), Cell(low.queries, *between)
+        return float(np.interp(place, places, nominal)), min(payload, real[-1]), Cell(low.queries, *between)
 
 
 def parts_asked(answers: pd.DataFrame) -> pd.DataFrame:
@@ -174,38 +189,43 @@ def parts_asked(answers: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([answers[here & of].assign(split=answers["split"] + f":{name}") for name, of in parts])
 
 
-def run_of(answers: pd.DataFrame, entropy: pd.DataFrame) -> Run:
-    """One run, of its tables. Raises: ResultsError where the answers are of several seeds."""
+def run_of(answers: pd.DataFrame, entropy: pd.DataFrame, rates: Collection[str]) -> Run:
+    """One run, of its tables and the names of UO-ISC's rates. Raises: ResultsError where the answers are of several
+    seeds."""
     if answers["seed"].nunique() != 1:
         raise ResultsError(f"answers.parquet: of seeds {', '.join(sorted(answers['seed'].unique()))}; a run has one")
     answers = pd.concat([answers, parts_asked(answers)], ignore_index=True)
     columns = (answers[f"match{of}"].astype("Float64").astype(float) for of in ("", "_blank", "_wrong_query"))
     own, blank, wrong = columns
     keys = answers[["variant", "split", "bits", "judge", "query_id"]]
-    table = keys.assign(own=own, blank=blank, gain=own - wrong).sort_values(["judge", "query_id"])
+    needs = answers["source_right"].to_numpy(bool) & (blank == 0)
+    table = keys.assign(own=own, blank=blank, gain=own - wrong, needs=needs.astype(float))
+    table = table.sort_values(["judge", "query_id"])
     cells = {}
     for key, rows in table.groupby(["variant", "split", "bits"]):
         by_judge = (rows[name].to_numpy().reshape(len(JUDGES), -1) for name in ("query_id", *Cell._fields[1:]))
         (queries, *_), *matches = by_judge
         cells[key] = Cell(queries, *matches)
     paid = entropy[entropy["chosen"]].set_index(["variant", "bits"])["payload_bits"].astype(float).to_dict()
-    return Run(str(answers["seed"].iloc[0]), cells, paid)
+    known = sorted({bits for variant, _, bits in cells if variant == "uoisc"})
+    names = [name for name in RATES if name in rates]
+    return Run(str(answers["seed"].iloc[0]), cells, paid, dict(zip(names, known, strict=True)) if known else {})
 
 
 def measure(contrast: Contrast, run: Run) -> dict:
     """A row of seeds.csv, but for what all types give.
 
-    Raises: KeyError where the run lacks a side, ResultsError where both sides answered other queries.
+    Raises: NotSentError where the run lacks a side, ResultsError where both sides answered other queries.
     """
     sides = [_compared(contrast, run, split) for split in (contrast.split, contrast.less) if split]
-    sent, own, other = sides[0]
-    means = [_means(of.own, against) for _, of, against in sides]  # (judges, 2) each
+    sent, gain, _ = sides[0]
+    means = [_means(*matches) for _, _, matches in sides]  # (judges, 2) each
     value = _read(contrast.reading, *(mean.mean(0) for mean in means))
     each = {f"value_{name}": _read(contrast.reading, *(mean[j] for mean in means)) for j, name in enumerate(JUDGES)}
-    gain = own.gain[~np.isnan(own.gain)]
+    gain = gain[~np.isnan(gain)]
     found = {"id": contrast.id, "seed": run.seed, "value": value, **each, **sent}
-    counted = ~np.isnan(own.own + other)
-    return found | {"right_less_wrong": gain.mean() if gain.size else np.nan, "n": int(counted.sum()) // len(JUDGES)}
+    counted = [int((~np.isnan(own + other)).sum()) // len(JUDGES) for _, _, (own, other) in sides]
+    return found | {"right_less_wrong": gain.mean() if gain.size else np.nan, "n": min(counted)}
 
 
 def _means(own: np.ndarray, other: np.ndarray) -> Float[np.ndarray, "judges 2"]:
@@ -221,48 +241,56 @@ def _read(reading: str, amr: np.ndarray, less: np.ndarray | None = None) -> floa
     return float(amr[0] - amr[1]) - (0.0 if less is None else float(less[0] - less[1]))
 
 
-def _compared(contrast: Contrast, run: Run, split: str) -> tuple[dict, Cell, np.ndarray]:
-    """What both sides send on a split, the variant's cell, and whether the reference's answers match."""
+def _compared(contrast: Contrast, run: Run, split: str) -> tuple[dict, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """What both sides send on a split, the variant's gain (`Cell`), and whether each side's answers match."""
     blank, paid = contrast.reference == BLANK, run.payloads
     other_bits, other = (0.0, None) if blank else run.side(contrast.reference, contrast.reference_bits, split)
     other_paid = paid.get((contrast.reference, other_bits), np.nan)
     if contrast.bits == PAYLOAD:
-        bits, own = run.at_payload(contrast.variant, other_paid, split)
+        bits, own_paid, own = run.at_payload(contrast.variant, other_paid, split)
     else:
         bits, own = run.side(contrast.variant, contrast.bits, split)
+        own_paid = paid.get((contrast.variant, bits), np.nan)
     if not (blank or np.array_equal(own.queries, other.queries)):
         who = f"{contrast.variant} and {contrast.reference} did not answer the same queries (seed {run.seed})"
         raise ResultsError(f"answers.parquet: {who}; run `make seeds` again")
-    sent = {"bits": bits, "reference_bits": other_bits, "reference_payload_bits": other_paid}
-    sent["payload_bits"] = other_paid if contrast.bits == PAYLOAD else paid.get((contrast.variant, bits), np.nan)
-    return sent, own, own.blank if blank else other.own
+    sent = {"bits": bits, "reference_bits": other_bits, "reference_payload_bits": other_paid, "payload_bits": own_paid}
+    if contrast.reading == KEPT:
+        return sent, own.gain, (np.where(own.needs == 1, own.own, np.nan), np.zeros_like(own.own))
+    return sent, own.gain, (own.own, own.blank if blank else other.own)
 
 
 def measured(
-    contrasts: Iterable[Contrast], answers: pd.DataFrame, entropy: pd.DataFrame, types: Sequence[str]
+    contrasts: Iterable[Contrast],
+    answers: pd.DataFrame,
+    entropy: pd.DataFrame,
+    types: Sequence[str],
+    rates: Collection[str] = RATES,
 ) -> pd.DataFrame:
     """Rows of seeds.csv of one run: of each contrast whose sides it has.
 
-    Args: answers, entropy: the run's tables. types: of question, which count.
+    Args: answers, entropy: the run's tables. types: of question, which count; what is kept is of all, query by query.
+        rates: the names of those that UO-ISC has.
     """
-    run, whole = run_of(answers[answers["type"].isin(types)], entropy), run_of(answers, entropy)
+    run, whole = (run_of(rows, entropy, rates) for rows in (answers[answers["type"].isin(types)], answers))
     rows = []
     for contrast in contrasts:
-        with suppress(KeyError):
-            every = measure(contrast, whole)["value"]
-            rows.append(measure(contrast, run) | {"value_all_types": every, "types": "+".join(types)})
+        with suppress(NotSentError):
+            every = measure(contrast, whole)
+            row = every if contrast.reading == KEPT else measure(contrast, run)
+            rows.append(row | {"value_all_types": every["value"], "types": "+".join(types)})
     return pd.DataFrame(rows, columns=COLUMNS["seeds.csv"]).assign(profile=answers["profile"].iloc[0])
 
 
 def points(answers: pd.DataFrame, entropy: pd.DataFrame, types: Sequence[str]) -> pd.DataFrame:
     """Rows of runs.csv of one run: every model at each rate, by split and judge."""
-    run, rows = run_of(answers[answers["type"].isin(types)], entropy), []
+    run, rows = run_of(answers[answers["type"].isin(types)], entropy, RATES), []
     for (variant, split, bits), cell in run.cells.items():
         if (variant, bits) not in run.payloads:  # a control, which sends no message of its own
             continue
         keys = {"seed": run.seed, "variant": variant, "bits": bits, "split": split, "n": len(cell.queries)}
         keys["payload_bits"] = run.payloads[variant, bits]
-        means = zip(*(part.mean(1) for part in cell[1:]), strict=True)
+        means = zip(*(part.mean(1) for part in (cell.own, cell.blank, cell.gain)), strict=True)
         for judge, found in zip(JUDGES, means, strict=True):
             named = zip(("amr", "amr_floor", "right_less_wrong"), found, strict=True)
             rows.append(keys | {"judge": judge, **dict(named)})

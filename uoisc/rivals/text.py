@@ -36,7 +36,7 @@ from uoisc.judge.bootstrap import mean_rows
 from uoisc.judge.evaluation import Answers, ask, batches, evaluation_questions, joined
 from uoisc.study import Point, Study, open_study, points
 
-TEXT_STREAM = 6  # scenes that nothing else draws
+TEXT_STREAM = 7  # scenes that nothing else draws; its further questions, counted answers and tiles from 1, 2, 3 on
 SHARE = 0.25  # of a split's evaluation queries: eight questions about each scene are judged
 COUNTED = 5  # training questions that answers are counted in, for every evaluation query
 FITTED = 200  # training scenes that say from which cosine on a tile holds an object
@@ -164,7 +164,7 @@ class Session:
         asked = evaluation_questions(study, split, max(1, int(SHARE * p.evaluation.queries)))
         rounds = [asked.queries]
         if isinstance(asked, AskedScenes):
-            world, rng = asked.world, np.random.default_rng([p.seed, TEXT_STREAM])
+            world, rng = asked.world, np.random.default_rng([p.seed, TEXT_STREAM, 1])
             allowed = world.pool(exclude=p.data.held_out if split.startswith(SEEN) else None)
             while len(rounds) < ROUNDS:
                 drawn = []
@@ -194,7 +194,7 @@ class Session:
         """The sending judge's own answers, and what training would guess."""
         p, asked = self.study.params, self.asked
         size, vocabulary = p.evaluation.batch_size, answer_texts(asked.world) if isinstance(asked, AskedScenes) else ()
-        trained = self.study.source.batches([p.seed, TEXT_STREAM], size, p.data.held_out)
+        trained = self.study.source.batches([p.seed, TEXT_STREAM, 2], size, p.data.held_out)
         drawn = (q for batch in islice(trained, -(-COUNTED * p.evaluation.queries // size)) for q in batch.queries)
         known = Statistics.of(((q.type, normalise(q.truth)) for q in drawn), map(normalise, vocabulary))
         said = [answers[JUDGES[0]] for answers in source]
@@ -207,14 +207,14 @@ class Session:
     def descriptions(self) -> tuple[dict[str, Offer], dict[str, np.ndarray]]:
         """The scenes in words, as CLIP reads them and as they are, and drawn anew; and how much CLIP reads right."""
         p, (world, scenes) = self.study.params, (self.asked.world, self.asked.scenes[: len(self.asked)])
-        rng, allowed = np.random.default_rng([p.seed, TEXT_STREAM]), world.pool(exclude=p.data.held_out)
+        rng, allowed = np.random.default_rng([p.seed, TEXT_STREAM, 3]), world.pool(exclude=p.data.held_out)
         reader = Recogniser(self.study.clip, world, world.sample(rng, FITTED, allowed))
         read = reader.read(self.asked.all_images(), scenes)
         offers = {
             name: self.words(scene_bits(world, own), (answers_by(world, own, queries) for queries in self.rounds))
             for name, own in {"description": read, "perfect": scenes}.items()
         }
-        which = (read.objects >= 0).sum(1) * log2(p.data.sprite_variants)
+        which = (read.objects >= 0).sum(1) * log2(p.data.sprite_variants + p.data.test_variants)
         drawn = self.hear(lambda at, _: world.render(read[at]))
         offers["sprites"] = self.once(scene_bits(world, read) + which, drawn)
         right = {f"{part}_right": getattr(read, part) == getattr(scenes, part) for part in ("objects", "colours")}

@@ -1,5 +1,5 @@
-"""The tables stage: probability tables of every trained codec, and what they save on messages they never met; what a
-second question about a picture costs."""
+"""The tables stage: probability tables of every trained codec, and what they make of the evaluation's messages, which
+they never met; what a second question about a picture costs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from uoisc.base.config import DIAL, load_params, paths
 from uoisc.base.distributed import device
@@ -14,7 +15,7 @@ from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import COLUMNS, write_csv
 from uoisc.codec import Codec
-from uoisc.data.questions import Batch
+from uoisc.judge.evaluation import batches, evaluation_questions
 from uoisc.link.bitstream import SharedModel, encode_payload, ranked_of
 from uoisc.link.conversation import TALKS, converse
 from uoisc.link.entropy import build_tables, kinds_for
@@ -23,7 +24,7 @@ from uoisc.study import open_study
 
 TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws
 COUNTED = 3000  # scenes that tables are counted on
-HELD_BACK = 500  # scenes that choose among their kinds
+HELD_BACK = 500  # scenes that choose among their kinds; as many of the evaluation's last split say what messages cost
 
 
 def make_tables(profile: str) -> pd.DataFrame:
@@ -58,39 +59,44 @@ def measure_conversation(profile: str) -> pd.DataFrame:
 
 @torch.no_grad()
 def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
-    """Counts one codec's tables, over all budgets of a rate dial, writes the kind that costs least, and says what
-    each kind costs at each budget."""
+    """Counts one codec's tables, over all budgets of a rate dial, writes the kind that costs least on other training
+    scenes, and says what each kind costs at each budget on the evaluation's, of unseen objects where there are any."""
     study = open_study(profile, judges=())
     p, codec = study.params, study.codec(name, rate)
     models = [codec.at(bits) for bits in p.codec.dial.budgets] if rate == DIAL else [codec]
     scale = min(1.0, p.evaluation.queries / 1000)
     counted, held_back = (max(20, int(n * scale)) for n in (COUNTED // len(models), HELD_BACK))
-    batches = study.source.batches([p.seed, TABLE_STREAM], p.evaluation.batch_size, p.data.held_out)
-    drawn = [messages(model, batches, counted + held_back) for model in models]
+    scenes = study.source.batches([p.seed, TABLE_STREAM], p.evaluation.batch_size, p.data.held_out)
+    pairs = ((batch.images, batch.texts) for batch in scenes)
+    drawn = [messages(model, pairs, counted + held_back) for model in models]
     training = tuple(np.concatenate([part[:counted] for part in parts]) for parts in zip(*drawn, strict=True))
     tables = {kind: build_tables(codec.rate.shape, kind, *training) for kind in kinds_for(codec.rate.shape)}
     held = [tuple(part[counted:] for part in parts) for parts in drawn]
     costs = {kind: [float(t.bits(*parts).mean()) for parts in held] for kind, t in tables.items()}
     best = min(costs, key=lambda kind: sum(costs[kind]))
+    asked = evaluation_questions(study, study.source.splits[-1], held_back)
+    sent = [
+        messages(m, ((asked.images(at), asked.texts[at]) for at in batches(study, asked)), len(asked)) for m in models
+    ]
     write_tables(tables[best], folder / name / f"{rate}.safetensors", codec_digest(study, name, rate))
     rows = []
-    for i, (model, (indices, sent, ranked)) in enumerate(zip(models, held, strict=True)):
+    for model, (indices, mask, ranked) in zip(models, sent, strict=True):
         shared = SharedModel(model, tables[best], b"")
-        real = np.mean([8 * len(encode_payload(*one, shared)) for one in zip(indices, ranked, sent, strict=True)])
+        real = np.mean([8 * len(encode_payload(*one, shared)) for one in zip(indices, ranked, mask, strict=True)])
         keys = {"profile": profile, "variant": name, "seed": p.seed, "bits": model.bits, "n": len(indices)}
-        for kind, cost in costs.items():
-            ideal = cost[i] + model.rate.side_bits
+        for kind, table in tables.items():
+            ideal = float(table.bits(indices, mask, ranked).mean()) + model.rate.side_bits
             found = {"tables": kind, "entropy_bits": ideal, "chosen": kind == best, "payload_bits": float(real)}
             rows.append(keys | found)
     return pd.DataFrame(rows)
 
 
-def messages(codec: Codec, batches: Iterator[Batch], n: int) -> tuple[np.ndarray, ...]:
-    """Indices, which were sent, and which tokens were chosen, for the first n queries of training batches."""
+def messages(codec: Codec, pairs: Iterator[tuple[Tensor, list[str]]], n: int) -> tuple[np.ndarray, ...]:
+    """Indices, which were sent, and which tokens were chosen, for the first n of images and their queries."""
     found, counted = [], 0
     while counted < n:
-        batch = next(batches).to(device())
-        message = codec.encode(batch.images, batch.texts).cpu()
+        images, texts = next(pairs)
+        message = codec.encode(images.to(device()), texts).cpu()
         found.append((message.indices.numpy(), message.mask.numpy(), ranked_of(message)))
-        counted += len(batch.queries)
+        counted += len(texts)
     return tuple(np.concatenate(parts)[:n] for parts in zip(*found, strict=True))

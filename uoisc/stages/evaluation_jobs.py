@@ -45,7 +45,7 @@ def evaluate(profile: str) -> pd.DataFrame:
         own = found.answers[found.answers["type"].isin(reliable)]
         compared = differences(own, default_pairs(own), params.seed, params.evaluation.resamples)
         write_csv(compared, results / "differences.csv")
-        effect = query_effect(found.answers, found.quality, params.seed, params.evaluation.resamples)
+        effect = query_effect(own, found.quality, params.seed, params.evaluation.resamples)
         write_csv(effect, results / "query_effect.csv")
         write_csv(pd.concat(bounds, ignore_index=True), results / "text_bounds.csv")
         keys = ["profile", "variant", "bits", "seed", "tap", "segment"]
@@ -145,7 +145,11 @@ def floors(dial: RateDial, budgets: Sequence[int]) -> dict[int, list[evaluation.
     for bits in sorted(budgets):
         backgrounds = sorted({p.background for p in dial.packings if p.bits <= bits})
         packings = {units: dial.at(bits, units) for units in backgrounds}
-        found[bits] = [evaluation.floor(units) for units, packing in packings.items() if packing not in known]
+        found[bits] = [
+            evaluation.Control(f"floor{units}", floor=units)
+            for units, packing in packings.items()
+            if packing not in known
+        ]
         known |= set(packings.values())
     return found
 
