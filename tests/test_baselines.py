@@ -7,7 +7,6 @@ from einops import rearrange
 
 from uoisc.base.errors import QueryError
 from uoisc.baselines import HASHES, POSITIONS, ScratchEncoders, hashes, words_of
-from uoisc.data.question_types import query_texts
 
 QUERIES = ["where is the hammer", "how many food items are there"]
 
@@ -52,7 +51,7 @@ def test_padding_does_not_count():
 
 
 def test_every_word_that_can_be_asked_about_has_rows_of_its_own():
-    words = {word for query in query_texts(tiny.all_names()) for word in words_of(query)}
+    words = {word for query in tiny.query_texts(tiny.all_names()) for word in words_of(query)}
     assert len({frozenset(hashes(word)) for word in words}) == len(words) > 250
     assert all(0 <= row < HASHES for word in words for row in hashes(word))
     assert words_of("Where's the 2nd \U0001f981?") == ["where", "'", "s", "the", "2nd", "\U0001f981", "?"]

@@ -1,6 +1,5 @@
 """Contrasts of a run: independent arithmetic, budgets, payloads, and what cannot be compared."""
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +18,7 @@ from uoisc.report import contrasts
 
 ROOT = Path(__file__).resolve().parent.parent
 ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
+RATES = ("tight", "middle", "wide")
 RUNS = sorted((ROOT / "results" / "runs").glob("[0-9]*"))
 
 
@@ -32,7 +32,7 @@ def asked(compare: str, on: str = "unseen") -> contrasts.Contrast:
 
 
 def measured(answers, compare, on="unseen", types=synthetic.RELIABLE):
-    (row,) = contrasts.measured([asked(compare, on)], answers, synthetic.entropy(), types).to_dict("records")
+    (row,) = contrasts.measured([asked(compare, on)], answers, synthetic.entropy(), types, RATES).to_dict("records")
     return row
 
 
@@ -56,6 +56,25 @@ def test_a_value_is_the_difference_or_ratio_of_match_rates_over_reliable_types_a
     assert (row["bits"], row["reference_bits"]) == (96, 144)
     assert (row["payload_bits"], row["reference_payload_bits"]) == (72, 120)
     assert measured(answers, "uoisc@tight - dial@100")["value"] == -row["value"]
+
+
+def test_what_is_kept_is_of_queries_that_need_the_picture(answers):
+    """Every type; the judge is right on the source, and answers otherwise on a blank image."""
+
+    def kept(split):
+        own = answers[(answers["variant"] == "uoisc") & (answers["bits"] == 432) & (answers["split"] == split)]
+        own = own[own["source_right"].astype(bool) & ~own["match_blank"].astype(bool)]
+        return own.groupby("judge")["match"].mean().mean(), own.groupby("judge").size()
+
+    row = measured(answers, "uoisc@middle kept")
+    assert row["value"] == pytest.approx(kept("unseen")[0]) == row["value_all_types"] and 0 < row["value"] < 1
+    assert row["n"] == kept("unseen")[1].sum() // 2 < 60 and row["reference_bits"] == 0
+    less = measured(answers, "uoisc@middle kept", "unseen less seen")
+    assert less["value"] == pytest.approx(kept("unseen")[0] - kept("seen")[0])
+    assert less["n"] == min(kept(split)[1].sum() // 2 for split in ("unseen", "seen")), "the smaller side's"
+    perfect = answers.assign(match=answers["match"] | (answers["variant"] == "uoisc"))
+    assert measured(perfect, "uoisc@middle kept")["value"] == 1
+    assert str(asked("dial@100 kept", "unseen less seen")) == "kept by dial@100, unseen less seen"
 
 
 def test_right_less_wrong_query_is_of_the_variant(answers):
@@ -84,7 +103,7 @@ def test_at_equal_payloads_a_dial_stands_between_its_budgets(answers):
 
     def at(payload):
         entropy.loc[rival, "payload_bits"] = float(payload)
-        return contrasts.measured([asked("dial@payload - uoisc@144")], answers, entropy, synthetic.RELIABLE)
+        return contrasts.measured([asked("dial@payload - uoisc@144")], answers, entropy, synthetic.RELIABLE, RATES)
 
     low, high, own = (np.mean([share(answers, v, b, j) for j in JUDGES])
                       for v, b in (("dial", 144.0), ("dial", 240.0), ("uoisc", 144.0)))  # fmt: skip
@@ -99,8 +118,15 @@ def test_what_a_run_lacks_gives_no_row_and_other_queries_are_an_error(answers):
         asked("dial@50 - uoisc@tight"),
         asked("uoisc@tight - blank", "unseen@novel"),
         asked("dial@100 - dial_clip@96"),
+        asked("plain_vq@middle - uoisc@middle"),
     ]
-    assert contrasts.measured(absent, answers, synthetic.entropy(), synthetic.RELIABLE).empty
+    found = contrasts.measured(absent, answers, synthetic.entropy(), synthetic.RELIABLE, RATES)
+    assert found.empty, "a method without a rate there is not compared at a tighter one"
+    fewer = answers[(answers["variant"] != "uoisc") | (answers["bits"] != 432)]
+    two = contrasts.measured(
+        [asked("dial@100 - uoisc@wide")], fewer, synthetic.entropy(), synthetic.RELIABLE, RATES[::2]
+    )
+    assert two["reference_bits"].item() == 864, "rates are told apart by their names"
     short = answers[(answers["variant"] != "uoisc") | (answers["query_id"] != 3)]
     with pytest.raises(ResultsError, match="did not answer the same queries"):
         measured(short, "dial@100 - uoisc@tight")
@@ -168,7 +194,8 @@ def test_fresh_runs_are_joined_and_each_comes_once(tmp_path, answers, monkeypatc
     fresh = [folders["10"], folders["20"]]
     table = contrasts.write_seeds("small", fresh, force=False)
     assert set(table["seed"]) == {"10", "20"} and set(table["profile"]) == {"small"}
-    assert set(table["id"]) == {one.id for one in ASKED if not re.search("@|complex", one.split + one.less)}
+    known = [one for one in ASKED if one.variant != "dial_clip" and "@" not in one.split + one.less]
+    assert set(table["id"]) == {one.id for one in known}
     runs = results.read_table(folders["0"], "runs.csv")
     one = runs[
         (runs["variant"] == "dial") & (runs["bits"] == 96) & (runs["split"] == "unseen") & (runs["seed"] == "20")
@@ -216,7 +243,8 @@ def test_runs_that_are_kept_are_not_made_again(tmp_path):
     for name in ("requirements.lock", "pyproject.toml", ".venv/.installed"):
         (tmp_path / name).touch()
     (tmp_path / "dvc.lock").write_text("the tree's")
-    made = "echo $* >> dvc.lock; mkdir -p results; cd results; touch answers.parquet entropy.csv machine.json"
+    made = "echo $* >> dvc.lock; mkdir -p results; cd results; touch answers.parquet"
+    made += " entropy.csv machine.json foundation.csv"
     listed = "if test $1 = ls-files; then printf 'dvc.lock\\0params.yaml\\0'; fi"
     for name, does in (("uoisc", f"echo uoisc $* >> {tmp_path}/said"), ("dvc", made), ("git", listed)):
         (programs / name).write_text(f"#!/bin/sh\n{does}\n")
@@ -225,8 +253,9 @@ def test_runs_that_are_kept_are_not_made_again(tmp_path):
         run = subprocess.run(["make", "seeds", "SEEDS=10 20"], cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
     kept = tmp_path / "results" / "runs"
+    kept_of_each = {"answers.parquet", "entropy.csv", "machine.json", "foundation.csv", "dvc.lock"}
     assert {path.name for path in kept.iterdir()} == {"10", "20"}
-    assert {path.name for path in (kept / "20").iterdir()} == {"answers.parquet", "entropy.csv", "machine.json"}
+    assert {path.name for path in (kept / "20").iterdir()} == kept_of_each
     said = (tmp_path / "said").read_text().splitlines()
     assert [line.split()[-1] for line in said if "activate" in line] == ["20"], "once, and only the one that lacked"
     assert said.count("uoisc seeds --force results/runs/10 results/runs/20") == 2

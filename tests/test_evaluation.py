@@ -22,10 +22,10 @@ from uoisc.judge.evaluation import (
     CONTROLS,
     EVALUATION_STREAM,
     ORACLE,
+    Control,
     at_random,
     codebook_rows,
     evaluate_model,
-    floor,
     from_clip,
     from_oracle,
     reference_answers,
@@ -249,7 +249,9 @@ def test_controls_are_a_model_under_another_ranking(study, name, control):
 
 @pytest.mark.parametrize("units", [0, 1])
 def test_a_floor_gives_every_token_units(study, units):
-    rows = evaluate_model("tiny", Point("dial", "dial", 200), floor(units), "unseen", references(study)).answers
+    rows = evaluate_model(
+        "tiny", Point("dial", "dial", 200), Control(f"floor{units}", floor=units), "unseen", references(study)
+    ).answers
     packing = tiny.untrained("dial", "dial").at(200, background=units).rate
     assert (
         packing.background == units
@@ -264,7 +266,7 @@ def test_what_is_evaluated_of_a_dial(study):
     tight, wide = (controls(study, Point("dial", "dial", bits)) for bits in (60, 200))
     assert tight == [None, *CONTROLS["dial"]]
     own = tiny.untrained("dial", "dial").rate.at(200).background
-    assert wide == [*tight, floor(1 - own)], "the other one of the two backgrounds"
+    assert wide == [*tight, Control(f"floor{1 - own}", floor=1 - own)], "the other one of the two backgrounds"
 
 
 def test_floors_are_packings_that_nothing_else_picks():

@@ -104,10 +104,10 @@ def test_answered_tokens_label_answer_and_end_alone():
 
 def test_every_query_and_answer_of_the_benchmark_is_known():
     """No word is unknown to the stand-in's tokenizer, and each answer is one token; a denial, four."""
-    from uoisc.data.question_types import answer_texts, query_texts
+    from uoisc.data.question_types import answer_texts
 
     tokenizer = tiny.processor().tokenizer
-    for text in query_texts(tiny.world()):
+    for text in tiny.query_texts(tiny.world()):
         assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"], text
     for text in answer_texts(tiny.world()):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]

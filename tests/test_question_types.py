@@ -11,7 +11,7 @@ import torch
 
 from uoisc.base.errors import DataError
 from uoisc.data.answers import DENIAL
-from uoisc.data.question_types import TYPES, QuestionType, answer_texts, query_texts, query_words
+from uoisc.data.question_types import TYPES, QuestionType, answer_texts, query_words
 from uoisc.data.questions import Query
 from uoisc.data.scenes import token_tiles
 from uoisc.data.sights import PLACES, lacking
@@ -46,7 +46,7 @@ def asked(n: int = 300) -> list[Query]:
 
 def test_a_new_type_is_asked_in_its_turn_and_its_texts_and_answers_are_known(toys):
     queries = asked()
-    world, texts, answers = tiny.world(), set(query_texts(tiny.world())), set(answer_texts(tiny.world()))
+    world, texts, answers = tiny.world(), set(tiny.query_texts(tiny.world())), set(answer_texts(tiny.world()))
     assert {query.type for query in queries} == set(TYPES)
     assert all(query.text in texts and query.truth in answers for query in queries)
     own = [query for query in queries if query.type == "toy"]
@@ -59,7 +59,7 @@ def test_a_new_type_is_asked_in_its_turn_and_its_texts_and_answers_are_known(toy
 
 
 def test_the_words_are_those_of_all_queries(toys):
-    words = {word for text in query_texts(tiny.world()) for word in text.split()}
+    words = {word for text in tiny.query_texts(tiny.world()) for word in text.split()}
     assert query_words(tiny.world()) == words and "might" in words
 
 
@@ -74,7 +74,7 @@ def test_both_tokenizers_read_a_new_type(toys):
     """Every word of its queries is a word of the judges, each answer one token; CLIP's reads all and learns them."""
     world = tiny.world()
     tokenizer = build_processor(world, tiny.TOWER, tiny.IMAGE).tokenizer
-    for text in query_texts(world):
+    for text in tiny.query_texts(world):
         assert UNKNOWN not in tokenizer(text, add_special_tokens=False)["input_ids"], text
     for answer in answer_texts(world):
         denied = answer.startswith(DENIAL)

@@ -9,7 +9,7 @@ import torch
 
 from uoisc.base.errors import DataError
 from uoisc.data.objects import plural
-from uoisc.data.question_types import TYPES, answer_texts, query_texts, with_article
+from uoisc.data.question_types import TYPES, answer_texts, with_article
 from uoisc.data.scenes import MAX_COUNT, Scenes
 from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES, TILES
 from uoisc.judge.evaluation import EVALUATION_STREAM
@@ -125,7 +125,7 @@ def test_the_other_query_of_a_scene_is_another_query(split):
 def test_answers_are_true():
     scenes = sampled(3 * N)
     queries = tiny.world().ask_each(np.random.default_rng(1), scenes, 2)
-    texts, answers = set(query_texts(tiny.world())), set(answer_texts(tiny.world()))
+    texts, answers = set(tiny.query_texts(tiny.world())), set(answer_texts(tiny.world()))
     assert {query.type for query in queries} == set(TYPES)
     for query in queries:
         right = truth_from_arrays(scenes, query)

@@ -55,7 +55,7 @@ def test_a_description_costs_at_most_76_bits_and_its_drawings_13_more():
 def test_a_query_costs_which_of_all_it_is():
     world = tiny.world()
     for query in evaluation_questions(tiny.study(), "seen").queries:
-        assert query_bits(world, query) == pytest.approx(log2(len(TYPES)) + log2(len(TYPES[query.type].texts(world))))
+        assert query_bits(world, query) == pytest.approx(log2(len(TYPES)) + log2(len(tiny.texts_of(query.type, world))))
 
 
 @pytest.mark.parametrize("split", ["seen", "unseen"])

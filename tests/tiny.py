@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ from uoisc.base.settings import (
 from uoisc.base.settings import Codec as CodecParams
 from uoisc.codec import Codec
 from uoisc.data.objects import ObjectEntry, load_catalogue
+from uoisc.data.question_types import SLOTS, TYPES, slots_of
 from uoisc.data.scenes import World
 from uoisc.data.styles import drawings
 from uoisc.frozen.clip import FrozenCLIP, open_clip
@@ -210,3 +212,16 @@ def pretrained(folder: Path) -> Pretrained:
 def sha256(file: Path) -> str:
     """The digest of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def texts_of(kind: str, world) -> list[str]:
+    """Every query that a type's template can make."""
+    template = TYPES[kind].template
+    names = sorted(slots_of(template))
+    filled = product(*(SLOTS[name].words(world) for name in names))
+    return [template.format(**dict(zip(names, words, strict=True))) for words in filled]
+
+
+def query_texts(world) -> list[str]:
+    """Every query that can be asked, sorted."""
+    return sorted({text for kind in TYPES for text in texts_of(kind, world)})

@@ -1,7 +1,7 @@
 """Which questions are asked about scenes: the one table from which texts, queries, answers and tokenizers derive.
 
     QuestionType.template --filled with a Sight's words--> the query      "where is the {name}" --> "where is the lion"
-                          --filled with every word-------> `query_texts`: what the stand-ins learn to read
+                          --split into words, with theirs-> `query_words`: what the stand-ins learn to read
     QuestionType.truth, answers, tiles ------------------> the query's answer, `answer_texts`, where it can be seen
 
 To add a type, write a `QuestionType` into `TYPES`. Source: ours.
@@ -10,7 +10,6 @@ To add a type, write a `QuestionType` into `TYPES`. Source: ours.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from string import Formatter
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -148,12 +147,6 @@ class QuestionType:
             known = ", ".join(SLOTS)
             raise DataError(f"question type {self.template!r}: {found} between braces; known are {known}")
 
-    def texts(self, world: Vocabulary) -> list[str]:
-        """Every query that the template can make."""
-        names = sorted(slots_of(self.template))
-        filled = product(*(SLOTS[name].words(world) for name in names))
-        return [self.template.format(**dict(zip(names, words, strict=True))) for words in filled]
-
 
 TYPES = {
     "existence": QuestionType(
@@ -253,13 +246,8 @@ def templates_of(slot: str) -> list[str]:
     return [kind.template for kind in TYPES.values() if slots_of(kind.template) == {slot}]
 
 
-def query_texts(world: Vocabulary) -> list[str]:
-    """Every query that can be asked, sorted: the corpus of the stand-ins' tokenizers."""
-    return sorted({text for kind in TYPES.values() for text in kind.texts(world)})
-
-
 def query_words(world: Vocabulary) -> set[str]:
-    """Every word of `query_texts`."""
+    """Every word of the queries that can be asked: what the stand-ins' tokenizers know."""
     texts = [word for kind in TYPES.values() for slot in slots_of(kind.template) for word in SLOTS[slot].words(world)]
     texts += [text for kind in TYPES.values() for text, *_ in Formatter().parse(kind.template)]
     return {word for text in texts for word in text.split()}

@@ -1,20 +1,17 @@
 """Contrasts of answer match rates (AMR): what paper/claims.yaml asks, and what each run gives.
 
-    paper/claims.yaml ─────────────────────┐
-    a run's answers.parquet, entropy.csv ──┴──► measured ──► results/seeds.csv   (contrast, run)
-                                           └──► points ────► results/runs.csv    (model, split, judge, run)
+    paper/claims.yaml ─────────────────────────────┐
+    a run's answers.parquet, entropy.csv ──► Run ──┴──► measured ──► results/seeds.csv   (contrast, run)
 
-A run is one training seed with codecs, judges and test scenes of its own: what a verdict counts (`verdicts.py`). Of a
-contrast it gives one value, paired over queries and averaged over both judges. `make seeds` trains them. Source: ours.
+Runs (`runs.py`) are what a verdict counts (`verdicts.py`). Of a contrast each gives one value, paired over queries and
+averaged over both judges. `make seeds` trains them. Source: ours.
 """
 
 import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,26 +22,17 @@ from uoisc.base.config import ROOT, load_params, paths
 from uoisc.base.documents import parse_yaml, read_text
 from uoisc.base.errors import ConfigError, ResultsError, choices
 from uoisc.base.outputs import check_outputs
-from uoisc.base.results import BLANK, COLUMNS, SEEN, UNSEEN, read_table, write_csv
+from uoisc.base.results import BLANK, COLUMNS, UNSEEN, read_table, write_csv
 from uoisc.base.settings import JUDGES
-from uoisc.judge.bootstrap import nearest_bits, reliable_types
-from uoisc.report.complexity import COMPLEX
+from uoisc.judge.bootstrap import reliable_types
 from uoisc.report.names import SAYS
+from uoisc.report.runs import ASKED, RATES, STYLED, USED, NotSentError, Run, points, run_of
 
-RATES = ("tight", "middle", "wide")  # of UO-ISC, as budgets
 KEPT = "kept"  # a reading: the share of queries that need the picture whose answer it keeps
 PAYLOAD = "payload"  # as a budget: the bits of the other side's payload
-ASKED = ("simple", "complex", "one", "several")  # parts of a split, by what its queries ask for (`parts_asked`)
-STYLED = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
 SPLITS = (*STYLED, *(f"{split}:{asked}" for split in STYLED[::3] for asked in ASKED))
-USED = [*COLUMNS["answers.parquet"][:7], "type", "tiles", "ambiguous"]  # of answers.parquet
-USED += ["match", "match_blank", "match_wrong_query", "source_right"]
 BUDGET = rf"\d+|{'|'.join(RATES)}"
 COMPARED = re.compile(rf"(\w+)@({BUDGET}|{PAYLOAD}) (?:({KEPT})|([-/]) (?:({BLANK})|(\w+)@({BUDGET})))")
-
-
-class NotSentError(KeyError):
-    """A run has nothing of a method within a budget."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,92 +114,6 @@ def _parsed(entry: Entry, primary: bool) -> Contrast:
     return Contrast(entry.id, entry.statement, *sides, entry.paper, entry.goal, primary)
 
 
-class Cell(NamedTuple):
-    """The answers about what a model sent at one rate on one split, by judge and query, NaN where they do not count.
-
-    queries: their ids. own: whether answers match, 0 or 1. blank: the same of a blank image. gain: own less the same
-    under another query of the image. needs: whether the judge is right on the source and answers otherwise on a blank
-    image, so that the picture is needed.
-    """
-
-    queries: np.ndarray
-    own: Float[np.ndarray, "judges n"]
-    blank: Float[np.ndarray, "judges n"]
-    gain: Float[np.ndarray, "judges n"]
-    needs: Float[np.ndarray, "judges n"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one training seed gave: cells by variant, split and nominal bits, by variant and those the mean payload in
-    bits, and UO-ISC's bits at each rate that it has."""
-
-    seed: str
-    cells: dict[tuple[str, str, float], Cell]
-    payloads: dict[tuple[str, float], float]
-    rates: dict[str, float]
-
-    def side(self, name: str, budget: str, split: str) -> tuple[float, Cell]:
-        """Nominal bits, and the cell, of what a method sends within a budget, or at its rate beside one of UO-ISC's.
-        Raises: NotSentError for nothing, and where it has no rate near that one."""
-        sent = [bits for variant, where, bits in self.cells if (variant, where) == (name, split)]
-        if budget in RATES:
-            bits = nearest_bits(self.rates[budget], sent) if budget in self.rates else None
-        else:
-            bits = max((bits for bits in sent if bits <= float(budget)), default=None)
-        if bits is None:
-            raise NotSentError(name)
-        return bits, self.cells[name, split, bits]
-
-    def at_payload(self, name: str, payload: float, split: str) -> tuple[float, float, Cell]:
-        """As `side`, of so many real bits: between the two rates next to them, in proportion; the widest where that has
-        fewer. Real bits come second. Raises: NotSentError where the tightest has more, or payloads are not known."""
-        known = sorted((real, bits) for (variant, bits), real in self.payloads.items() if variant == name)
-        if not known or not payload >= known[0][0]:
-            raise NotSentError(name)
-        places, (real, nominal) = np.arange(len(known)), zip(*known, strict=True)
-        place = np.interp(payload, real, places)
-        low, high = (self.cells[name, split, nominal[int(end)]] for end in (np.floor(place), np.ceil(place)))
-        between = (one + (place % 1) * (other - one) for one, other in zip(low[1:], high[1:], strict=True))
-        return float(np.interp(place, places, nominal)), min(payload, real[-1]), Cell(low.queries, *between)
-
-
-def parts_asked(answers: pd.DataFrame) -> pd.DataFrame:
-    """The answers again, in parts of their split: to simple queries, whose one right answer needs one tile, to complex
-    ones (`COMPLEX` tiles or more); and, of the types that have ambiguous queries, where one answer is right or several.
-    """
-    several, tiles = answers["ambiguous"].to_numpy(bool), answers["tiles"].to_numpy()
-    shared = answers["type"].isin(answers["type"][several]).to_numpy()
-    parts = zip(
-        ASKED, (~several & (tiles == 1), ~several & (tiles >= COMPLEX), shared & ~several, several), strict=True
-    )
-    here = answers["split"].isin(STYLED[::3]).to_numpy()
-    return pd.concat([answers[here & of].assign(split=answers["split"] + f":{name}") for name, of in parts])
-
-
-def run_of(answers: pd.DataFrame, entropy: pd.DataFrame, rates: Collection[str]) -> Run:
-    """One run, of its tables and the names of UO-ISC's rates. Raises: ResultsError where the answers are of several
-    seeds."""
-    if answers["seed"].nunique() != 1:
-        raise ResultsError(f"answers.parquet: of seeds {', '.join(sorted(answers['seed'].unique()))}; a run has one")
-    answers = pd.concat([answers, parts_asked(answers)], ignore_index=True)
-    columns = (answers[f"match{of}"].astype("Float64").astype(float) for of in ("", "_blank", "_wrong_query"))
-    own, blank, wrong = columns
-    keys = answers[["variant", "split", "bits", "judge", "query_id"]]
-    needs = answers["source_right"].to_numpy(bool) & (blank == 0)
-    table = keys.assign(own=own, blank=blank, gain=own - wrong, needs=needs.astype(float))
-    table = table.sort_values(["judge", "query_id"])
-    cells = {}
-    for key, rows in table.groupby(["variant", "split", "bits"]):
-        by_judge = (rows[name].to_numpy().reshape(len(JUDGES), -1) for name in ("query_id", *Cell._fields[1:]))
-        (queries, *_), *matches = by_judge
-        cells[key] = Cell(queries, *matches)
-    paid = entropy[entropy["chosen"]].set_index(["variant", "bits"])["payload_bits"].astype(float).to_dict()
-    known = sorted({bits for variant, _, bits in cells if variant == "uoisc"})
-    names = [name for name in RATES if name in rates]
-    return Run(str(answers["seed"].iloc[0]), cells, paid, dict(zip(names, known, strict=True)) if known else {})
-
-
 def measure(contrast: Contrast, run: Run) -> dict:
     """A row of seeds.csv, but for what all types give.
 
@@ -282,21 +184,6 @@ def measured(
     return pd.DataFrame(rows, columns=COLUMNS["seeds.csv"]).assign(profile=answers["profile"].iloc[0])
 
 
-def points(answers: pd.DataFrame, entropy: pd.DataFrame, types: Sequence[str]) -> pd.DataFrame:
-    """Rows of runs.csv of one run: every model at each rate, by split and judge."""
-    run, rows = run_of(answers[answers["type"].isin(types)], entropy, RATES), []
-    for (variant, split, bits), cell in run.cells.items():
-        if (variant, bits) not in run.payloads:  # a control, which sends no message of its own
-            continue
-        keys = {"seed": run.seed, "variant": variant, "bits": bits, "split": split, "n": len(cell.queries)}
-        keys["payload_bits"] = run.payloads[variant, bits]
-        means = zip(*(part.mean(1) for part in (cell.own, cell.blank, cell.gain)), strict=True)
-        for judge, found in zip(JUDGES, means, strict=True):
-            named = zip(("amr", "amr_floor", "right_less_wrong"), found, strict=True)
-            rows.append(keys | {"judge": judge, **dict(named)})
-    return pd.DataFrame(rows, columns=COLUMNS["runs.csv"]).assign(profile=answers["profile"].iloc[0])
-
-
 def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFrame:
     """Measures the run of every folder of results; writes seeds.csv and runs.csv among a profile's results, and returns
     the rows of the first. Which types of question count is what the profile's own judges say, for all runs.
@@ -313,7 +200,8 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
         raise ResultsError(f"seed {repeated[0]}: two runs have it, or it is the published one's; each must be fresh")
     kinds = {kind for answers, _ in runs for kind in answers["type"].unique()}
     types = reliable_types(read_table(results, "foundation.csv"), kinds)
-    tables = [[measured(asked, *run, types) for run in runs], [points(*run, types) for run in runs]]
+    rates = load_params(profile).variants["uoisc"]
+    tables = [[measured(asked, *run, types, rates) for run in runs], [points(*run, types) for run in runs]]
     for target, parts in zip(targets, tables, strict=True):
         write_csv(pd.concat(parts, ignore_index=True).assign(profile=profile), target)
     return read_table(results, "seeds.csv")

@@ -8,6 +8,7 @@ from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
 from uoisc.report.names import FLOORS, in_order, label
+from uoisc.report.rate_answer import payload_bytes
 from uoisc.report.tables import JUDGED, NONE, cell
 
 OWN_MODELS = ("dial", "dial_blind_decoder", "dial_uniform", "dial_scratch_text", "uoisc")  # they write files
@@ -28,10 +29,8 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 @figures.styled
 def rate_dial_bytes(summary: pd.DataFrame, entropy: pd.DataFrame) -> Figure:
     """As `rate_dial` against the mean bytes of a file's payload, of what has files of its own."""
-    own, split = entropy[entropy["chosen"]], figures.splits_of(summary)[0]
-    sent = {(row.variant, row.bits): row.payload_bits / 8 for row in own.itertuples() if row.variant in OWN_MODELS}
-    size = [sent.get(key) for key in zip(summary["variant"], summary["bits"], strict=True)]
-    rows = summary.assign(bits=pd.Series(size, index=summary.index, dtype=float)).dropna(subset="bits")
+    own, split = summary[summary["variant"].isin(OWN_MODELS)], figures.splits_of(summary)[0]
+    rows = own.assign(bits=payload_bytes(own, entropy)).dropna(subset="bits")
     figures.rate_points(rows, "dial")
     cells, across = [[(judge, split) for judge in JUDGES]], "payload of a file, bytes"
     return figures.rate_curves(rows, in_order(rows["variant"]), cells, BYTES, 2.5, across)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from uoisc.base.config import load_params
+from uoisc.base.errors import ResultsError
 from uoisc.base.picture_data import read_examples
 from uoisc.base.results import LeftOut, read_table, write_csv
 from uoisc.judge.bootstrap import reliable_types
@@ -135,7 +137,12 @@ class Sources(dict):
 
     def _decided(self, contrasts: list[Contrast]) -> pd.DataFrame:
         types = reliable_types(self["foundation"], self["answers"]["type"])
-        return decide(contrasts, self["seeds"], measured(contrasts, self["answers"], self["entropy"], types))
+        if other := set(self["seeds"]["types"]) - {"+".join(types)}:
+            again = "run `uoisc seeds --force results/runs/*` again"
+            raise ResultsError(f"seeds.csv: counts {other.pop()}, the judges know {'+'.join(types)}; {again}")
+        rates = load_params(self["profile"]).variants.get("uoisc", ())
+        own = measured(contrasts, self["answers"], self["entropy"], types, rates)
+        return decide(contrasts, self["seeds"], own)
 
     def _conversation(self) -> pd.DataFrame:
         if "dial" not in set(self["summary"]["variant"]):

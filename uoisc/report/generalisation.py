@@ -11,20 +11,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uoisc.base.results import DOMAINS, SEEN, UNSEEN, LeftOut, split_of
-from uoisc.base.settings import JUDGES
+from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
 from uoisc.report.names import in_order, label
-from uoisc.report.tables import JUDGED, NONE, cell
+from uoisc.report.tables import INDEPENDENT, JUDGED, NONE, cell
 
-INDEPENDENT = JUDGES[-1]
-BELOW = {"floor: blank image": "amr_floor", "accuracy on source images": "accuracy_source"}  # rows of the table
+# rows of the table
+BELOW = {"floor: blank image": figures.FLOOR_OF, "accuracy on source images": "accuracy_source_reliable"}
 
 
 def beyond(summary: pd.DataFrame) -> pd.DataFrame:
     """The independent judge's rows about the models that were tested in every style. Raises: LeftOut for none."""
     splits = {split_of(objects, domain) for objects, domain in product((SEEN, UNSEEN), DOMAINS)}
     own = summary[(summary["judge"] == INDEPENDENT) & summary["split"].isin(splits)]
-    whole = own[own["metric"] == "amr"].groupby(["variant", "bits"])["split"].nunique() == len(splits)
+    whole = own[own["metric"] == HEADLINE].groupby(["variant", "bits"])["split"].nunique() == len(splits)
     if not whole.any():
         raise LeftOut("images come in one style")
     return own.set_index(["variant", "bits"]).loc[whole.index[whole]].reset_index()
@@ -32,7 +32,7 @@ def beyond(summary: pd.DataFrame) -> pd.DataFrame:
 
 @figures.styled
 def generalisation(summary: pd.DataFrame) -> Figure:
-    """AMR by style, unseen and seen objects, at each rate of the models that were tested in every style."""
+    """AMR over the types that count, by style, at each rate of the models that were tested in every style."""
     table = beyond(summary)
     rates = [bits for bits in figures.rate_points(summary) if bits in set(figures.at_rate(table, bits)["bits"])]
     figure, grid = figures.page(1.0 + 1.4 * len(rates), len(rates), 2, up=figures.AMR, sharey=True, sharex=True)
@@ -42,9 +42,9 @@ def generalisation(summary: pd.DataFrame) -> Figure:
         for axes, objects in zip(panels, (UNSEEN, SEEN), strict=True):
             for x, domain in enumerate(DOMAINS):
                 own = rows[rows["split"] == split_of(objects, domain)]
-                floor = own.loc[own["metric"] == "amr_floor", "value"].mean()
+                floor = own.loc[own["metric"] == figures.FLOOR_OF, "value"].mean()
                 axes.hlines(floor, x - 0.42, x + 0.42, color=figures.BLACK, linestyle=":", linewidth=1.1)
-                amr = own[own["metric"] == "amr"].set_index("variant")
+                amr = own[own["metric"] == HEADLINE].set_index("variant")
                 for variant, shift in zip(variants, np.linspace(-0.3, 0.3, len(variants)), strict=True):
                     figures.with_interval(axes, x + shift, amr.loc[variant], figures.look_of(variant))
             axes.set_xticks(range(len(DOMAINS)), [label(domain) for domain in DOMAINS])
@@ -55,11 +55,11 @@ def generalisation(summary: pd.DataFrame) -> Figure:
 
 
 def by_style(summary: pd.DataFrame) -> pd.DataFrame:
-    """AMR in every style, unseen and seen objects; last, by style, what no codec can do without (`BELOW`)."""
+    """AMR over the types that count, by style; last, by style, what no codec can do without (`BELOW`)."""
     table = beyond(summary)
     columns = {split_of(objects, domain): (objects, domain) for objects in (UNSEEN, SEEN) for domain in DOMAINS}
     titles = {split: f"{objects}, {label(domain)}" for split, (objects, domain) in columns.items()}
-    amr = table[table["metric"] == "amr"].set_index(["variant", "bits", "split"]).sort_index()
+    amr = table[table["metric"] == HEADLINE].set_index(["variant", "bits", "split"]).sort_index()
     rows = []
     for variant in in_order(table["variant"]):
         for bits in sorted(amr.loc[variant].index.unique("bits")):

@@ -1,38 +1,26 @@
 """Typesets paper/paper.typ: the same tables and figures give the same bytes of PDF."""
 
 import os
-import re
 from pathlib import Path
 
 import typst
 
 from uoisc.base.errors import UoiscError
 from uoisc.base.folders import ROOT, written_aside
-from uoisc.base.results import found
 
 PAPER = ROOT / "paper"
 TEXT = PAPER / "paper.typ"
-
-
-def needed(text: str) -> dict[str, list[str]]:
-    """The files of the folders `figures` and `tables` that the paper's text shows or looks numbers up in."""
-    figures = re.findall(r'#drawing\("(\w+)"', text)
-    tables = re.findall(r'read-table\("(\w+)"\)', text)
-    return {"figures": [f"{name}.pdf" for name in figures], "tables": [f"{name}.csv" for name in tables]}
 
 
 def build(results_dir: Path, out: Path, tables: Path, figures: Path) -> Path:
     """Compiles the paper into `out`, a PDF, atomically.
 
     Args: results_dir: holds claims.json. tables, figures: what `exhibits.write_tables` and `write_figures` wrote.
-    Raises: ResultsError when an input lacks, UoiscError with typst's one line when the text does not compile (a number
-    that it looks up is not in the tables, for instance).
+    Raises: UoiscError with typst's one line when the text does not compile (a file lacks, or a number that it looks up
+    is not in the tables).
     """
     given = {"results": results_dir, "tables": tables, "figures": figures}
     folders = {name: Path(folder).resolve() for name, folder in given.items()}
-    wanted = {"results": ["claims.json"]} | needed(TEXT.read_text(encoding="utf-8"))
-    for path in (folders[kind] / name for kind, names in wanted.items() for name in names):
-        found(path)
     # typst reads only below its root, and knows no other paths than those that start there
     root = Path(os.path.commonpath([PAPER, *folders.values()]))
     inputs = {name: "/" + folder.relative_to(root).as_posix() for name, folder in folders.items()}

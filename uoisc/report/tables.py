@@ -37,7 +37,10 @@ def interval(value: float, low: float, high: float, percent: bool = False, signe
 
 def change(value: float | None, percent: bool) -> str:
     """A difference, or a ratio less one, without an interval; a dash where there is none."""
-    return NONE if pd.isna(value) else (f"{100 * value:+.1f} %" if percent else f"{value:+.3f}").replace("-", "−")
+    if pd.isna(value):
+        return NONE
+    shown = f"{100 * value:+.1f} %" if percent else f"{round(value, 3) + 0.0:+.3f}"  # no -0.000
+    return shown.replace("-", "−")
 
 
 def cell(row: dict | pd.Series | None, prefix: str = "", digits: int | None = None, **style: bool) -> str:
@@ -270,10 +273,11 @@ def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
         cells = {name: row[name] for name in ("id", "statement", "compared")}
         sizes = [row[f"{side}payload_bits"] / 8 for side in ("", "reference_")]
         cells["bytes"] = " / ".join(f"{size:.1f}" for size in sizes if not pd.isna(size)) or NONE
-        cells |= {name: change(row[name], percent) for name in ("paper", "goal")}
-        cells["one run"] = change(row["value"], percent)
-        over = interval(row["mean"], row["low"], row["high"], percent, signed=True) if row["runs"] > 1 else NONE
-        table.append(cells | {"over runs": over, "runs": row["runs"], "verdict": row["verdict"]})
+        columns = {"paper": "paper", "goal": "goal", "one run": "value", "over runs": "mean"}
+        cells |= {title: change(row[name], percent) for title, name in columns.items()}
+        if row["runs"] > 1:
+            cells["over runs"] = interval(row["mean"], row["low"], row["high"], percent, signed=True)
+        table.append(cells | {"runs": row["runs"], "verdict": row["verdict"]})
     return pd.DataFrame(table)
 
 

@@ -96,7 +96,8 @@ def as_text(found: Comparison) -> str:
 def compare(published: Path, other: Path) -> Comparison:
     """Holds one folder of results against the published one. Raises ResultsError where a table lacks, or they have no
     row in common."""
-    sides = [_amr(read_table(folder, "summary.csv")) for folder in (published, other)]
+    tables = [read_table(folder, "summary.csv") for folder in (published, other)]
+    sides = [table[table["metric"] == METRIC].set_index(KEYS)["value"] for table in tables]
     rows = sides[0].rename("published").to_frame().join(sides[1].rename("other"), how="inner")
     if rows.empty:
         raise ResultsError(
@@ -112,7 +113,8 @@ def compare(published: Path, other: Path) -> Comparison:
 def spread(runs: pd.DataFrame) -> tuple[float, float]:
     """How far the AMR of two runs lies apart in `LEVEL` of cases, from the sd of a row over fresh runs, all rows
     pooled; and the largest share of rows that lie further apart between any two of them. NaN of fewer than two."""
-    table = runs.pivot_table(index=KEYS, columns="seed", values="amr").dropna()
+    whole = runs[~runs["split"].str.contains(":")]  # parts of a split have fewer queries than what is compared
+    table = whole.pivot_table(index=KEYS, columns="seed", values="amr").dropna()
     if table.shape[1] < 2:
         return np.nan, np.nan
     from scipy import stats
@@ -129,8 +131,3 @@ def verdicts(published: Path, other: Path) -> pd.DataFrame:
     table = pd.concat(said, axis=1, join="inner")
     given = ~table.apply(lambda column: column.str.contains(NO_VERDICT) | (column == NOT_MEASURED)).any(axis=1)
     return table.assign(turned=given & (table["published"] != table["other"])).reset_index()
-
-
-def _amr(summary: pd.DataFrame) -> pd.Series:
-    """The rows of the leading metric by `KEYS`."""
-    return summary[summary["metric"] == METRIC].set_index(KEYS)["value"]

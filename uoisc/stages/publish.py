@@ -18,7 +18,7 @@ import torch
 
 from uoisc.base.config import Params, check_ready, load_params, paths
 from uoisc.base.documents import parse_json
-from uoisc.base.errors import CheckpointError
+from uoisc.base.errors import CheckpointError, ResultsError
 from uoisc.base.folders import readable, readable_folder, written_aside, written_folder
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import read_table, write_csv
@@ -99,7 +99,9 @@ def check(profile: str) -> Check:
     """
     expected = read_table(paths(profile).results, "published.csv").set_index(KEYS)["amr"].rename("published")
     here = measure(profile).set_index(KEYS)["amr"].rename("here")
-    rows = pd.concat([expected, here], axis=1, join="inner")
+    rows = pd.concat([expected, here], axis=1)
+    if rows.isna().any(axis=None):
+        raise ResultsError("results/published.csv is not of the published models: restore both with git")
     rows["difference"] = rows["here"] - rows["published"]
     rows["close"] = rows["difference"].abs() <= CLOSE + 1e-9
     return Check(rows.reset_index())
