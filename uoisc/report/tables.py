@@ -61,8 +61,8 @@ def _measured(of: Callable[..., str], point: tuple, beside: dict[str, str]) -> d
     """Cells of a point: AMR of both judges, what stands `beside` (title -> metric), AMR on seen objects, PSNR."""
     row = {f"unseen, {title}": of(*point, UNSEEN, judge, HEADLINE) for title, judge in JUDGED.items()}
     row |= {title: of(*point, UNSEEN, INDEPENDENT, metric, digits=3) for title, metric in beside.items()}
-    row["seen, independent"] = of(*point, SEEN, INDEPENDENT, HEADLINE)
-    return row | {"PSNR": of(*point, UNSEEN, "none", "psnr", digits=1)}
+    seen, psnr = of(*point, SEEN, INDEPENDENT, HEADLINE), of(*point, UNSEEN, "none", "psnr", digits=1)
+    return row | {"seen, independent": seen, "PSNR": psnr}
 
 
 def _bytes(rows: pd.DataFrame, entropy: pd.DataFrame) -> pd.Series:
@@ -97,12 +97,11 @@ def against(differences: pd.DataFrame, entropy: pd.DataFrame, wanted: Callable[[
     rows = []
     for variant in filter(wanted, in_order(tightest.index)):
         size, bits = tightest.loc[variant]
-        point = (variant, bits)
         row = {"method": label(variant), "bytes": size, "bits": f"{bits:g}"}
         for title, judge in JUDGED.items():
-            row[f"unseen, {title}"] = of(*point, UNSEEN, judge, prefix="difference", signed=True)
-        relative = of(*point, UNSEEN, INDEPENDENT, prefix="relative", signed=True, percent=True)
-        seen = of(*point, SEEN, INDEPENDENT, prefix="difference", signed=True)
+            row[f"unseen, {title}"] = of(variant, bits, UNSEEN, judge, prefix="difference", signed=True)
+        relative = of(variant, bits, UNSEEN, INDEPENDENT, prefix="relative", signed=True, percent=True)
+        seen = of(variant, bits, SEEN, INDEPENDENT, prefix="difference", signed=True)
         rows.append(row | {"relative, independent": relative, "seen, independent": seen})
     if not rows:
         raise LeftOut(f"nothing else is trained to hold against `{ALIKE}`")
@@ -255,8 +254,7 @@ def channel(table: pd.DataFrame) -> pd.DataFrame:
         row = {"method": label(variant), "bits": f"{bits:.0f}", "link": LINKS[link]}
         row |= {"symbols": f"{symbols[variant, bits, link]:.0f}", "no errors": cell(perfect.loc[point])}
         row["nothing"] = cell(silent.loc[point] if point in silent.index else None, digits=3)
-        for snr in SHOWN_DB:
-            row[f"Rayleigh {snr} dB"] = cell(amr.loc[(variant, bits, link, "rayleigh", snr)])
+        row |= {f"Rayleigh {snr} dB": cell(amr.loc[(variant, bits, link, "rayleigh", snr)]) for snr in SHOWN_DB}
         for fading, name in AIRS.items():
             half = halves.at[(variant, bits, link), fading]
             row[f"half at, {name}"] = f"{half:.1f}" if np.isfinite(half) else NONE
