@@ -54,6 +54,9 @@ def other(tmp_path, seed=1, spread_of=SD, **verdicts):
 def test_the_reach_is_what_two_runs_of_that_spread_differ_by_in_95_of_100_cases():
     reach, allowed = spread(runs(np.random.default_rng(3), 40))
     assert reach == pytest.approx(1.96 * np.sqrt(2) * SD, rel=0.05) and 0.05 < allowed < 0.2
+    whole = runs(np.random.default_rng(3), 40)
+    parts = whole.assign(split="unseen:several", amr=np.random.default_rng(4).uniform(size=len(whole)))
+    assert spread(pd.concat([whole, parts])) == (reach, allowed), "parts of a split are not what is compared"
 
 
 def test_another_seed_agrees_and_another_method_does_not(published, tmp_path):

@@ -49,6 +49,9 @@ def test_payload_bits_are_those_of_the_files():
         file = write(two, shared, (9, 9), hold(write(one, shared, (9, 9)), shared))
         assert found[row] == 8 * len(parse(file).payload)
     assert np.mean(found) < np.mean(conversation.payload_bits(shared.codec.encode(x, second), None, shared))
+    chosen = Message(then.indices, then.sent, (then.setting,) * 3)
+    named = conversation.payload_bits(chosen, known, shared)
+    assert named == [bits + 8 for bits in found], "which packing an image chose is a byte of its own"
 
 
 @pytest.mark.parametrize("trained", [True, False])

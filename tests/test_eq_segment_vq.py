@@ -176,6 +176,8 @@ def test_usage_is_one_where_every_code_has_its_fair_share():
     torch.testing.assert_close(vq.usage, torch.ones(1, 2))
     vq(torch.tensor([[2.0, 0.1], [3.0, 0.1]]))  # shares 2 and 0, averaged in by .02
     torch.testing.assert_close(vq.usage, torch.tensor([[1.02, 0.98]]))
+    vq(torch.tensor([[2.0, 0.1], [3.0, 0.1]]), torch.zeros(2, 1, dtype=torch.bool))
+    torch.testing.assert_close(vq.usage, torch.tensor([[1.02, 0.98]]), msg="a segment that was not sent says nothing")
 
 
 @pytest.mark.parametrize(

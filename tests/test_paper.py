@@ -214,6 +214,13 @@ def test_the_readme_tells_each_primary_contrast_in_words_of_its_own(made):
     assert [row.statement.removesuffix("."), "+34.0 %", row["one run"], row["over runs"], row.verdict] in rows
 
 
+def test_fresh_runs_that_count_other_types_are_refused(made):
+    found = sources(made)
+    found["seeds"] = found["seeds"].assign(types="place")
+    with pytest.raises(ResultsError, match=r"seeds.csv: counts place, the judges know .*; run `uoisc seeds --force"):
+        found["claims"]
+
+
 def test_one_run_shows_its_values_and_no_verdict(made):
     found = sources(made)
     found["seeds"] = found["seeds"].iloc[:0]

@@ -184,6 +184,9 @@ def test_check_holds_this_machine_against_the_table(packed):
     write_csv(table, packed.results / "published.csv")
     found = publish.check("tiny")
     assert not found.agrees and "1 by more than 0.01" in found.summary() and found.rows["close"].sum() == 11
+    write_csv(table.iloc[1:], packed.results / "published.csv")
+    with pytest.raises(ResultsError, match="published.csv is not of the published models"):
+        publish.check("tiny")
 
 
 def test_the_card_tells_what_they_are(packed):

@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from uoisc.base import storage
+from uoisc.base import resuming, storage
 from uoisc.base.config import Paths
 from uoisc.base.errors import CheckpointError, ProcessError
 from uoisc.base.resuming import Keeper, alone, run_label
@@ -117,6 +117,15 @@ def test_of_other_parameters_or_of_another_model(interrupted):
     slower = replace(PARAMS, training=replace(PARAMS.training, learning_rate=1e-4))
     refused(interrupted, "an interrupted run of other parameters", Keeper(interrupted, run_label(slower), 2))
     refused(interrupted, "an interrupted run of other parameters", kept_at(interrupted, variant="adaptive"))
+
+
+def test_of_other_code(interrupted, monkeypatch):
+    monkeypatch.setattr(resuming, "code_digest", lambda: "of losses that were edited since")
+    refused(interrupted, "an interrupted run of other parameters, code or foundation", kept_at(interrupted))
+    files = {"losses.py", "data/scenes.py", "frozen/clip.py", "importers/sources.py"}
+    assert all(
+        (storage.PACKAGE / file).parent.relative_to(storage.PACKAGE).as_posix() in storage.CODE for file in files
+    )
 
 
 def test_a_file_of_the_right_name_that_fits_no_codec(interrupted):

@@ -2,6 +2,7 @@
 
 import pytest
 import tiny
+import torch
 from torch import nn
 
 from uoisc.alignment import CrossAttention, Film, Identity
@@ -40,6 +41,14 @@ def test_parts_and_losses(name):
     codec, kind = tiny.codec(name), variant(name)
     parts = tuple(type(part) for part in (codec.vision, codec.alignment, codec.receiver))
     assert (*parts, codec.quantizer.segments, type(codec.rate), kind.intent, kind.weighted) == PARTS[name]
+
+
+@pytest.mark.parametrize("rate", tiny.PARAMS.codec.rates)
+def test_uniform_weighs_tokens_as_the_selection_that_it_controls(rate):
+    relevance = torch.rand(3, tiny.codec("uniform", rate).rate.shape.tokens)
+    uniform, selection = (tiny.codec(name, rate).rate.allocate(relevance) for name in ("uniform", "adaptive"))
+    torch.testing.assert_close(uniform.emphasis, selection.emphasis)
+    assert uniform.sent is None and len(selection.emphasis.unique()) == 2
 
 
 def trained(codec: nn.Module) -> set[str]:
