@@ -25,7 +25,7 @@ def _table(titles: list[str], rows: list[list[str]]) -> str:
 def claims_block(claims: pd.DataFrame) -> str:
     """The verdict on each primary contrast, from the table `tables.claims`."""
     runs = claims["runs"].max()
-    over = f"mean of {runs} {'run' if runs == 1 else 'runs'} [95 %]"
+    over = f"mean of {runs or 'fresh'} {'run' if runs == 1 else 'runs'} [95 %]"
     shown = claims.replace({"paper": {NONE: UNSIZED}, "over runs": {NONE: NOT_YET}})
     rows = [
         [row.statement.removesuffix("."), row.paper, row.one_run, row.over_runs, row.verdict]
