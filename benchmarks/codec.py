@@ -79,7 +79,8 @@ def print_codecs(bench: Bench, rate: str, rounds: int = ROUNDS) -> None:
 def random_model(bench: Bench, name: str, rate: str, counted: int = COUNTED) -> SharedModel:
     """An untrained codec with tables of its own messages."""
     codec = variant(name).build(bench.clip, bench.params, rate).to(device()).eval()
-    tables = build_tables(codec.rate.shape, TABLES, *messages(codec, bench.batches(1), counted))
+    pairs = ((batch.images, batch.texts) for batch in bench.batches(1))
+    tables = build_tables(codec.rate.shape, TABLES, *messages(codec, pairs, counted))
     return SharedModel(codec, tables, bytes(4))
 
 
