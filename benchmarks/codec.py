@@ -180,17 +180,17 @@ def decode_in_parts(
 def time_kinds(bench: Bench, name: str, rate: str, rounds: int) -> tuple[Clock, dict[str, float]]:
     """What each kind of tables costs a message to write and to read, and its mean bytes; all in turn."""
     codec, clock = variant(name).build(bench.clip, bench.params, rate).to(device()).eval(), Clock()
-    batches = bench.batches(1)
-    counted = messages(codec, batches, COUNTED)
+    pairs = ((batch.images, batch.texts) for batch in bench.batches(1))
+    counted = messages(codec, pairs, COUNTED)
     models = {kind: SharedModel(codec, build_tables(codec.rate.shape, kind, *counted), bytes(4)) for kind in KINDS}
     sizes = {kind: [] for kind in KINDS}
     for _ in range(rounds):
         clock.start_round()
-        batch = next(batches)
-        sent = split(codec.encode(batch.images[:ALONE], batch.texts[:ALONE]))
+        images, texts = next(pairs)
+        sent = split(codec.encode(images[:ALONE], texts[:ALONE]))
         for kind, model in models.items():
             with clock(f"{kind} write"):
-                files = [bitstream.write(one, model, (batch.images.shape[3], batch.images.shape[2])) for one in sent]
+                files = [bitstream.write(one, model, (images.shape[3], images.shape[2])) for one in sent]
             with clock(f"{kind} read"):
                 for file in files:
                     bitstream.read(file, model)
