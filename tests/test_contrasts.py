@@ -72,6 +72,14 @@ def test_what_is_kept_is_of_queries_that_need_the_picture(answers):
     less = measured(answers, "uoisc@middle kept", "unseen less seen")
     assert less["value"] == pytest.approx(kept("unseen")[0] - kept("seen")[0])
     assert less["n"] == min(kept(split)[1].sum() // 2 for split in ("unseen", "seen")), "the smaller side's"
+    wrong = (
+        [asked("uoisc@middle kept")],
+        answers.assign(source_right=False),
+        synthetic.entropy(),
+        synthetic.RELIABLE,
+        RATES,
+    )
+    assert contrasts.measured(*wrong).empty, "no query needs the picture"
     perfect = answers.assign(match=answers["match"] | (answers["variant"] == "uoisc"))
     assert measured(perfect, "uoisc@middle kept")["value"] == 1
     assert str(asked("dial@100 kept", "unseen less seen")) == "kept by dial@100, unseen less seen"

@@ -131,8 +131,10 @@ def measure(contrast: Contrast, run: Run) -> dict:
 
 
 def _means(own: np.ndarray, other: np.ndarray) -> Float[np.ndarray, "judges 2"]:
-    """Both match rates by judge, over the queries that count for both."""
+    """Both match rates by judge, over the queries that count for both. Raises: NotSentError where a judge has none."""
     counted = ~np.isnan(own + other)
+    if not counted.any(axis=1).all():
+        raise NotSentError("no query counts")
     return np.stack([np.where(counted, side, 0).sum(1) / counted.sum(1) for side in (own, other)], axis=1)
 
 

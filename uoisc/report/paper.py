@@ -7,6 +7,7 @@ import typst
 
 from uoisc.base.errors import UoiscError
 from uoisc.base.folders import ROOT, written_aside
+from uoisc.base.results import found
 
 PAPER = ROOT / "paper"
 TEXT = PAPER / "paper.typ"
@@ -16,11 +17,12 @@ def build(results_dir: Path, out: Path, tables: Path, figures: Path) -> Path:
     """Compiles the paper into `out`, a PDF, atomically.
 
     Args: results_dir: holds claims.json. tables, figures: what `exhibits.write_tables` and `write_figures` wrote.
-    Raises: UoiscError with typst's one line when the text does not compile (a file lacks, or a number that it looks up
-    is not in the tables).
+    Raises: ResultsError without claims.json, UoiscError with typst's one line when the text does not compile (a file
+    lacks, or a number that it looks up is not in the tables).
     """
     given = {"results": results_dir, "tables": tables, "figures": figures}
     folders = {name: Path(folder).resolve() for name, folder in given.items()}
+    found(folders["results"] / "claims.json")  # of what lacks else typst tells, one file at a time
     # typst reads only below its root, and knows no other paths than those that start there
     root = Path(os.path.commonpath([PAPER, *folders.values()]))
     inputs = {name: "/" + folder.relative_to(root).as_posix() for name, folder in folders.items()}

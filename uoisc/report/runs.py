@@ -29,7 +29,7 @@ USED += ["match", "match_blank", "match_wrong_query", "source_right"]
 
 
 class NotSentError(KeyError):
-    """A run has nothing of a method within a budget."""
+    """A run has nothing of a method within a budget, or no query that counts."""
 
 
 class Cell(NamedTuple):
