@@ -202,7 +202,7 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
         raise ResultsError(f"seed {repeated[0]}: two runs have it, or it is the published one's; each must be fresh")
     kinds = {kind for answers, _ in runs for kind in answers["type"].unique()}
     types = reliable_types(read_table(results, "foundation.csv"), kinds)
-    rates = load_params(profile).variants["uoisc"]
+    rates = load_params(profile).variants.get("uoisc", ())
     tables = [[measured(asked, *run, types, rates) for run in runs], [points(*run, types) for run in runs]]
     for target, parts in zip(targets, tables, strict=True):
         write_csv(pd.concat(parts, ignore_index=True).assign(profile=profile), target)
