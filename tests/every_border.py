@@ -50,7 +50,7 @@ def notebook(project: Path, name: str, variant: str) -> None:
         if cell["cell_type"] != "code" or "need(" in code:
             continue
         if "parameters" in cell["metadata"].get("tags", []):
-            code = f"profile = {PROFILE!r}\nvariant = {variant!r}"
+            code += f"\nprofile, variant, remake = {PROFILE!r}, {variant!r}, True"
         exec(compile(code, name, "exec"), space)
 
 
@@ -89,12 +89,12 @@ def transfer() -> None:
     from uoisc.stages import asking
 
     Path("one.png").write_bytes(image_bytes(torch.rand(1, 3, 60, 80), ".png"))
-    for variant, query in (("dial", "where is the lion"), ("uoisc", "what is there")):
+    for variant, query, read in (("dial", "where is the lion", True), ("uoisc", "what is there", False)):
         for compact in (False, True):
             files = commands.Files(["one.png"], "one.uoi", force=True)
             commands.encode(files, query, PROFILE, variant, None, compact)
             back = commands.Files(["one.uoi"], "back.png", force=True)
-            commands.decode(back, PROFILE, variant if compact else None, None, None)
+            commands.decode(back, PROFILE, variant if compact else None, None, query if read else None)
         asking.ask("one.png", query, PROFILE, variant, None, "asked.png", True)
 
 

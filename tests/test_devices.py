@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import test_gpu
 import torch
+import workplace
 
 from uoisc.base import devices
+from uoisc.base.config import load_params
 from uoisc.stages import machine
 
 
@@ -73,3 +76,8 @@ def test_a_containers_limits_count(monkeypatch, tmp_path):
     assert (devices.cores(), devices.memory()) == free
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
     assert devices.cores() == os.cpu_count()
+
+
+def test_parameters_of_the_tests_of_a_gpu_are_sound_where_none_is(tmp_path):
+    place = workplace.make(tmp_path / "place", test_gpu.parameters())
+    assert load_params("tiny", place / "params.yaml") == test_gpu.parameters()

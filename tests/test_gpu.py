@@ -26,6 +26,7 @@ pytestmark = [
 def parameters():
     """The tests' own, at the rates that the channel stage sends."""
     low, high = tiny.PARAMS.codec.rates.values()
+    own = tiny.PARAMS.evaluation
     fixed = dict.fromkeys(("adaptive", "query_aware"), ("tight",))
     variants = {"uoisc": ("tight", "middle"), **fixed, **dict.fromkeys(("dial", "dial_scratch_text"), (DIAL,))}
     return replace(
@@ -33,7 +34,7 @@ def parameters():
         data=replace(tiny.PARAMS.data, objects=258),
         codec=replace(tiny.PARAMS.codec, rates={"tight": low, "middle": high}),
         variants=variants,
-        evaluation=replace(tiny.PARAMS.evaluation, queries=12, batch_size=64),
+        evaluation=replace(own, queries=12, batch_size=64, beyond=replace(own.beyond, rates=("tight",))),
     )
 
 
