@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
 
 from uoisc.base.errors import ProcessError
-from uoisc.base.processes import handling, run_side_by_side
+from uoisc.base.processes import handling, one_ahead, run_side_by_side
 
 HERE = Path(__file__).parent
 
@@ -99,3 +100,21 @@ def test_a_signal_to_the_parent_alone_ends_the_workers_too(tmp_path, number):
         assert saved == set()
     else:
         assert saved == {"a.saved", "b.saved"} and told.strip().splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_items_are_made_in_order_one_ahead_and_no_further():
+    made, numbers = [], count()
+    items = one_ahead(lambda: made.append(n := next(numbers)) or n)
+    for n in range(3):
+        assert next(items) == n
+        until(lambda n=n: made == [*range(n + 2)])
+    items.close()
+    assert made == [*range(4)]
+
+
+def test_an_item_that_cannot_be_made_is_told_where_it_is_wanted():
+    numbers = count()
+    items = one_ahead(lambda: 1 // (2 - next(numbers)))
+    assert [*islice(items, 2)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(items)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -58,6 +58,15 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
                     "goes on from its last checkpoint; with workers: 1 in params.yaml it takes the least memory"
                 ) from error
             raise
+
+
+def one_ahead(make: Callable) -> Iterator:
+    """What `make` returns, again and again, each made by a thread while the one before it is worked on."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(make)
+        while True:
+            made, coming = coming.result(), thread.submit(make)
+            yield made
 
 
 def _run(function, job: tuple):

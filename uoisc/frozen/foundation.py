@@ -5,7 +5,7 @@ the held-out ones too. Codecs never do. Source: ours.
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from uoisc.base.devices import precision
 from uoisc.base.distributed import device
+from uoisc.base.processes import one_ahead
 from uoisc.base.settings import GRID, HEAD_WIDTH, Clip, Llava
 from uoisc.data.question_types import CATEGORY_SLOTS, OBJECT_SLOTS, fill_about, templates_of, templates_with
 from uoisc.data.scenes import Scenes, World, token_tiles
@@ -68,17 +69,18 @@ def attribute_texts() -> tuple[list[str], list[str]]:
 
 def clip_loss(
     model: open_clip.CLIP,
-    frozen: FrozenCLIP,
+    ids_of: Callable[[str], Int[Tensor, " L"]],
     tokens: Float[Tensor, "B N e"],
     world: World,
     scenes: Scenes,
-    rng: np.random.Generator,
+    about: tuple[np.ndarray, np.ndarray, list[str]],
 ) -> Float[Tensor, ""]:
-    """`unified_loss` of a batch with objects' names and with categories', and which place and colour each tile has."""
-    objects, kinds, texts = region_texts(world, scenes, rng)
+    """`unified_loss` of a batch with objects' names and with categories', and which place and colour each tile has;
+    `ids_of` gives a text's tokens, `about` is the batch's `region_texts`."""
+    objects, kinds, texts = about
     place_texts, colour_texts = attribute_texts()
     with precision(device()):
-        ids = frozen.tokenize(texts + place_texts + colour_texts).to(device())
+        ids = torch.stack([*map(ids_of, texts + place_texts + colour_texts)]).to(device())
         embedded = model.encode_text(ids, normalize=True).float()
     names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
     regions, scale = region_embeddings(tokens), model.logit_scale.exp()  # (B, 9, e)
@@ -101,10 +103,8 @@ def unified_loss(
     object, and some show none.
 
     Half is cross-entropy of a tile's text among all, half that a text's most similar token, of all tokens of the batch,
-    lies in a tile that it is about (`FrozenCLIP.relevance` ranks tokens).
-
-    Args:
-        texts: embeddings times the logit scale. about: which tiles each text is about, one or more.
+    lies in a tile that it is about (`FrozenCLIP.relevance` ranks tokens). `texts`: embeddings times the logit scale;
+    `about`: which tiles each text is about, one or more.
     """
     logits = torch.einsum("te,bre->brt", texts, regions)[about.any(0)]  # (tiles with a text, t)
     named = F.cross_entropy(logits, about.permute(1, 2, 0)[about.any(0)].int().argmax(1))
@@ -153,24 +153,18 @@ def tile_loss(heads: nn.Linear, regions: Float[Tensor, "B 9 e"], scenes: Scenes,
     return named + placed + 0.5 * (coloured + F.cross_entropy(ATTRIBUTE_SCALE * kinds, kind, ignore_index=-1))
 
 
+def train_tower(cfg: Clip, world: World, image_size: int, seed: int, progress: Progress) -> FrozenCLIP:
+    """A vision tower that is no CLIP's: it learns labels of tiles and no text. The same seed gives the same weights."""
+    return train_clip(cfg, world, image_size, seed, progress, lambda *_: None)[1]
+
+
 def train_clip(
-    cfg: Clip, world: World, image_size: int, seed: int, progress: Progress
+    cfg: Clip, world: World, image_size: int, seed: int, progress: Progress, texts_of: Callable = region_texts
 ) -> tuple[open_clip.CLIP, FrozenCLIP]:
     """A stand-in CLIP that has seen all objects but those of `cfg.exclude`. The same seed gives the same weights.
 
     It learns labels of tiles beside texts: by texts alone it takes several times the steps to tell all objects apart.
     """
-    return _trained(cfg, world, image_size, seed, progress, clip_loss)
-
-
-def train_tower(cfg: Clip, world: World, image_size: int, seed: int, progress: Progress) -> FrozenCLIP:
-    """A vision tower that is no CLIP's: it learns labels of tiles and no text. The same seed gives the same weights."""
-    return _trained(cfg, world, image_size, seed, progress, lambda *_: 0.0)[1]
-
-
-def _trained(
-    cfg: Clip, world: World, image_size: int, seed: int, progress: Progress, text_loss: Callable
-) -> tuple[open_clip.CLIP, FrozenCLIP]:
     torch.manual_seed(seed)
     rng, known = np.random.default_rng(seed), world.pool(exclude=cfg.exclude or None)
     model = build_clip(**clip_fields(cfg, image_size))
@@ -179,25 +173,31 @@ def _trained(
     model.requires_grad_(True).train()
     heads = nn.Linear(cfg.embed_dim, sum(labels_of(world)), bias=False).to(device())
     clamp = partial(model.logit_scale.data.clamp_, 0, 4.6052)  # at most 100, as in CLIP
+    ids_of = cache(lambda text: frozen.tokenize([text])[0])  # some thousands of texts, over and over
 
-    def loss_of() -> Tensor:
+    def batch() -> tuple:
         scenes = world.crowded(rng, cfg.batch_size, known)
+        about = texts_of(world, scenes, rng)
         with precision(device()):
-            tokens = frozen.see(world.render(scenes)).tokens
-        labels = tile_loss(heads, region_embeddings(tokens), scenes, world)
-        return labels + text_loss(model, frozen, tokens, world, scenes, rng)
+            return scenes, world.render(scenes), about
 
-    descend(nn.ModuleList([model, heads]), cfg, progress(range(cfg.steps), "CLIP"), loss_of, after=clamp)
+    def loss_of(scenes: Scenes, images: Float[Tensor, "B 3 H W"], about: tuple | None) -> Float[Tensor, ""]:
+        with precision(device()):
+            tokens = frozen.see(images).tokens
+        loss = tile_loss(heads, region_embeddings(tokens), scenes, world)
+        return loss if about is None else loss + clip_loss(model, ids_of, tokens, world, scenes, about)
+
+    descend(nn.ModuleList([model, heads]), cfg, progress(range(cfg.steps), "CLIP"), batch, loss_of, after=clamp)
     return model, frozen
 
 
 def descend(
-    model: torch.nn.Module, cfg: Clip | Llava, steps: Iterable, loss_of: Callable[[], Tensor], after=lambda: None
+    model: nn.Module, cfg: Clip | Llava, steps: Iterable, batch: Callable, loss_of: Callable, after=lambda: None
 ) -> None:
     """Takes `steps` of AdamW, without decay on vectors, the gradient clipped to norm 1; then the model is frozen.
 
-    The rate warms up over 10 % of the steps and falls to 0 over the last 30 %. `loss_of` draws a batch, `after` follows
-    each step.
+    The rate warms up over 10 % of the steps and falls to 0 over the last 30 %. `loss_of` takes what `batch` returned,
+    in a thread one step ahead; `after` follows each step.
     """
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
@@ -206,8 +206,8 @@ def descend(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / (0.1 * cfg.steps), 1.0, (cfg.steps - step) / (0.3 * cfg.steps))
     )
-    for _ in steps:
-        loss = loss_of()
+    for _, made in zip(steps, one_ahead(batch), strict=False):
+        loss = loss_of(*made)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -264,20 +264,24 @@ def train_llava(
     pack, everything, taken = Packer(llava), world.pool(), count()
     rounds = [[kind for kind, of in TYPES.items() for _ in range(of.turns[later])] for later in (False, True)]
 
-    def loss_of() -> Float[Tensor, ""]:
+    def batch() -> tuple:
         scenes = world.sample_mixed(rng, cfg.batch_size, everything)
         kinds = rounds[next(taken) >= FIRST * cfg.steps]
         packed = pack(world.ask_each(rng, scenes, cfg.questions, kinds=kinds), cfg.questions)
+        with precision(device()):
+            return world.render(scenes), packed
+
+    def loss_of(images: Float[Tensor, "B 3 H W"], packed: tuple[Tensor, ...]) -> Float[Tensor, ""]:
         ids, positions, mask, labels = (part.to(device()) for part in packed)
         with precision(device()):
-            pixels = llava.pixels(world.render(scenes))
+            pixels = llava.pixels(images)
             seen = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "pixel_values": pixels}
             hidden = model.model(**seen, use_cache=False).last_hidden_state[:, :-1]
             learnt = labels[:, 1:] != -100
             logits = model.lm_head(hidden[learnt])
         return F.cross_entropy(logits.float(), labels[:, 1:][learnt])
 
-    descend(model, cfg, progress(range(cfg.steps), "LLaVA"), loss_of)
+    descend(model, cfg, progress(range(cfg.steps), "LLaVA"), batch, loss_of)
     return llava
 
 

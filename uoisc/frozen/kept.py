@@ -83,11 +83,8 @@ class Kept:
         return images is self.images and bool(self.names)
 
     def of(self, images: Tensor, what: str, make: Callable[[], Record], rows: Sequence[int] | None = None) -> Record:
-        """What a model makes of `images`, which `make` works out: at each precision another.
-
-        Args:
-            rows: how many along the first dimension of each tensor are of each name; None: equally many.
-        """
+        """What a model makes of `images`, which `make` works out: at each precision another. `rows`: how many along the
+        first dimension of each tensor are of each name; None: equally many."""
         if not self.knows(images):
             return make()
         return self._recall(f"{what}-{_precision(images)}", self.names, make, images.device, rows)

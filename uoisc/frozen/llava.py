@@ -174,12 +174,9 @@ class FrozenLlava(nn.Module):
     def hidden(
         self, x: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None, depths=True
     ) -> tuple[Float[Tensor, "B L w"] | None, ...]:
-        """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries.
-
-        Args:
-            mask: of what is no padding; None: padding stands on the right, where no other token attends to it.
-            depths: which of them, by number; the others are None.
-        """
+        """Hidden states after the embedding and after every block, for images in [0, 1] and tokenized queries; where
+        `depths` numbers some, the others are None. `mask`: of what is no padding; None: padding stands on the right,
+        where no other token attends to it."""
         seen = {"input_ids": ids, "attention_mask": None if mask is None else mask.long()}
         seen["pixel_values"] = self.pixels(x)
         return self.model.model(**seen, output_hidden_states=depths, use_cache=False).hidden_states

@@ -79,10 +79,8 @@ def lie(folder: Path, profile: str) -> Paths:
 
 
 def pack_model(folder: Path, target: Path, rows: dict[str, Tensor] | None = None) -> None:
-    """Packs a model's folder in the format of open_clip or transformers: its weights; the other files are copied.
-
-    Args: rows: of these tensors these rows alone (`pack`).
-    """
+    """Packs a model's folder in the format of open_clip or transformers: its weights, of the tensors in `rows` these
+    rows alone (`pack`); the other files are copied."""
     label = {"was": folder_digest(folder)}
     target.mkdir(parents=True)
     for file in sorted(folder.iterdir()):

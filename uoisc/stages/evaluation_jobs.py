@@ -64,10 +64,8 @@ def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.D
     """Evaluates some variants, joined by +: their answer match rates, and the folder that holds all that was found.
 
     The results tables are left alone: their rows are all of one state of the code. Raises ConfigError, before any
-    work, for a variant that the profile does not train.
-
-    Args:
-        changes: `key=value`, of how codecs are evaluated alone: `evaluation.`, and what follows questions to a judge.
+    work, for a variant that the profile does not train. `changes`: `key=value`, of how codecs are evaluated alone:
+    `evaluation.`, and what follows questions to a judge.
     """
     for change in changes:
         if not change.startswith(ASKED):
