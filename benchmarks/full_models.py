@@ -34,7 +34,7 @@ def random_clip(params: Params) -> FrozenCLIP:
 class Wide(FrozenLlava):
     """As the LLaVA ran before: under autocast, padded on the left with a mask, its modules as transformers has them."""
 
-    native = False
+    native = property(lambda _: False, lambda *_: None)  # whatever its weights are
 
 
 def random_llava(dtype: torch.dtype, where: torch.device = CPU, kind: type[FrozenLlava] = FrozenLlava) -> FrozenLlava:

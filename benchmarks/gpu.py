@@ -45,7 +45,7 @@ def plan(profile: str) -> list[list[Part]]:
     border = ("-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/test_gpu.py")
     tests, data = Part("tests", border, 240), Part("data", ("-c", DATA.format(profile)), 60)
     return [
-        [tests, data, Part("stand-ins", ("-c", STAND_INS.format(profile)), 200)],
+        [tests, data, Part("stand-ins", ("-c", STAND_INS.format(profile)), 340)],
         [Part("full size", ("-m", "benchmarks.full_size", "--batches", "1", "16", "32"), 200)],
         [Part("variants", ("-m", "uoisc.cli", "train", VARIANTS, "--profile", profile), 240)],
         [Part("evaluation", ("-m", "uoisc.cli", "evaluate", "--profile", profile, "--variants", VARIANTS), 120)],

@@ -10,6 +10,7 @@ from benchmarks import full_size as benchmark_full
 from benchmarks.full_size import Meter, Models
 from uoisc.base.config import load_params
 from uoisc.frozen.clip import open_clip
+from uoisc.frozen.native import Norm
 
 
 @pytest.fixture
@@ -51,6 +52,13 @@ def test_the_table_times_real_steps_way_by_way(small_sizes, monkeypatch, capsys)
     ways = ("as before", "own bfloat16", "own bfloat16, states kept")
     assert [(row.split()[0], row[7:34].strip()) for row in rows] == [("1", way) for way in ways]
     assert all(float(cell) > 0 for row in rows for cell in row[34:].split())
+
+
+def test_the_way_as_before_is_another_than_today(small_sizes):
+    kinds = full_models.Wide, full_models.FrozenLlava
+    before, today = (full_models.random_llava(torch.bfloat16, kind=kind) for kind in kinds)
+    norms = [sum(isinstance(module, Norm) for module in llava.modules()) for llava in (before, today)]
+    assert (before.native, today.native) == (False, True) and norms[0] == 0 < norms[1]
 
 
 def test_a_step_moves_the_codec_and_nothing_frozen(small_sizes):
