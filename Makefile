@@ -43,8 +43,8 @@ export PYTHONWARNINGS := ignore:IProgress not found
 .PHONY: repro seeds trials notebooks test setup lock bench lab lint clean
 
 repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
-	uoisc info --profile $(PROFILE)
 ifeq ($(PROFILE),$(ACTIVE))
+	uoisc info --profile $(PROFILE)
 	uoisc plan $(STAGES)
 	$(AHEAD) dvc repro $(STAGES)
 	uoisc info --profile $(PROFILE)
@@ -62,7 +62,8 @@ else
 	  test ! -e $$place -o -e $$place/source -o -e $$place/published -o $$place = data/$(PROFILE) -o -e $(COPY)/$$place || \
 	  ln -sfn "$(CURDIR)/$$place" $(COPY)/$$place; done
 	cd $(COPY) && git init -q && export PYTHONPATH=$$PWD && uoisc activate $(PROFILE) --publish $(SEED:%=--seed %) && \
-	  uoisc plan $(STAGES) && $(AHEAD) dvc repro $(STAGES) && uoisc info --profile $(PROFILE)
+	  uoisc info --profile $(PROFILE) && uoisc plan $(STAGES) && $(AHEAD) dvc repro $(STAGES) && \
+	  uoisc info --profile $(PROFILE)
 	@echo "done: see $(COPY)/results/, $(COPY)/paper/, $(COPY)/docs/index.html"
 endif
 
