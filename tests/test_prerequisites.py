@@ -66,6 +66,15 @@ def test_only_what_is_missing_is_made(runs, tmp_path):
     assert runs == [["run", "02_foundation", "--profile", "smoke"]]
 
 
+def test_a_stage_of_several_variants_runs_once(runs, tmp_path):
+    for place in ("source", "foundation", "codecs/phase1/uniform", "codecs/phase2/uniform"):
+        (tmp_path / "data/smoke" / place).mkdir(parents=True)
+    need("06_evaluation", "smoke")
+    stages = [command[1] for command in runs]
+    assert stages == ["03_phase1", "04_phase2", "05_ablations"]
+    assert {*runs[-1][-1].split("+")} == {*config.load_params("smoke").variants} - {"uoisc", "uniform"}
+
+
 def test_another_profile_is_never_made_by_the_way(runs):
     with pytest.raises(DataError, match="03_phase1 at profile small needs the stages before it: run `make repro`"):
         need("03_phase1", "small")

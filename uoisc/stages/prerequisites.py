@@ -6,6 +6,7 @@ What comes before a notebook stands in dvc.yaml. In the pipeline DVC has run tho
 import re
 import subprocess
 import sys
+from itertools import chain, groupby
 from pathlib import Path
 
 from uoisc.base.config import load_params, paths
@@ -14,19 +15,23 @@ from uoisc.base.errors import DataError
 from uoisc.base.folders import ROOT, is_there
 from uoisc.base.settings import DIAL
 
+VARIANT = len(["run", "NOTEBOOK", "--profile", "PROFILE", "--variant"])  # where a command names it, if it does
+
 
 def need(notebook: str, profile: str) -> None:
-    """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing, each after those before it.
+    """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing, each after those before it;
+    a stage of several variants once, for all that it is missing of.
 
     Raises:
         DataError: outputs are missing at another profile, whose stages take long, or a stage has failed.
     """
-    for command, outs in before(notebook, profile):
-        if all(is_there(ROOT / out) for out in outs):
-            continue
+    missing = [run for run in before(notebook, profile) if not all(is_there(ROOT / out) for out in run[1])]
+    for stage, runs in groupby(missing, key=lambda run: run[0][:VARIANT]):
         if profile != "smoke":
             raise DataError(f"{notebook} at profile {profile} needs the stages before it: run `make repro` first")
-        print(f"making {', '.join(outs)} for {notebook}")
+        commands, outs = zip(*runs, strict=True)
+        command = [*stage, *filter(None, ["+".join(name for one in commands for name in one[VARIANT:])])]
+        print(f"making {', '.join(chain(*outs))} for {notebook}")
         # A process of its own: so no notebook's stage depends on the modules of the stages before it.
         if subprocess.run([sys.executable, "-m", "uoisc.cli", *command], cwd=ROOT).returncode:
             raise DataError(f"{notebook} needs `uoisc {' '.join(command)}`, which has failed: its error stands above")
