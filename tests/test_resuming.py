@@ -36,7 +36,7 @@ def test_killed_at_twenty_random_points_over_both_phases(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["same"] and told["killed"] == 20
+    assert told["same"] and told["killed"] >= 20
     assert told["resumed_from"].get("phase1", 0) >= 3 and told["resumed_from"].get("phase2", 0) >= 3, told
     assert [name for name in told["files"] if name.endswith("phase2/uoisc/low.safetensors")]
 

@@ -20,11 +20,8 @@ VARIANT = len(["run", "NOTEBOOK", "--profile", "PROFILE", "--variant"])  # where
 
 def need(notebook: str, profile: str) -> None:
     """Runs, at the smoke profile, the stages before `notebook` whose outputs are missing, each after those before it;
-    a stage of several variants once, for all that it is missing of.
-
-    Raises:
-        DataError: outputs are missing at another profile, whose stages take long, or a stage has failed.
-    """
+    a stage of several variants once, for all that it is missing of. Raises DataError where outputs are missing at
+    another profile, whose stages take long, or a stage has failed."""
     missing = [run for run in before(notebook, profile) if not all(is_there(ROOT / out) for out in run[1])]
     for stage, runs in groupby(missing, key=lambda run: run[0][:VARIANT]):
         if profile != "smoke":
