@@ -91,6 +91,15 @@ def test_rows_of_their_own_names_meet_in_other_batches():
     assert made == [("1", "2"), ("2", "3")]
 
 
+def test_records_of_the_disk_meet_new_ones_where_the_models_are():
+    """A folder gives tensors of the CPU; `meta` stands for a GPU, as it may not be mixed with another device either."""
+    kept, x = Kept(Memory(1e6)), torch.zeros(2, 3, device="meta")
+    kept.shelf.put("see-float32/1", (torch.ones(1, 3),))
+    kept.know(x, ("1", "2"))
+    (seen,) = kept.of(x, "see", lambda: (x + 1,))
+    assert seen.device.type == "meta" and seen.shape == (2, 3)
+
+
 @pytest.fixture
 def bench() -> Bench:
     """Frozen models of their own, as tests share `tiny`'s."""

@@ -118,16 +118,19 @@ class SelfAttention(nn.MultiheadAttention):
         return self.out_proj(rearrange(out, "b h l c -> b l (h c)")), None
 
 
-def speed_up(model: nn.Module) -> None:
-    """Puts the faster equivalents above in the place of the modules that they equal; parameters and names stay."""
+def speed_up(model: nn.Module, casts: bool = True) -> None:
+    """Puts the faster equivalents above in the place of the modules that they equal; parameters and names stay.
+
+    casts: whether autocast would cast its weights; where not, linear maps stay plain, which torch.compile can trace.
+    """
     for name, module in model.named_children():
         if type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None:
             setattr(model, name, SelfAttention.like(module))
         elif type(module) is nn.Conv2d and module.stride == module.kernel_size and module.padding in UNPADDED:
             setattr(model, name, PatchConv.like(module))
-        elif type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
+        elif casts and type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
             setattr(model, name, FrozenLinear.like(module))
-        speed_up(getattr(model, name))
+        speed_up(getattr(model, name), casts)
 
 
 class QueryKey:

@@ -109,8 +109,8 @@ class Kept:
                         found[i] = part
                         if self.shelf:
                             self.shelf.put(f"{what}/{name}", part)
-            whole = [torch.cat(parts) if len(names) > 1 else parts[0] for parts in zip(*found, strict=True)]
-            self.now[what, names] = tuple(part.to(device) for part in whole)
+            here = [[part.to(device) for part in parts] for parts in zip(*found, strict=True)]
+            self.now[what, names] = tuple(torch.cat(parts) if len(names) > 1 else parts[0] for parts in here)
         return self.now[what, names]
 
 

@@ -39,9 +39,9 @@ class FrozenLlava(nn.Module):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.kept = Kept()
-        speed_up(model.model)
         # Computes in bfloat16 by itself, as its weights are: autocast would widen what lies between.
         self.native = model.dtype is torch.bfloat16
+        speed_up(model.model, casts=not self.native)
         if self.native:
             lighten(model.model.language_model)
         self.processor, self.suffix = processor, suffix

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from uoisc.base.devices import native_bfloat16
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import ROOT, is_there, readable_folder, share
@@ -23,7 +24,7 @@ def load_llava(
         name: a folder in transformers' own format, or a hub name.
         revision: of the hub name; "" for a folder.
         sha256: of each weights file; None checks none (what the pipeline itself has made).
-        device: which one; bfloat16 on a GPU, float32 on a CPU.
+        device: which one; bfloat16 on a GPU that has it, else float32.
         suffix: what follows every question.
 
     Raises CheckpointError when it is not there, is no LLaVA, lacks weights, or is another one than `sha256` says.
@@ -32,7 +33,7 @@ def load_llava(
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a bar for every small file drowns the training's own
-    folder = llava_folder(name, revision)
+    folder, kind = llava_folder(name, revision), torch.device(device).type
     if sha256 is not None:
         verify(weights_files(folder), sha256)
     try:
@@ -43,8 +44,8 @@ def load_llava(
             attn_implementation="sdpa",
             local_files_only=True,
             output_loading_info=True,
-            dtype=torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16,
-            device_map=None if torch.device(device).type == "cpu" else device,  # not by way of the CPU's memory
+            dtype=torch.bfloat16 if kind != "cpu" and native_bfloat16(kind) else torch.float32,
+            device_map=None if kind == "cpu" else device,  # not by way of the CPU's memory
         )
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of a damaged folder transformers and its parsers raise whatever they meet

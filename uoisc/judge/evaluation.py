@@ -186,7 +186,8 @@ def send(
 
 def ask(study: Study, x: Float[Tensor, "B 3 H W"], texts: list[str]) -> Answers:
     """Each judge's answers about images in [0, 1], one question each."""
-    return {name: judge.answer(x, texts) for name, judge in study.judges.items()}
+    size = study.params.evaluation.batch_size
+    return {name: judge.answer(x, texts, size) for name, judge in study.judges.items()}
 
 
 def known_to(ranking: Ranking | None, asked: Asked) -> Bool[np.ndarray, " queries"]:
