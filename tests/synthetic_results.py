@@ -16,8 +16,8 @@ import pandas as pd
 from uoisc.base import results
 from uoisc.base.picture_data import PANELS, Examples, write_examples
 from uoisc.base.settings import JUDGES
+from uoisc.claims import contrasts
 from uoisc.judge import bootstrap
-from uoisc.report import contrasts
 
 TYPES = {
     "existence": ("yes", "no"),

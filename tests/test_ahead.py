@@ -6,7 +6,8 @@ import pytest
 import tiny
 
 from uoisc.base.config import DIAL, Paths
-from uoisc.stages import ahead, machine, notebooks, train_models
+from uoisc.pipeline import ahead, notebooks
+from uoisc.stages import machine, train_models
 
 TRAINED = [
     "uoisc run 03_phase1 --profile small --variant uoisc",

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from uoisc.stages import closures
-from uoisc.stages.closures import closure, imports, write_closures
+from uoisc.pipeline import closures
+from uoisc.pipeline.closures import closure, imports, write_closures
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

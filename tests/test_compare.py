@@ -11,10 +11,12 @@ import pytest
 from uoisc.base.config import ROOT
 from uoisc.base.errors import ResultsError
 from uoisc.base.results import COLUMNS, write_csv, write_json
-from uoisc.stages.compare import as_text, committed, compare, spread
+from uoisc.claims.compare import as_text, committed, compare, spread, verdicts
+from uoisc.claims.verdicts import t_interval
 
 JUDGES, BITS, VARIANTS = ("llava", "llava_independent"), (144.0, 432.0), [f"v{i}" for i in range(20)]
 SD = 0.02
+VALUES = (0.08, 0.1, 0.12, 0.09, 0.11)
 
 
 def summary(rng, spread_of: float = SD) -> pd.DataFrame:
@@ -36,8 +38,15 @@ def written(folder, summary, runs, verdicts: dict[str, str]):
     folder.mkdir()
     write_csv(summary, folder / "summary.csv")
     write_csv(runs, folder / "runs.csv")
-    write_json([{"id": id, "verdict": verdict} for id, verdict in verdicts.items()], folder / "claims.json")
+    write_json([claim(id, verdict) for id, verdict in verdicts.items()], folder / "claims.json")
     return folder
+
+
+def claim(id: str, verdict: str, **changed) -> dict:
+    """A primary contrast of five fresh runs that gave `VALUES`, as `decide` writes it."""
+    mean, low, high = t_interval(VALUES)
+    found = {"mean": mean, "low": low, "high": high, "runs": len(VALUES), "value": 0.11, "primary": True}
+    return {"id": id, "verdict": verdict} | found | changed
 
 
 @pytest.fixture
@@ -74,7 +83,41 @@ def test_another_seed_agrees_and_another_method_does_not(published, tmp_path):
 def test_a_verdict_that_turned_is_named_and_one_that_was_not_given_is_not(published, tmp_path):
     turned = compare(published, other(tmp_path, S1="opposed", S2="one run: no verdict", S3="supported"))
     assert not turned.agrees and turned.verdicts.set_index("id")["turned"].to_dict() == {"S1": True, "S2": False}
-    assert turned.summary().endswith("verdicts that turned: S1")
+    assert turned.summary().endswith("claims that turned: S1")
+
+
+def test_a_claim_turns_where_its_value_is_one_that_no_further_run_would_have(published, tmp_path):
+    """Simulated: of five normal runs and one more that lies outside in 5 of 100 cases, all primary ones together."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "now").mkdir()
+    outside = 0
+    for _ in range(400):
+        rows = []
+        for k in range(4):
+            values = rng.normal(0, 0.03, 6)
+            mean, low, high = t_interval(values[:5].tolist())
+            rows.append(claim(f"S{k}", "supported", mean=mean, low=low, high=high, value=float(values[5])))
+        rows.append(claim("T", "met", primary=False, value=9.0))  # a secondary one is not held to it
+        for folder in (published, tmp_path / "now"):
+            write_json(rows, folder / "claims.json")
+        found = verdicts(published, tmp_path / "now").set_index("id")["turned"]
+        outside += found.any()
+        assert not found["T"]
+    assert 0.02 < outside / 400 < 0.09
+
+
+def test_what_a_run_claims_is_shown_beside_where_it_may_lie(published, tmp_path):
+    beside = other(tmp_path)
+    write_json([claim("S1", "supported", value=0.5), claim("S2", "inconclusive", value=None)], beside / "claims.json")
+    found = compare(published, beside)
+    assert not found.agrees and found.summary().endswith("claims that turned: S1")
+    said = [line.split()[:4] for line in as_text(found).splitlines()]
+    assert ["S1", "supported", "supported", "0.500"] in said and ["S2", "inconclusive", "inconclusive", "NaN"] in said
+
+
+def test_the_claims_that_are_published_stand_by_their_own_run():
+    found = compare(ROOT / "results", ROOT / "results")
+    assert found.agrees and len(found.verdicts) > 40 and not found.rows["difference"].any()
 
 
 def test_without_fresh_runs_nobody_knows_what_a_seed_moves(tmp_path):

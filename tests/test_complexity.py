@@ -5,8 +5,9 @@ import synthetic_results as synthetic
 from matplotlib.text import Text
 
 from uoisc.base.results import LeftOut
+from uoisc.claims.runs import COMPLEX
 from uoisc.judge.bootstrap import summarise
-from uoisc.report.complexity import COMPLEX, amr_by_complexity, complexity, lead_table, leads
+from uoisc.report.complexity import amr_by_complexity, complexity, lead_table, leads
 
 POINT = {"judge": "llava", "split": "unseen", "bits": 144.0}
 

@@ -14,7 +14,7 @@ import yaml
 from uoisc.base import results
 from uoisc.base.errors import ConfigError, DataError, ResultsError
 from uoisc.base.settings import JUDGES
-from uoisc.report import contrasts
+from uoisc.claims import contrasts
 
 ROOT = Path(__file__).resolve().parent.parent
 ASKED = contrasts.load_contrasts(synthetic.CLAIMS)

@@ -13,8 +13,9 @@ from matplotlib.text import Text
 
 from uoisc.base import picture_data
 from uoisc.base.errors import ResultsError
+from uoisc.claims import contrasts, names, verdicts
 from uoisc.judge import bootstrap
-from uoisc.report import contrasts, curves, figures, link_figures, names, rate_answer, verdicts
+from uoisc.report import curves, figures, link_figures, rate_answer
 from uoisc.report.exhibits import FIGURES
 
 ASKED = contrasts.load_contrasts(synthetic.CLAIMS)

@@ -11,9 +11,10 @@ CORE = "core"  # the modules directly in uoisc/: the method
 ROOMS = (
     "benchmarks",
     "cli",
-    "commands",
+    "pipeline",
     "explore",
     "report",
+    "claims",
     "stages",
     "rivals",
     "link",
@@ -107,7 +108,7 @@ def test_the_core_is_read_in_an_evening():
 
 @pytest.mark.parametrize("name", [name for name in ROOMS if name != CORE])
 def test_a_room_is_of_a_size_to_know(name):
-    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2600
+    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2350
 
 
 def test_the_package_as_a_whole():

@@ -11,8 +11,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from uoisc.base.config import PARAMS, document
 from uoisc.base.errors import ConfigError, DataError, UoiscError
-from uoisc.stages import notebooks
-from uoisc.stages.notebooks import NotebookError
+from uoisc.pipeline import notebooks
+from uoisc.pipeline.notebooks import NotebookError
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))

@@ -10,7 +10,8 @@ from test_figures import drawn
 
 from uoisc.base import results
 from uoisc.base.errors import ConfigError, ResultsError, UoiscError
-from uoisc.report import exhibits, generalisation, paper, provenance, readme, tables, verdicts
+from uoisc.claims import verdicts
+from uoisc.report import exhibits, generalisation, paper, provenance, readme, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAIMS, PARAMS = ROOT / "paper" / "claims.yaml", ROOT / "params.yaml"

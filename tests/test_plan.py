@@ -8,8 +8,8 @@ import pytest
 import tiny
 
 from uoisc.base.errors import ResultsError
-from uoisc.stages import plan
-from uoisc.stages.plan import TRAINING, Timed
+from uoisc.pipeline import plan
+from uoisc.pipeline.plan import TRAINING, Timed
 
 PARAMS = replace(tiny.PARAMS, workers=2, variants={"uoisc": ("low", "high"), "adaptive": ("low",), "dial": ("dial",)})
 COMMANDS = [

@@ -7,8 +7,8 @@ import pytest
 
 from uoisc.base import config
 from uoisc.base.errors import DataError
-from uoisc.stages import prerequisites
-from uoisc.stages.prerequisites import before, need
+from uoisc.pipeline import prerequisites
+from uoisc.pipeline.prerequisites import before, need
 
 
 def commands(notebook: str) -> list[str]:

@@ -12,7 +12,8 @@ from test_paper import CLAIMS, PARAMS
 from uoisc.base import results
 from uoisc.base.picture_data import write_examples
 from uoisc.base.results import LeftOut
-from uoisc.report import exhibits, paper, rate_answer, verdicts
+from uoisc.claims import verdicts
+from uoisc.report import exhibits, paper, rate_answer
 
 # what is kept of the variants (their controls too), the splits, and of rates the tightest alone
 SUBSETS = {

@@ -8,7 +8,7 @@ import pytest
 import synthetic_results as synthetic
 
 from uoisc.base import results
-from uoisc.report import contrasts, verdicts
+from uoisc.claims import contrasts, verdicts
 
 ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
 OWN, OURS = (next(one for one in ASKED if one.id == f"S1-{name}") for name in ("film", "selection"))

@@ -9,7 +9,7 @@ import typer
 from uoisc.base import entry
 from uoisc.base.errors import ConfigError
 from uoisc.base.terminal import show
-from uoisc.commands.pipeline import Force, Profile, Quiet, active, pipeline
+from uoisc.pipeline.commands import Force, Profile, Quiet, active, pipeline
 
 app = typer.Typer(
     help="User-oriented image semantic coding: the companion's pipeline, a stage at a time.",
@@ -100,8 +100,8 @@ def info(
 ) -> None:
     """Print what a .uoi file says of itself; without one, what a run depends on, and each stage's minutes."""
     if file is None:
+        from uoisc.pipeline.notebooks import EXECUTED
         from uoisc.stages.machine import environment, minutes
-        from uoisc.stages.notebooks import EXECUTED
 
         profile = profile or active()
         lines = environment(profile) + minutes(EXECUTED / profile)
@@ -154,7 +154,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Hold a run's results against the committed ones, row by row; exit code 1 where they differ beyond seeds."""
-    from uoisc.stages.compare import as_text, committed, compare
+    from uoisc.claims.compare import as_text, committed, compare
 
     with committed() as published:
         found = compare(published, results)

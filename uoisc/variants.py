@@ -1,5 +1,5 @@
 """What each variant is made of. To add one, write a function that puts its parts together, and a row of
-`VARIANTS`. Its title and its line of explanation stand in `report/names.py`.
+`VARIANTS`. Its title and its line of explanation stand in `claims/names.py`.
 
 LLaVA's view is a loss on its hidden states (`intent_loss`, the paper's) or on its answers about the source
 (`source_answer_loss`, ours). `intent` of a variant is that loss itself.

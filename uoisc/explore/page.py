@@ -27,12 +27,12 @@ from uoisc.base.errors import ResultsError
 from uoisc.base.folders import readable, written_aside
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.settings import DIAL, JUDGES, Drawings
+from uoisc.claims.names import SAYS, label
 from uoisc.data.images import from_bytes, image_bytes, to_bytes
 from uoisc.data.questions import Query
 from uoisc.explore.sending import Received, Sent, answers, receive, send
 from uoisc.judge.evaluation import ask, evaluation_questions
 from uoisc.link.tables import shared_model
-from uoisc.report.names import SAYS, label
 from uoisc.rivals.standard_codecs import AVIF, JPEG2000, at_most
 from uoisc.stages.publish import open_published, published_points
 from uoisc.study import Study

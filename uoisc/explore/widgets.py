@@ -20,6 +20,7 @@ from torch import Tensor
 from uoisc.base.config import DIAL
 from uoisc.base.distributed import device
 from uoisc.base.errors import UoiscError
+from uoisc.claims.names import label
 from uoisc.data.images import from_bytes, image_bytes, read_image, to_bytes
 from uoisc.explore.page import ES_N0_DB, chosen
 from uoisc.explore.sending import Received, Sent, answers, receive, send
@@ -27,7 +28,6 @@ from uoisc.judge.evaluation import evaluation_questions
 from uoisc.link.bitstream import Held, SharedModel
 from uoisc.link.tables import shared_model
 from uoisc.link.transfer import unknown_words
-from uoisc.report.names import label
 from uoisc.study import Study, points
 
 WIDE = {"width": 240, "height": 240, "format": "png"}

@@ -6,7 +6,7 @@
 
 Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are compared on the
 same draws and the splits are independent of each other. The answers are of one run, and so are these intervals: they
-say nothing of another training (`report/verdicts.py` does).
+say nothing of another training (`claims/verdicts.py` does).
 
 The metrics that lead (`..._reliable`), and the differences, are over the types of question that both judges answer
 reliably: where a judge guesses, equal answers are no sign that anything was kept.

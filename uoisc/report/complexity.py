@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 
 from uoisc.base.results import LeftOut
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import in_order, label
+from uoisc.claims.runs import COMPLEX
 from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report import figures
-from uoisc.report.names import in_order, label
 
-COMPLEX = 2  # tiles from which a query is complex, one of one tile is simple; no type that counts asks for three
 SHOWN = (*figures.MAIN, "dial", "dial_oracle")
 CONTROL = {  # what a method leads by: the same codec but for its treatment of the query
     "uoisc": "no_alignment",

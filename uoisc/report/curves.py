@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 
 from uoisc.base.results import UNSEEN, missing
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import in_order, label
 from uoisc.report.figures import AMR, SHADES, legend_below, look_of, page, styled, with_interval
-from uoisc.report.names import in_order, label
 
 TERMS = ("loss", "pixel", "perceptual", "vq", "intent", "adversarial", "critic", "gradient_norm")
 TITLES = {"loss": "total", "vq": "quantisation", "intent": "user-intent relevance", "gradient_norm": "gradient norm"}

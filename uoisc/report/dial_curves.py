@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import FLOORS, in_order, label
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
-from uoisc.report.names import FLOORS, in_order, label
 from uoisc.report.rate_answer import payload_bytes
 from uoisc.report.tables import JUDGED, NONE, cell
 

@@ -17,10 +17,11 @@ from uoisc.base.config import load_params
 from uoisc.base.errors import ResultsError
 from uoisc.base.picture_data import read_examples
 from uoisc.base.results import LeftOut, read_table, write_csv
+from uoisc.claims.contrasts import Contrast, load_contrasts, measured
+from uoisc.claims.verdicts import decide
 from uoisc.judge.bootstrap import reliable_types
 from uoisc.report import tables
 from uoisc.report.complexity import amr_by_complexity, lead_table
-from uoisc.report.contrasts import Contrast, load_contrasts, measured
 from uoisc.report.curves import codebook_use, intent_weight, training_curves
 from uoisc.report.diagram import system_diagram
 from uoisc.report.dial_curves import conversation, floor_dial, rate_dial, rate_dial_bytes
@@ -32,7 +33,6 @@ from uoisc.report.provenance import settings
 from uoisc.report.query_figures import right_less_wrong, text_bounds, text_table
 from uoisc.report.rate_answer import bd_rates, rate_answer, read_points
 from uoisc.report.seed_figures import amr_against_rate, contrasts_over_runs
-from uoisc.report.verdicts import decide
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 from uoisc.base.folders import written_aside
 from uoisc.base.results import SEEN, UNSEEN, LeftOut, missing
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import in_order, label
 from uoisc.judge.bootstrap import HEADLINE, nearest_bits
-from uoisc.report.names import in_order, label
 
 PAGE = 7.16  # inches, the width of an IEEE page's text
 BLUE = "#0072B2"

@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from uoisc.base.results import DOMAINS, SEEN, UNSEEN, LeftOut, split_of
+from uoisc.claims.names import in_order, label
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
-from uoisc.report.names import in_order, label
 from uoisc.report.tables import INDEPENDENT, JUDGED, NONE, cell
 
 # rows of the table

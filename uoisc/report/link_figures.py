@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Strip
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import in_order, label
 from uoisc.link import channel
 from uoisc.report import figures
-from uoisc.report.names import in_order, label
 from uoisc.report.pictures import asked, bare, credit, show_answer
 
 LINKS = {name: link.title for name, link in channel.LINKS.items()}

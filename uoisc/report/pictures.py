@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uoisc.base.picture_data import Examples
+from uoisc.claims.names import label
 from uoisc.data.questions import POOLED_TYPES
 from uoisc.report.figures import GREEN, PAGE, RED, styled
-from uoisc.report.names import label
 
 ATTRIBUTION = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0, composed into scenes."
 FITS = 15  # characters of an answer under a panel

@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 
 from uoisc.base.results import BOTH
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import in_order, label
 from uoisc.judge.bootstrap import nearest_bits
 from uoisc.report import figures
-from uoisc.report.names import in_order, label
 from uoisc.report.tables import NONE, cell
 
 TEXTS = ("answer", "description", "perfect", "sprites")

@@ -18,11 +18,11 @@ from matplotlib.lines import Line2D
 
 from uoisc.base.results import COLUMNS, missing, read_table, write_csv
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import in_order, label
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.link.header import COMPACT_BYTES
 from uoisc.report import figures
 from uoisc.report.figures import rows_of, splits_of
-from uoisc.report.names import in_order, label
 
 TRAINED = ("uoisc", "adaptive", "dial", "no_alignment", "query_aware")
 LEAST_POINTS = 4  # of a curve (VCEG-M33)

@@ -7,13 +7,13 @@ from matplotlib.lines import Line2D
 
 from uoisc.base.results import LeftOut
 from uoisc.base.settings import JUDGES
+from uoisc.claims.contrasts import KEPT
+from uoisc.claims.names import label
+from uoisc.claims.verdicts import DESCRIPTIVE, NOT_MEASURED
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
-from uoisc.report.contrasts import KEPT
 from uoisc.report.figures import BLACK, BLUE, GREY, RED, legend_below, page, rows_of, styled, with_interval
-from uoisc.report.names import label
 from uoisc.report.rate_answer import payload_bytes
-from uoisc.report.verdicts import DESCRIPTIVE, NOT_MEASURED
 
 READINGS = {"-": "difference of AMR", "/": "ratio of AMR less one", KEPT: "difference of the share kept"}
 

@@ -11,13 +11,13 @@ import pandas as pd
 
 from uoisc.base.results import SEEN, UNSEEN, LeftOut
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import DIALS, FAIR_CHANCE, SAYS, in_order, label
+from uoisc.claims.verdicts import NOT_MEASURED
 from uoisc.data.questions import POOLED_TYPES
 from uoisc.judge.bootstrap import HEADLINE, nearest_bits
 from uoisc.report.figures import MAIN, at_rate, rate_points, rows_of, splits_of
 from uoisc.report.link_figures import AIRS, LINKS, half_points
-from uoisc.report.names import DIALS, FAIR_CHANCE, SAYS, in_order, label
 from uoisc.report.rate_answer import nearest, payload_bytes
-from uoisc.report.verdicts import NOT_MEASURED
 
 NONE = "–"
 INDEPENDENT = JUDGES[1]

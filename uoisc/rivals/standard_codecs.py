@@ -50,7 +50,7 @@ class FileCodec:
     Where sides cannot be divided the small image has the nearest whole number of pixels.
 
     Args:
-        name: in results; `report/names.py` has its title.
+        name: in results; `claims/names.py` has its title.
         format: Pillow's name of it.
         qualities: whole numbers, the worst first. settings: of Pillow's `save`, at a quality.
         end: the last bytes of every file. factor: divides the image's sides.

@@ -37,7 +37,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Execute one notebook; the executed copy lands in build/executed/."""
-    from uoisc.stages.notebooks import run_notebook
+    from uoisc.pipeline.notebooks import run_notebook
 
     entry.in_top_folder("notebooks")
     say(f"executed: {run_notebook(name, profile, variant)}")
@@ -46,7 +46,7 @@ def run(
 @pipeline.command()
 def nbsrc() -> None:
     """Write to build/nbsrc/ what each stage's code is, down to the last module: the pipeline watches these files."""
-    from uoisc.stages.closures import write_closures
+    from uoisc.pipeline.closures import write_closures
 
     entry.in_top_folder("notebooks")
     write_closures()
@@ -55,7 +55,7 @@ def nbsrc() -> None:
 @pipeline.command()
 def record() -> None:
     """Take the code as it stands into dvc.lock: for a change that leaves the bytes of every output alone."""
-    from uoisc.stages.closures import record as record_code
+    from uoisc.pipeline.closures import record as record_code
 
     entry.in_top_folder("dvc.lock")
     say(f"{record_code()} stages recorded in dvc.lock")
@@ -78,7 +78,7 @@ def train(
 @pipeline.command()
 def ahead(quiet: Quiet = False) -> None:
     """Train side by side, on all cores, what `dvc repro` would train stage by stage; its stages find it complete."""
-    from uoisc.stages.ahead import train_ahead
+    from uoisc.pipeline.ahead import train_ahead
 
     entry.in_top_folder("dvc.yaml")
     say(f"trained ahead of the pipeline: {train_ahead()} models")
@@ -90,7 +90,7 @@ def plan(
     keep: Annotated[bool, typer.Option("--keep", help="Write what the last run took to results/minutes.json.")] = False,
 ) -> None:
     """Say what `dvc repro` is about to run, and about how many minutes that takes on this machine."""
-    from uoisc.stages import plan as planned
+    from uoisc.pipeline import plan as planned
 
     entry.in_top_folder("dvc.yaml")
     if keep:
@@ -129,7 +129,7 @@ def seeds(
     quiet: Quiet = False,
 ) -> None:
     """Measure every contrast in fresh runs of a profile's study: writes seeds.csv and runs.csv among its results."""
-    from uoisc.report.contrasts import write_seeds
+    from uoisc.claims.contrasts import write_seeds
 
     say(write_seeds(profile, folders, force).pivot(index="id", columns="seed", values="value").round(3).to_string())
 
@@ -137,7 +137,7 @@ def seeds(
 @pipeline.command()
 def publish(profile: Profile, quiet: Quiet = False) -> None:
     """Pack the trained models that git keeps, and measure them: after a full run."""
-    from uoisc.stages.notebooks import clocked
+    from uoisc.pipeline.notebooks import clocked
     from uoisc.stages.publish import publish
 
     with clocked("publish", profile):
@@ -175,7 +175,7 @@ def page(profile: Profile, quiet: Quiet = False) -> None:
     """Make the project page from the published models, the figures and the claims: docs/index.html."""
     from uoisc.base.config import ROOT
     from uoisc.explore.page import write_page
-    from uoisc.stages.notebooks import clocked
+    from uoisc.pipeline.notebooks import clocked
 
     entry.in_top_folder("docs")
     with clocked("page", profile):

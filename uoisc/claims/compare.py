@@ -2,10 +2,11 @@
 
     summary.csv, published and other ──► rows: the AMR of each, their difference, inside the spread or not
     runs.csv, of the published fresh runs ──► the spread: what another seed alone moves
-    claims.json, published and other ──► verdicts that turned
+    claims.json, published and other ──► claims that turned
 
 Another kind of CPU trains to other bytes; the same seed there is as good as another seed. So a row agrees where it lies
-as near to the published one as two fresh runs lie to each other. Source: ours.
+as near to the published one as two fresh runs lie to each other, and a claim stands where the other run's value is one
+that a further run may have: Student's prediction interval, `LEVEL` for all primary claims together. Source: ours.
 """
 
 import json
@@ -32,8 +33,8 @@ KEYS = ["variant", "bits", "split", "judge"]
 @dataclass(frozen=True)
 class Comparison:
     """Rows: `KEYS`, `published`, `other`, `difference`, `inside` (a difference of at most `reach`, in AMR). verdicts:
-    of each contrast then and now, `turned` where both give one and it is another. allowed: the largest share outside
-    between any two fresh runs; NaN, as `reach` is, where there are fewer than two."""
+    of each contrast, see `verdicts`. allowed: the largest share outside between any two fresh runs; NaN, as `reach`
+    is, where there are fewer than two."""
 
     rows: pd.DataFrame
     verdicts: pd.DataFrame
@@ -47,7 +48,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """No verdict turned, and no more rows outside than between fresh runs."""
+        """No claim turned, and no more rows outside than between fresh runs."""
         return not self.verdicts["turned"].any() and not self.outside > self.allowed
 
     def to_json(self) -> str:
@@ -61,7 +62,7 @@ class Comparison:
         size = self.rows["difference"].abs()
         found = f"{len(size)} rows differ by {size.mean():.3f} in AMR on average, {size.max():.3f} at most"
         turned = self.verdicts[self.verdicts["turned"]]["id"].tolist()
-        said = f"verdicts that turned: {', '.join(turned) or 'none'}"
+        said = f"claims that turned: {', '.join(turned) or 'none'}"
         if np.isnan(self.reach):
             return f"{found}; {said}; no fresh runs are published (`make seeds`), so nobody knows what a seed moves"
         spread = f"{self.outside:.0%} lie outside {self.reach:.3f} (between fresh runs at most {self.allowed:.0%})"
@@ -85,8 +86,9 @@ def committed() -> Iterator[Path]:
 
 
 def as_text(found: Comparison) -> str:
-    """The rows outside, the verdicts that turned, and the summary."""
-    parts = {"rows outside": found.rows[~found.rows["inside"]], "turned": found.verdicts[found.verdicts["turned"]]}
+    """The rows outside, the primary claims then and now, all others that turned, and the summary."""
+    claims = found.verdicts[found.verdicts["primary"] | found.verdicts["turned"]].drop(columns="primary")
+    parts = {"rows outside": found.rows[~found.rows["inside"]], "claims": claims}
     shown = [
         f"{name}:\n{part.to_string(index=False, float_format='%.3f')}\n" for name, part in parts.items() if len(part)
     ]
@@ -125,9 +127,21 @@ def spread(runs: pd.DataFrame) -> tuple[float, float]:
 
 
 def verdicts(published: Path, other: Path) -> pd.DataFrame:
-    """Of each contrast that both have: `id`, `published` and `other`, the verdicts, and whether it `turned`."""
-    folders = {"published": published, "other": other}
-    said = {k: pd.DataFrame(read_json(at, "claims.json")).set_index("id")["verdict"] for k, at in folders.items()}
-    table = pd.concat(said, axis=1, join="inner")
-    given = ~table.apply(lambda column: column.str.contains(NO_VERDICT) | (column == NOT_MEASURED)).any(axis=1)
-    return table.assign(turned=given & (table["published"] != table["other"])).reset_index()
+    """Of each contrast that both have: `id`, `published` and `other`, the verdicts; `value`, of the other's own run;
+    of a `primary` one with two fresh runs or more `low` and `high`, where a further run's value lies; and `turned`:
+    that value lies elsewhere, or both give a verdict and it is another."""
+    from scipy import stats
+
+    then, now = (pd.DataFrame(read_json(at, "claims.json")).set_index("id") for at in (published, other))
+    table = then.join(now[["verdict", "value"]].add_suffix("_other"), how="inner").rename_axis("id")
+    primary, runs = table["primary"].astype(bool), table["runs"]
+    numbers = table[["value_other", "mean", "high"]].astype(float)
+    alike = 1 - (1 - LEVEL) / 2 / max(1, primary.sum())  # Bonferroni's share of both ends
+    wider = stats.t.ppf(alike, runs - 1) / stats.t.ppf((1 + LEVEL) / 2, runs - 1)  # than the interval of one mean
+    reach = ((numbers["high"] - numbers["mean"]) * np.sqrt(runs + 1) * wider).where(primary)
+    said = table[["verdict", "verdict_other"]].set_axis(["published", "other"], axis=1)
+    given = ~said.apply(lambda column: column.str.contains(NO_VERDICT) | (column == NOT_MEASURED)).any(axis=1)
+    said["value"], said["low"], said["high"] = numbers["value_other"], numbers["mean"] - reach, numbers["mean"] + reach
+    elsewhere = (numbers["value_other"] - numbers["mean"]).abs() > reach
+    said["turned"] = elsewhere | given & (said["published"] != said["other"])
+    return said.assign(primary=primary).reset_index()

@@ -24,9 +24,9 @@ from uoisc.base.errors import ConfigError, ResultsError, choices
 from uoisc.base.outputs import check_outputs
 from uoisc.base.results import BLANK, COLUMNS, UNSEEN, read_table, write_csv
 from uoisc.base.settings import JUDGES
+from uoisc.claims.names import SAYS
+from uoisc.claims.runs import ASKED, RATES, STYLED, USED, NotSentError, Run, points, run_of
 from uoisc.judge.bootstrap import reliable_types
-from uoisc.report.names import SAYS
-from uoisc.report.runs import ASKED, RATES, STYLED, USED, NotSentError, Run, points, run_of
 
 KEPT = "kept"  # a reading: the share of queries that need the picture whose answer it keeps
 PAYLOAD = "payload"  # as a budget: the bits of the other side's payload

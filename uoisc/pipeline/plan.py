@@ -22,9 +22,9 @@ from uoisc.base.devices import precision, settle, side_by_side
 from uoisc.base.distributed import device
 from uoisc.base.errors import ConfigError, first_line
 from uoisc.base.results import missing, read_json, write_json
-from uoisc.stages.closures import write_closures
+from uoisc.pipeline.closures import write_closures
+from uoisc.pipeline.notebooks import EXECUTED
 from uoisc.stages.machine import described, records
-from uoisc.stages.notebooks import EXECUTED
 
 RUNS = re.compile(r"uoisc (?:run )?(\w+)(?: --profile (\w+))?(?: --variant (\S+))?")  # commands of dvc.yaml
 TRAINING = "03 to 05"  # all models in one pool, which the stages then find trained (`ahead.py`)

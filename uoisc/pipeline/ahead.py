@@ -8,8 +8,8 @@ from uoisc.base.config import load_params
 from uoisc.base.devices import side_by_side
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.settings import DIAL
-from uoisc.stages.notebooks import clocked
-from uoisc.stages.plan import TRAINING, due, trained
+from uoisc.pipeline.notebooks import clocked
+from uoisc.pipeline.plan import TRAINING, due, trained
 from uoisc.stages.train_models import train_state
 
 

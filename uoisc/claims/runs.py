@@ -19,9 +19,9 @@ from uoisc.base.errors import ResultsError
 from uoisc.base.results import COLUMNS, SEEN, UNSEEN
 from uoisc.base.settings import JUDGES
 from uoisc.judge.bootstrap import nearest_bits
-from uoisc.report.complexity import COMPLEX
 
 RATES = ("tight", "middle", "wide")  # of UO-ISC, as budgets
+COMPLEX = 2  # tiles from which a query is complex, one of one tile is simple; no type that counts asks for three
 ASKED = ("simple", "complex", "one", "several")  # parts of a split, by what its queries ask for (`parts_asked`)
 STYLED = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
 USED = [*COLUMNS["answers.parquet"][:7], "type", "tiles", "ambiguous"]  # of answers.parquet

@@ -15,7 +15,7 @@ import hashlib
 from pathlib import Path
 
 from uoisc.base.folders import written_aside
-from uoisc.stages.notebooks import code_cells, names
+from uoisc.pipeline.notebooks import code_cells, names
 
 CLOSURES = Path("build/nbsrc")
 PACKAGE = "uoisc"

@@ -20,8 +20,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from uoisc.base.results import NO_VERDICT, NOT_MEASURED, write_json
+from uoisc.claims.contrasts import Contrast
 from uoisc.judge.bootstrap import LEVEL
-from uoisc.report.contrasts import Contrast
 
 ENOUGH = 5
 ALIKE = 1e-9  # runs whose values spread less were not independent

@@ -1,0 +1,1 @@
+"""What is claimed, contrast by contrast: runs, values, verdicts, and whether another run agrees."""

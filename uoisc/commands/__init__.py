@@ -1,1 +1,0 @@
-"""Commands of `uoisc` that are for the pipeline, not for an image."""
