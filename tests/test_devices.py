@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import test_gpu
@@ -11,7 +12,7 @@ import workplace
 
 from uoisc.base import devices
 from uoisc.base.config import load_params
-from uoisc.stages import machine
+from uoisc.stages import foundation_jobs, machine
 
 
 @pytest.mark.parametrize(("kind", "wanted", "expected"), [("cuda", True, 1), ("cuda", False, 0), ("cpu", True, 0)])
@@ -53,7 +54,7 @@ def test_instructions_held_to_avx2_mean_float32():
 
 @pytest.mark.parametrize(
     ("cores", "gigabytes", "gpu", "expected"),
-    [(2, 24, None, 2), (8, 64, None, 8), (64, 8, None, 8), (4, 0.5, None, 1), (16, 128, 80, devices.GPU_QUEUE)]
+    [(2, 24, None, 2), (8, 64, None, 8), (64, 8, None, 7), (4, 0.5, None, 1), (16, 128, 80, devices.GPU_QUEUE)]
     + [(16, 128, 6, 3)],
 )
 def test_workers_follow_cores_memory_and_gpu(monkeypatch, cores, gigabytes, gpu, expected):
@@ -63,6 +64,19 @@ def test_workers_follow_cores_memory_and_gpu(monkeypatch, cores, gigabytes, gpu,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda where: card)
     assert devices.side_by_side(devices.AUTO) == expected and devices.side_by_side(3) == 3
+
+
+@pytest.mark.parametrize(("gigabytes", "expected"), [(2, 1), (4, 1), (5, 2), (24, 3)])
+def test_as_many_stand_ins_train_as_memory_bears(monkeypatch, gigabytes, expected):
+    asked = []
+    monkeypatch.setattr(devices, "memory", lambda: gigabytes * 1e9)
+    monkeypatch.setattr(foundation_jobs, "open_world", lambda *_: None)
+    monkeypatch.setattr(foundation_jobs, "written_folder", lambda path: nullcontext(path))
+    monkeypatch.setattr(foundation_jobs, "check_writable", lambda path: None)
+    monkeypatch.setattr(foundation_jobs, "run_side_by_side", lambda run, jobs, workers: asked.append(workers) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        foundation_jobs.train_foundation("small")
+    assert asked == [expected]
 
 
 def test_a_containers_limits_count(monkeypatch, tmp_path):

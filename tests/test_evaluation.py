@@ -32,6 +32,7 @@ from uoisc.judge.evaluation import (
     uses_query,
     without_query,
 )
+from uoisc.judge.metrics import picture_quality
 from uoisc.stages import evaluation_jobs
 from uoisc.stages.evaluation_jobs import controls, distinct, floors, score
 from uoisc.study import Point
@@ -322,7 +323,7 @@ def test_the_first_so_many_are_measured_as_pictures_whatever_the_batches(study, 
     }
     asked = evaluation.evaluation_questions(study, "unseen")
     x, _, x_hat = evaluation.send(study, study.codec(*given[0]), asked, slice(0, size + 1), None)
-    own = evaluation.picture_quality(study, x, x_hat, asked.texts[: size + 1])
+    own = picture_quality(study.clip, x, x_hat, asked.texts[: size + 1])
     assert few.loc["psnr", "value"] == pytest.approx(own["psnr"].mean(), abs=1e-4)
 
 

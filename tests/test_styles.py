@@ -9,6 +9,7 @@ import tiny
 import torch
 
 from uoisc.base.results import CODECS, DOMAINS, NOVEL, PRETRAINED, parts_of, split_of
+from uoisc.data import scenes as scenes_module
 from uoisc.data import styles
 from uoisc.data.question_types import TYPES
 from uoisc.data.sights import COLOURS
@@ -38,6 +39,21 @@ def test_a_scene_looks_the_same_whichever_others_are_drawn_beside_it(name):
     own = mixed.styles == EVERY.index(name)
     assert own.sum() == len(TYPES)
     torch.testing.assert_close(WORLD.render(mixed)[torch.from_numpy(own)], WORLD.render(mixed[own]), atol=1e-5, rtol=0)
+
+
+def test_many_scenes_are_drawn_in_pieces(monkeypatch):
+    """Each where it belongs, plain ones and mixed ones; a whole check of a stand-in at once would take gigabytes."""
+    drawn, plain = [], scenes(PLAIN)
+    own = WORLD._styled
+    monkeypatch.setattr(WORLD, "_styled", lambda some, style: drawn.append(len(some)) or own(some, style))
+    mixed = scenes(*EVERY, n=len(EVERY) * len(TYPES))
+    whole = WORLD.render(plain), WORLD.render(mixed)
+    assert drawn == [len(TYPES)] * len(EVERY)
+    monkeypatch.setattr(scenes_module, "AT_ONCE", 5)
+    for images, some in zip(whole, (plain, mixed), strict=True):
+        drawn.clear()
+        torch.testing.assert_close(WORLD.render(some), images, atol=1e-5, rtol=0)
+        assert max(drawn) == 5 and sum(drawn) == len(some)
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name != PLAIN])

@@ -12,6 +12,8 @@ from uoisc.base.distributed import device
 from uoisc.base.schema import AUTO
 
 WORKER = 1.0e9  # ours: bytes of memory of a process that trains a codec of `small`, measured .88
+STAND_IN = 2.0e9  # ours: as above, of one that trains a stand-in and checks it, measured 1.4 to 1.6
+BESIDE = 1.0e9  # ours: bytes that the notebook's own process and the rest of the machine take
 GPU_WORKER = 2.0e9  # ours: as above, of a GPU's memory; measured .95 in training, batches of the evaluation are larger
 GPU_QUEUE = 8  # ours: processes that launch to one GPU; seven keep it busy (99 % measured)
 CONTAINER = Path("/sys/fs/cgroup")  # Linux: the limits of a container, where there are any
@@ -59,10 +61,15 @@ def side_by_side(workers: int) -> int:
     """How many processes work at a time: `workers`, or where that is AUTO as many as cores and memory bear."""
     if workers != AUTO:
         return workers
-    found = [cores(), memory() // WORKER]
+    found = [cores(), fit_in_memory(WORKER)]
     if torch.cuda.is_available():
         found += [GPU_QUEUE, torch.cuda.get_device_properties(device()).total_memory // GPU_WORKER]
     return max(1, int(min(found)))
+
+
+def fit_in_memory(size: float) -> int:
+    """How many processes of so many bytes the memory bears, one at least."""
+    return max(1, int((memory() - BESIDE) // size))
 
 
 def cores() -> int:

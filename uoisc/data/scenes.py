@@ -41,6 +41,7 @@ from uoisc.data.styles import PLAIN, STYLES, Style, draw, mixture, of_domain
 
 COLOUR_NAMES = np.array(list(COLOURS), dtype=object)
 Objects = Bool[np.ndarray, " O"]  # some of a world's
+AT_ONCE = 250  # scenes that are drawn, or looked at: what lies between takes several times an image's memory
 CROWDED = 0.8  # share of tiles with an object where CLIP and the judges' towers learn
 MAX_COUNT = 4  # members of the category that a counting question asks about
 
@@ -200,12 +201,13 @@ class World:
 
     def render(self, scenes: Scenes) -> Float[Tensor, "B 3 H W"]:
         """Images in [0, 1], each in its scene's style."""
-        if not scenes.styles.any():
+        if not scenes.styles.any() and len(scenes) <= AT_ONCE:
             return self._plain(scenes)
         images = torch.empty(len(scenes), 3, GRID * self.tile, GRID * self.tile)
         for style in np.unique(scenes.styles).tolist():
-            rows = scenes.styles == style
-            images[torch.from_numpy(rows)] = self._styled(scenes[rows], STYLES[style])
+            rows = np.flatnonzero(scenes.styles == style)
+            for some in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
+                images[torch.from_numpy(some)] = self._styled(scenes[some], STYLES[style])
         return images
 
     def _styled(self, scenes: Scenes, style: Style) -> Float[Tensor, "B 3 H W"]:

@@ -19,7 +19,7 @@ from uoisc.base.distributed import device
 from uoisc.base.processes import one_ahead
 from uoisc.base.settings import GRID, HEAD_WIDTH, Clip, Llava
 from uoisc.data.question_types import CATEGORY_SLOTS, OBJECT_SLOTS, fill_about, templates_of, templates_with
-from uoisc.data.scenes import Scenes, World, token_tiles
+from uoisc.data.scenes import AT_ONCE, Scenes, World, token_tiles
 from uoisc.data.sights import COLOURS, PLACES, TILES, one_of
 from uoisc.data.styles import PLAIN
 from uoisc.frozen.clip import FrozenCLIP, open_clip
@@ -230,6 +230,7 @@ def localisation(
     rng = np.random.default_rng(seed)
     scenes = world.sample_test(rng, n, world.pool(), category, style)
     queries = [world.ask(rng, scenes, row, "place", world.pool(only=category)) for row in range(n)]
-    relevance = frozen.relevance(frozen.see(world.render(scenes)).tokens, frozen.text([q.text for q in queries]))
-    tile = token_tiles(frozen.grid)[relevance.argmax(1).cpu()].numpy()
-    return tile == np.array([q.tiles[0] for q in queries])
+    texts = frozen.text([q.text for q in queries]).split(AT_ONCE)
+    seen = (frozen.see(x).tokens for x in world.render(scenes).split(AT_ONCE))
+    first = torch.cat([frozen.relevance(*both).argmax(1).cpu() for both in zip(seen, texts, strict=True)])
+    return token_tiles(frozen.grid)[first].numpy() == np.array([q.tiles[0] for q in queries])

@@ -25,7 +25,7 @@ from uoisc.data.images import BLANK_GREY
 from uoisc.data.questions import Asked
 from uoisc.frozen.kept import Memory
 from uoisc.judge.bootstrap import mean_rows
-from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, query_changes, ssim
+from uoisc.judge.metrics import picture_quality, query_changes
 from uoisc.message import Message
 from uoisc.quantization import code_use
 from uoisc.rate import Packing
@@ -145,17 +145,26 @@ def evaluate_model(
         codec = study.codec(*point)
     else:
         codec = study.codec(point.variant, point.rate).at(point.bits, control.floor)
-    asks = control is None and split in study.source.splits and uses_query(codec)
     name = point.variant if control is None else f"{point.variant}_{control.name}"
-    ranking = None if control is None else control.ranking
-    received = spread(lambda rows: receive(study, codec, asked, rows, ranking, asks), batches(study, asked))
-    answers, wrong, measures, messages = zip(*received, strict=True)
+    ranking, asks = (control.ranking, False) if control else (None, split in study.source.splits)
     keys = {"profile": profile, "variant": name, "seed": study.params.seed, "bits": codec.bits}
-    known = known_to(ranking, asked)
-    rows = counted(judged(references, asked, joined(answers), keys, joined(wrong) if asks else None), known)
-    seen = {name: values.dropna() for name, values in pd.concat(measures)[known].items() if values.notna().any()}
+    rows, measures, messages = hear(study, codec, asked, references, keys, ranking, asks)
+    seen = {name: values.dropna() for name, values in measures.items() if values.notna().any()}
     quality = pd.DataFrame(mean_rows(seen, study.params, keys | {"split": split}))
     return Evaluated(rows, quality, codebook_rows(codec, messages, keys))
+
+
+def hear(
+    study: Study, codec: Codec, asked: Asked, references: pd.DataFrame, keys: dict, ranking: Ranking | None, asks: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, Sequence[Message]]:
+    """Sends every batch: rows of `judged` and pictures' measures, of questions that count; the messages. `asks`: about
+    another query too, where it can change anything."""
+    asks = asks and uses_query(codec)
+    received = spread(lambda rows: receive(study, codec, asked, rows, ranking, asks), batches(study, asked))
+    answers, wrong, measures, messages = zip(*received, strict=True)
+    known = known_to(ranking, asked)
+    rows = counted(judged(references, asked, joined(answers), keys, joined(wrong) if asks else None), known)
+    return rows, pd.concat(measures)[known], messages
 
 
 def receive(
@@ -167,7 +176,7 @@ def receive(
     x, message, x_hat = send(study, codec, asked, rows, ranking)
     answers, wrong = ask(study, x_hat, texts), {}
     some = slice(max(0, MEASURED_PICTURES - rows.start))
-    measures = picture_quality(study, x[some], x_hat[some], texts[some]).reindex(range(len(texts)))
+    measures = picture_quality(study.clip, x[some], x_hat[some], texts[some]).reindex(range(len(texts)))
     if asks:
         other = codec.encode(x, others)
         wrong = ask(study, codec.decode(other, others), texts)
@@ -285,14 +294,3 @@ def batches(study: Study, asked: Asked) -> list[slice]:
 def joined(found: Sequence[Answers]) -> Answers:
     """Each judge's answers of several batches as one list."""
     return {name: [answer for batch in found for answer in batch[name]] for name in found[0]}
-
-
-@torch.no_grad()
-def picture_quality(study: Study, x: Tensor, x_hat: Tensor, texts: list[str]) -> pd.DataFrame:
-    """Every measure of picture quality, a column each, of images (B, 3, H, W) in [0, 1]: a row per image."""
-    if not texts:
-        return pd.DataFrame()
-    seen = study.clip.see(x_hat)
-    perceptual = perceptual_distance(study.clip.early(x), seen.early)
-    score = clip_score(seen.tokens, study.clip.text(texts))
-    return pd.DataFrame({"psnr": psnr(x, x_hat), "ssim": ssim(x, x_hat), "perceptual": perceptual, "clip_score": score})

@@ -1,6 +1,8 @@
 """Measures of pictures and messages, for every image of a batch; the answer match rate is `bootstrap.summarise`'s."""
 
 import numpy as np
+import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,3 +47,16 @@ def query_changes(message: Message, other: Message) -> dict[str, Float[np.ndarra
     differ = ((message.indices != other.indices) & both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
     first, still = (own == own.amax(1, keepdim=True) for own in units)  # (B, N); at a fixed rate all
     return {"flips": differ.cpu().numpy(), "moves": ((first & ~still).sum(1) / first.sum(1)).cpu().numpy()}
+
+
+@torch.no_grad()
+def picture_quality(
+    clip: FrozenCLIP, x: Float[Tensor, "B 3 H W"], x_hat: Float[Tensor, "B 3 H W"], texts: list[str]
+) -> pd.DataFrame:
+    """Every measure of picture quality, a column each, of images in [0, 1]: a row per image."""
+    if not texts:
+        return pd.DataFrame()
+    seen = clip.see(x_hat)
+    perceptual = perceptual_distance(clip.early(x), seen.early)
+    score = clip_score(seen.tokens, clip.text(texts))
+    return pd.DataFrame({"psnr": psnr(x, x_hat), "ssim": ssim(x, x_hat), "perceptual": perceptual, "clip_score": score})

@@ -31,9 +31,9 @@ from uoisc.judge.evaluation import (
     evaluation_questions,
     every_reference,
     judged,
-    picture_quality,
     source_images,
 )
+from uoisc.judge.metrics import picture_quality
 from uoisc.rivals.standard_codecs import (
     CODECS,
     FLAT_GREY,
@@ -128,7 +128,7 @@ def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd
     `references` calls reliable; picture quality, of the first `MEASURED_PICTURES`, with the judge `none`."""
     texts, params = asked.texts, study.params
     some = slice(MEASURED_PICTURES)
-    rows = mean_rows(picture_quality(study, x[some], x_hat[some], texts[some]), params, keys | {"judge": "none"})
+    rows = mean_rows(picture_quality(study.clip, x[some], x_hat[some], texts[some]), params, keys | {"judge": "none"})
     for name, own in judged(references, asked, ask(study, x_hat, texts), {}).groupby("judge", sort=False):
         for end, part in (("", own), ("_reliable", own[own["reliable"]])):
             measures = {"amr": part["match"], "amr_floor": part["match_blank"], "accuracy": part["correct"]}

@@ -216,7 +216,7 @@ def disk(found: list[Finding], kept: int | float = 0) -> list[Finding]:
 
 def memory(params: Params) -> Finding:
     """The machine's memory: for `workers` training processes, or for the largest model on its way to the GPU."""
-    need = devices.side_by_side(params.workers) * devices.WORKER
+    need = devices.BESIDE + max(devices.STAND_IN, devices.side_by_side(params.workers) * devices.WORKER)
     if isinstance(params.foundation, Pretrained):
         need = AROUND + 2 * max(_parameters(getattr(params.foundation, name)) for name in MODELS)
     return _enough("memory", need, devices.memory(), "take a machine with more, or set workers: 1")

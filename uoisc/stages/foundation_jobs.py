@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from uoisc.base.config import Params, load_params, paths
-from uoisc.base.devices import fast_attention
+from uoisc.base.devices import STAND_IN, fast_attention, fit_in_memory
 from uoisc.base.distributed import device
 from uoisc.base.errors import CheckpointError
 from uoisc.base.folders import check_writable, written_folder
@@ -46,8 +46,9 @@ def train_foundation(profile: str) -> pd.DataFrame:
             rows = check_pretrained(profile)
         else:
             open_world(profile, params)  # stops here, before any process starts, where the data stage has not run
-            at_once = 1 if params.workers == 1 else len(jobs)  # on two cores three end sooner than two and then one
-            rows = run_side_by_side(train_stand_in, [(profile, *job, folder) for job in jobs], at_once)
+            # All three, whatever the cores: on two they end sooner than two and then one.
+            workers = 1 if params.workers == 1 else min(len(jobs), fit_in_memory(STAND_IN))
+            rows = run_side_by_side(train_stand_in, [(profile, *job, folder) for job in jobs], workers)
         table = pd.concat(rows, ignore_index=True)
         write_csv(table, folder / "checks.csv")
     return table

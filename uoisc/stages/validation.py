@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 
 from uoisc.base.config import DIAL, load_params
-from uoisc.base.distributed import rank, spread
+from uoisc.base.distributed import rank
 from uoisc.base.errors import ConfigError
 from uoisc.base.folders import check_writable
 from uoisc.base.results import read_table, write_csv
@@ -108,16 +108,11 @@ def _keep(table: pd.DataFrame, log: Path, trial: dict) -> None:
 @torch.no_grad()
 def _match_rates(study: Study, codec: Codec, asked: Asked, ranking, references: pd.DataFrame) -> list[dict]:
     """One row per judge."""
-    asks = ranking is None and evaluation.uses_query(codec)
-    received = spread(
-        lambda rows: evaluation.receive(study, codec, asked, rows, ranking, asks), evaluation.batches(study, asked)
-    )
-    answers, wrong = (evaluation.joined(found) for found in [*zip(*received, strict=True)][:2])
-    table = evaluation.judged(references, asked, answers, {}, wrong if asks else None)
-    table = evaluation.counted(table, evaluation.known_to(ranking, asked))
+    table, _, _ = evaluation.hear(study, codec, asked, references, {}, ranking, ranking is None)
     rows = []
     for name, own in table[table["match"].notna()].groupby("judge", sort=False):
         keys = {"bits": codec.bits, "split": asked.split, "judge": name, "floor": own["match_blank"].mean()}
-        keys["right_less_wrong"] = own["match"].mean() - own["match_wrong_query"].mean() if asks else nan
+        wrong = own["match_wrong_query"].dropna()
+        keys["right_less_wrong"] = own["match"].mean() - wrong.mean() if len(wrong) else nan
         rows += mean_rows({"amr": own["match"]}, study.params, keys)
     return rows
