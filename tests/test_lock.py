@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,8 +50,14 @@ def changed(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_the_lock_is_of_the_code_and_the_results_in_the_tree_or_the_readme_says_that_they_are_not(copy):
-    differ = changed(copy)
+@pytest.fixture(scope="module")
+def standing(copy):
+    """What differs before anything is touched."""
+    return changed(copy)
+
+
+def test_the_lock_is_of_the_code_and_the_results_in_the_tree_or_the_readme_says_that_they_are_not(standing):
+    differ = dict(standing)
     differ.pop("nbsrc", None)  # depends on all code, and writes only what the others are held against
     withdrawn = "are of an earlier state of the code" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert bool(differ) == withdrawn, (
@@ -61,20 +66,18 @@ def test_the_lock_is_of_the_code_and_the_results_in_the_tree_or_the_readme_says_
 
 
 @pytest.fixture
-def touched(copy):
-    """Adds a line to a module; the stages that then run again, as they watch a notebook's code that has changed."""
-    kept, stages = {}, yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-
-    def watched() -> dict[str, bytes]:
-        changed(copy)  # writes what each notebook's code is
-        return {path.name: path.read_bytes() for path in (copy / "build" / "nbsrc").glob("*.deps")}
+def touched(copy, standing):
+    """Adds a line to a module; the stages that `dvc status` then finds changed."""
+    if standing.keys() - {"nbsrc"}:
+        pytest.skip("dvc.lock is of an earlier state of the code: `dvc status` cannot tell what a touch adds")
+    kept = {}
 
     def touch(file: str) -> set[str]:
-        path, before = copy / file, watched()
+        path = copy / file
         kept[path] = path.read_text(encoding="utf-8")
         path.write_text(kept[path] + "\n# touched\n", encoding="utf-8")
-        touched = [name for name, code in watched().items() if code != before[name]]
-        return {stage for stage, about in stages.items() if any(name in str(about) for name in touched)} - {"nbsrc"}
+        again = {stage.partition("@")[0] for stage, about in changed(copy).items() if about != standing.get(stage)}
+        return again - {"nbsrc"}
 
     yield touch
     for path, text in kept.items():

@@ -13,9 +13,8 @@ from uoisc.stages import validation
 from uoisc.training import Bench
 
 
-@pytest.fixture
-def assembled(monkeypatch):
-    """The studies that were put together, over the tiny world; parameters come from the tests' own."""
+def assembling(monkeypatch) -> list:
+    """The studies that are put together, over the tiny world; parameters come from the tests' own."""
     made = []
 
     def assemble(profile, params, judges):
@@ -27,8 +26,22 @@ def assembled(monkeypatch):
     return made
 
 
-def test_one_row_a_split_and_judge(assembled):
-    table = validation.validate("small", "uoisc", "low")
+@pytest.fixture
+def assembled(monkeypatch):
+    return assembling(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict:
+    """What some variants give, trained once for all tests."""
+    asked = {"uoisc": "low", "no_llava": "low", "no_alignment": "low", "dial": "dial"}
+    with pytest.MonkeyPatch.context() as patch:
+        assembling(patch)
+        return {name: validation.validate("small", name, rate) for name, rate in asked.items()}
+
+
+def test_one_row_a_split_and_judge(tables):
+    table = tables["uoisc"]
     assert list(zip(table["split"], table["judge"], strict=True)) == [
         (split, judge) for split in ("seen", "unseen") for judge in tiny.study().judges
     ]
@@ -36,8 +49,8 @@ def test_one_row_a_split_and_judge(assembled):
     assert ((table["low"] <= table["amr"]) & (table["amr"] <= table["high"])).all()
 
 
-def test_a_dial_is_asked_at_every_budget_and_under_every_ranking(assembled):
-    table = validation.validate("small", "dial", "dial")
+def test_a_dial_is_asked_at_every_budget_and_under_every_ranking(tables):
+    table = tables["dial"]
     rows = table.groupby(["bits", "ranking"]).size()
     assert set(table["ranking"]) == {"own", "clip", "oracle", "random", "no_query"}
     assert table["bits"].nunique() == len(tiny.PARAMS.codec.dial.budgets) and (rows == 4).all()
@@ -86,18 +99,17 @@ def test_an_unknown_variant_or_rate_is_told_before_any_work(assembled, name, rat
     assert not assembled
 
 
-def test_a_variant_that_the_profile_does_not_train_is_tried_as_well(assembled):
+def test_a_variant_that_the_profile_does_not_train_is_tried_as_well(tables):
     assert "no_llava" not in tiny.PARAMS.variants
-    table = validation.validate("small", "no_llava", "low")
+    table = tables["no_llava"]
     assert len(table) == 4 and table["amr"].between(0, 1).all()
 
 
-def test_a_codec_that_reads_the_query_is_asked_with_another_one_too(assembled):
-    table = validation.validate("small", "uoisc", "low")
-    assert table["right_less_wrong"].between(-1, 1).all()
-    assert validation.validate("small", "no_llava", "low")["right_less_wrong"].notna().all()
-    assert validation.validate("small", "no_alignment", "low")["right_less_wrong"].isna().all()
-    dial = validation.validate("small", "dial", "dial")
+def test_a_codec_that_reads_the_query_is_asked_with_another_one_too(tables):
+    assert tables["uoisc"]["right_less_wrong"].between(-1, 1).all()
+    assert tables["no_llava"]["right_less_wrong"].notna().all()
+    assert tables["no_alignment"]["right_less_wrong"].isna().all()
+    dial = tables["dial"]
     assert (dial["right_less_wrong"].isna() == (dial["ranking"] != "own")).all()
 
 
