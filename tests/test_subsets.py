@@ -13,7 +13,7 @@ from uoisc.base import results
 from uoisc.base.picture_data import write_examples
 from uoisc.base.results import LeftOut
 from uoisc.claims import verdicts
-from uoisc.report import exhibits, paper, rate_answer
+from uoisc.report import exhibits, figures, paper, rate_answer
 
 # what is kept of the variants (their controls too), the splits, and of rates the tightest alone
 SUBSETS = {
@@ -48,6 +48,12 @@ def few(folder: Path, pattern: str, splits: tuple[str, ...], one_rate: bool) -> 
     bounds = bounds[~bounds["method"].isin({*synthetic.KEPT} - {*kept}) & bounds["split"].isin(splits)]
     results.write_csv(bounds, folder / "text_bounds.csv")
     return exhibits.Sources(folder, "smoke", PARAMS, CLAIMS, folder)
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Bitmaps of few pixels, which nothing here looks at."""
+    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 30)
 
 
 @pytest.mark.parametrize("subset", SUBSETS)
