@@ -85,6 +85,20 @@ def test_what_is_kept_is_of_queries_that_need_the_picture(answers):
     assert str(asked("dial@100 kept", "unseen less seen")) == "kept by dial@100, unseen less seen"
 
 
+def test_what_guessing_keeps_is_what_other_questions_answers_would_match(answers):
+    """Counted one by one."""
+    row, net = (measured(answers, f"uoisc@middle {reading}") for reading in ("kept", "kept above guessing"))
+    own = answers[(answers["variant"] == "uoisc") & (answers["bits"] == 432) & (answers["split"] == "unseen")]
+    shares = {judge: [] for judge in JUDGES}
+    for i, query in own.iterrows():
+        alike = own[(own["judge"] == query["judge"]) & (own["type"] == query["type"])].drop(i)
+        if query["source_right"] and not query["match_blank"]:
+            shares[query["judge"]].append((alike["answer_hat"] == query["answer_source"]).mean())
+    expected = np.mean([np.mean(share) for share in shares.values()])
+    assert 0 < expected < 1 and row["value"] - net["value"] == pytest.approx(expected)
+    assert str(asked("dial@100 kept above guessing")) == "kept above guessing by dial@100, unseen"
+
+
 def test_right_less_wrong_query_is_of_the_variant(answers):
     found = [share(answers, "uoisc", 432.0, j) - share(answers, "uoisc", 432.0, j, column="match_wrong_query")
              for j in JUDGES]  # fmt: skip

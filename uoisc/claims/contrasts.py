@@ -29,10 +29,11 @@ from uoisc.claims.runs import ASKED, RATES, STYLED, USED, NotSentError, Run, poi
 from uoisc.judge.bootstrap import reliable_types
 
 KEPT = "kept"  # a reading: the share of queries that need the picture whose answer it keeps
+GUESSED = f"{KEPT} above guessing"  # that, less the share that a picture which tells nothing keeps (`runs.guessed`)
 PAYLOAD = "payload"  # as a budget: the bits of the other side's payload
 SPLITS = (*STYLED, *(f"{split}:{asked}" for split in STYLED[::3] for asked in ASKED))
 BUDGET = rf"\d+|{'|'.join(RATES)}"
-COMPARED = re.compile(rf"(\w+)@({BUDGET}|{PAYLOAD}) (?:({KEPT})|([-/]) (?:({BLANK})|(\w+)@({BUDGET})))")
+COMPARED = re.compile(rf"(\w+)@({BUDGET}|{PAYLOAD}) (?:({GUESSED}|{KEPT})|([-/]) (?:({BLANK})|(\w+)@({BUDGET})))")
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,8 +49,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Contrast:
-    """AMR(variant) less AMR(reference), or their ratio less one, on `split`; or what the variant keeps (`KEPT`); with
-    `less`, less that on another split.
+    """AMR(variant) less AMR(reference), or their ratio less one, on `split`; or what the variant keeps (`KEPT`,
+    `GUESSED`); with `less`, less that on another split.
 
     bits, reference_bits: budgets in bits, of which each spends the most that it can; or of `RATES`; or PAYLOAD.
     paper: the paper's number. goal: the least value that would do. primary: tested with others (`verdicts.py`).
@@ -72,8 +73,8 @@ class Contrast:
         """`AMR dial@100 / query_aware@tight - 1, unseen`, `kept by dial@100, unseen`."""
         reference = BLANK if self.reference == BLANK else f"{self.reference}@{self.reference_bits}"
         ratio, where = self.reading == "/", f"{self.split} less {self.less}" if self.less else self.split
-        if self.reading == KEPT:
-            return f"kept by {self.variant}@{self.bits}, {where}"
+        if self.reading in (KEPT, GUESSED):
+            return f"{self.reading} by {self.variant}@{self.bits}, {where}"
         return f"AMR {self.variant}@{self.bits} {self.reading} {reference}{' - 1' if ratio else ''}, {where}"
 
 
@@ -159,8 +160,9 @@ def _compared(contrast: Contrast, run: Run, split: str) -> tuple[dict, np.ndarra
         who = f"{contrast.variant} and {contrast.reference} did not answer the same queries (seed {run.seed})"
         raise ResultsError(f"answers.parquet: {who}; run `make seeds` again")
     sent = {"bits": bits, "reference_bits": other_bits, "reference_payload_bits": other_paid, "payload_bits": own_paid}
-    if contrast.reading == KEPT:
-        return sent, own.gain, (np.where(own.needs == 1, own.own, np.nan), np.zeros_like(own.own))
+    if contrast.reading in (KEPT, GUESSED):
+        less = own.guessed if contrast.reading == GUESSED else np.zeros_like(own.own)
+        return sent, own.gain, (np.where(own.needs == 1, own.own, np.nan), less)
     return sent, own.gain, (own.own, own.blank if blank else other.own)
 
 
@@ -181,7 +183,7 @@ def measured(
     for contrast in contrasts:
         with suppress(NotSentError):
             every = measure(contrast, whole)
-            row = every if contrast.reading == KEPT else measure(contrast, run)
+            row = every if contrast.reading in (KEPT, GUESSED) else measure(contrast, run)
             rows.append(row | {"value_all_types": every["value"], "types": "+".join(types)})
     return pd.DataFrame(rows, columns=COLUMNS["seeds.csv"]).assign(profile=answers["profile"].iloc[0])
 

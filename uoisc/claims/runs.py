@@ -25,7 +25,7 @@ COMPLEX = 2  # tiles from which a query is complex, one of one tile is simple; n
 ASKED = ("simple", "complex", "one", "several")  # parts of a split, by what its queries ask for (`parts_asked`)
 STYLED = tuple(kind + style for kind, style in product((SEEN, UNSEEN), ("", "@pretrained", "@novel")))
 USED = [*COLUMNS["answers.parquet"][:7], "type", "tiles", "ambiguous"]  # of answers.parquet
-USED += ["match", "match_blank", "match_wrong_query", "source_right"]
+USED += ["match", "match_blank", "match_wrong_query", "source_right", "answer_source", "answer_hat"]
 
 
 class NotSentError(KeyError):
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
     queries: their ids. own: whether answers match, 0 or 1. blank: the same of a blank image. gain: own less the same
     under another query of the image. needs: whether the judge is right on the source and answers otherwise on a blank
-    image, so that the picture is needed.
+    image, so that the picture is needed. guessed: see the function of that name.
     """
 
     queries: np.ndarray
@@ -45,6 +45,7 @@ class Cell(NamedTuple):
     blank: Float[np.ndarray, "judges n"]
     gain: Float[np.ndarray, "judges n"]
     needs: Float[np.ndarray, "judges n"]
+    guessed: Float[np.ndarray, "judges n"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,18 @@ def parts_asked(answers: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([answers[here & of].assign(split=answers["split"] + f":{name}") for name, of in parts])
 
 
+def guessed(answers: pd.DataFrame) -> pd.Series:
+    """How often what a judge said of the source is said of what a model sent about *other* questions of that type and
+    split: the share of matches that an answer which no picture has told would have. Answers are compared by the letter.
+    """
+    alike = ["variant", "split", "bits", "judge", "type"]
+    said = answers.groupby([*alike, "answer_hat"]).size().rename("count")
+    asked = answers[[*alike, "answer_source"]].rename(columns={"answer_source": "answer_hat"})
+    count = asked.join(said, on=[*alike, "answer_hat"])["count"].fillna(0)
+    own = answers["answer_hat"] == answers["answer_source"]
+    return (count - own) / (answers.groupby(alike)["answer_hat"].transform("count") - 1).clip(lower=1)
+
+
 def run_of(answers: pd.DataFrame, entropy: pd.DataFrame, rates: Collection[str] = ()) -> Run:
     """One run, of its tables and the names of UO-ISC's rates. Raises: ResultsError where the answers are of several
     seeds."""
@@ -105,7 +118,7 @@ def run_of(answers: pd.DataFrame, entropy: pd.DataFrame, rates: Collection[str] 
     own, blank, wrong = columns
     keys = answers[["variant", "split", "bits", "judge", "query_id"]]
     needs = answers["source_right"].to_numpy(bool) & (blank == 0)
-    table = keys.assign(own=own, blank=blank, gain=own - wrong, needs=needs.astype(float))
+    table = keys.assign(own=own, blank=blank, gain=own - wrong, needs=needs.astype(float), guessed=guessed(answers))
     table = table.sort_values(["judge", "query_id"])
     cells = {}
     for key, rows in table.groupby(["variant", "split", "bits"]):
