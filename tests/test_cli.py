@@ -1,5 +1,6 @@
 """The command line: quick to start, one line for bad input."""
 
+import json
 import os
 import signal
 import subprocess
@@ -40,6 +41,12 @@ def test_help_loads_no_heavy_package():
     loaded = subprocess.run(code, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout.split()
     heavy = {"torch", "open_clip", "transformers", "pandas", "matplotlib", "papermill", "nbformat", "numpy"}
     assert "uoisc.cli" in loaded and not heavy & set(loaded)
+
+
+def test_what_a_run_depends_on_is_one_object_for_programs():
+    told = json.loads(CliRunner().invoke(cli.app, ["info", "--profile", "smoke", "--json"]).stdout)
+    assert (told["profile"], told["seed"], told["processes"]) == ("smoke", 0, 1)
+    assert told["packages"]["torch"] == told["torch"] and "(" in told["device"] and isinstance(told["stages"], dict)
 
 
 def test_help_names_every_command():

@@ -1,11 +1,14 @@
 """What a .uoi file says of itself needs no model, and names the file."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from uoisc import cli
 from uoisc.base.config import ROOT
 from uoisc.base.errors import DataError
 from uoisc.link.header import HEADER_BYTES, LARGEST, MAGIC, VERSION, BitstreamError, crc24, describe
@@ -49,3 +52,10 @@ def test_a_broken_file_is_named_as_it_was_typed(tmp_path, monkeypatch, data, say
         describe("./a  b.uoi")
     with pytest.raises(DataError, match=r"^\./absent\.uoi: no such file"):
         describe("./absent.uoi")
+
+
+def test_what_a_file_says_is_one_object_for_programs(tmp_path):
+    (tmp_path / "a.uoi").write_bytes(FILE)
+    told = json.loads(CliRunner().invoke(cli.app, ["info", str(tmp_path / "a.uoi"), "--json"]).stdout)
+    expected = {"bytes": len(FILE), "width": 50, "height": 70, "packing": 3, "model": "01020304", "after": None}
+    assert {key: told[key] for key in expected} == expected and told["form"] == "self-describing"

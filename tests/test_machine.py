@@ -19,6 +19,8 @@ def test_minutes_are_noted_beside_a_run_and_printed_as_a_table(tmp_path):
 
 
 def test_what_a_run_depends_on_names_precision_and_workers():
-    lines = machine.environment("small")
+    about = machine.environment("small")
+    lines = machine.as_lines(about)
+    assert about["packages"]["torch"] == about["torch"] and about["seed"] == 0
     assert machine.described()["precision"] in ("bfloat16", "float32")
     assert machine.described()["precision"] in lines[2] and lines[2].endswith("processes side by side")

@@ -101,17 +101,19 @@ def info(
     """Print what a .uoi file says of itself; without one, what a run depends on, and each stage's minutes."""
     if file is None:
         from uoisc.pipeline.notebooks import EXECUTED
-        from uoisc.stages.machine import environment, minutes
+        from uoisc.stages.machine import as_lines, environment, minutes, records
 
-        profile = profile or active()
-        lines = environment(profile) + minutes(EXECUTED / profile)
+        about = environment(profile or active())
+        runs = EXECUTED / about["profile"]
+        told, lines = about | {"stages": records(runs)}, as_lines(about) + minutes(runs)
     else:
-        from uoisc.link.header import describe
+        from uoisc.link.header import as_lines, describe
 
         if profile is not None:
             raise ConfigError("--profile: a file is described without one, leave it out")
-        lines = describe(file)
-    show(json.dumps(lines) if as_json else "\n".join(lines))
+        told = describe(file)
+        lines = as_lines(told)
+    show(json.dumps(told) if as_json else "\n".join(lines))
 
 
 @app.command()

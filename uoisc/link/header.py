@@ -52,19 +52,34 @@ class File:
     after: bytes | None = None
 
 
-def describe(file: str) -> list[str]:
-    """What a file says of itself, a line each. Raises DataError or BitstreamError, which name it."""
+def describe(file: str) -> dict:
+    """What a file says of itself; None where its form does not. Raises DataError or BitstreamError, which name it."""
     with naming(file):
         data = read_file(file)
         parsed = parse(data)
-    form = "self-describing" if parsed.fingerprint else "compact"
-    lines = [f"{len(data)} bytes, {len(parsed.payload)} of them payload; version {parsed.version}, {form} form"]
-    if parsed.size is not None:
-        lines.append(f"image of {parsed.size[0]} x {parsed.size[1]} pixels, model {parsed.fingerprint.hex()}")
-        lines.append(f"packing {parsed.packing} of its rate dial" if parsed.packing else "its model's own rate")
-    if parsed.version == FOLLOWING:
-        lines.append(f"follows {parsed.after.hex() if parsed.after else 'a file that the compact form does not name'}")
-    return [*lines, f"checksum {parsed.checksum.hex()}, by which a file that follows names it"]
+    names = {name: part and part.hex() for name, part in (("model", parsed.fingerprint), ("after", parsed.after))}
+    width, height = parsed.size or (None, None)
+    return {
+        "bytes": len(data),
+        "payload_bytes": len(parsed.payload),
+        "version": parsed.version,
+        "form": "self-describing" if parsed.fingerprint else "compact",
+        "width": width,
+        "height": height,
+        "packing": parsed.packing,
+        "checksum": parsed.checksum.hex(),
+    } | names
+
+
+def as_lines(about: dict) -> list[str]:
+    """`describe`, to be read."""
+    lines = ["{bytes} bytes, {payload_bytes} of them payload; version {version}, {form} form".format(**about)]
+    if about["model"]:
+        lines.append("image of {width} x {height} pixels, model {model}".format(**about))
+        lines.append(f"packing {about['packing']} of its rate dial" if about["packing"] else "its model's own rate")
+    if about["version"] == FOLLOWING:
+        lines.append(f"follows {about['after'] or 'a file that the compact form does not name'}")
+    return [*lines, f"checksum {about['checksum']}, by which a file that follows names it"]
 
 
 def read_file(name: str) -> bytes:

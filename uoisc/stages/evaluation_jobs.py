@@ -20,7 +20,7 @@ from uoisc.judge.bootstrap import default_pairs, differences, nearest_bits, quer
 from uoisc.rate import RateDial
 from uoisc.rivals.text import text_bounds
 from uoisc.stages.examples import make_examples
-from uoisc.stages.machine import described
+from uoisc.stages.machine import recorded
 from uoisc.study import Point, Study, open_study, points
 
 ASKED = ("evaluation.", *(f"foundation.{judge}.suffix=" for judge in JUDGES))  # what `score` may change
@@ -53,7 +53,7 @@ def evaluate(profile: str) -> pd.DataFrame:
         write_csv(logs, results / "training.csv")
         write_csv(checks, results / "foundation.csv")
         write_csv(data_card(study), results / "data_card.csv")
-        write_json(described(), results / "machine.json")
+        write_json(recorded(), results / "machine.json")
         if "uoisc" in params.variants:  # what the pictures are about
             write_examples(make_examples(study, found.answers), results)
     wait()

@@ -12,6 +12,7 @@ from uoisc.base.distributed import device
 from uoisc.base.documents import parse_json
 from uoisc.base.results import write_json
 
+CPUINFO = Path("/proc/cpuinfo")  # Linux
 PACKAGES = ("torch", "open_clip_torch", "transformers", "numpy", "dvc", "typst")
 
 
@@ -19,18 +20,37 @@ def described() -> dict[str, str]:
     """The machine as results record it: its device, the precision that models train and draw in, torch's version."""
     where = device()
     kind = "bfloat16" if devices.native_bfloat16(where.type) else "float32"
-    own = torch.cuda.get_device_name if where.type == "cuda" else lambda _: torch.backends.cpu.get_cpu_capability()
-    return {"device": f"{where.type} ({own(where)})", "precision": kind, "torch": torch.__version__}
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else processor()
+    return {"device": f"{where.type} ({name})", "precision": kind, "torch": torch.__version__}
 
 
-def environment(profile: str) -> list[str]:
-    """A line each: the profile and its seed, Python, device and precision, versions of packages."""
-    params, here = load_params(profile), described()
+def processor() -> str:
+    """The CPU's name, where the system tells it, and the widest instructions that torch may use."""
+    told = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    return f"{[*names, platform.processor() or platform.machine()][0]}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def recorded() -> dict[str, str | dict[str, str]]:
+    """`described`, Python and versions of packages: what results depend on beside their parameters."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return described() | {"python": python, "packages": {package: version(package) for package in PACKAGES}}
+
+
+def environment(profile: str) -> dict:
+    """The profile and its seed, `recorded`, cores and processes side by side."""
+    params = load_params(profile)
+    here = {"cores": devices.cores(), "processes": devices.side_by_side(params.workers)}
+    return {"profile": profile, "seed": params.seed} | recorded() | here
+
+
+def as_lines(about: dict) -> list[str]:
+    """`environment`, to be read."""
     return [
-        f"profile {profile}, seed {params.seed}",
-        f"{platform.python_implementation()} {platform.python_version()}, {devices.cores()} cores",
-        f"{here['device']}, {here['precision']}, {devices.side_by_side(params.workers)} processes side by side",
-        ", ".join(f"{package} {version(package)}" for package in PACKAGES),
+        "profile {profile}, seed {seed}".format(**about),
+        "{python}, {cores} cores".format(**about),
+        "{device}, {precision}, {processes} processes side by side".format(**about),
+        ", ".join(f"{package} {number}" for package, number in about["packages"].items()),
     ]
 
 
