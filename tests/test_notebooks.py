@@ -1,6 +1,7 @@
 """Notebooks as stages, and the house's rules for the notebooks themselves."""
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -176,6 +177,17 @@ def test_a_notebook_shows_the_published_run_and_trains_nothing(top, name):
     (cell,) = [cell for cell in notebooks.code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
     values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
     assert values["profile"] == document(PARAMS)["published"] and values.get("remake", False) is False
+
+
+@pytest.mark.parametrize("path", sorted(run_notebooks.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_numbers_told_of_the_published_run_stand_in_the_outputs(path):
+    cells = nbformat.read(path, as_version=4).cells
+    parts = [part for cell in cells if cell.cell_type == "markdown" for part in cell.source.split("\n\n")]
+    told = [number for part in parts if part.startswith("*Published run") for number in re.findall(r"\d+\.\d+", part)]
+    outputs = [out for cell in cells for out in cell.get("outputs", [])]
+    shown = "".join(out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in outputs)
+    assert not set(told) - set(re.findall(r"\d+\.\d+", shown))
+    assert told or path.stem in ("01_data", "03_phase1", "07_figures_and_tables", "11_explore")
 
 
 def test_what_nbval_runs_at_smoke_are_the_same_notebooks():
