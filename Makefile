@@ -73,7 +73,7 @@ data/generated: $(addprefix benchmarks/,paper_smoke.py tiny_models.py tiny_vqav2
 
 seeds: $(STAMP)
 	@# A run that is in results/runs is done; another goes on where it stopped, and what is left is judged by the longest so
-	@# far. What frozen models made of training images (3 GB) is not kept for a run that is done.
+	@# far. What frozen models made of training images is not kept for a run that is done.
 	todo=(); for seed in $(SEEDS); do test -e $(RUNS)/$$seed || todo+=($$seed); done; left=$${#todo[@]}; longest=0; \
 	for seed in "$${todo[@]}"; do copy=build/repro-seeds-$$seed; kept=$(RUNS)/.$$seed; begin=$$SECONDS; \
 	  $(MAKE) repro PROFILE=seeds SEED=$$seed STAGES="evaluation rate"; \

@@ -164,6 +164,7 @@ def test_the_wrong_activation_and_an_unknown_tag():
 
 
 def test_too_little_disk(checkpoints, vqa, monkeypatch):
+    monkeypatch.setattr(doctor.devices, "native_bfloat16", lambda kind: True)
     shutil.rmtree(vqa)
     params = paper(checkpoints, vqa)
     for free, state in ((5e9, doctor.WRONG), (500e9, doctor.FINE)):
@@ -176,10 +177,13 @@ def test_too_little_disk(checkpoints, vqa, monkeypatch):
         assert finding.note == f"{free / 1e9:.1f} GB, {wanted:.1f} GB wanted (estimated)"
 
 
-def test_what_is_kept_of_source_images_counts():
+def test_what_is_kept_of_source_images_counts(monkeypatch):
+    """As much again where the machine computes in float32."""
     small, paper = load_params("small"), load_params("paper")
-    assert doctor.source_work(small) == pytest.approx(1.55e9, rel=0.1)  # 1,240 steps of 1.25 MB each
-    assert doctor.source_work(paper) == pytest.approx(6.6e9, rel=0.01)
+    for native, times in ((True, 1), (False, 2)):
+        monkeypatch.setattr(doctor.devices, "native_bfloat16", lambda kind, native=native: native)
+        assert doctor.source_work(small) == pytest.approx(times * 1.55e9, rel=0.1)  # 1,240 steps of 1.25 MB each
+        assert doctor.source_work(paper) == pytest.approx(times * 6.6e9, rel=0.01)
     assert doctor.source_work(replace(small, kept="nothing")) == 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from uoisc.base import devices
 from uoisc.base.config import ROOT, Params
+from uoisc.base.distributed import device
 from uoisc.base.errors import CheckpointError
 from uoisc.base.settings import JUDGES, KEPT, ClipCheckpoint, Drawings, LlavaCheckpoint, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
@@ -47,7 +48,7 @@ IMAGES = {"train": 82_783, "val": 40_504}  # of COCO 2014
 
 WRITTEN = 2 * GB  # ours: what a profile's stages write, with room; `small` writes 0.34 GB
 WIDTHS = (768, 512)  # of OpenAI's CLIP ViT-B: hidden states and the space it shares with text
-STATES = {False: 13e3, True: 330e3}  # bytes of the judge's states of a question: measured; 4 depths of 40 tokens
+STATES = {False: 13e3, True: 330e3}  # bytes of the judge's states of a question in bfloat16: measured; 4 depths
 AROUND = 4 * GB  # ours: libraries and batches beside the models
 # what a further image takes in a training step, mostly for the intent loss: computed (docs/scaling.md)
 ACTIVATIONS = 1.5 * GB
@@ -197,7 +198,8 @@ def source_work(params: Params) -> int | float:
     tokens = (params.data.image_size // clip.patch_size) ** 2
     values = taps * getattr(clip, "width", WIDTHS[0]) + getattr(clip, "embed_dim", WIDTHS[1])  # a token
     seen = {"clip": 2 * tokens * values, JUDGES[0]: STATES[isinstance(params.foundation, Pretrained)]}
-    return images * sum(seen[name] for name in KEPT[params.kept])
+    wider = 1 if devices.native_bfloat16(device().type) else 2
+    return images * wider * sum(seen[name] for name in KEPT[params.kept])
 
 
 def disk(found: list[Finding], kept: int | float = 0) -> list[Finding]:
