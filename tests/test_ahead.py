@@ -8,6 +8,7 @@ import tiny
 from uoisc.base.config import DIAL, Paths
 from uoisc.pipeline import ahead, notebooks
 from uoisc.stages import machine, train_models
+from uoisc.study import Study
 
 TRAINED = [
     "uoisc run 03_phase1 --profile small --variant uoisc",
@@ -52,8 +53,10 @@ def test_a_stage_writes_the_same_bytes_and_trains_nothing(place, monkeypatch, na
     for phase in (1, 2):
         place.unfinished(phase, name, rate).unlink()
     path.unlink()
+    kept = []
+    monkeypatch.setattr(Study, "keep_source_work", lambda study: kept.append(study))
     train_models.train_state("tiny", name, rate)
-    assert not path.exists()
+    assert not path.exists() and len(kept) == 1
     whole = train_models.is_whole(tiny.PARAMS, "tiny", name, rate, (1, 2))
     assert whole is (name == "uoisc")  # the dial is still to be measured
     steps = []

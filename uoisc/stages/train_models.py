@@ -83,7 +83,6 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     where another process trains it, CheckpointError for a phase 1 of other parameters or models.
     """
     study, phases = own_study(profile), in_order(phases)
-    study.keep_source_work()
     if study.params.compiled:
         compile_blocks(study.judges[JUDGES[0]].model.model)
     with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():
@@ -106,12 +105,16 @@ def train_state(profile: str, name: str, rate: str) -> None:
 
 
 def own_study(profile: str) -> Study:
-    """What codecs are trained on. Raises CheckpointError where no foundation is trained here: none takes the published
-    one, which is rounded."""
+    """What codecs are trained on, whose work on training images is kept for the next one.
+
+    Raises CheckpointError where no foundation is trained here: none takes the published one, which is rounded.
+    """
     if published.is_packed(profile) and not is_there(paths(profile).foundation, CheckpointError):
         again = f"uoisc run 02_foundation --profile {profile}"
         raise CheckpointError(f"nothing of {profile} is trained here: run `make repro`, or `{again}` first")
-    return open_study(profile, judges=JUDGES[:1])
+    study = open_study(profile, judges=JUDGES[:1])
+    study.keep_source_work()
+    return study
 
 
 def trained_phases(study: Study, name: str, rate: str, phases: tuple[int, ...]) -> Iterator[tuple]:
