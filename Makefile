@@ -75,7 +75,7 @@ seeds: $(STAMP)
 	@# A run that is in results/runs is done; another goes on where it stopped, and what is left is judged by the longest so
 	@# far. What frozen models made of training images is not kept for a run that is done.
 	todo=(); for seed in $(SEEDS); do test -e $(RUNS)/$$seed || todo+=($$seed); done; left=$${#todo[@]}; longest=0; \
-	for seed in "$${todo[@]}"; do copy=build/repro-seeds-$$seed; kept=$(RUNS)/.$$seed; begin=$$SECONDS; \
+	for seed in $${todo[@]+"$${todo[@]}"}; do copy=build/repro-seeds-$$seed; kept=$(RUNS)/.$$seed; begin=$$SECONDS; \
 	  $(MAKE) repro PROFILE=seeds SEED=$$seed STAGES="evaluation rate"; \
 	  rm -rf $$copy/data/seeds/source_work $$kept; mkdir -p $$kept; cp $(MEASURED:%=$$copy/%) $$kept; \
 	  mv $$kept $(RUNS)/$$seed; took=$$((SECONDS - begin)); left=$$((left - 1)); \

@@ -9,7 +9,7 @@ from pathlib import Path
 # before the first `import torch`, also for the processes and kernels that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-if "gpu" not in sys.argv:  # as in `-m gpu`
+if not {"gpu", "-mgpu"} & set(sys.argv):  # as in `-m gpu`
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np  # noqa: E402

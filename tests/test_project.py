@@ -178,3 +178,8 @@ def test_another_failure_of_torchvision_is_passed_on(tmp_path):
 def test_open_clip_imports_with_the_installed_torchvision():
     result = run_python("from uoisc.base.compat import import_torchvision; import_torchvision(); import open_clip")
     assert result.returncode == 0, result.stderr
+
+
+def test_what_is_published_stays_small():
+    """Models in git: 20 MB at most, in a clone that is to answer within two minutes."""
+    assert sum(path.stat().st_size for path in (ROOT / "data").glob("*/published/**/*") if path.is_file()) <= 20e6
