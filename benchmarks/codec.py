@@ -57,7 +57,7 @@ class Rival:
 
 
 def print_codecs(bench: Bench, rate: str, rounds: int = ROUNDS) -> None:
-    """Two tables, encode and decode, a row a variant and batch size; then a line a rival."""
+    """Two tables, encode and decode, a row per variant and batch size; then a line per rival."""
     rivals = [file_rival(WEBP), file_rival(AVIF)]
     try:
         rivals.append(learned_rival())
@@ -199,7 +199,7 @@ def time_kinds(bench: Bench, name: str, rate: str, rounds: int) -> tuple[Clock, 
 
 
 def kinds_table(clock: Clock, sizes: dict[str, float]) -> list[str]:
-    """A line a kind of tables: milliseconds a message, bytes with the header."""
+    """A line per kind of tables: milliseconds a message, bytes with the header."""
     lines = [f"{'tables, ms a message':<24}{'write':>9}{'read':>9}{'bytes':>9}"]
     for kind, mean in sizes.items():
         write, read = (1000 * clock.median(f"{kind} {way}") / ALONE for way in ("write", "read"))

@@ -14,7 +14,7 @@ from uoisc.base.settings import ATTENTION_HEADS
 
 
 class ImageProjection(nn.Module):
-    """One trainable projection a tap, from CLIP's width d to the codec's width D (paper: IP).
+    """One trainable projection per tap, from CLIP's width d to the codec's width D (paper: IP).
 
     A LayerNorm follows each (ours: without it the commitment loss grows without bound).
     """
@@ -46,7 +46,7 @@ class Film(nn.Module):
         nn.init.zeros_(self.scale_shift.bias)
 
     def forward(self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B M N D"]:
-        """The features, scaled and shifted a channel by the query."""
+        """The features, scaled and shifted per channel by the query."""
         t = self.scale_shift(self.text_projection(text)).unflatten(1, (self.taps, 1, -1))  # (B, M, 1, 2 D)
         gamma, beta = t.chunk(2, dim=-1)
         return (1 + gamma) * features + beta

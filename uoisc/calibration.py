@@ -74,7 +74,7 @@ def measured_packings(dial: RateDial) -> list[Packing]:
 
 
 def interpolated(dial: RateDial, measured: dict[Packing, float]) -> torch.Tensor:
-    """A share a packing of the dial: the measured one, or linear in the level between two that were measured."""
+    """A share per packing of the dial: the measured one, or linear in the level between two that were measured."""
     shares = {}
     for group in _groups(dial).values():
         known = [p for p in group if p in measured]

@@ -9,7 +9,7 @@ from uoisc.base.distributed import processes, share
 
 
 class PatchCritic(nn.Module):
-    """Images -> one realness score a patch; no sigmoid, as Wasserstein critics have none.
+    """Images -> one realness score per patch; no sigmoid, as Wasserstein critics have none.
 
     Args:
         channels: of the first convolution; doubled at each of two further strided ones.

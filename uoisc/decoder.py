@@ -37,7 +37,7 @@ class Decoder(nn.Module):
     """Token maps -> image in [0, 1].
 
     Args:
-        taps: M. width: D. grid: tokens a side. channels: one entry a stage, each doubles the resolution, so
+        taps: M. width: D. grid: tokens a side. channels: one entry per stage, each doubles the resolution, so
             the image has grid * 2^len(channels) pixels a side.
     """
 

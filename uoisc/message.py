@@ -40,7 +40,7 @@ class Shape:
 @dataclass(frozen=True)
 class Message:
     """Indices, which of them were sent (None: all), and, where it is known, the setting of the codec that sent them,
-    which both ends share: one of all images, or one an image (`RateDial.adding`)."""
+    which both ends share: one of all images, or one per image (`RateDial.adding`)."""
 
     indices: Int[Tensor, "B M N G"]
     sent: Bool[Tensor, "B M N G"] | None

@@ -142,7 +142,7 @@ class RateDial(nn.Module):
     """One model, any budget of bits: `at` picks a packing; in training each image gets a random one.
 
     `answers` holds what `calibrate` (calibration.py) has measured: the share of matching answers on training scenes, a
-    row a packing of `packings`; nan where nothing was measured yet.
+    row per packing of `packings`; nan where nothing was measured yet.
 
     Args:
         tops: how many tokens may come first. backgrounds: how many units the others may send.
@@ -221,7 +221,7 @@ class RateDial(nn.Module):
         return self.packings[max(fitting, key=lambda i: (worth[i], self.packings[i].bits))]
 
     def allocate(self, relevance: Float[Tensor, "B N"]) -> Allocation:
-        """Training: a packing an image, of bits that are log-uniform within the budgets.
+        """Training: a packing per image, of bits that are log-uniform within the budgets.
 
         Where relevance ranks nothing, as many of the most relevant tokens as one that ranks might choose are
         emphasised all the same. Raises ConfigError outside training, where a budget must be set first (`Codec.at`).

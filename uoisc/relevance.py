@@ -34,7 +34,7 @@ class RelevanceHead(nn.Module):
     """The cosine, refined: logits of where the answer lies.
 
     r = a z + conv(z) + W t: z the cosine, standardised an image; conv two 3 x 3 convolutions; W t a linear map of the
-    query's embedding, one logit a token. At the start of training r = a z, which ranks as the cosine does.
+    query's embedding, one logit per token. At the start of training r = a z, which ranks as the cosine does.
 
     Args:
         tokens: N, a square. text_width: e.

@@ -5,7 +5,7 @@
     phase 2   goes on from phase 1 against a critic (WGAN-GP)
 
 A codec's images never hold an object of the held-out category. A step takes in a whole batch, shared out over the
-processes launched together and, in each, over `training.accumulation` micro-batches.
+processes launched together and, in each, over `training.accumulation` micro-batches, whose means count alike.
 """
 
 import math

@@ -146,7 +146,7 @@ class FrozenLlava(nn.Module):
 
     @torch.no_grad()
     def answer(self, x: Float[Tensor, "B 3 H W"] | Any, queries: list[str] | Any, batch_size: int = 256) -> list[str]:
-        """Greedy answers, at most 20 tokens (authors' code), to one query an image; x of any size, on any device.
+        """Greedy answers, at most 20 tokens (authors' code), to one query per image; x of any size, on any device.
 
         Raises InputError or QueryError where they are not.
         """

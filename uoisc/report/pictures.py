@@ -100,7 +100,7 @@ def visual_comparison(examples: Examples) -> Figure:
 
 @styled
 def three_questions(examples: Examples) -> Figure:
-    """One scene, a row a question: the input, then what each method's receiver draws, with the judge's answers; where
+    """One scene, a row per question: the input, then what each method's receiver draws, with the judge's answers; where
     tokens get different numbers of bits, in front of it the scene under a veil that is thinnest where most are."""
     texts, size, gap, margin, row_height, head, foot = examples.scene_texts, 0.92, 0.1, 1.04, 1.2, 0.3, 0.32
     queries, panels = texts["queries"], [("source", False)]
