@@ -1,6 +1,7 @@
 """The house: doors open downwards only, and no room, file or function grows past what one reads with ease."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,17 @@ def test_what_is_read_first_is_short(file, most):
 
 def test_the_readme_has_no_wall():
     assert not [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if len(line) > 120]
+
+
+def test_the_map_names_what_is_there():
+    """Every file and every name beside one in docs/architecture.md, and every file named in docs/extending.md."""
+    told = {page: (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("architecture.md", "extending.md")}
+    pairs = re.findall(r"`(uoisc/[\w/]+\.py)`, `(\w+)`", told["architecture.md"])
+    assert len(pairs) > 6
+    for file, name in pairs:
+        code = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(class |def )?{name}\b", code, flags=re.M), (file, name)
+    named = re.compile(r"(?<![\w/.])([a-z]+/[\w/]+\.(?:py|yaml|typ))")
+    files = {file for text in told.values() for file in named.findall(text)}
+    assert len(files) > 20
+    assert not {file for file in files if not (ROOT / file).exists() and not (ROOT / "uoisc" / file).exists()}
