@@ -14,6 +14,10 @@ import tiny
 import workplace
 from PIL import Image
 
+from uoisc.base.results import read_table
+from uoisc.claims.compare import compare
+from uoisc.stages.publish import Check
+
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"(?ms)^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"))
 SHELL = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
@@ -46,7 +50,7 @@ def place(tmp_path_factory):
 
 
 def test_the_readme_is_made_of_blocks_that_run():
-    assert {kind for kind, _ in BLOCKS} == {"sh", "python"}
+    assert {kind for kind, _ in BLOCKS} == {"sh", "python", "text"}
     assert all(line.startswith(("make ", "uoisc ")) for line in SHELL)
 
 
@@ -62,6 +66,15 @@ def test_what_is_printed_runs_as_printed(place):
     assert run.returncode == 0, run.stderr
     assert {"received.png", "decoded.png", "first.uoi", "scene.png"} <= {path.name for path in place.iterdir()}
     assert Image.open(place / "decoded.png").size == (120, 90), "the picture's size is restored"
+
+
+def test_what_check_and_compare_say_stands_there_as_they_say_it():
+    (said,) = (" ".join(block.split()) for kind, block in BLOCKS if kind == "text")
+    rows = read_table(ROOT / "results", "published.csv")
+    rows = rows.assign(published=rows["amr"], here=rows["amr"], difference=0.0, close=True)
+    form = re.escape(Check(rows).summary()).replace(re.escape("0.0000"), r"0\.00\d\d")
+    assert re.match(form + " ", said)
+    assert said.endswith(compare(ROOT / "results", ROOT / "results").summary())
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
