@@ -31,7 +31,7 @@ def claims_block(claims: pd.DataFrame) -> str:
         [row.statement.removesuffix("."), row.paper, row.one_run, row.over_runs, row.verdict]
         for row in shown.rename(columns=lambda name: name.replace(" ", "_")).itertuples()
     ]
-    return _table(["claim", "paper", "one run", over, "verdict"], rows)
+    return _table(["claim", "paper", "published run", over, "verdict"], rows)
 
 
 def figures_block() -> str:
