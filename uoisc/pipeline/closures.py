@@ -84,9 +84,10 @@ def record() -> int:
     repo = Repo(".")
     with repo.lock:
         stages = [stage for stage in repo.index.stages if all(out.hash_info for out in stage.outs)]
+        in_git = {str(out) for stage in stages for out in stage.outs if not out.use_cache}
         for stage in stages:
             for dependency in stage.deps:
-                if dependency.exists and not str(dependency).startswith("data/"):
+                if dependency.exists and (str(dependency) in in_git or not str(dependency).startswith("data/")):
                     dependency.save()
             for out in stage.outs:
                 if out.exists and not out.use_cache:
