@@ -210,7 +210,7 @@ def text_bounds() -> pd.DataFrame:
         for ((method, bits), value), known in product(sent.items(), (1, 2, 4, 8)):
             spent = bits * known if method == "answer" else bits
             metrics = {"amr": value - 0.02 * known * (method == "dial")} | (
-                {"amr_unforeseen": 0.4} if known == 1 else {}
+                {"amr_unforeseen": 0.4, "amr_reliable": value} if known == 1 else {}
             )
             for metric, found in metrics.items():
                 keys = ("synthetic", 0, method, known, split, judge, spent, metric)

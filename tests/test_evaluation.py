@@ -204,7 +204,7 @@ def test_the_oracle_counts_where_the_source_knows_the_answers_place(study, monke
 
 def test_without_any_answers_place_there_is_no_oracle(study, monkeypatch):
     jobs = []
-    monkeypatch.setattr(evaluation, "every_reference", lambda study, **_: None)
+    monkeypatch.setattr(evaluation, "every_reference", lambda *_, **__: None)
     monkeypatch.setattr(evaluation_jobs, "run_side_by_side", lambda function, made, *_: jobs.extend(made) or 1 / 0)
     models = [Point("adaptive", "low", None)]
     for known, expected in (({0}, [None, "random", "oracle"]), (set(), [None, "random"])):

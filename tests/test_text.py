@@ -121,7 +121,8 @@ def test_no_question_is_asked_of_a_scene_twice(session):
 
 
 def test_rows_of_a_split(session):
-    table = text.text_bounds("tiny", "unseen")
+    kind = session.asked.queries[0].type
+    table = text.text_bounds("tiny", "unseen", [kind])
     assert list(table.columns) == COLUMNS["text_bounds.csv"]
     amr = table[table["metric"] == "amr"].set_index(["method", "judge", "questions", "bits"])["value"]
     own = amr.xs("answer").xs(JUDGES[0])
@@ -132,6 +133,11 @@ def test_rows_of_a_split(session):
     }
     assert costs["perfect"].iloc[0] == pytest.approx(scene_bits(tiny.world(), session.asked.scenes[:5]).mean())
     assert costs["uoisc"].nunique() == 1 and costs["dial"].nunique() == 2 and (costs["guess"] == 0).all()
+    counts = [query.type == kind for query in session.asked.queries]
+    reliable = table[table["metric"] == "amr_reliable"].set_index(["method", "judge", "questions"])
+    assert (reliable["n"] == sum(counts)).all() and set(reliable.index.get_level_values("questions")) == {1}
+    first = text.text_bounds("tiny", "unseen", ()).set_index(["metric", "method", "judge", "questions"])
+    assert "amr_reliable" not in first.index.get_level_values("metric")
     beyond = table[table["metric"] == "amr_unforeseen"].set_index(["method", "judge"])["value"]
     assert beyond["answer", JUDGES[1]] == beyond["guess", JUDGES[1]], "answers to other questions tell nothing"
     about = table[table["judge"] == "none"].set_index(["method", "metric"])["value"]
@@ -157,6 +163,6 @@ def test_of_other_sources_there_are_answers_alone(monkeypatch):
     monkeypatch.setattr(text, "open_study", lambda profile: study)
     monkeypatch.setattr(text, "evaluation_questions", lambda *_: bare)
     monkeypatch.setattr(text, "PICTURES", ())
-    found = text.text_bounds("tiny", "seen")
+    found = text.text_bounds("tiny", "seen", ())
     assert set(found["method"]) == {"query", "answer", "guess"} and set(found["questions"]) == {1}
     assert set(found["metric"]) == {"utf8_bits", "amr"}

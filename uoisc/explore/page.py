@@ -42,7 +42,7 @@ SCENES = {"unseen": 4, "seen": 2}  # of each split
 LOOKED_AT = 200  # of a split's questions, for the rule above
 ES_N0_DB = (0.0, 5.0, 8.0, 10.0, 12.0, 15.0, None)  # None: no noise
 SHOWN = {  # figures, and what each shows; not from the list of all, as a change of any figure would make the page anew
-    "amr_against_rate": "answer match rate against payload bytes, a dot per run",
+    "amr_against_rate": "answer match rate against bytes, beside text",
     "right_less_wrong": "what another query changes, sent and answered",
     "generalisation": "answer match rate by style, seen and unseen objects",
 }

@@ -100,9 +100,8 @@ def _tokens(study: Study, asked: Asked, rows: slice) -> Float[Tensor, "B N e"]:
     return study.clip.see(source_images(study, asked, rows)).tokens
 
 
-def every_reference(study: Study, first: int | None = None, changes: tuple[str, ...] = ()) -> pd.DataFrame:
-    """`reference_answers` of all splits, side by side."""
-    splits = (*study.source.splits, *study.source.beyond)
+def every_reference(study: Study, splits: Sequence[str], first: int | None = None, changes=()) -> pd.DataFrame:
+    """`reference_answers` of these splits, side by side."""
     jobs = [(study.profile, split, first, changes) for split in splits]
     return pd.concat(run_side_by_side(reference_answers, jobs, study.params.workers), ignore_index=True)
 

@@ -64,7 +64,7 @@ FIGURES = {
     "visual_comparison": Exhibit(visual_comparison, ("examples",), "six panels over a noisy link, and the answers"),
     "amr_by_method": Exhibit(amr_by_method, ("summary",), "answer match rate by method, at the tightest rate"),
     "amr_against_rate": Exhibit(
-        amr_against_rate, ("summary", "entropy", "runs"), "answer match rate against payload bytes, a dot per run"
+        amr_against_rate, ("summary", "entropy", "runs", "text_bounds"), "answer match rate against bytes, beside text"
     ),
     "rate_answer": Exhibit(rate_answer, ("points",), "answer match rate against bytes, beside standard codecs"),
     "rate_dial": Exhibit(rate_dial, ("summary",), "one model at any budget, and its controls"),

@@ -231,8 +231,10 @@ def rate_curves(
     ticks: Sequence[int | float],
     height: float,
     across: str = "bits per image (nominal)",
+    more: Sequence[Line2D] = (),
 ) -> Figure:
-    """AMR of variants against bits, a panel per (judge, split) of the rows of `cells`; `ticks` are bits."""
+    """AMR of variants against bits, a panel per (judge, split) of the rows of `cells`; `ticks` are bits, `more` keys of
+    the legend."""
     figure, grid = page(height, len(cells), len(cells[0]), across, AMR, sharex=True, sharey=True)
     for axes, (judge, split) in zip(grid.flat, chain(*cells), strict=True):
         panel = rows_of(summary, metric=HEADLINE, judge=judge, split=split)
@@ -241,7 +243,8 @@ def rate_curves(
             method_curve(axes, line["bits"] * SHIFT ** (place - (len(variants) - 1) / 2), line, variant)
         floor = rows_of(summary, metric=FLOOR_OF, judge=judge, split=split)["value"].mean()
         finish(axes, floor, f"{label(split)}, {label(judge)} ({count_of(panel)})", ticks)
-    legend_below(figure, [variant_key(v) for v in variants])
+    keys = [*map(variant_key, variants), *more]
+    legend_below(figure, keys, columns=3 if len(keys) < 9 else 4)
     return figure
 
 

@@ -20,10 +20,10 @@ from uoisc.report.tables import INDEPENDENT, JUDGED, NONE, cell
 BELOW = {"floor: blank image": figures.FLOOR_OF, "accuracy on source images": "accuracy_source_reliable"}
 
 
-def beyond(summary: pd.DataFrame) -> pd.DataFrame:
-    """The independent judge's rows about the models that were tested in every style. Raises: LeftOut for none."""
+def beyond(summary: pd.DataFrame, judge: str = INDEPENDENT) -> pd.DataFrame:
+    """A judge's rows about the models that were tested in every style. Raises: LeftOut for none."""
     splits = {split_of(objects, domain) for objects, domain in product((SEEN, UNSEEN), DOMAINS)}
-    own = summary[(summary["judge"] == INDEPENDENT) & summary["split"].isin(splits)]
+    own = summary[(summary["judge"] == judge) & summary["split"].isin(splits)]
     whole = own[own["metric"] == HEADLINE].groupby(["variant", "bits"])["split"].nunique() == len(splits)
     if not whole.any():
         raise LeftOut("images come in one style")
@@ -55,19 +55,21 @@ def generalisation(summary: pd.DataFrame) -> Figure:
 
 
 def by_style(summary: pd.DataFrame) -> pd.DataFrame:
-    """AMR over the types that count, by style; last, by style, what no codec can do without (`BELOW`)."""
-    table = beyond(summary)
+    """AMR over the types that count, by style, both judges; last of each, what no codec can do without (`BELOW`)."""
     columns = {split_of(objects, domain): (objects, domain) for objects in (UNSEEN, SEEN) for domain in DOMAINS}
     titles = {split: f"{objects}, {label(domain)}" for split, (objects, domain) in columns.items()}
-    amr = table[table["metric"] == HEADLINE].set_index(["variant", "bits", "split"]).sort_index()
     rows = []
-    for variant in in_order(table["variant"]):
-        for bits in sorted(amr.loc[variant].index.unique("bits")):
-            row = {"method": label(variant), "bits": f"{bits:g}"}
+    for of, judge in reversed(JUDGED.items()):
+        table = beyond(summary, judge)
+        amr = table[table["metric"] == HEADLINE].set_index(["variant", "bits", "split"]).sort_index()
+        points = [(v, bits) for v in in_order(table["variant"]) for bits in sorted(amr.loc[v].index.unique("bits"))]
+        for variant, bits in points:
+            row = {"judge": of, "method": label(variant), "bits": f"{bits:g}"}
             rows.append(row | {title: cell(amr.loc[variant, bits, split]) for split, title in titles.items()})
-    for name, metric in BELOW.items():
-        means = table[table["metric"] == metric].groupby("split")["value"].mean()
-        rows.append({"method": name, "bits": "–"} | {title: f"{means[split]:.3f}" for split, title in titles.items()})
+        for name, metric in BELOW.items():
+            means = table[table["metric"] == metric].groupby("split")["value"].mean()
+            row = {"judge": of, "method": name, "bits": NONE}
+            rows.append(row | {title: f"{means[split]:.3f}" for split, title in titles.items()})
     return pd.DataFrame(rows)
 
 

@@ -1,5 +1,7 @@
 """Figures with a point per run: every contrast against what was asked of it, and answers against payload bytes."""
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,13 +10,15 @@ from matplotlib.lines import Line2D
 from uoisc.base.results import LeftOut
 from uoisc.base.settings import JUDGES
 from uoisc.claims.contrasts import KEPT
-from uoisc.claims.names import label
+from uoisc.claims.names import in_order
 from uoisc.claims.verdicts import DESCRIPTIVE, NOT_MEASURED
 from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
 from uoisc.report.figures import BLACK, BLUE, GREY, RED, legend_below, page, rows_of, styled, with_interval
+from uoisc.report.query_figures import TEXTS
 from uoisc.report.rate_answer import payload_bytes
 
+HOLLOW = dict(markersize=2.2, markerfacecolor="white")
 READINGS = {"-": "difference of AMR", "/": "ratio of AMR less one", KEPT: "difference of the share kept"}
 
 
@@ -33,7 +37,7 @@ def contrasts_over_runs(claims: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     for (axes,), own in zip(panels, groups, strict=True):
         for place, (_, row) in enumerate(own.iterrows()):
             each = seeds.loc[seeds["id"] == row["id"], "value"]
-            axes.plot(each, [place] * len(each), "o", color=BLUE, markersize=2.2, markerfacecolor="white")
+            axes.plot(each, [place] * len(each), "o", color=BLUE, **HOLLOW)
             axes.plot(row["value"], place, "x", color=GREY)
             if row["runs"] > 1:
                 mean = row.rename({"value": "one", "mean": "value"})
@@ -53,28 +57,23 @@ def contrasts_over_runs(claims: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
 
 
 @styled
-def amr_against_rate(summary: pd.DataFrame, entropy: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+def amr_against_rate(summary: pd.DataFrame, entropy: pd.DataFrame, runs: pd.DataFrame, bounds: pd.DataFrame) -> Figure:
     """AMR against payload bytes for the main variants and the dial, where at two rates or more, one panel per split and
-    judge; a hollow point for each fresh run of `runs` (runs.csv)."""
-    rows = rows_of(summary, metric=HEADLINE)
-    several = rows.groupby("variant")["bits"].nunique()
+    judge; a hollow point for each fresh run of `runs` (runs.csv); what text would do for the same questions."""
+    several = rows_of(summary, metric=HEADLINE).groupby("variant")["bits"].nunique()
     if not (variants := [v for v in (*figures.MAIN, "dial") if several.get(v, 0) > 1]):
         raise LeftOut("no main variant is trained at two rates")
-    rows = rows.assign(bytes=payload_bytes(rows, entropy)).dropna(subset="bytes")
-    splits, labels = figures.splits_of(summary), ("payload bytes per image (mean)", figures.AMR)
-    figure, grid = page(3.2, len(JUDGES), len(splits), *labels, sharex=True, sharey=True)
-    sizes = rows.loc[rows["variant"].isin(variants), "bytes"]
-    ticks = [float(f"{size:.2g}") for size in np.geomspace(sizes.min(), sizes.max(), 5)]
-    for axes, (judge, split) in zip(grid.flat, [(j, s) for j in JUDGES for s in splits], strict=True):
-        panel = rows_of(rows, judge=judge, split=split)
+    text = bounds[bounds["method"].isin(TEXTS)].assign(variant=bounds["method"], bits=bounds["bits"] / 8)
+    own = summary[summary["variant"].isin(variants)]
+    rows = pd.concat([own.assign(bits=payload_bytes(own, entropy)).dropna(subset="bits"), text])
+    cells = [[(judge, split) for split in figures.splits_of(summary)] for judge in JUDGES]
+    ticks = [float(f"{size:.2g}") for size in np.geomspace(rows["bits"].min(), rows["bits"].max(), 7)]
+    one = Line2D([], [], color=BLACK, marker="o", linestyle="", label="a fresh run of the method", **HOLLOW)
+    shown, across, keys = [*variants, *in_order(text["variant"])], "payload bytes per image (mean)", [one][: len(runs)]
+    figure = figures.rate_curves(rows, shown, cells, ticks, 3.4, across, keys)
+    for axes, (judge, split) in zip(figure.axes, chain(*cells), strict=True):
         for variant in variants:
-            line = panel[panel["variant"] == variant].sort_values("bytes")
-            figures.method_curve(axes, line["bytes"], line, variant)
             own = runs[(runs["variant"] == variant) & (runs["judge"] == judge) & (runs["split"] == split)]
             colour, marker = figures.look_of(variant)
-            look = dict(color=colour, markersize=2.2, markerfacecolor="white")
-            axes.plot(own["payload_bits"] / 8, own["amr"], marker, **look)
-        floor = rows_of(summary, metric=figures.FLOOR_OF, judge=judge, split=split)["value"].mean()
-        figures.finish(axes, floor, f"{label(split)}, {label(judge)} ({figures.count_of(panel)})", ticks)
-    legend_below(figure, [figures.variant_key(v) for v in variants])
+            axes.plot(own["payload_bits"] / 8, own["amr"], marker, color=colour, **HOLLOW)
     return figure

@@ -226,9 +226,10 @@ class Session:
         messages = {at.start: codec.encode(self.asked.images(at), first[at]) for at in batches(self.study, self.asked)}
         return self.once(codec.bits, self.hear(lambda at, texts: codec.decode(messages[at.start], texts)))
 
-    def rows(self, source: list[Answers], offer: Offer, guess: Offer, keys: dict) -> list[dict]:
-        """AMR where so many questions are known, and on the rest where one is; of that answers tell a guess's worth."""
+    def rows(self, source: list[Answers], offer: Offer, guess: Offer, keys: dict, types: Sequence[str]) -> list[dict]:
+        """AMR where so many questions are known; of one also on the rest (answers: a guess's), and over these types."""
         table, later = [], guess if keys["method"] == "answer" else offer
+        counts = np.array([query.type in types for query in self.asked.queries])
         for judge in self.study.judges:
             match, beyond = (self._matches(source, sent, judge) for sent in (offer, later))
             for known in [known for known in KNOWN if known <= len(self.rounds)]:
@@ -237,6 +238,9 @@ class Session:
                     measures["amr_unforeseen"] = beyond[:, 1:].mean(1)
                 at = {"questions": known, "judge": judge, "bits": offer.bits[:, known - 1].mean()}
                 table += mean_rows(measures, self.study.params, keys | at)
+            if counts.any():
+                at = {"questions": 1, "judge": judge, "bits": offer.bits[counts, 0].mean()}
+                table += mean_rows({"amr_reliable": match[counts, 0]}, self.study.params, keys | at)
         return table
 
     def _matches(self, source: list[Answers], offer: Offer, judge: str) -> Bool[np.ndarray, "n rounds"]:
@@ -254,8 +258,8 @@ class Session:
 
 
 @torch.no_grad()
-def text_bounds(profile: str, split: str) -> pd.DataFrame:
-    """Rows of text_bounds.csv about a split: texts, and pictures beside them."""
+def text_bounds(profile: str, split: str, types: Sequence[str]) -> pd.DataFrame:
+    """Rows of text_bounds.csv about a split: texts, and pictures beside them. `types`: of questions that count."""
     study = open_study(profile)
     session = Session.of(study, split)
     source = session.hear(lambda at, _: session.asked.images(at))
@@ -268,5 +272,5 @@ def text_bounds(profile: str, split: str) -> pd.DataFrame:
     for method, measures in about.items():
         rows += mean_rows(measures, study.params, keys | {"method": method, "questions": 1, "judge": "none"})
     for sent, offer in offers.items():
-        rows += session.rows(source, offer, offers["guess"], keys | {"method": getattr(sent, "variant", sent)})
+        rows += session.rows(source, offer, offers["guess"], keys | {"method": getattr(sent, "variant", sent)}, types)
     return pd.DataFrame(rows)[COLUMNS["text_bounds.csv"]]

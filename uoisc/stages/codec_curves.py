@@ -25,14 +25,7 @@ from uoisc.base.results import COLUMNS, found, write_csv
 from uoisc.data.images import from_bytes, to_bytes
 from uoisc.data.questions import Asked
 from uoisc.judge.bootstrap import mean_rows, reliable_types
-from uoisc.judge.evaluation import (
-    MEASURED_PICTURES,
-    ask,
-    evaluation_questions,
-    every_reference,
-    judged,
-    source_images,
-)
+from uoisc.judge.evaluation import MEASURED_PICTURES, ask, evaluation_questions, every_reference, judged, source_images
 from uoisc.judge.metrics import picture_quality
 from uoisc.rivals.standard_codecs import (
     CODECS,
@@ -60,7 +53,8 @@ def make_curves(profile: str) -> pd.DataFrame:
     standard_codecs.csv."""
     params = load_params(profile)
     check_writable(paths(profile).results)
-    references = every_reference(open_study(profile), query_count(params, EVERY[0]))
+    study = open_study(profile)
+    references = every_reference(study, study.source.splits, query_count(params, EVERY[0]))
     checks = pd.read_csv(found(paths(profile).foundation / "checks.csv"))
     references["reliable"] = references["type"].isin(reliable_types(checks, references["type"]))
     longest_first = sorted(CURVES, key=lambda curve: curve[0] not in EVERY)

@@ -40,7 +40,9 @@ def evaluate(profile: str) -> pd.DataFrame:
     found = _ask(study, distinct(study))
     reliable = reliable_types(checks, found.answers["type"])
     summary = _write_asked(study, found, results, reliable)
-    bounds = run_side_by_side(text_bounds, [(profile, split) for split in study.source.splits], params.workers)
+    bounds = run_side_by_side(
+        text_bounds, [(profile, split, reliable) for split in study.source.splits], params.workers
+    )
     if rank() == 0:  # one process writes; the others wait for it
         own = found.answers[found.answers["type"].isin(reliable)]
         compared = differences(own, default_pairs(own), params.seed, params.evaluation.resamples)
@@ -97,7 +99,7 @@ def _write_asked(study: Study, found: evaluation.Evaluated, folder: Path, reliab
 def _ask(study: Study, models: list[Point], changes: tuple[str, ...] = ()) -> evaluation.Evaluated:
     """Both judges about these models and their controls, on both splits; about the main ones in other styles too."""
     splits = study.source.splits
-    references = evaluation.every_reference(study, changes=changes)
+    references = evaluation.every_reference(study, (*splits, *study.source.beyond), changes=changes)
     located = any(query.located for split in splits for query in evaluation.evaluation_questions(study, split).queries)
     tested = [
         (point, control, split)

@@ -94,7 +94,7 @@ def measure_links(profile: str) -> pd.DataFrame:
     for point in methods(params):
         if point.variant not in FILES:
             study.codec(*point)  # stops here, before hours of work, where one is missing or of other models
-    references = every_reference(study, QUERIES)
+    references = every_reference(study, study.source.splits, QUERIES)
     jobs = [(profile, point, split, references) for point in methods(params) for split in study.source.splits]
     measured = run_side_by_side(measure_sender, jobs, params.workers, "senders and splits measured")
     table = pd.concat([symbol_errors(profile, params), *measured], ignore_index=True)[COLUMNS["channel.csv"]]
