@@ -30,6 +30,7 @@ from uoisc.base.config import DIAL, Params, paths
 from uoisc.base.settings import (
     JUDGES,
     Beyond,
+    CodecSettings,
     Dial,
     Drawings,
     Emphasis,
@@ -42,7 +43,6 @@ from uoisc.base.settings import (
     Vqav2,
     Weights,
 )
-from uoisc.base.settings import Codec as CodecParams
 from uoisc.codec import Codec
 from uoisc.data.objects import ObjectEntry, load_catalogue
 from uoisc.data.question_types import SLOTS, TYPES, slots_of
@@ -75,7 +75,7 @@ PARAMS = Params(
         held_out="animal", validation="food",
     ),
     foundation=StandIns(0.0, CLIP, TOWER, LLAVA, TOWER, LLAVA),
-    codec=CodecParams(
+    codec=CodecSettings(
         taps=(0, 2), width=16, text_width=16, decoder_channels=(16, 16, 8, 8),
         rates={"low": Rate(2, 4, 2, 4, 6, 1), "high": Rate(4, 8, 4, 8, 12, 1)},
         dial=Dial(

@@ -24,8 +24,8 @@ def common(version: Annotated[bool, typer.Option("--version", is_eager=True, cal
     pass
 
 
-Query = Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")]
-Variant = Annotated[str, typer.Option(help="Variant of the codec.")]
+QueryOption = Annotated[str, typer.Option(help="What the user wants to know, e.g. 'where is the lion'.")]
+VariantOption = Annotated[str, typer.Option(help="Variant of the codec.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 Bits = Annotated[float | None, typer.Option(help="At most so many bits, before entropy coding.")]
 After = Annotated[list[str] | None, typer.Option(help="An earlier .uoi file of the picture; all, in their order.")]
@@ -35,9 +35,9 @@ NoClobber = Annotated[bool, typer.Option("--no-clobber", help="Leave files that 
 @app.command()
 def ask(
     image: Annotated[str, typer.Argument(help="An image file, resized to the codec's square; - is standard input.")],
-    query: Query,
+    query: QueryOption,
     profile: Profile,
-    variant: Variant = "dial",
+    variant: VariantOption = "dial",
     bits: Bits = None,
     output: Annotated[str | None, typer.Option("-o", help="Where to write the reconstruction.")] = None,
     force: Force = False,
@@ -54,11 +54,11 @@ def ask(
 @app.command()
 def encode(
     images: Annotated[list[str], typer.Argument(help="Image files; - reads one from standard input.")],
-    query: Query,
+    query: QueryOption,
     output: Annotated[str, typer.Option("-o", help="A .uoi file, - for standard output, or a folder.")],
     profile: Profile,
     bits: Bits = None,
-    variant: Variant = "dial",
+    variant: VariantOption = "dial",
     compact: Annotated[bool, typer.Option(help="4 bytes of header, for a receiver that knows the model.")] = False,
     after: After = None,
     force: Force = False,

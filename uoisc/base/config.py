@@ -31,7 +31,7 @@ class Params:
     compiled: bool  # the training judge's blocks, by torch.compile
     data: settings.Drawings | settings.Vqav2 | settings.Manifest
     foundation: settings.StandIns | settings.Pretrained
-    codec: settings.Codec
+    codec: settings.CodecSettings
     training: settings.Training
     variants: dict[str, tuple[str, ...]]
     evaluation: settings.Evaluation

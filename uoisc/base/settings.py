@@ -165,7 +165,7 @@ class Dial:
 
 
 @dataclass(frozen=True)
-class Codec:
+class CodecSettings:
     taps: tuple[int, ...] = number(0, 128, ascending=True)
     width: int = number(8, 8192, ATTENTION_HEADS)
     text_width: int = number(8, 8192)

@@ -25,8 +25,8 @@ from uoisc.importers.vqav2_files import (
     INSTANCES_FILE,
     OPPOSITES,
     QUESTIONS_FILE,
-    Asked,
     Photos,
+    Questions,
     image_file,
     read_photos,
     read_questions,
@@ -104,7 +104,7 @@ def _check_held_out(config: Vqav2, photos: dict[str, Photos], numbers: dict[str,
         problems.note(f"the instances have no category {', '.join(lacking)}: images that show it are not held out")
 
 
-def _usable(root: Path, part: str, photos: Photos, asked: Asked, problems: Problems) -> Bool[np.ndarray, " images"]:
+def _usable(root: Path, part: str, photos: Photos, asked: Questions, problems: Problems) -> Bool[np.ndarray, " images"]:
     """Which images are asked about and whole; fills `asked.photo`."""
     known = np.isin(asked.image_ids, photos.ids)
     asked.photo = np.where(known, np.searchsorted(photos.ids, asked.image_ids), -1)

@@ -91,7 +91,7 @@ class Photos:
 
 
 @dataclass
-class Asked:
+class Questions:
     """The questions of a part, in the file's order, with what people answered. Words are numbers in `words`."""
 
     read: int  # entries, broken ones included
@@ -178,7 +178,7 @@ def _box(bbox: Any, width: int, height: int) -> Box | None:
         return None
 
 
-def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: Problems) -> Asked:
+def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: Problems) -> Questions:
     """Reads the questions, and to each its annotation. Those that cannot be asked have none."""
     row_of, image_ids, texts = {}, [], []
     entries = _document(root / QUESTIONS_FILE.format(part), "questions").questions
@@ -199,13 +199,13 @@ def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: P
     for row, reason in why.items():
         problems.add("question unreadable", int(ids[row]), reason)
         said[row] = -1
-    return Asked(len(entries), ids, image_ids, texts, words, said)
+    return Questions(len(entries), ids, image_ids, texts, words, said)
 
 
 def _answers(
     root: Path, part: str, row_of: dict[int, int], image_ids: Int[np.ndarray, " questions"], problems: Problems
 ) -> tuple[Int[np.ndarray, "questions k"], list[str]]:
-    """Reads the annotations: what `Asked` calls `said` and `words`."""
+    """Reads the annotations: what `Questions` calls `said` and `words`."""
     said, words = np.full((len(row_of), 2 + ANSWERS), -1, dtype=np.int32), {}
     entries = _document(root / ANNOTATIONS_FILE.format(part), "annotations").annotations
     for annotation in _decoded(entries, "annotation", problems):

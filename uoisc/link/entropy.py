@@ -25,7 +25,7 @@ PRIOR = 8  # how many observations the coarser table counts for in a finer one
 MAX_CELLS = 1 << 20  # entries of all tables of a model together
 KINDS = ("static", "conditioned", "causal")
 Indices = Int[np.ndarray, "B M N G"]
-Sent = Bool[np.ndarray, "B M N G"]
+Mask = Bool[np.ndarray, "B M N G"]
 Ranked = Bool[np.ndarray, "B N"]
 
 
@@ -53,7 +53,7 @@ class Tables:
         """The range coder's own model of each context."""
         return [stream.model.Categorical(row, perfect=False) for row in self.probabilities]
 
-    def bits(self, indices: Indices, sent: Sent, ranked: Ranked) -> np.ndarray:
+    def bits(self, indices: Indices, sent: Mask, ranked: Ranked) -> np.ndarray:
         """Each message's cross-entropy under the tables, in bits: what an ideal coder would spend."""
         table = contexts(self.shape, self.kind, indices, sent, ranked)
         cost = -np.log2(self.probabilities[table, indices])
@@ -90,7 +90,7 @@ class Tables:
         return np.where(sent, np.array(known).reshape(sent.shape), 0)
 
 
-def contexts(shape: Shape, kind: str, indices: Indices, sent: Sent, ranked: Ranked) -> Indices:
+def contexts(shape: Shape, kind: str, indices: Indices, sent: Mask, ranked: Ranked) -> Indices:
     """Which table each index uses."""
     side, batch = shape.side, len(indices)
     rows = (batch, shape.taps, side, side, shape.segments)
@@ -112,14 +112,14 @@ def _number(shape: Shape, kind: str, unit, ranked, left, above):
     return (number * (shape.codes + 1) + left) * (shape.codes + 1) + above
 
 
-def count(shape: Shape, kind: str, indices: Indices, sent: Sent, ranked: Ranked) -> Int[np.ndarray, "C K"]:
+def count(shape: Shape, kind: str, indices: Indices, sent: Mask, ranked: Ranked) -> Int[np.ndarray, "C K"]:
     """How often each code came up in each context."""
     table = contexts(shape, kind, indices, sent, ranked)
     counts = np.bincount(table[sent] * shape.codes + indices[sent], minlength=cells(shape, kind))
     return counts.reshape(-1, shape.codes)
 
 
-def build_tables(shape: Shape, kind: str, indices: Indices, sent: Sent, ranked: Ranked) -> Tables:
+def build_tables(shape: Shape, kind: str, indices: Indices, sent: Mask, ranked: Ranked) -> Tables:
     """Tables from training messages; a context that was rarely seen falls back on the next coarser kind's."""
     counts = count(shape, kind, indices, sent, ranked)
     if kind == "static":

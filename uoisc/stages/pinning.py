@@ -14,7 +14,7 @@ MODELS = ("clip", "llava", "llava_independent")  # of Pretrained
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a checkpoint's weights lie; `files` is None where the hub has to be asked first."""
 
     shown: str
@@ -24,7 +24,7 @@ class Source:
     commit: str = ""  # of the hub, where it lies in its cache
 
 
-def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
+def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Origin:
     """Finds a checkpoint without fetching anything.
 
     Raises CheckpointError where params.yaml names what cannot be, or where there is no home folder to look in.
@@ -35,28 +35,28 @@ def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Source:
         raise CheckpointError(first_line(error)) from error
 
 
-def _llava(checkpoint: LlavaCheckpoint) -> Source:
+def _llava(checkpoint: LlavaCheckpoint) -> Origin:
     name, folder = checkpoint.name, Path(checkpoint.name)
     if (ROOT / folder).is_dir():
-        return Source(shown(folder), weights.weights_files(ROOT / folder))
+        return Origin(shown(folder), weights.weights_files(ROOT / folder))
     if not checkpoint.revision:
         raise ValueError(f"{shown(folder)} is no folder, and a hub name wants a revision")
     at, cached = weights.hub_revision(checkpoint.revision), weights.cached_folder(name, checkpoint.revision)
     files, commit = (weights.weights_files(cached), cached.name) if cached else (None, "")
-    return Source(f"{name} at {(at or UNPINNED)[:12]}", files, name, weights.fetch_command(name, at), commit)
+    return Origin(f"{name} at {(at or UNPINNED)[:12]}", files, name, weights.fetch_command(name, at), commit)
 
 
-def _clip(checkpoint: ClipCheckpoint) -> Source:
+def _clip(checkpoint: ClipCheckpoint) -> Origin:
     from uoisc.frozen.clip_files import hub_source, weights_in
 
     folder, own = Path(checkpoint.name), Path(checkpoint.weights)
     if (ROOT / folder).is_dir():
-        return Source(shown(folder), [weights_in(ROOT / folder)])
+        return Origin(shown(folder), [weights_in(ROOT / folder)])
     if (ROOT / own).is_file():
-        return Source(f"{checkpoint.name}, {shown(own)}", [ROOT / own])
+        return Origin(f"{checkpoint.name}, {shown(own)}", [ROOT / own])
     repo, file = hub_source(checkpoint.name, checkpoint.weights)
     cached = weights.cached_file(repo, file)
-    return Source(f"{file} of {repo}", [cached] if cached else None, repo, weights.fetch_command(repo, file=file))
+    return Origin(f"{file} of {repo}", [cached] if cached else None, repo, weights.fetch_command(repo, file=file))
 
 
 def digests_of(checkpoint: ClipCheckpoint | LlavaCheckpoint, files: list[Path]) -> dict[str, str]:
@@ -70,7 +70,7 @@ def shown(path: Path) -> str:
     return path.name if path.is_absolute() else str(path)
 
 
-def pins(checkpoint: ClipCheckpoint | LlavaCheckpoint, source: Source) -> str:
+def pins(checkpoint: ClipCheckpoint | LlavaCheckpoint, source: Origin) -> str:
     """What pins a checkpoint's files that are here, as params.yaml has it; empty where all is pinned."""
     revision, open_digests = getattr(checkpoint, "revision", ""), digests_of(checkpoint, source.files).values()
     if UNPINNED not in (revision, *open_digests):
