@@ -72,6 +72,16 @@ def test_scenes_are_chosen_by_their_types_of_question(explorer):
     assert {split: len(rows) for split, rows in chosen(explorer.study).items()} == {"unseen": 4, "seen": 2}
 
 
+def test_papermill_runs_the_notebook_without_anyone_touching_it(tmp_path):
+    import papermill
+
+    source = ROOT / "notebooks" / "11_explore.ipynb"
+    given = {"profile": document(PARAMS)["published"]}
+    ran = papermill.execute_notebook(source, tmp_path / "11.ipynb", given, cwd=str(ROOT), progress_bar=False)
+    told = "".join(out.get("text", "") for cell in ran.cells for out in cell.get("outputs", []))
+    assert "more bits, larger files: True" in told and "lies on the first: True" in told
+
+
 @pytest.fixture
 def lab(tmp_path):
     """A JupyterLab with a copy of the notebook, nothing run yet; its address."""
