@@ -183,3 +183,12 @@ def test_open_clip_imports_with_the_installed_torchvision():
 def test_what_is_published_stays_small():
     """Models in git: 20 MB at most, in a clone that is to answer within two minutes."""
     assert sum(path.stat().st_size for path in (ROOT / "data").glob("*/published/**/*") if path.is_file()) <= 20e6
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/results.md"])
+def test_what_is_filled_in_is_a_table_of_one_line_per_row(path):
+    """Wrapped as prose, its rows would run into each other."""
+    blocks = re.findall(r"<!-- (\w+):begin -->(.*?)<!-- \1:end -->", (ROOT / path).read_text(encoding="utf-8"), re.S)
+    assert blocks
+    for name, block in blocks:
+        assert all(line.startswith("| ") and line.endswith(" |") for line in block.strip().splitlines()), name
