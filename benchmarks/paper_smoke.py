@@ -22,7 +22,9 @@ from uoisc.base.folders import written_folder
 from uoisc.frozen.llava_files import save_llava
 
 FOLDER = Path("data/generated")
-LEGIBLE, SHORT = 2.5, 5.0  # times the scores of words, and of what ends an answer: as trained judges answer
+LEGIBLE = 2.5  # times the scores of words
+# in the first channel, which no block writes to: what words leave there, and how much of it ends an answer behind them
+WORD, END = 0.5, 24.0
 IMAGES = 48  # of each part; two in eight show an animal
 
 
@@ -37,13 +39,17 @@ def main() -> None:
 
 
 def judge(folder: Path, tower: str, seed: int) -> None:
-    """Writes a LLaVA of random weights whose answers are words, and short."""
+    """Writes a LLaVA of random weights whose answers are words, most of them one, as trained judges answer."""
     model, processor = layout_model(tower, seed), layout_processor(tower)
-    known = processor.tokenizer.get_vocab()
+    known, end = processor.tokenizer.get_vocab(), processor.tokenizer.eos_token_id
     words = [known[text] for text in known if text.strip("Ġ").isascii() and text.strip("Ġ").isalpha()]
+    embedded, head = model.get_input_embeddings().weight, model.lm_head.weight
     with torch.no_grad():
-        model.lm_head.weight[words] *= LEGIBLE
-        model.lm_head.weight[processor.tokenizer.eos_token_id] *= SHORT
+        head[words] *= LEGIBLE
+        for block in model.model.language_model.layers:
+            block.self_attn.o_proj.weight[0] = block.mlp.down_proj.weight[0] = 0
+        embedded[:, 0] = head[:, 0] = head[end] = 0
+        embedded[words, 0], head[end, 0] = WORD, END
     save_llava(model, processor, folder)
 
 
