@@ -163,9 +163,13 @@ def test_types_in_turn():
     assert set(kinds.values()) == {40}
 
 
-@pytest.mark.parametrize("split", ["seen", "unseen"])
-def test_a_constant_answer_scores_at_chance(split):
-    queries = tiny.world().ask_split(split, HELD_OUT, len(TYPES) * N, [0, EVALUATION_STREAM]).queries
+@pytest.fixture(scope="module", params=["seen", "unseen"])
+def queries(request):
+    """`N` of each type about the objects of a split."""
+    return tiny.world().ask_split(request.param, HELD_OUT, len(TYPES) * N, [0, EVALUATION_STREAM]).queries
+
+
+def test_a_constant_answer_scores_at_chance(queries):
     assert {*CHANCE, "what"} == {*TYPES}
     for kind, chance in CHANCE.items():
         own = [query for query in queries if query.type == kind]
@@ -173,9 +177,7 @@ def test_a_constant_answer_scores_at_chance(split):
         assert hits - N * chance <= 5 * np.sqrt(N * chance * (1 - chance)), (kind, best, hits / N)
 
 
-@pytest.mark.parametrize("split", ["seen", "unseen"])
-def test_the_answers_of_a_type_are_balanced(split):
-    queries = tiny.world().ask_split(split, HELD_OUT, len(TYPES) * N, [0, EVALUATION_STREAM]).queries
+def test_the_answers_of_a_type_are_balanced(queries):
     choices = {"existence": 2, "place": TILES, "colour": len(COLOURS), "count": MAX_COUNT, "comparison": 2}
     for kind, n in choices.items():
         answers = Counter(query.truth for query in queries if query.type == kind)
