@@ -16,7 +16,8 @@ from uoisc.decoder import Residual
 from uoisc.frozen.clip import FrozenCLIP, Seen
 
 WORD = re.compile(r"\w+|[^\w\s]")
-HASHES, POSITIONS = 2048, 64  # ours: rows of the words' table; places in a query, the last one for all behind it
+HASHES = 2048  # ours: rows of the words' table
+POSITIONS = 64  # ours: places in a query, the last one for all behind it
 
 
 class ScratchText(nn.Module):

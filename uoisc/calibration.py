@@ -35,7 +35,8 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
     size = p.training.batch_size
     behind = p.training.phase2_steps  # the scenes behind phase 2's own
     batches = islice(bench.source.batches([p.seed, 2], size, p.data.held_out, behind), -(-p.codec.dial.queries // size))
-    whole, n = list(batches), PIXELS // p.data.image_size**2 or 1
+    whole = list(batches)
+    n = PIXELS // p.data.image_size**2 or 1
     queries = [query for batch in whole for query in batch.queries]
     images = torch.cat([batch.images for batch in whole]).split(n)
     parts = [_seen(codec, bench, x.to(device()), queries[i * n : (i + 1) * n]) for i, x in enumerate(images)]

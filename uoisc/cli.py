@@ -105,7 +105,8 @@ def info(
 
         about = environment(profile or active())
         runs = EXECUTED / about["profile"]
-        told, lines = about | {"stages": records(runs)}, as_lines(about) + minutes(runs)
+        told = about | {"stages": records(runs)}
+        lines = as_lines(about) + minutes(runs)
     else:
         from uoisc.link.header import as_lines, describe
 

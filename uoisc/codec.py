@@ -135,7 +135,8 @@ class Codec(nn.Module):
         with precision(self.device):
             text = self.vision.text(queries)
             features, tokens = self._align(x.to(self.device, torch.float32), text)
-            sent, setting = None, self.rate.setting
+            sent = None
+            setting = self.rate.setting
             if not isinstance(self.rate, FixedRate):
                 ranks = self.ranking(tokens, text) if relevance is None else relevance.to(self.device)
                 if known is None:

@@ -87,7 +87,9 @@ def check_known(known: Message | Any, shape: Shape, images: int) -> None:
 def _check_form(message: Message | Any, name: str, shape: Shape) -> None:
     if not isinstance(message, Message):
         raise InputError(f"{name}: wants what `encode` returns; given {described(message)}")
-    indices, sent, each = message.indices, message.sent, (shape.taps, shape.tokens, shape.segments)
+    indices = message.indices
+    sent = message.sent
+    each = (shape.taps, shape.tokens, shape.segments)
     if not _holds_integers(indices) or indices.shape[1:] != each or not len(indices):
         wanted = f"(B, {', '.join(map(str, each))}) with B at least 1"
         raise InputError(f"{name}.indices: wants integers, {wanted}; given {described(indices)}")

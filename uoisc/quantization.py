@@ -19,7 +19,8 @@ from uoisc.base.distributed import gathered, mean_over, total
 from uoisc.message import Message
 
 COMMITMENT = 0.25  # authors' code
-USAGE_RATE, DEAD = 0.02, 0.03  # ours: a code unchosen for about 150 steps is dead
+USAGE_RATE = 0.02
+DEAD = 0.03  # ours: a code unchosen for about 150 steps is dead
 
 
 class Quantized(NamedTuple):
@@ -82,7 +83,8 @@ class SegmentVQ(nn.Module):
         per_vector = (flat.detach() - codes).square().sum(-1)
         if rounded:
             per_vector = per_vector + COMMITMENT * (flat - codes.detach()).square().sum(-1)
-        summed, counted = (per_vector * mask).sum(), mask.sum()
+        summed = (per_vector * mask).sum()
+        counted = mask.sum()
         # only in training do all processes come here together
         loss = mean_over(summed, counted) if self.training else summed / counted.clamp(min=1)
         if self.training:
@@ -120,7 +122,8 @@ class SegmentVQ(nn.Module):
         """Moves codes that were hardly chosen of late onto current vectors, before any gradient depends on them."""
         dead = (self.usage < DEAD).nonzero().tolist()
         if dead:
-            flat, mask = gathered(flat, 1), gathered(mask, 1)
+            flat = gathered(flat, 1)
+            mask = gathered(mask, 1)
         for g, k in dead:
             candidates = mask[g].nonzero()[:, 0]
             if len(candidates):

@@ -120,9 +120,11 @@ class Packing(nn.Module):
 
     def added_bits(self, relevance: Float[Tensor, "B N"], held: Bool[Tensor, "B M N G"]) -> list[float]:
         """Nominal bits, an image each, of what it adds to what is held, and of saying which tokens that is."""
-        first, lacking = self.first(relevance), self.lacking(held)
+        first = self.first(relevance)
+        lacking = self.lacking(held)
         units = (self.sent(first) & ~held).flatten(1).sum(1).tolist()
-        left, chosen = lacking.sum(1).tolist(), (first & lacking).sum(1).tolist()
+        left = lacking.sum(1).tolist()
+        chosen = (first & lacking).sum(1).tolist()
         ways = [len(self.counts(n)) * math.comb(n, t) if self.ranked else 1 for n, t in zip(left, chosen, strict=True)]
         return [u * math.log2(self.shape.codes) + math.ceil(math.log2(w)) for u, w in zip(units, ways, strict=True)]
 

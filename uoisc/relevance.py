@@ -19,7 +19,9 @@ from uoisc.base.distributed import mean_over
 from uoisc.frozen.clip import FrozenCLIP
 
 HIDDEN = 16  # channels of the head's convolutions
-START, STEPS = 36_864, (49_471, 37_345)  # of the order of spread tokens, in 2^16ths of a side: rows, columns
+# of the order of spread tokens, in 2^16ths of a side
+START = 36_864
+STEPS = (49_471, 37_345)  # rows, columns
 
 
 class Cosine(nn.Module):

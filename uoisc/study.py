@@ -89,7 +89,8 @@ class Study:
         Raises CheckpointError where there is none, ConfigError where the bits are too few.
         """
         path = self.home.codec(phase, name, rate)
-        command, made_from = f"uoisc train {name} --profile {self.profile}", self.made_from(name, phase)
+        command = f"uoisc train {name} --profile {self.profile}"
+        made_from = self.made_from(name, phase)
         if not self.trained_here:
             command = f"make repro PROFILE={self.profile}: the published models lack it, or build/published is broken"
         if phase == 2:
@@ -100,7 +101,8 @@ class Study:
     def made_from(self, name: str, phase: int) -> dict[str, str]:
         """Digests of what a variant's codec is made from after that phase: parameters, CLIP, and the judge that trains
         it where one does and is here."""
-        kind, used = variant(name), {"clip": "CLIP"}
+        kind = variant(name)
+        used = {"clip": "CLIP"}
         if kind.intent or kind.ranked:
             used[JUDGES[0]] = "training judge"
         found = training_digests(self.params.of(name), phase)
@@ -114,7 +116,8 @@ class Study:
 
     def keep_source_work(self) -> None:
         """What CLIP and the training judge make of training images is kept on disk, as far as `kept` says."""
-        p, here = self.params, self.home
+        p = self.params
+        here = self.home
         shaping = [asdict(p.foundation), p.codec.taps, folder_digest(here.source), code_digest(), torch.__version__]
         label = {key: value for key, value in self.made_from("uoisc", 1).items() if "training`" not in key}
         label["shaping"] = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()

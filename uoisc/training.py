@@ -93,8 +93,10 @@ class Bench:
 def codec_terms(bench: Bench, kind: Variant, batch: Batch, out: Output, intent: bool) -> Terms:
     """The weighted terms of the codec's loss that both phases share; `intent`: whether its time has come."""
     params = bench.params
-    weights, emphasis = params.training.weights, params.training.emphasis
-    x, x_hat = batch.images, out.x_hat
+    weights = params.training.weights
+    emphasis = params.training.emphasis
+    x = batch.images
+    x_hat = out.x_hat
     pixels = tokens = None
     if kind.weighted:
         pixels = pixel_weight(out.emphasis, emphasis.pixel, params.data.image_size)
@@ -150,7 +152,8 @@ def train_phase2(
 
     def terms(model: nn.Module, step: int, batch: Batch) -> tuple[Terms, Terms]:
         out = model(batch.images, batch.texts)
-        x, fake = batch.images, out.x_hat.detach()
+        x = batch.images
+        fake = out.x_hat.detach()
         penalty = cfg.weights.gradient_penalty * gradient_penalty(critic, x, fake, generator)
         judged = {"critic": critic_loss(critic(x), critic(fake)), "gradient_penalty": penalty}
         update_critic(critic_optimiser, judged["critic"] + judged["gradient_penalty"], critic)

@@ -25,7 +25,8 @@ def fingerprint(params: Params, rate: str) -> str:
 
 def training_digests(params: Params, phase: int) -> dict[str, str]:
     """Digests of the parameters that a codec's weights after that phase follow from, beside those that shape it."""
-    ignored, training = NEUTRAL | (PHASE2 if phase == 1 else set()), asdict(params.training)
+    ignored = NEUTRAL | (PHASE2 if phase == 1 else set())
+    training = asdict(params.training)
     training["weights"] = _without(ignored, training["weights"])
     data = _without(ignored, asdict(params.data))
     values = {"seed": params.seed, "data": data, "training": _without(ignored, training)}

@@ -108,7 +108,9 @@ def paths(profile: str) -> Paths:
 def check_ready(profile: str) -> Params:
     """A profile's parameters, before any work: raises ConfigError for a wrong value, and where DVC would look for the
     results elsewhere, DataError where their folder takes no file."""
-    params, where, whole = load_params(profile), paths(profile), document(PARAMS)
+    params = load_params(profile)
+    where = paths(profile)
+    whole = document(PARAMS)
     for key, folder in (("results", where.results), ("paper", where.paper), ("docs", where.docs)):
         expected = folder.relative_to(ROOT).as_posix()
         if profile == whole["active"][0] and whole.get(key, expected) != expected:
@@ -128,7 +130,8 @@ def activate(profile: str, publish: bool = False, seed: int | None = None, folde
     if not (path.is_file() and (folder / "dvc.yaml").is_file()):
         raise ConfigError("no params.yaml and dvc.yaml here: run this in the project's top folder")
     seeded = [] if seed is None else [f"seed={seed}"]
-    rates, whole = load_params(profile, path, seeded).variants, document(path)
+    rates = load_params(profile, path, seeded).variants
+    whole = document(path)
     dials = [variant for variant in rates if DIAL in rates[variant]]
     if "uoisc" not in rates:
         raise ConfigError(f"profile {profile} lacks variants.uoisc, which all else is held against")
@@ -166,7 +169,8 @@ def load_params(profile: str, path: Path = PARAMS, changes: Sequence[str] = ()) 
     own = whole["profiles"].get(_named(profile))
     if own is None:
         raise ConfigError(f"no profile {profile!r} in {path.name}: {choices(profile, whole['profiles'])}")
-    values, keys = merged(whole["base"], own), [change.partition("=")[0] for change in changes]
+    values = merged(whole["base"], own)
+    keys = [change.partition("=")[0] for change in changes]
     if repeated := [key for key in keys if keys.count(key) > 1]:
         raise ConfigError(f"{repeated[0]} is changed {len(repeated)} times: give each key once")
     own_trainings = _spell_out(values)

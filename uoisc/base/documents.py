@@ -74,7 +74,8 @@ def edit_yaml(path: Path, changes: dict[str, int | str | list[str]]) -> None:
     Raises ConfigError, and leaves the file alone, where a key is missing or the text does not read back.
     """
     text = edited = read_text(path)
-    standing, whole = {}, nodes(text, path.name)
+    standing = {}
+    whole = nodes(text, path.name)
     for key in changes:
         *parents, last = key.split(".")
         inside = reduce(lambda known, name: pairs(known[name][1]) if name in known else {}, parents, whole)
@@ -97,7 +98,8 @@ def edit_yaml(path: Path, changes: dict[str, int | str | list[str]]) -> None:
 
 def _replacement(text: str, key: Any, value: Any, new: int | str | list[str]) -> tuple[int, int, str]:
     """Where a value stands, and what to write there."""
-    start, end = value.start_mark.index, value.end_mark.index
+    start = value.start_mark.index
+    end = value.end_mark.index
     if isinstance(value.value, list) and value.value and not value.flow_style:  # rows, not what follows the last one
         end = value.value[-1].end_mark.index
     written = f"[{', '.join(map(_scalar, new))}]" if isinstance(new, list) else _scalar(new)

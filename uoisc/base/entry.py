@@ -9,7 +9,8 @@ import uoisc
 from uoisc.base.errors import ConfigError, UoiscError
 from uoisc.base.terminal import QUIET, printable, show, warn_in_a_line
 
-BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
+BAD_INPUT = 2  # exit codes
+INTERRUPTED = 130  # the shell's own for Ctrl-C
 
 
 def run(app) -> None:
@@ -27,7 +28,8 @@ def run(app) -> None:
     except UoiscError as error:
         fail(error)
     except typer.TyperException as error:  # wrong usage; no message where help was printed in its place
-        shown, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+        shown = error.format_message().rstrip(".")
+        context = getattr(error, "ctx", None)
         fail(f"{shown}; see `{context.command_path if context else 'uoisc'} --help`" if shown else None)
     except BrokenPipeError:  # whoever read this has gone
         give_up_stdout()
@@ -57,7 +59,8 @@ def run_this_tree() -> None:
     DVC runs experiments in such copies: the installed package would read the installed tree's parameters there and
     overwrite its data and results.
     """
-    here, own = Path.cwd(), Path.cwd() / "uoisc" / "cli.py"
+    here = Path.cwd()
+    own = Path.cwd() / "uoisc" / "cli.py"
     if not (own.is_file() and (here / "dvc.yaml").is_file()):
         return
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(here))]

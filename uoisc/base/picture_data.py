@@ -48,7 +48,8 @@ def write_examples(examples: Examples, folder: Path) -> None:
 
 def read_examples(folder: Path) -> Examples:
     """Reads what `write_examples` wrote. Raises: ResultsError when a file, an array or an answer lacks."""
-    path, content = found(Path(folder) / "examples.npz"), read_json(folder, "examples.json")
+    path = found(Path(folder) / "examples.npz")
+    content = read_json(folder, "examples.json")
     try:
         with np.load(path) as stored:
             arrays = dict(stored)

@@ -65,7 +65,8 @@ def one_ahead(make: Callable) -> Iterator:
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(make)
         while True:
-            made, coming = coming.result(), thread.submit(make)
+            made = coming.result()
+            coming = thread.submit(make)
             yield made
 
 

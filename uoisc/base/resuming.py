@@ -140,7 +140,8 @@ def alone(lock: Path):
 
 def run_label(params: Params, **names) -> dict:
     """Whose state it is: names, and digests of all parameters and of the code that training depends on."""
-    values, sections = asdict(params), ("seed", "data", "foundation", "codec", "training")
+    values = asdict(params)
+    sections = ("seed", "data", "foundation", "codec", "training")
     parameters = digest_of({section: values[section] for section in sections})[:16]
     return names | {"parameters": parameters, "code": code_digest()[:16]}
 

@@ -36,7 +36,10 @@ def broken(p) -> Iterator[str]:
 
 
 def _data_rules(p) -> Iterator[str]:
-    data, models, size, patch = p.data, p.foundation, p.data.image_size, p.foundation.clip.patch_size
+    data = p.data
+    models = p.foundation
+    size = p.data.image_size
+    patch = p.foundation.clip.patch_size
     if data.validation == data.held_out:
         yield f"data.validation = {data.validation!r}: must not be data.held_out"
     if isinstance(models, settings.StandIns) != isinstance(data, settings.Drawings):
@@ -75,8 +78,11 @@ def _stand_in_rules(models: settings.StandIns, size: int) -> Iterator[str]:
         at = f"data.image_size = {size}: must be a multiple of {GRID} * foundation.clip.patch_size = {tile}"
         yield f"{at}, so that each of the scene's {GRID} x {GRID} tiles holds whole tokens"
     for end in ("", "_independent"):
-        tower, judge = getattr(models, f"tower{end}"), getattr(models, f"llava{end}")
-        least, width, heads = tower.embed_dim, judge.width, judge.heads
+        tower = getattr(models, f"tower{end}")
+        judge = getattr(models, f"llava{end}")
+        least = tower.embed_dim
+        width = judge.width
+        heads = judge.heads
         if tower.patch_size * GRID != size:
             at = f"foundation.tower{end}.patch_size = {tower.patch_size}: must be data.image_size / {GRID}"
             yield f"{at} = {size / GRID:g}, as a judge's word starts from the one token of a tile"
@@ -88,8 +94,10 @@ def _stand_in_rules(models: settings.StandIns, size: int) -> Iterator[str]:
 
 
 def _codec_rules(p) -> Iterator[str]:
-    size, blocks = p.data.image_size, p.foundation.clip.layers
-    taps, channels = list(p.codec.taps), list(p.codec.decoder_channels)
+    size = p.data.image_size
+    blocks = p.foundation.clip.layers
+    taps = list(p.codec.taps)
+    channels = list(p.codec.decoder_channels)
     drawn = _tokens(p) * 2 ** len(channels)
     if drawn != size:
         turn = f"{len(channels)} stages turn {_tokens(p)} tokens a side into {drawn} pixels"
@@ -104,9 +112,11 @@ def _codec_rules(p) -> Iterator[str]:
 
 
 def _rate_rules(codec, tokens: int) -> Iterator[str]:
-    dial, segments = codec.dial, {"codec.dial.segments": codec.dial.segments}
+    dial = codec.dial
+    segments = {"codec.dial.segments": codec.dial.segments}
     for name, rate in codec.rates.items():
-        at, ranked = f"codec.rates.{name}", rate.ranked_segments
+        at = f"codec.rates.{name}"
+        ranked = rate.ranked_segments
         segments |= {f"{at}.segments": rate.segments, f"{at}.ranked_segments": ranked}
         if name == DIAL:
             yield f"{at}: is what the variants with a rate dial call theirs; give it another name"
@@ -130,7 +140,8 @@ def _rate_rules(codec, tokens: int) -> Iterator[str]:
 def _variant_rules(p) -> Iterator[str]:
     known = (*FIXED_RATE, *RATE_DIALS)
     for name, rates in p.variants.items():
-        at, choice = f"variants.{name}", p.codec.rates if name in FIXED_RATE else {DIAL: p.codec.dial}
+        at = f"variants.{name}"
+        choice = p.codec.rates if name in FIXED_RATE else {DIAL: p.codec.dial}
         if name not in known:
             yield f"{at}: unknown variant, choose of {', '.join(known)} (settings.py lists a new one)"
         for rate in rates:
@@ -152,7 +163,9 @@ def _beyond_rules(p) -> Iterator[str]:
 
 
 def _training_rules(at: str, training, dialled: int) -> Iterator[str]:
-    batch, parts, steps = training.batch_size, training.accumulation, training.phase1_steps
+    batch = training.batch_size
+    parts = training.accumulation
+    steps = training.phase1_steps
     if batch % parts:
         yield f"{at}.accumulation = {parts}: must divide {at}.batch_size = {batch}"
     for key in ("rounding_step", "intent_step"):

@@ -30,7 +30,8 @@ def read(kind, value, keys: tuple[str, ...] = (), wants: Mapping = types.Mapping
 
     Of a union of dataclasses, the value's own `kind` says which one it is (their `KIND`). Raises Misfit, one line.
     """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    inner = typing.get_args(kind)
     if origin is types.UnionType:
         by_name = {kind.KIND: kind for kind in inner}
         name = value.get("kind") if isinstance(value, dict) else None

@@ -134,14 +134,17 @@ def verdicts(published: Path, other: Path) -> pd.DataFrame:
 
     then, now = (pd.DataFrame(read_json(at, "claims.json")).set_index("id") for at in (published, other))
     table = then.join(now[["verdict", "value"]].add_suffix("_other"), how="inner").rename_axis("id")
-    primary, runs = table["primary"].astype(bool), table["runs"]
+    primary = table["primary"].astype(bool)
+    runs = table["runs"]
     numbers = table[["value_other", "mean", "high"]].astype(float)
     alike = 1 - (1 - LEVEL) / 2 / max(1, primary.sum())  # Bonferroni's share of both ends
     wider = stats.t.ppf(alike, runs - 1) / stats.t.ppf((1 + LEVEL) / 2, runs - 1)  # than the interval of one mean
     reach = ((numbers["high"] - numbers["mean"]) * np.sqrt(runs + 1) * wider).where(primary)
     said = table[["verdict", "verdict_other"]].set_axis(["published", "other"], axis=1)
     given = ~said.apply(lambda column: column.str.contains(NO_VERDICT) | (column == NOT_MEASURED)).any(axis=1)
-    said["value"], said["low"], said["high"] = numbers["value_other"], numbers["mean"] - reach, numbers["mean"] + reach
+    said["value"] = numbers["value_other"]
+    said["low"] = numbers["mean"] - reach
+    said["high"] = numbers["mean"] + reach
     elsewhere = (numbers["value_other"] - numbers["mean"]).abs() > reach
     said["turned"] = elsewhere | given & (said["published"] != said["other"])
     return said.assign(primary=primary).reset_index()

@@ -72,7 +72,8 @@ class Contrast:
     def __str__(self) -> str:
         """`AMR dial@100 / query_aware@tight - 1, unseen`, `kept by dial@100, unseen`."""
         reference = BLANK if self.reference == BLANK else f"{self.reference}@{self.reference_bits}"
-        ratio, where = self.reading == "/", f"{self.split} less {self.less}" if self.less else self.split
+        ratio = self.reading == "/"
+        where = f"{self.split} less {self.less}" if self.less else self.split
         if self.reading in (KEPT, GUESSED):
             return f"{self.reading} by {self.variant}@{self.bits}, {where}"
         return f"AMR {self.variant}@{self.bits} {self.reading} {reference}{' - 1' if ratio else ''}, {where}"
@@ -80,7 +81,8 @@ class Contrast:
 
 def load_contrasts(path: Path) -> list[Contrast]:
     """The contrasts of claims.yaml, the primary ones first. Raises: ConfigError that names the one that is wrong."""
-    whole, found = parse_yaml(read_text(Path(path)), Path(path).name), []
+    whole = parse_yaml(read_text(Path(path)), Path(path).name)
+    found = []
     for section in ("primary", "secondary"):
         entries = whole.get(section) if isinstance(whole, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -148,7 +150,8 @@ def _read(reading: str, amr: np.ndarray, less: np.ndarray | None = None) -> floa
 
 def _compared(contrast: Contrast, run: Run, split: str) -> tuple[dict, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """What both sides send on a split, the variant's gain (`Cell`), and whether each side's answers match."""
-    blank, paid = contrast.reference == BLANK, run.payloads
+    blank = contrast.reference == BLANK
+    paid = run.payloads
     other_bits, other = (0.0, None) if blank else run.side(contrast.reference, contrast.reference_bits, split)
     other_paid = paid.get((contrast.reference, other_bits), np.nan)
     if contrast.bits == PAYLOAD:
@@ -195,7 +198,8 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
     Raises: ResultsError where a folder lacks a table, or its seed is another's or the profile's, whose results were
     looked at before goals were set; DataError where a table is there already and is not to be replaced.
     """
-    results, asked = paths(profile).results, load_contrasts(ROOT / "paper" / "claims.yaml")
+    results = paths(profile).results
+    asked = load_contrasts(ROOT / "paper" / "claims.yaml")
     targets = [results / name for name in ("seeds.csv", "runs.csv")]
     check_outputs([*map(str, targets)], [str(folder / "answers.parquet") for folder in folders], force)
     runs = [(read_table(folder, "answers.parquet")[USED], read_table(folder, "entropy.csv")) for folder in folders]

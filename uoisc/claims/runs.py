@@ -76,7 +76,8 @@ class Run:
         known = sorted((real, bits) for (variant, bits), real in self.payloads.items() if variant == name)
         if not known or not payload >= known[0][0]:
             raise NotSentError(name)
-        places, (real, nominal) = np.arange(len(known)), zip(*known, strict=True)
+        places = np.arange(len(known))
+        real, nominal = zip(*known, strict=True)
         place = np.interp(payload, real, places)
         low, high = (self.cells[name, split, nominal[int(end)]] for end in (np.floor(place), np.ceil(place)))
         between = (one + (place % 1) * (other - one) for one, other in zip(low[1:], high[1:], strict=True))
@@ -87,7 +88,8 @@ def parts_asked(answers: pd.DataFrame) -> pd.DataFrame:
     """The answers again, in parts of their split: to simple queries, whose one right answer needs one tile, to complex
     ones (`COMPLEX` tiles or more); and, of the types that have ambiguous queries, where one answer is right or several.
     """
-    several, tiles = answers["ambiguous"].to_numpy(bool), answers["tiles"].to_numpy()
+    several = answers["ambiguous"].to_numpy(bool)
+    tiles = answers["tiles"].to_numpy()
     shared = answers["type"].isin(answers["type"][several]).to_numpy()
     parts = zip(
         ASKED, (~several & (tiles == 1), ~several & (tiles >= COMPLEX), shared & ~several, several), strict=True
@@ -134,7 +136,8 @@ def run_of(answers: pd.DataFrame, entropy: pd.DataFrame, rates: Collection[str] 
 
 def points(answers: pd.DataFrame, entropy: pd.DataFrame, types: Sequence[str]) -> pd.DataFrame:
     """Rows of runs.csv of one run: every model at each rate, by split and judge."""
-    run, rows = run_of(answers[answers["type"].isin(types)], entropy), []
+    run = run_of(answers[answers["type"].isin(types)], entropy)
+    rows = []
     for (variant, split, bits), cell in run.cells.items():
         if (variant, bits) not in run.payloads:  # a control, which sends no message of its own
             continue

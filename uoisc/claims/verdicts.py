@@ -28,9 +28,16 @@ ALIKE = 1e-9  # runs whose values spread less were not independent
 OF_ONE = ("value", "n", "types", "payload_bits", "reference_payload_bits")  # what is told of the profile's own run
 OWN = "uoisc"  # the paper's own method
 REPRODUCED = "reproduced"
-SUPPORTED, OPPOSED, INCONCLUSIVE = "supported", "opposed", "inconclusive"
-EXCEEDS, FALLS_SHORT, COMPATIBLE, UNDETERMINED = "exceeds", "falls short", "compatible", "undetermined"
-MET, NOT_MET, DESCRIPTIVE = "met", "not met", "descriptive"
+SUPPORTED = "supported"
+OPPOSED = "opposed"
+INCONCLUSIVE = "inconclusive"
+EXCEEDS = "exceeds"
+FALLS_SHORT = "falls short"
+COMPATIBLE = "compatible"
+UNDETERMINED = "undetermined"
+MET = "met"
+NOT_MET = "not met"
+DESCRIPTIVE = "descriptive"
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -38,7 +45,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
     of one run."""
     from scipy import stats
 
-    n, mean = len(values), float(np.mean(values)) if len(values) else np.nan
+    n = len(values)
+    mean = float(np.mean(values)) if len(values) else np.nan
     if n < 2:
         return mean, np.nan, np.nan
     reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * float(np.std(values, ddof=1) / np.sqrt(n))

@@ -31,7 +31,8 @@ def to_rgb(file) -> tuple:
     image = _eight_bits(file)
     if 0 in image.size:
         raise ValueError("it has no pixels")
-    seen, alpha = image, None
+    seen = image
+    alpha = None
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         alpha = seen.getchannel("A")

@@ -19,7 +19,9 @@ from uoisc.data.image_colour import to_rgb
 
 MAX_PIXELS = 150_000_000  # ours: nearly all cameras' and phones' images, which take 600 MB while they are read
 BLANK_GREY = 0.5  # of an image that shows nothing, and of a file that is no picture any more
-MISSING, UNREADABLE, TRUNCATED = "image missing", "image unreadable", "image truncated"
+MISSING = "image missing"
+UNREADABLE = "image unreadable"
+TRUNCATED = "image truncated"
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or Python prints what Pillow logs
 

@@ -82,7 +82,8 @@ def load_catalogue(limit: int | None = None, path: Path = CATALOGUE) -> tuple[Ob
 def _checked_rows(path: Path) -> list[ObjectEntry]:
     """Return the kept rows of the CSV in file order; raise DataError at the first row that is wrong."""
     readable(path, "restore it with `git checkout -- data/objects.csv`")
-    entries, seen = [], {}
+    entries = []
+    seen = {}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]

@@ -77,7 +77,8 @@ class Batch:
         """n equal parts, in order."""
         if n == 1:
             return [self]
-        size, names = len(self.queries) // n, self.names
+        size = len(self.queries) // n
+        names = self.names
         if len(names) == 1:
             names = tuple(f"{names[0]}-{i + 1}of{n}" for i in range(n))
         each = len(names) // n

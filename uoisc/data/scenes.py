@@ -214,7 +214,8 @@ class World:
         """Scenes of one style (`styles.draw`)."""
         if style.name == PLAIN:
             return self._plain(scenes)
-        objects, variants = torch.from_numpy(scenes.objects), torch.from_numpy(scenes.variants)
+        objects = torch.from_numpy(scenes.objects)
+        variants = torch.from_numpy(scenes.variants)
         sprites, colours = (
             self.sprites[style.drawings][objects, variants],
             self.palette[torch.from_numpy(scenes.colours)],
@@ -243,7 +244,8 @@ class World:
         it (all if None)."""
         everything = np.ones(len(self.names), dtype=bool)
         subjects, others = (everything if some is None else some for some in (subjects, others))
-        there, asked = scenes.objects[row], TYPES[kind]
+        there = scenes.objects[row]
+        asked = TYPES[kind]
         for tile in rng.permutation(np.flatnonzero((there >= 0) & subjects[there])):
             sight = self.sight(scenes, row, int(tile))
             if options := asked.options(sight):
@@ -263,7 +265,9 @@ class World:
     def sight(self, scenes: Scenes, row: int, tile: int) -> Sight:
         """Scene `row` in words, as a question about an occupied tile sees it."""
         there = scenes.objects[row]
-        names, kinds, colours = self.words[there], self.kinds[there], COLOUR_NAMES[scenes.colours[row]]
+        names = self.words[there]
+        kinds = self.kinds[there]
+        colours = COLOUR_NAMES[scenes.colours[row]]
         focus = self.categories[scenes.focus[row]]
         return Sight(*map(tuple, (names, kinds, colours)), names[tile], PLACES[tile], colours[tile], focus)
 
@@ -277,7 +281,8 @@ class World:
         kinds: Sequence[str] = (),
     ) -> list[Query]:
         """`per_scene` questions per scene, of `kinds` in turn, or of all types, so that each is asked equally often."""
-        rows, kinds = np.repeat(np.arange(len(scenes)), per_scene).tolist(), kinds or list(TYPES)
+        rows = np.repeat(np.arange(len(scenes)), per_scene).tolist()
+        kinds = kinds or list(TYPES)
         turns = islice(cycle(kinds), int(rng.integers(len(kinds))), None)
         return [self.ask(rng, scenes, row, kind, subjects, others) for row, kind in zip(rows, turns, strict=False)]
 

@@ -103,8 +103,10 @@ class Sight:
         """The tile on that side of the place, or the sight's own side; none at the scene's edge, or of no place."""
         if not self.place:
             return ()
-        tile, (down, right) = PLACES.index(self.place), SIDES[side or self.side]
-        row, column = tile // GRID + down, tile % GRID + right
+        tile = PLACES.index(self.place)
+        down, right = SIDES[side or self.side]
+        row = tile // GRID + down
+        column = tile % GRID + right
         return (row * GRID + column,) if 0 <= row < GRID and 0 <= column < GRID else ()
 
     def members(self, category: str | None = None) -> tuple[int, ...]:

@@ -65,7 +65,8 @@ class Style:
 
 
 _PHOTOGRAPHED = SKIMAGE.format(", ".join(name.split(".")[0] for name in PHOTOGRAPHS))
-_OPENMOJI, _NOTO = f"{OPENMOJI}; {_PHOTOGRAPHED}", f"{NOTO_EMOJI}; {_PHOTOGRAPHED}"
+_OPENMOJI = f"{OPENMOJI}; {_PHOTOGRAPHED}"
+_NOTO = f"{NOTO_EMOJI}; {_PHOTOGRAPHED}"
 _SURFACED = SKIMAGE.format(", ".join(name.split(".")[0] for name in SURFACES))
 STYLES = (
     Style(PLAIN, CODECS, "drawn", OPENMOJI, 0.25),
@@ -92,8 +93,10 @@ def drawings(entries: tuple[ObjectEntry, ...], variants: int, size: int, seed: i
     Of each of `objects.DRAWINGS` the sprites (objects, variants, size / 3, size / 3, 4); pieces of scikit-image's
     "photographs" and of its "surfaces", (pieces, 3, size, size) each.
     """
-    tile, rng = size // GRID, np.random.default_rng(seed)
-    found, size = {kind: rasterise(entries, variants, tile, seed, kind) for kind in DRAWINGS}, GRID * tile
+    tile = size // GRID
+    rng = np.random.default_rng(seed)
+    found = {kind: rasterise(entries, variants, tile, seed, kind) for kind in DRAWINGS}
+    size = GRID * tile
     for kind, names in (("photographs", PHOTOGRAPHS), ("surfaces", SURFACES)):
         pieces = []
         for name in names:

@@ -61,7 +61,8 @@ def write_page(profile: str) -> Path:
     Raises CheckpointError where the profile publishes no models, ResultsError where figures or tables lack.
     """
     check_ready(profile)
-    study, where = open_published(profile), paths(profile)
+    study = open_published(profile)
+    where = paths(profile)
     jobs = [(profile, split, row) for split, rows in chosen(study).items() for row in rows]
     scenes = run_side_by_side(explored, jobs, study.params.workers, "scenes of the page")
     methods = {}
@@ -99,11 +100,14 @@ def chosen(study: Study) -> dict[str, list[int]]:
     found = {}
     for split in (split for split in SCENES if split in study.source.splits):
         asked = evaluation_questions(study, split, LOOKED_AT)
-        x, right = asked.all_images().to(device()), np.ones(len(asked), dtype=bool)
+        x = asked.all_images().to(device())
+        right = np.ones(len(asked), dtype=bool)
         for queries in (asked.queries, asked.others):
             for heard in ask(study, x, [query.text for query in queries]).values():
                 right &= [query.right(answer) for query, answer in zip(queries, heard, strict=True)]
-        fit, met, new = np.flatnonzero(right).tolist(), set(), []
+        fit = np.flatnonzero(right).tolist()
+        met = set()
+        new = []
         for row in fit:
             types = {asked.queries[row].type, asked.others[row].type}
             if len(types) == 2 and not types & met:
@@ -118,7 +122,8 @@ def explored(profile: str, split: str, row: int) -> dict:
     second, and of a rate dial for the second after the first."""
     study = open_published(profile)
     asked = evaluation_questions(study, split, LOOKED_AT).only(row)
-    x, queries = asked.all_images().to(device()), [asked.queries[0], asked.others[0]]
+    x = asked.all_images().to(device())
+    queries = [asked.queries[0], asked.others[0]]
     source = [answers(study, x, query.text) for query in queries]
     small = SmallFiles(study, x, queries, source)
     sent = {}
@@ -131,7 +136,8 @@ def explored(profile: str, split: str, row: int) -> dict:
             for place, (one, q, heard) in enumerate(zip(own, queries, source, strict=True))
         ]
         if point.rate == DIAL:
-            before, second = own[0].held(), queries[1]
+            before = own[0].held()
+            second = queries[1]
             more = send(model, x, second.text, before)
             rows.append(
                 entry(more, [receive(study, more, second.text, source[1], None, before, second.match)], small, 1)
@@ -149,10 +155,14 @@ class SmallFiles:
     """What standard codecs make of a picture in as many bytes, or in the fewest that they can: each file once."""
 
     def __init__(self, study: Study, x: Tensor, queries: list[Query], source: list[dict[str, str]]):
-        self.study, self.queries, self.source, self.image = study, queries, source, to_bytes(x)[0]
+        self.study = study
+        self.queries = queries
+        self.source = source
+        self.image = to_bytes(x)[0]
         self.codecs = [_remembering(codec, self.image) for codec in FILES]
         self.least = [at_most(codec, self.image, 0)[1] for codec in self.codecs]
-        self.rows, self.places = [], {}
+        self.rows = []
+        self.places = {}
 
     def place(self, size: int) -> list[int]:
         """Of each format the place in `rows` of its best file of so many bytes, or of its smallest."""

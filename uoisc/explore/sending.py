@@ -97,15 +97,18 @@ def receive(
         before: what the receiver held before the message; such a one is drawn as it arrives without noise.
         match: whether two answers agree; `answers_match` where none is given.
     """
-    codec, wrong = sent.model.codec, 0.0
+    codec = sent.model.codec
+    wrong = 0.0
     if es_n0_db is None or before is not None:
         known = before and before.message
         x_hat = (sent.model.trained if known else codec).decode(sent.message, [query], known)
     else:
         sender = MessageSender(codec, sent.message, [query], bler_table())
         arrival = sender.uncoded(es_n0_db, FADING, seeded(f"explore/{es_n0_db:g}"))
-        x_hat, wrong = sender.draw([0], arrival.contents), float(arrival.measures["index_errors"][0])
-    heard, match = answers(study, x_hat, query), match or partial(answers_match, query)
+        x_hat = sender.draw([0], arrival.contents)
+        wrong = float(arrival.measures["index_errors"][0])
+    heard = answers(study, x_hat, query)
+    match = match or partial(answers_match, query)
     return Received(to_bytes(x_hat)[0], heard, {name: match(source[name], heard[name]) for name in heard}, wrong)
 
 

@@ -42,7 +42,10 @@ class Explorer:
     """
 
     def __init__(self, study: Study):
-        self.study, self.before, self.sent, self.waiting = study, None, None, False
+        self.study = study
+        self.before = None
+        self.sent = None
+        self.waiting = False
         self.model = cache(self._opened)
         self.scene = widgets.Dropdown(options=[(name, place) for place, (name, _, _) in enumerate(self.scenes)])
         self.upload = widgets.FileUpload(accept="image/*", description="your image")
@@ -89,7 +92,8 @@ class Explorer:
             return
         try:
             _, rate, budget = self.rates[self.method.value][self.bits.value]
-            before, query = self.before, self.query.value
+            before = self.before
+            query = self.query.value
             source = answers(self.study, self.x, query)
             self.sent = send(self.model(self.method.value, rate, budget), self.x, query, before, budget)
             got = receive(self.study, self.sent, query, source, ES_N0_DB[self.noise.value], before)
@@ -131,7 +135,8 @@ class Explorer:
 
     def _offer_bits(self, *_) -> None:
         with self._at_once():
-            self.keep.value, self.keep.disabled = False, self.method.value != DIAL
+            self.keep.value = False
+            self.keep.disabled = self.method.value != DIAL
             texts = [bits for bits, _, _ in self.rates[self.method.value]]
             self.bits.options = [(text, place) for place, text in enumerate(texts)]
             self.bits.value = min(1, len(texts) - 1)
@@ -150,7 +155,8 @@ class Explorer:
             self.said.value = f"<b>{html.escape(str(error))}</b>"
             return
         with self._at_once():
-            self.keep.value, self.x = False, picture.x.to(device())
+            self.keep.value = False
+            self.x = picture.x.to(device())
 
     def _hold(self, *_) -> None:
         self.before: Held | None = self.sent.held() if self.keep.value and self.sent else None

@@ -27,7 +27,8 @@ warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in n
 import open_clip  # noqa: E402 - needs a torchvision that imports
 
 UNPADDED = ("valid", (0, 0))
-MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+MEAN = open_clip.OPENAI_DATASET_MEAN
+STD = open_clip.OPENAI_DATASET_STD
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class FrozenLinear(nn.Linear):
     def like(cls, other: nn.Linear) -> "FrozenLinear":
         """With the other's parameters."""
         new = cls(other.in_features, other.out_features, other.bias is not None, device="meta")
-        new.weight, new.bias = other.weight, other.bias
+        new.weight = other.weight
+        new.bias = other.bias
         return new.train(other.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,13 +85,15 @@ class PatchConv(nn.Conv2d):
         """With the other's parameters."""
         sizes = (other.in_channels, other.out_channels, other.kernel_size, other.stride)
         new = cls(*sizes, bias=other.bias is not None, device="meta")
-        new.weight, new.bias = other.weight, other.bias
+        new.weight = other.weight
+        new.bias = other.bias
         return new.train(other.training)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Patches (B, h w, C p p) times the kernel (C p p, D); what is left over at the edges is cut off."""
         p, q = self.kernel_size
-        h, w = x.shape[-2] // p, x.shape[-1] // q
+        h = x.shape[-2] // p
+        w = x.shape[-1] // q
         patches = rearrange(x[..., : h * p, : w * q], "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=q)
         out = F.linear(patches, cast(self, "weight").flatten(1), cast(self, "bias"))
         return rearrange(out, "b (h w) d -> b d h w", h=h)
@@ -106,7 +110,9 @@ class SelfAttention(nn.MultiheadAttention):
         """With the other's parameters."""
         options = {"bias": other.in_proj_bias is not None, "batch_first": True, "device": "meta"}
         new = cls(other.embed_dim, other.num_heads, **options)
-        new.in_proj_weight, new.in_proj_bias, new.out_proj = other.in_proj_weight, other.in_proj_bias, other.out_proj
+        new.in_proj_weight = other.in_proj_weight
+        new.in_proj_bias = other.in_proj_bias
+        new.out_proj = other.out_proj
         return new.train(other.training)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, attn_mask=None, **_):
@@ -156,9 +162,11 @@ class ValueValue:
 
     def __call__(self, visual: nn.Module, states: list[Float[Tensor, "B L d"]]) -> Float[Tensor, "B L d"]:
         """Of the last blocks' outputs, the class token first."""
-        block, x = visual.transformer.resblocks[-1], states[-2]
+        block = visual.transformer.resblocks[-1]
+        x = states[-2]
         attention = block.attn
-        weight, bias = attention.in_proj_weight.chunk(3)[2], attention.in_proj_bias.chunk(3)[2]
+        weight = attention.in_proj_weight.chunk(3)[2]
+        bias = attention.in_proj_bias.chunk(3)[2]
         v = rearrange(F.linear(block.ln_1(x), weight, bias), "b l (h c) -> b h l c", h=attention.num_heads)
         out = rearrange(F.scaled_dot_product_attention(v, v, v), "b h l c -> b l (h c)")
         return x + block.ls_1(attention.out_proj(out))
@@ -185,7 +193,8 @@ class FrozenCLIP(nn.Module):
         self.kept = Kept()
         speed_up(model)
         self.tokenizer = tokenizer
-        self.taps, self.attention = tuple(taps), QueryKey()
+        self.taps = tuple(taps)
+        self.attention = QueryKey()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.width = model.visual.conv1.out_channels  # d, of the tapped hidden states
@@ -247,7 +256,8 @@ class FrozenCLIP(nn.Module):
 
     def text(self, queries: list[str] | Any) -> Float[Tensor, "B e"]:
         """Unit-norm text embeddings of the queries."""
-        queries, device = check_queries(queries), self.mean.device
+        queries = check_queries(queries)
+        device = self.mean.device
         return self.kept.of_texts(
             queries, device, lambda: self.model.encode_text(self.tokenize(queries).to(device), normalize=True)
         )

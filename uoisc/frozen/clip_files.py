@@ -134,7 +134,8 @@ def tag_source(tag: dict) -> tuple[str, str]:
 
 def hub_source(name: str, pretrained: str) -> tuple[str, str]:
     """Those of a model's tag. Raises ValueError for an unknown one, CheckpointError for the wrong activation."""
-    config, tag = open_clip.get_model_config(name), _tags(name).get(_cleaned(pretrained))
+    config = open_clip.get_model_config(name)
+    tag = _tags(name).get(_cleaned(pretrained))
     if config is None or tag is None:
         raise ValueError(f"open_clip has no model {name!r} with weights {pretrained!r}")
     _check_activation(name, config, tag.get("quick_gelu", False))

@@ -83,8 +83,10 @@ def clip_loss(
         ids = torch.stack([*map(ids_of, texts + place_texts + colour_texts)]).to(device())
         embedded = model.encode_text(ids, normalize=True).float()
     names, places, colours = embedded.split([len(texts), len(place_texts), len(colour_texts)])
-    regions, scale = region_embeddings(tokens), model.logit_scale.exp()  # (B, 9, e)
-    losses, split = [], names.split([len(objects), len(kinds)])
+    regions = region_embeddings(tokens)  # (B, 9, e)
+    scale = model.logit_scale.exp()
+    losses = []
+    split = names.split([len(objects), len(kinds)])
     for which, there, text in zip((objects, kinds), (scenes.objects, kinds_of(scenes, world)), split, strict=True):
         about = torch.from_numpy(which[:, None, None] == there).to(text.device)  # (t, B, 9)
         losses.append(unified_loss(scale * text, tokens, regions, about))
@@ -166,7 +168,8 @@ def train_clip(
     It learns labels of tiles beside texts: by texts alone it takes several times the steps to tell all objects apart.
     """
     torch.manual_seed(seed)
-    rng, known = np.random.default_rng(seed), world.pool(exclude=cfg.exclude or None)
+    rng = np.random.default_rng(seed)
+    known = world.pool(exclude=cfg.exclude or None)
     model = build_clip(**clip_fields(cfg, image_size))
     tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
     frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())

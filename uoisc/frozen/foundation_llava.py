@@ -261,7 +261,9 @@ def train_llava(
     llava = FrozenLlava(model, processor).to(device())
     model.requires_grad_(True).train()
     model.model.vision_tower.requires_grad_(False)  # it knows the objects; at this learning rate it would forget them
-    pack, everything, taken = Packer(llava), world.pool(), count()
+    pack = Packer(llava)
+    everything = world.pool()
+    taken = count()
     rounds = [[kind for kind, of in TYPES.items() for _ in range(of.turns[later])] for later in (False, True)]
 
     def batch() -> tuple:

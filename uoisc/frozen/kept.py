@@ -28,7 +28,8 @@ class Folder:
     """Records on disk; `label` says of what models and images they are, and others count as missing."""
 
     def __init__(self, path: Path, label: dict):
-        self.path, self.label = path, label
+        self.path = path
+        self.label = label
 
     def get(self, name: str) -> Record | None:
         """The record of that name, where there is a whole one of this label."""
@@ -53,7 +54,8 @@ class Memory:
     """Records in this process, the first ones of up to `room` bytes in all."""
 
     def __init__(self, room: int | float):
-        self.room, self.records = room, {}
+        self.room = room
+        self.records = {}
 
     def get(self, name: str) -> Record | None:
         """The record of that name."""
@@ -76,7 +78,9 @@ class Kept:
 
     def know(self, images: Tensor | None, names: Sequence[str]) -> None:
         """From now on this tensor is the source, whose equal parts have these names; without names nothing is kept."""
-        self.images, self.names, self.now = images, tuple(names), {}
+        self.images = images
+        self.names = tuple(names)
+        self.now = {}
 
     def knows(self, images: Tensor) -> bool:
         """Whether that very tensor is the source."""

@@ -44,7 +44,8 @@ class FrozenLlava(nn.Module):
         speed_up(model.model, casts=not self.native)
         if self.native:
             lighten(model.model.language_model)
-        self.processor, self.suffix = processor, suffix
+        self.processor = processor
+        self.suffix = suffix
         self.processor.tokenizer.padding_side = "left"  # the last position of every row then predicts the answer
         image = processor.image_processor
         self.register_buffer("mean", torch.tensor(image.image_mean).view(3, 1, 1), persistent=False)
@@ -100,7 +101,8 @@ class FrozenLlava(nn.Module):
 
     def tokenize(self, queries: list[str] | Any, side: str = "left") -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
         """Token ids with image placeholders expanded, padded on that side, and the mask of what is no padding."""
-        placeholder, begin = self.processor.image_token, self.processor.tokenizer.bos_token
+        placeholder = self.processor.image_token
+        begin = self.processor.tokenizer.bos_token
         prompts = self.prompts(queries)
         texts = [p.replace(placeholder, placeholder * self.image_tokens) for p in prompts]
         # transformers' rule: the tokenizer begins the sequence unless the template already has
@@ -119,7 +121,8 @@ class FrozenLlava(nn.Module):
         ends = [tokenizer(a, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for a in answers]
         tail = pad_sequence([torch.tensor(end) for end in ends], batch_first=True, padding_value=tokenizer.pad_token_id)
         kept = pad_sequence([torch.ones(len(end), dtype=torch.bool) for end in ends], batch_first=True)
-        tail, kept = tail.to(ids.device), kept.to(ids.device)
+        tail = tail.to(ids.device)
+        kept = kept.to(ids.device)
         labels = torch.cat([torch.full_like(ids, -100), tail.masked_fill(~kept, -100)], dim=1)
         return torch.cat([ids, tail], dim=1), torch.cat([mask, kept], dim=1), labels
 
@@ -134,14 +137,16 @@ class FrozenLlava(nn.Module):
         if x.shape[-2:] != (height, width):
             for size in ((x.shape[-2], width), (height, width)):
                 x = F.interpolate(x, size, mode=self.resampling, antialias=True, align_corners=False).clamp(0, 1)
-        top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
+        top = (height - self.size[0]) // 2
+        left = (width - self.size[1]) // 2
         return (x[..., top : top + self.size[0], left : left + self.size[1]] - self.mean) / self.std
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """The size before the crop: the shorter side is `edge`, the longer one keeps the proportions, cut to pixels."""
         if self.edge is None:
             return self.size
-        short, long = self.edge, int(self.edge * max(height, width) / min(height, width))
+        short = self.edge
+        long = int(self.edge * max(height, width) / min(height, width))
         return (long, short) if width <= height else (short, long)
 
     @torch.no_grad()
@@ -151,7 +156,8 @@ class FrozenLlava(nn.Module):
         Raises InputError or QueryError where they are not.
         """
         check_images(x)
-        queries, answers = check_queries(queries, len(x)), []
+        queries = check_queries(queries, len(x))
+        answers = []
         for start in range(0, len(queries), batch_size):
             rows = slice(start, start + batch_size)
             answers += self._generate(self.pixels(x[rows]), queries[rows])

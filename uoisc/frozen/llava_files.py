@@ -33,7 +33,8 @@ def load_llava(
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a bar for every small file drowns the training's own
-    folder, kind = llava_folder(name, revision), torch.device(device).type
+    folder = llava_folder(name, revision)
+    kind = torch.device(device).type
     if sha256 is not None:
         verify(weights_files(folder), sha256)
     try:
@@ -83,7 +84,8 @@ def _check_config(folder: Path) -> None:
     parts = [config.get(key) for key in ("vision_config", "text_config")] if isinstance(config, dict) else []
     if not parts or not all(isinstance(part, dict) and part for part in parts) or config.get("model_type") != "llava":
         raise ValueError("its config.json is not that of a LLaVA")
-    layers, tapped = parts[0].get("num_hidden_layers"), config.get("vision_feature_layer", -2)
+    layers = parts[0].get("num_hidden_layers")
+    tapped = config.get("vision_feature_layer", -2)
     several = tapped if isinstance(tapped, list) else [tapped]
     if layers and not all(-layers - 1 <= layer <= layers for layer in several):
         raise ValueError(f"its config.json takes layer {tapped} of a vision tower of {layers}")

@@ -17,7 +17,8 @@ class Norm(nn.Module):
 
     def __init__(self, other: nn.Module):
         super().__init__()
-        self.weight, self.eps = other.weight, other.variance_epsilon
+        self.weight = other.weight
+        self.eps = other.variance_epsilon
 
     def forward(self, x: Float[Tensor, "B L w"]) -> Float[Tensor, "B L w"]:
         """Same shape."""

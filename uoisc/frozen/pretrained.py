@@ -70,7 +70,8 @@ def identity(settings: ClipCheckpoint | LlavaCheckpoint) -> str:
 
 def open_readers(settings: Pretrained) -> tuple[list[Reader], list[str]]:
     """The tokenizers of CLIP and both judges, without their weights, and a line for each that is not here."""
-    readers, absent = [], []
+    readers = []
+    absent = []
     for key in ("clip", *JUDGES):
         checkpoint = getattr(settings, key)
         try:

@@ -130,7 +130,8 @@ def _unpack_files(packed: Path, target: Path) -> None:
         found[label["was"]] = folder_digest(made)
     for file in [file for part in PARTS[1:] for file in sorted((packed / part).rglob(f"*{WEIGHTS}"))]:
         tensors, label = read_tensors(file, REMEDY)
-        own, made = label["of"], target / file.relative_to(packed)
+        own = label["of"]
+        made = target / file.relative_to(packed)
         own["made_from"] = {name: found.get(digest, digest) for name, digest in own["made_from"].items()}
         save_tensors(unpack(tensors), made, own)
         found[label["was"]] = read_label(made, REMEDY)["sha256"]

@@ -17,7 +17,8 @@ from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import is_there, readable, unreadable
 
 UNPINNED = "unpinned"  # in params.yaml: a revision or digest that nobody has verified; `uoisc doctor` tells it
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
 FETCHED = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")  # no pickle, no code
 REMEDY = "run the foundation stage (dvc repro), or name a checkpoint that is here"
 SHOWN = 12  # digits of a digest in a message

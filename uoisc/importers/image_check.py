@@ -71,7 +71,8 @@ def _plain_jpeg(file: Path, size: tuple[int, int] | None) -> tuple[str, ...] | N
 
     try:
         with file.open("rb") as stream, Image.open(stream, formats=("JPEG",)) as image:
-            begun, colours = stream.tell(), image.layers  # behind the scan's header
+            begun = stream.tell()  # behind the scan's header
+            colours = image.layers
             fits = size in (None, image.size) and image.width * image.height <= MAX_PIXELS
             if image.format != "JPEG" or image.info.get("progressive") or not fits or not _ends(stream):
                 return None

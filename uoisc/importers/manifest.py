@@ -69,7 +69,8 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
     Raises DataError where the manifest is missing, where more than `config.unusable` of its lines is broken, where its
     lines name categories, but not the one to hold out, and where they spell a category in two ways.
     """
-    file, problems = ROOT / config.file, Problems()
+    file = ROOT / config.file
+    problems = Problems()
     numbers = {config.held_out: 0, config.validation: 1}  # named even where no image shows them
     lines, entries = _lines(file, problems)
     _check_categories(lines, config, problems)
@@ -95,8 +96,10 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
 
 def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], int]:
     """The lines that name an image below the manifest's folder, by number, and how many there are, broken ones too."""
-    decode, name_of = msgspec.json.Decoder(_Line).decode, _namer(file.parent)
-    lines, entries = {}, 0
+    decode = msgspec.json.Decoder(_Line).decode
+    name_of = _namer(file.parent)
+    lines = {}
+    entries = 0
     try:
         stream = file.open("rb")
     except OSError as error:
@@ -156,9 +159,12 @@ def _check_categories(lines: dict[int, _Line], config: Manifest, problems: Probl
 def _asked(lines: dict[int, _Line], readers: Sequence[Reader], problems: Problems) -> dict[int, _Line]:
     """The lines that can be used as far as the text says, their questions as they are read."""
     read, why = check_questions([line.question for line in lines.values()], readers)
-    asked, seen, said = {}, {}, {}
+    asked = {}
+    seen = {}
+    said = {}
     for place, (number, line) in enumerate(lines.items()):
-        line.question, where = read[place], f"line {number}"
+        line.question = read[place]
+        where = f"line {number}"
         if wrong := _wrong(line):
             problems.add("line unreadable", where, wrong)
         elif place in why:
@@ -189,7 +195,8 @@ def _images(
     lines: dict[int, _Line], asked: dict[int, _Line], names: list[str], numbers: dict[str, int]
 ) -> tuple[dict[str, int], dict[str, set[int]]]:
     """Part and categories of each image; `numbers` gets those categories that it lacks."""
-    parts, shown = dict.fromkeys(names, PARTS.index("")), {name: set() for name in names}
+    parts = dict.fromkeys(names, PARTS.index(""))
+    shown = {name: set() for name in names}
     for number, line in lines.items():
         if line.image in shown:
             shown[line.image].update(numbers.setdefault(name, len(numbers)) for name in line.categories)

@@ -54,8 +54,11 @@ class Photographs:
     beyond = ()  # photographs come in one style
 
     def __init__(self, folder: Path, root: Path, image_size: int, questions: int | None = None, loaders: int = 0):
-        self.index, self.root = Index(folder), root
-        self.image_size, self.questions, self.loaders = image_size, questions, loaders
+        self.index = Index(folder)
+        self.root = root
+        self.image_size = image_size
+        self.questions = questions
+        self.loaders = loaders
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -67,11 +70,14 @@ class Photographs:
         return np.flatnonzero(self._images(held_out)[split][self.index.image_of])
 
     def _images(self, held_out: str) -> dict[str, Bool[np.ndarray, " images"]]:
-        index, shown = self.index, self.index.has(held_out)
-        drawn, drawn_again = index.draw % ONE_IN == 0, index.draw // ONE_IN % ONE_IN == 0
+        index = self.index
+        shown = self.index.has(held_out)
+        drawn = index.draw % ONE_IN == 0
+        drawn_again = index.draw // ONE_IN % ONE_IN == 0
         opposite = index.opposites.get(held_out)
         others = ~shown & index.has(opposite) if opposite else ~shown
-        undecided, tested = index.is_of(""), index.has(index.held_out)
+        undecided = index.is_of("")
+        tested = index.has(index.held_out)
         if held_out == index.held_out:
             test = index.is_of("test")
             return {
@@ -139,7 +145,8 @@ class Photographs:
         order = np.argsort(image_of, kind="stable")
         first = np.searchsorted(image_of[order], image_of[chosen], "left")
         last = np.searchsorted(image_of[order], image_of[chosen], "right")
-        found, further = [], {}
+        found = []
+        further = {}
         for i, (row, entry) in enumerate(zip(chosen, entries, strict=True)):
             about = order[first[i] : last[i]]
             after = np.roll(about, -1 - int(np.flatnonzero(about == row)[0]))[:-1]
@@ -183,7 +190,8 @@ class Photographs:
 
 def query(image: int, entry: dict) -> Query:
     """A question about the image at that row of what it comes with."""
-    words, boxes = (entry["type"], entry["text"], entry["truth"], ""), tuple(map(tuple, entry["boxes"]))
+    words = (entry["type"], entry["text"], entry["truth"], "")
+    boxes = tuple(map(tuple, entry["boxes"]))
     return Query(image, *words, answers=tuple(entry["answers"]), boxes=boxes, located=bool(boxes))
 
 

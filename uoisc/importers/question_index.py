@@ -115,7 +115,8 @@ def check_questions(texts: Sequence[str], readers: Sequence[Reader]) -> tuple[li
     Args:
         readers: the tokenizers of the models that will read them.
     """
-    read, why = list(texts), {}
+    read = list(texts)
+    why = {}
     for i, text in enumerate(texts):
         try:
             read[i] = check_query(text)
@@ -143,7 +144,8 @@ def check_spellings(named: dict[str, str], held_out: str, validation: str) -> No
     """
     told = {validation: "data.validation", held_out: "data.held_out"}
     named = named | {name: where for name, where in told.items() if name not in named}
-    keys, first = {name: spelling(name) for name in named}, {}
+    keys = {name: spelling(name) for name in named}
+    first = {}
     alike = [(first.setdefault(key, name), name) for name, key in keys.items()]
     for name, key in keys.items():
         alike += [(t, name) for t in told if key in _plurals(keys[t]) or keys[t] in _plurals(key)]
@@ -221,7 +223,9 @@ class Index:
         except (pa.ArrowInvalid, ValueError):
             raise DataError(f"{short(folder)}: no index of photographs; {remedy}") from None
         self.folder = folder
-        self.categories, self.opposites, self.held_out = about["categories"], about["opposites"], about["held_out"]
+        self.categories = about["categories"]
+        self.opposites = about["opposites"]
+        self.held_out = about["held_out"]
         self.report = Report(**about["report"])
 
     def __reduce__(self):
@@ -233,7 +237,8 @@ class Index:
 
         if category not in self.categories:
             raise DataError(f"category {category!r} is not in the data: choose of {', '.join(self.categories)}")
-        column, shown = self.images["categories"], np.zeros(len(self.images), dtype=bool)
+        column = self.images["categories"]
+        shown = np.zeros(len(self.images), dtype=bool)
         its = pc.equal(pc.list_flatten(column), self.categories.index(category))
         shown[pc.list_parent_indices(column).filter(its).to_numpy()] = True
         return shown

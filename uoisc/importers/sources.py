@@ -22,7 +22,8 @@ def open_source(profile: str, params: Params, folder: Path | None = None) -> Sou
 
     Raises DataError where it has not run, or for another held-out category.
     """
-    data, folder = params.data, folder or paths(profile).source
+    data = params.data
+    folder = folder or paths(profile).source
     if isinstance(data, Drawings):
         return open_world(profile, params, folder)
     from uoisc.importers.photographs import Photographs
@@ -40,7 +41,8 @@ def open_source(profile: str, params: Params, folder: Path | None = None) -> Sou
 
 def draw(params: Params, folder: Path) -> None:
     """Rasterises the catalogue's drawings into a folder. Raises DataError where it cannot be written."""
-    entries, variants = load_catalogue(params.data.objects), params.data.sprite_variants + params.data.test_variants
+    entries = load_catalogue(params.data.objects)
+    variants = params.data.sprite_variants + params.data.test_variants
     with written_folder(folder) as aside:
         np.savez(aside / SPRITES, **drawings(entries, variants, params.data.image_size, params.seed))
 
@@ -56,7 +58,8 @@ def open_world(profile: str, params: Params, folder: Path | None = None) -> Worl
         shapes = {kind: drawn[kind].shape for kind in DRAWINGS}
     except (ValueError, KeyError, OSError, BadZipFile) as error:
         raise DataError(f"{short(file)}: cannot be read ({reason(error)}); {remedy}") from error
-    catalogue, side = load_catalogue(params.data.objects), params.data.image_size // GRID
+    catalogue = load_catalogue(params.data.objects)
+    side = params.data.image_size // GRID
     expected = (len(catalogue), params.data.sprite_variants + params.data.test_variants, side, side, 4)
     for kind, shape in shapes.items():
         if shape != expected:

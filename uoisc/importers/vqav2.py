@@ -43,11 +43,16 @@ def index(config: Vqav2, folder: Path, readers: Sequence[Reader] = ()) -> Report
     Raises DataError where a file is missing or cut short, where the instances of a part show nothing to hold out, or
     where more than `config.unusable` is broken.
     """
-    root, problems = ROOT / config.folder, Problems()
-    parts, numbers = _parts(root, problems), {name: i for i, name in enumerate(GROUPS)}
+    root = ROOT / config.folder
+    problems = Problems()
+    parts = _parts(root, problems)
+    numbers = {name: i for i, name in enumerate(GROUPS)}
     photos = {part: read_photos(root, part, numbers, problems) for part in parts}
     _check_held_out(config, photos, numbers, problems)
-    images, questions, entries, first = [], [], 0, 0
+    images = []
+    questions = []
+    entries = 0
+    first = 0
     for part in parts:
         role = PARTS.index("" if len(parts) == 1 else {"train": "train", "val": "test"}[part])
         asked = read_questions(root, part, readers, problems)

@@ -83,7 +83,8 @@ class Photos:
 
     def regions(self, texts: list[str], rows: Int[np.ndarray, " n"], names: Names) -> pa.Array:
         """The boxes of what each question names in its image, as a column of the index."""
-        ends, found = np.searchsorted(self.boxes[:, 0], np.arange(self.ids.size + 1)), []
+        ends = np.searchsorted(self.boxes[:, 0], np.arange(self.ids.size + 1))
+        found = []
         for text, row in zip(texts, rows.tolist(), strict=True):
             own = self.boxes[ends[row] : ends[row + 1]] if (named := names(text)) else self.boxes[:0]
             found.append(np.unique(own[np.isin(own[:, 1], [*named]), 2:], axis=0).tolist())
@@ -110,8 +111,10 @@ class Questions:
         self, kept: Bool[np.ndarray, " questions"], image_rows: Int[np.ndarray, " images"], photos: Photos, names: Names
     ) -> pa.RecordBatch:
         """Those that are kept, as rows of the index; `image_rows` are their images' rows there."""
-        texts, photo = list(compress(self.texts, kept)), self.photo[kept]
-        words, said = pa.array(self.words, pa.string()), self.said[kept]
+        texts = list(compress(self.texts, kept))
+        photo = self.photo[kept]
+        words = pa.array(self.words, pa.string())
+        said = self.said[kept]
         offsets = np.arange(0, ANSWERS * len(said) + 1, ANSWERS, dtype=np.int32)
         columns = {
             "image": image_rows[photo],
@@ -131,7 +134,8 @@ def image_file(part: str, image_id: int) -> str:
 
 def instances_file(root: Path, part: str) -> Path:
     """The instances of a part: in the folder that COCO's archive unpacks to, or beside the questions."""
-    beside, unpacked = root / INSTANCES_FILE.format(part), root / "annotations" / INSTANCES_FILE.format(part)
+    beside = root / INSTANCES_FILE.format(part)
+    unpacked = root / "annotations" / INSTANCES_FILE.format(part)
     return beside if is_there(beside) else unpacked
 
 
@@ -152,9 +156,12 @@ def read_photos(root: Path, part: str, numbers: dict[str, int], problems: Proble
         i: [numbers.setdefault(name, len(numbers)), *(numbers[g] for g, members in GROUPS.items() if name in members)]
         for i, name in named.items()
     }
-    row_of, shown, boxes = {i: row for row, i in enumerate(ids.tolist())}, set(), array("d")
+    row_of = {i: row for row, i in enumerate(ids.tolist())}
+    shown = set()
+    boxes = array("d")
     for instance in _decoded(document.annotations, "instance", problems):
-        row, categories = row_of.get(instance.image_id), meant.get(instance.category_id)
+        row = row_of.get(instance.image_id)
+        categories = meant.get(instance.category_id)
         if row is None or categories is None:
             problems.add("instance of no image or category", instance.image_id, f"category {instance.category_id}")
             continue
@@ -180,7 +187,9 @@ def _box(bbox: Any, width: int, height: int) -> Box | None:
 
 def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: Problems) -> Questions:
     """Reads the questions, and to each its annotation. Those that cannot be asked have none."""
-    row_of, image_ids, texts = {}, [], []
+    row_of = {}
+    image_ids = []
+    texts = []
     entries = _document(root / QUESTIONS_FILE.format(part), "questions").questions
     for question in _decoded(entries, "question", problems):
         if question.question_id in row_of:
@@ -191,7 +200,8 @@ def read_questions(root: Path, part: str, readers: Sequence[Reader], problems: P
             row_of[question.question_id] = len(texts)
             image_ids.append(question.image_id)
             texts.append(question.question)
-    ids, image_ids = np.fromiter(row_of, dtype=np.int64, count=len(row_of)), np.array(image_ids, dtype=np.int64)
+    ids = np.fromiter(row_of, dtype=np.int64, count=len(row_of))
+    image_ids = np.array(image_ids, dtype=np.int64)
     said, words = _answers(root, part, row_of, image_ids, problems)
     for identity in ids[said[:, 0] < 0].tolist():
         problems.add("question without annotation", identity)
@@ -206,10 +216,12 @@ def _answers(
     root: Path, part: str, row_of: dict[int, int], image_ids: Int[np.ndarray, " questions"], problems: Problems
 ) -> tuple[Int[np.ndarray, "questions k"], list[str]]:
     """Reads the annotations: what `Questions` calls `said` and `words`."""
-    said, words = np.full((len(row_of), 2 + ANSWERS), -1, dtype=np.int32), {}
+    said = np.full((len(row_of), 2 + ANSWERS), -1, dtype=np.int32)
+    words = {}
     entries = _document(root / ANNOTATIONS_FILE.format(part), "annotations").annotations
     for annotation in _decoded(entries, "annotation", problems):
-        identity, row = annotation.question_id, row_of.get(annotation.question_id)
+        identity = annotation.question_id
+        row = row_of.get(annotation.question_id)
         if row is None:
             problems.add("annotation without question", identity)
         elif said[row, 0] >= 0:

@@ -132,7 +132,8 @@ def _metric_columns(answers: pd.DataFrame, reliable: Collection[str]) -> tuple[l
 def asked_for(answers: pd.DataFrame) -> list[tuple[str, Bool[np.ndarray, " rows"]]]:
     """Suffixes of metrics, and the answers of each: those that need so many tiles, of queries with one right answer;
     and, of the types that ask some ambiguous query, those with several right answers and those with one."""
-    ambiguous, tiles = answers["ambiguous"].to_numpy(bool), answers["tiles"].to_numpy()
+    ambiguous = answers["ambiguous"].to_numpy(bool)
+    tiles = answers["tiles"].to_numpy()
     groups = [(f"_tiles:{n}", ~ambiguous & (tiles == n)) for n in range(1, tiles.max(initial=0) + 1)]
     types = answers["type"].isin(answers["type"][ambiguous]).to_numpy()
     return [*groups, ("_answers:one", types & ~ambiguous), ("_answers:several", ambiguous)]
@@ -237,7 +238,8 @@ def differences(
             near = 0.0 if reference == BLANK else nearest_bits(bits, rates[reference])
             for judge in sorted(answers["judge"].unique()) if near is not None else []:
                 matches = {}
-                own_splits, theirs = cells.get((variant, bits, judge), {}), cells.get((reference, near, judge), {})
+                own_splits = cells.get((variant, bits, judge), {})
+                theirs = cells.get((reference, near, judge), {})
                 for split, own in own_splits.items():
                     if reference != BLANK and split not in theirs:  # a style in which few were tested
                         continue
@@ -267,7 +269,8 @@ def query_effect(
 ) -> pd.DataFrame:
     """query_effect.csv: AMR for the right query less that for another one, paired over `answers`, of each judge and
     (`BOTH`) of the two; and how much of what is sent the other query changes (`flips` and `moves` of quality.csv)."""
-    keys, rows = ["profile", "variant", "seed", "bits", "split"], []
+    keys = ["profile", "variant", "seed", "bits", "split"]
+    rows = []
     changed = quality.pivot_table(index=keys, columns="metric", values="value")
     for key, own in answers.dropna(subset=["match", "match_wrong_query"]).groupby(keys):
         gap = own["match"].astype(float) - own["match_wrong_query"].astype(float)

@@ -171,9 +171,11 @@ def receive(
 ) -> tuple[Answers, Answers, pd.DataFrame, Message]:
     """Sends a batch: the judges' answers on what arrives and (none unless `asks`) on what both ends make of another
     query, which goes the same way; the first pictures' quality and what that other query changes; the message."""
-    texts, others = asked.texts[rows], [query.text for query in asked.others[rows]]
+    texts = asked.texts[rows]
+    others = [query.text for query in asked.others[rows]]
     x, message, x_hat = send(study, codec, asked, rows, ranking)
-    answers, wrong = ask(study, x_hat, texts), {}
+    answers = ask(study, x_hat, texts)
+    wrong = {}
     some = slice(max(0, MEASURED_PICTURES - rows.start))
     measures = picture_quality(study.clip, x[some], x_hat[some], texts[some]).reindex(range(len(texts)))
     if asks:
@@ -187,7 +189,8 @@ def send(
     study: Study, codec: Codec, asked: Asked, rows: slice, ranking: Ranking | None
 ) -> tuple[Tensor, Message, Tensor]:
     """A batch's images (B, 3, H, W), the message about them, and what is drawn of it, in [0, 1]."""
-    x, texts = source_images(study, asked, rows), asked.texts[rows]
+    x = source_images(study, asked, rows)
+    texts = asked.texts[rows]
     message = codec.encode(x, texts, ranking and ranking(study, asked, rows))
     return x, message, codec.decode(message, texts)
 
@@ -249,7 +252,8 @@ def counted(rows: pd.DataFrame, known: Bool[np.ndarray, " queries"]) -> pd.DataF
     """Rows of `judged`; of questions that do not count (`known_to`) null is what was answered, and if it is right."""
     if known.all():
         return rows
-    names, kept = ["answer_hat", "match", "correct", "vqa_accuracy"], np.tile(known, len(rows) // len(known))
+    names = ["answer_hat", "match", "correct", "vqa_accuracy"]
+    kept = np.tile(known, len(rows) // len(known))
     return rows.assign(**{name: rows[name].convert_dtypes().where(kept) for name in rows.columns.intersection(names)})
 
 
@@ -261,7 +265,8 @@ def uses_query(codec: Codec) -> bool:
 
 def codebook_rows(codec: Codec, messages: Sequence[Message], keys: dict) -> pd.DataFrame:
     """Perplexity and never-chosen codes of each tap and segment, over what was sent."""
-    named, codes = ("tap", "segment", "perplexity", "dead"), codec.quantizer.codes
+    named = ("tap", "segment", "perplexity", "dead")
+    codes = codec.quantizer.codes
     found = [dict(zip(named, row, strict=True)) for row in code_use(messages, codes)]
     return pd.DataFrame([keys | row | {"codes": codes} for row in found])
 

@@ -43,7 +43,8 @@ def clip_score(tokens_hat: Float[Tensor, "B N e"], text: Float[Tensor, "B e"]) -
 def query_changes(message: Message, other: Message) -> dict[str, Float[np.ndarray, " B"]]:
     """Of the same images sent for two queries: `flips`, which share of the indices that both send differs, and `moves`,
     which share of the tokens that send the most units for the one does not for the other."""
-    both, units = message.mask & other.mask, [sent.mask.sum((1, 3)) for sent in (message, other)]
+    both = message.mask & other.mask
+    units = [sent.mask.sum((1, 3)) for sent in (message, other)]
     differ = ((message.indices != other.indices) & both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
     first, still = (own == own.amax(1, keepdim=True) for own in units)  # (B, N); at a fixed rate all
     return {"flips": differ.cpu().numpy(), "moves": ((first & ~still).sum(1) / first.sum(1)).cpu().numpy()}

@@ -125,7 +125,8 @@ class SharedModel:
 
     def sent(self, ranked: np.ndarray) -> np.ndarray:
         """Which segments (M, N, G) are sent where these tokens (N,) rank first."""
-        shape, rate = self.tables.shape, self.codec.rate
+        shape = self.tables.shape
+        rate = self.codec.rate
         if not isinstance(rate, Packing):
             return np.ones((shape.taps, shape.tokens, shape.segments), dtype=bool)
         return rate.sent(torch.from_numpy(ranked[None]))[0].numpy()
@@ -158,7 +159,8 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None, af
     hold, or a message that does not add to that by the model's packing.
     """
     message = message.cpu()
-    sent, held = message.mask.numpy()[0], _known(model, after) < model.tables.shape.codes
+    sent = message.mask.numpy()[0]
+    held = _known(model, after) < model.tables.shape.codes
     ranked = model.ranked(sent, held)
     if after and (sent != (model.sent(ranked) & ~held)).any():
         raise BitstreamError("the message is not what this model adds to what the receiver holds: encode it again")
@@ -230,7 +232,8 @@ def encode_payload(
     indices: np.ndarray, ranked: np.ndarray, sent: np.ndarray, model: SharedModel, after: Held | None = None
 ) -> bytes:
     """The choice of tokens (N,), and of the indices (M, N, G) what it sends, in as few bytes as decode to the same."""
-    encoder, known = stream.queue.RangeEncoder(), _known(model, after)
+    encoder = stream.queue.RangeEncoder()
+    known = _known(model, after)
     if model.chosen:
         write_choice(encoder, ranked, model.lacking(known < model.tables.shape.codes), model.codec.rate)
     model.tables.encode(encoder, indices, sent, ranked, known)
@@ -244,7 +247,8 @@ def decode_payload(
 
     Raises BitstreamError where no writer of this format can have made the payload for this model.
     """
-    shape, known = model.tables.shape, _known(model, after)
+    shape = model.tables.shape
+    known = _known(model, after)
     held = known < shape.codes
     most = shape.taps * shape.tokens * shape.segments * SYMBOL_BYTES + shape.tokens
     if len(payload) > most:
@@ -269,7 +273,8 @@ def _shortest(encoder) -> bytes:
     interval [first, first + width). So nothing needs to be decoded to find them.
     """
     words, (lower, width) = encoder.pos()  # the words before the interval; its last 64 bits, and how wide it is
-    best, bits = encoder.get_compressed().astype(">u4").tobytes(), 32 * words + 64
+    best = encoder.get_compressed().astype(">u4").tobytes()
+    bits = 32 * words + 64
     number = int.from_bytes(best, "big") << bits - 8 * len(best)  # lies in the interval
     first = number - (number - lower) % (1 << 64)
     for length in range(len(best) - 1, -1, -1):

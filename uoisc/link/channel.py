@@ -142,7 +142,8 @@ class UncodedLink:
         indices = message.indices
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < self.codes:
             raise ChannelError(f"an index lies outside [0, {self.codes}); give the channel the codec's number of codes")
-        stream, sent = indices.flatten(1), message.mask.flatten(1)  # (B, M N G)
+        stream = indices.flatten(1)  # (B, M N G)
+        sent = message.mask.flatten(1)
         order = (~sent).to(torch.uint8).argsort(dim=1, stable=True)  # sent segments first
         bits = to_bits((stream * sent).gather(1, order), math.ceil(math.log2(self.codes)))  # (B, M N G, width)
         received = transmit_bits(bits.flatten(1), self.es_n0_db, self.fading, generator, self.modulation)

@@ -18,7 +18,8 @@ DIGIT = 1 << 12  # the choice of tokens is coded in digits of this base
 
 def write_choice(encoder, ranked: np.ndarray, lacking: np.ndarray, rate: Packing) -> None:
     """Appends which tokens (N,) are chosen, of those that lack something, to a constriction range encoder."""
-    left, size = int(lacking.sum()), int(ranked.sum())
+    left = int(lacking.sum())
+    size = int(ranked.sum())
     counts = rate.counts(left)
     which = digits(choice_number(ranked[lacking]), math.comb(left, size))
     for digit, base in [(size - counts.start, len(counts)), *which]:
@@ -35,7 +36,8 @@ def read_choice(decoder, lacking: np.ndarray, rate: Packing) -> np.ndarray:
     left = int(lacking.sum())
     counts = rate.counts(left)
     size = counts.start + digit(len(counts))
-    total, number = math.comb(left, size), 0
+    total = math.comb(left, size)
+    number = 0
     for base in bases(total):
         number = number * DIGIT + digit(base)
     if number >= total:

@@ -40,8 +40,11 @@ TALKS = "dial"  # the variant
 def converse(profile: str, split: str) -> pd.DataFrame:
     """The rows of conversation.csv of one split: every form's bits and answers, at each of the dial's budgets."""
     study = open_study(profile)
-    model, asked = shared_model(study, TALKS, DIAL), evaluation_questions(study, split)
-    references, seed, rows = ask_references(study, asked), study.params.seed, []
+    model = shared_model(study, TALKS, DIAL)
+    asked = evaluation_questions(study, split)
+    references = ask_references(study, asked)
+    seed = study.params.seed
+    rows = []
     for used in {one.packing: one for one in map(model.within, study.params.codec.dial.budgets)}.values():
         found = []
         for part in batches(study, asked):
@@ -67,7 +70,8 @@ def second_messages(
     study: Study, model: SharedModel, x: Tensor, first: list[str], second: list[str]
 ) -> tuple[dict[str, Answers], dict[str, list[int]]]:
     """Of images (B, 3, H, W) and two questions each: both judges' answers to the second and its bits, by form."""
-    codec, dial = model.codec, model.trained
+    codec = model.codec
+    dial = model.trained
     known = codec.encode(x, first)
     sent = {
         "fresh": (codec.encode(x, second), None),

@@ -65,7 +65,8 @@ class Tables:
         """Appends one message's sent indices to a constriction range encoder; `known` as in `decode`."""
         there = sent
         if known is not None:
-            indices, there = np.where(sent, indices, known), sent | (known < self.shape.codes)
+            indices = np.where(sent, indices, known)
+            there = sent | (known < self.shape.codes)
         table = contexts(self.shape, self.kind, indices[None], there[None], ranked[None])[0]
         if sent.any():
             symbols = indices[sent].astype(np.int32)
@@ -78,8 +79,12 @@ class Tables:
 
         known: indices (M, N, G) that both ends hold already, K where they hold none; None: none at all.
         """
-        shape, side, none = self.shape, self.shape.side, self.shape.codes
-        row, chosen, models = side * shape.segments, ranked.tolist(), self.models
+        shape = self.shape
+        side = self.shape.side
+        none = self.shape.codes
+        row = side * shape.segments
+        chosen = ranked.tolist()
+        models = self.models
         known = [none] * sent.size if known is None else known.flatten().tolist()  # as in `contexts`
         places = zip(np.flatnonzero(sent).tolist(), *(axis.tolist() for axis in sent.nonzero()), strict=True)
         for at, m, n, g in places:
@@ -92,7 +97,8 @@ class Tables:
 
 def contexts(shape: Shape, kind: str, indices: Indices, sent: Mask, ranked: Ranked) -> Indices:
     """Which table each index uses."""
-    side, batch = shape.side, len(indices)
+    side = shape.side
+    batch = len(indices)
     rows = (batch, shape.taps, side, side, shape.segments)
     known = np.full((batch, shape.taps, side + 1, side + 1, shape.segments), shape.codes)  # K: "nothing there"
     np.copyto(known[:, :, 1:, 1:], indices.reshape(rows), where=sent.reshape(rows))

@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from uoisc.base.errors import UoiscError
 from uoisc.base.outputs import naming, opened
 
-MAGIC, VERSION, FOLLOWING, COMPACT_MARK = b"UOI", 3, 4, 0xC0
+MAGIC = b"UOI"
+VERSION = 3
+FOLLOWING = 4
+COMPACT_MARK = 0xC0
 HEADER_BYTES, COMPACT_BYTES = 16, 4  # of a message of its own
 HEAD = struct.Struct(">3sB4s2HB")  # all of the self-describing form but its checksums
 CHECKSUM_BYTES = 3
@@ -109,7 +112,8 @@ def parse(data: bytes) -> File:
     if len(data) < length:
         raise BitstreamError(f"{len(data)} bytes are less than a header: the file is truncated")
     start = length - CHECKSUM_BYTES
-    payload, checksum = data[length:], data[start:length]
+    payload = data[length:]
+    checksum = data[start:length]
     if compact:
         return File(None, None, data[1] if version == FOLLOWING else None, payload, checksum, version)
     _, _, fingerprint, *size, packing = HEAD.unpack(data[: HEAD.size])

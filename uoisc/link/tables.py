@@ -33,7 +33,8 @@ def read_tables(path: Path, made_from: dict[str, str], profile: str) -> Tables:
     tensors, label = read_tensors(path, remedy)
     check_made_from(path, label, made_from, remedy)
     try:
-        shape, kind = Shape(*label["shape"]), label["kind"]
+        shape = Shape(*label["shape"])
+        kind = label["kind"]
         frequencies = tensors["frequencies"].numpy().astype(np.int64)
         rows = (cells(shape, kind) // shape.codes, shape.codes)
         if frequencies.shape != rows or frequencies.min() < 1 or (frequencies.sum(axis=1) != TOTAL).any():
@@ -48,6 +49,7 @@ def shared_model(study: Study, name: str, rate: str) -> SharedModel:
 
     Raises CheckpointError where one is missing, or the tables are another codec's.
     """
-    codec, path = study.codec(name, rate), study.home.table(name, rate)
+    codec = study.codec(name, rate)
+    path = study.home.table(name, rate)
     tables = read_tables(path, codec_digest(study, name, rate), study.profile)
     return SharedModel(codec, tables, fingerprint(study.home.codec(2, name, rate), path))

@@ -49,7 +49,9 @@ class Files:
         """
         if self.force and self.no_clobber:
             raise ConfigError("--force replaces files and --no-clobber keeps them: give one of both")
-        inputs, output, folder = self.inputs, self.output, os.path.isdir(self.output)
+        inputs = self.inputs
+        output = self.output
+        folder = os.path.isdir(self.output)
         if not output:
             raise DataError("-o: empty; give a file, a folder, or - for standard output")
         if output.endswith(os.sep) and not folder:
@@ -89,7 +91,8 @@ def encode(
     if files.after and len(files.inputs) > 1:
         raise ConfigError("--after: files are about one picture, give one image")
     study = open_codecs(profile)
-    side, model = study.params.data.image_size, model_within(study, variant, bits)
+    side = study.params.data.image_size
+    model = model_within(study, variant, bits)
     tell_unknown(study, query)
     if not uses_query(model.codec):
         say(f"{variant} sends the same for any query", sys.stderr)
@@ -210,7 +213,8 @@ def writer(profile: str, fingerprint: bytes) -> SharedModel:
             continue
         rates = [(variant, rate) for variant, rates in variants.items() for rate in rates]
         for home, (variant, rate) in product(homes(name), rates):
-            codec, tables = home.codec(2, variant, rate), home.table(variant, rate)
+            codec = home.codec(2, variant, rate)
+            tables = home.table(variant, rate)
             if not codec.is_file():
                 continue
             trained = True

@@ -166,7 +166,8 @@ def paper(quiet: Quiet = False) -> None:
     entry.in_top_folder("paper")
     check_ready(active())
     where = paths(active())
-    results, target = where.results.relative_to(ROOT), where.paper.relative_to(ROOT)
+    results = where.results.relative_to(ROOT)
+    target = where.paper.relative_to(ROOT)
     say(f"wrote {build(results, target / 'paper.pdf', target / 'tables', target / 'figures')}")
 
 

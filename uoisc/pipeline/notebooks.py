@@ -37,7 +37,8 @@ def find(name: str) -> Path:
 
     Raises NotebookError, which names those that exist, where there is no such notebook.
     """
-    given, known = Path(name), names()
+    given = Path(name)
+    known = names()
     ours = given.parent == Path() or given.parent.resolve() == NOTEBOOKS.resolve()
     stem = given.stem if given.suffix == ".ipynb" and ours else name
     path = NOTEBOOKS / f"{stem}.ipynb"

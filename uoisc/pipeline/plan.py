@@ -69,7 +69,8 @@ def due(stages: Sequence[str] = ()) -> list[str]:
 
 def _reached(start: set, beside: Callable) -> set:
     """What can be come to from `start`, itself included, going `beside` each."""
-    found, ahead = set(start), list(start)
+    found = set(start)
+    ahead = list(start)
     while ahead:
         new = set(beside(ahead.pop())) - found
         found |= new
@@ -101,14 +102,16 @@ def pieces(commands: Sequence[str], profile: str, params: Params) -> dict[str, i
 def expected(profile: str, params: Params, work: Iterable[str]) -> tuple[dict[str, Timed], str]:
     """What pieces of work take here, those that were timed anywhere, and where this is known from: from this machine's
     last run, or from results/minutes.json at this machine's speed. Raises: ResultsError where that file is broken."""
-    here, path = timed(EXECUTED / profile), ROOT / "results" / KEPT
+    here = timed(EXECUTED / profile)
+    path = ROOT / "results" / KEPT
     if here.keys() >= set(work):
         return here, "as each took here when it last ran"
     kept = read_json(path.parent, KEPT) if path.is_file() else {}
     try:
         if not kept or size(load_params(kept["profile"])) != size(params):
             return here, f"?: not timed here, nor in results/{KEPT} at this size of study"
-        slower, there = kept["piece_of_training"], {name: Timed(**one) for name, one in kept["pieces"].items()}
+        slower = kept["piece_of_training"]
+        there = {name: Timed(**one) for name, one in kept["pieces"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise missing(path, f"is not what `uoisc plan --keep` writes ({first_line(error)})") from None
     slower = piece_of_training() / slower
@@ -137,7 +140,8 @@ def size(params: Params) -> tuple:
 def plan(profile: str, stages: Sequence[str] = ()) -> list[str]:
     """A line for each piece of work that is due, with its models and minutes, one for all, and where this is from."""
     params = load_params(profile)
-    work, processes = pieces(due(stages), profile, params), side_by_side(params.workers)
+    work = pieces(due(stages), profile, params)
+    processes = side_by_side(params.workers)
     if not work:
         return ["nothing is to be run: all is as code and parameters make it"]
     known, source = expected(profile, params, work)
@@ -151,7 +155,8 @@ def plan(profile: str, stages: Sequence[str] = ()) -> list[str]:
 
 def keep(profile: str) -> Path:
     """Writes results/minutes.json: what each piece of this machine's last run of a profile took."""
-    path, took = paths(profile).results / KEPT, timed(EXECUTED / profile)
+    path = paths(profile).results / KEPT
+    took = timed(EXECUTED / profile)
     kept = {"profile": profile, **described(), "piece_of_training": piece_of_training()}
     write_json(kept | {"pieces": {name: asdict(one) for name, one in took.items()}}, path)
     return path
@@ -161,7 +166,8 @@ def piece_of_training() -> float:
     """Seconds of a fixed piece of training in one process, the best of three: convolutions and matrices of a codec's
     sizes in the precision that models train in."""
     settle(deterministic=False)
-    where, best = device(), float("inf")
+    where = device()
+    best = float("inf")
     layers = [nn.Conv2d(3, 64, 3, padding=1), nn.GELU(), nn.Conv2d(64, 64, 3, padding=1), nn.GELU(), nn.Flatten(2)]
     model = nn.Sequential(*layers, nn.Linear(96 * 96, 128)).to(where)
     images = torch.rand(16, 3, 96, 96, device=where)

@@ -46,10 +46,12 @@ def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
 
 def _runs(stage: dict, profile: str) -> list[tuple[list[str], list[str], list[str]]]:
     """(arguments, dependencies, outputs) of a stage at a profile, for each variant that it runs for."""
-    rates, where = load_params(profile).variants, paths(profile)
+    rates = load_params(profile).variants
+    where = paths(profile)
     dials = [name for name, names in rates.items() if DIAL in names]
     others = [name for name in rates if name != "uoisc" and name not in dials]
-    found, each = [], others if "variant" in stage.get("matrix", {}) else [""]
+    found = []
+    each = others if "variant" in stage.get("matrix", {}) else [""]
     for variant in each if dials or "${dials}" not in stage["cmd"] else []:
         values = {"item.variant": variant, "dials": "+".join(dials)}
         values |= {key: str(getattr(where, key)) for key in ("results", "paper", "docs")}

@@ -90,7 +90,8 @@ def lead_table(summary: pd.DataFrame) -> pd.DataFrame:
 def amr_by_complexity(summary: pd.DataFrame) -> Figure:
     """AMR by the tiles that an answer needs, and of questions with one right answer and with several, with floors, at
     UO-ISC's tightest rate on unseen objects, independent judge."""
-    split, bits = figures.splits_of(summary)[0], figures.rate_points(summary)[0]
+    split = figures.splits_of(summary)[0]
+    bits = figures.rate_points(summary)[0]
     chosen = figures.at_rate(summary[(summary["split"] == split) & (summary["judge"] == JUDGES[-1])], bits)
     table = complexity(chosen).reset_index()
     variants = [variant for variant in in_order(table["variant"]) if variant in SHOWN]

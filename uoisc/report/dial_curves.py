@@ -21,7 +21,8 @@ SECOND = {"fresh": "alone", "lacking": "what the first lacks", "adding": "as man
 @figures.styled
 def rate_dial(summary: pd.DataFrame) -> Figure:
     """AMR against bits on unseen objects, one panel per judge: the dial, its controls, and fixed-rate UO-ISC."""
-    ticks, split = figures.rate_points(summary, "dial"), figures.splits_of(summary)[0]
+    ticks = figures.rate_points(summary, "dial")
+    split = figures.splits_of(summary)[0]
     variants = [v for v in in_order(summary["variant"]) if v in LINES]
     return figures.rate_curves(summary, variants, [[(judge, split) for judge in JUDGES]], ticks, 2.5)
 
@@ -29,10 +30,12 @@ def rate_dial(summary: pd.DataFrame) -> Figure:
 @figures.styled
 def rate_dial_bytes(summary: pd.DataFrame, entropy: pd.DataFrame) -> Figure:
     """As `rate_dial` against the mean bytes of a file's payload, of what has files of its own."""
-    own, split = summary[summary["variant"].isin(OWN_MODELS)], figures.splits_of(summary)[0]
+    own = summary[summary["variant"].isin(OWN_MODELS)]
+    split = figures.splits_of(summary)[0]
     rows = own.assign(bits=payload_bytes(own, entropy)).dropna(subset="bits")
     figures.rate_points(rows, "dial")
-    cells, across = [[(judge, split) for judge in JUDGES]], "payload of a file, bytes"
+    cells = [[(judge, split) for judge in JUDGES]]
+    across = "payload of a file, bytes"
     return figures.rate_curves(rows, in_order(rows["variant"]), cells, BYTES, 2.5, across)
 
 
@@ -43,7 +46,8 @@ def floor_dial(summary: pd.DataFrame) -> Figure:
     The larger point without a number is the packing that the dial picks by itself.
     """
     floors = {"dial": OWN} | {name: str(units) for name, units in FLOORS.items()}
-    own, split = figures.rate_points(summary, "dial"), figures.splits_of(summary)[0]
+    own = figures.rate_points(summary, "dial")
+    split = figures.splits_of(summary)[0]
     rows = summary[(summary["split"] == split) & summary["variant"].isin(floors)]
     budgets = rows["bits"].map(lambda bits: min(own, key=lambda point: max(point / bits, bits / point)))  # the nearest
     table = rows.assign(floor=rows["variant"].map(floors), budget=budgets).set_index(["budget", "floor"])

@@ -204,7 +204,8 @@ def amr_by_method(summary: pd.DataFrame) -> Figure:
     """AMR of every variant at UO-ISC's tightest rate, unseen and seen, both judges; a tick marks each floor."""
     table = at_rate(summary[summary["judge"].isin(JUDGES)], rate_points(summary)[0])
     variants = in_order(table["variant"])
-    height, splits = max(1.4, 0.62 + 0.195 * len(variants)), splits_of(table)
+    height = max(1.4, 0.62 + 0.195 * len(variants))
+    splits = splits_of(table)
     figure, (panels,) = page(height, 1, len(splits), f"answer match rate{CI}", sharey=True, sharex=True)
     for axes, split in zip(panels, splits, strict=True):
         rows, floors = (rows_of(table, metric=metric, split=split) for metric in (HEADLINE, FLOOR_OF))

@@ -66,7 +66,9 @@ def _write(figure: Figure, left: float, bottom: float, text: str, **style: objec
 def visual_comparison(examples: Examples) -> Figure:
     """Input and reconstructions of each query over a noisy link, with the judge's answer and the bits of each."""
     size, gap, margin = 0.9, 0.13, 1.03  # inches: of a panel, between panels, left of them
-    row_height, head, foot = 1.22, 0.18, 0.55
+    row_height = 1.22
+    head = 0.18
+    foot = 0.55
     count = len(examples.rows)
     figure = Figure(figsize=(PAGE, head + count * row_height + foot))
     for c, panel in enumerate(examples.images):
@@ -75,7 +77,8 @@ def visual_comparison(examples: Examples) -> Figure:
     for r, row in enumerate(examples.rows):
         bottom = foot + (count - 1 - r) * row_height + 0.18
         query = "\n".join(textwrap.wrap(asked(row["query"]), 15))
-        truth, snr = textwrap.wrap(f"answer: {row['truth']}", 15), f"Es/N0 {row['es_n0_db']:.1f} dB"
+        truth = textwrap.wrap(f"answer: {row['truth']}", 15)
+        snr = f"Es/N0 {row['es_n0_db']:.1f} dB"
         about = "\n".join([label(row["split"]), *truth, snr])
         _write(figure, 0.02, bottom + size, query, va="top", style="italic", linespacing=1.15)
         _write(figure, 0.02, bottom, about, fontsize=7, linespacing=1.15)
@@ -103,7 +106,8 @@ def three_questions(examples: Examples) -> Figure:
     """One scene, a row per question: the input, then what each method's receiver draws, with the judge's answers; where
     tokens get different numbers of bits, in front of it the scene under a veil that is thinnest where most are."""
     texts, size, gap, margin, row_height, head, foot = examples.scene_texts, 0.92, 0.1, 1.04, 1.2, 0.3, 0.32
-    queries, panels = texts["queries"], [("source", False)]
+    queries = texts["queries"]
+    panels = [("source", False)]
     for method, bits in examples.token_bits.items():
         panels += [(method, mapped) for mapped in ([True, False] if len(np.unique(bits)) > 1 else [False])]
     figure = Figure(figsize=(PAGE, head + len(queries) * row_height + foot))

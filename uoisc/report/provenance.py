@@ -20,7 +20,8 @@ def settings(params: Path, profile: str) -> pd.DataFrame:
     """Every value of a profile: columns `setting`, `value`, `source` (of `SOURCES`, or `NOT_STATED`) and `note`, what
     the comment says after it. A mapping that is written on one line, `{...}`, is one row. Raises ConfigError when the
     file cannot be read or lacks the profile."""
-    whole, text = document(Path(params)), read_text(Path(params))
+    whole = document(Path(params))
+    text = read_text(Path(params))
     if profile not in whole["profiles"]:
         raise ConfigError(f"{Path(params).name}: no profile {profile}")
     standing = nodes(text, Path(params).name)

@@ -83,7 +83,8 @@ def text_bounds(bounds: pd.DataFrame, entropy: pd.DataFrame) -> Figure:
     figure, (panels,) = figures.page(2.9, across="questions about one scene")
     keys = []
     for i, (method, title, rows) in enumerate(one for one in _series(bounds, entropy) if one[0] != PERFECT):
-        amr, (colour, marker) = rows[rows["metric"] == "amr"], figures.look_of(method)
+        amr = rows[rows["metric"] == "amr"]
+        colour, marker = figures.look_of(method)
         line = LINES[sum(drawn == method for drawn, _ in keys) % len(LINES)]
         panels[0].plot(amr.index, amr["bits"], color=colour, marker=marker, linestyle=line)
         panels[1].plot(amr.index, amr["value"], color=colour, linestyle=line)
@@ -103,11 +104,13 @@ def text_bounds(bounds: pd.DataFrame, entropy: pd.DataFrame) -> Figure:
 def text_table(bounds: pd.DataFrame, entropy: pd.DataFrame) -> pd.DataFrame:
     """Text and pictures for one question and for eight: bits, AMR of the independent judge on unseen objects, on
     questions not foreseen, and from how many questions on it is cheaper than answers; last the query's own bits."""
-    series, table = [*_series(bounds, entropy)], []
+    series = [*_series(bounds, entropy)]
+    table = []
     each = next(rows["bits"].iloc[0] for method, _, rows in series if method == "answer")
     for method, title, rows in series:
         by = {(known, row["metric"]): row for known, row in rows.iterrows()}
-        first, last = by[1, "amr"], by[max(rows.index), "amr"]
+        first = by[1, "amr"]
+        last = by[max(rows.index), "amr"]
         row = {"what is sent": title, "bits, 1 question": f"{first['bits']:.1f}", "bits, all": f"{last['bits']:.1f}"}
         row |= {"AMR, 1 question": cell(first), "AMR, all": cell(last)}
         row |= {"AMR, not foreseen": cell(by.get((1, "amr_unforeseen")))}

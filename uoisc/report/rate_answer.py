@@ -141,7 +141,8 @@ def rate_answer(table: pd.DataFrame) -> Figure:
         figures.count_of(rows[(rows["form"] == MESSAGE) == is_trained]) for is_trained in (False, True)
     )
     labels = (f"bytes per image ({standard}, trained codecs {trained})", figures.AMR)
-    splits, (least, most) = splits_of(rows), np.quantile(rows["bytes"], (0, 1))
+    splits = splits_of(rows)
+    least, most = np.quantile(rows["bytes"], (0, 1))
     ticks = [tick for tick in TICKS if least / 2 < tick < 2 * most]
     figure, grid = figures.page(4.2, len(splits), 2, *labels, sharex=True, sharey=True)
     for axes, (split, form) in zip(grid.flat, product(splits, FORMS), strict=True):

@@ -69,7 +69,9 @@ def amr_against_rate(summary: pd.DataFrame, entropy: pd.DataFrame, runs: pd.Data
     cells = [[(judge, split) for split in figures.splits_of(summary)] for judge in JUDGES]
     ticks = [float(f"{size:.2g}") for size in np.geomspace(rows["bits"].min(), rows["bits"].max(), 7)]
     one = Line2D([], [], color=BLACK, marker="o", linestyle="", label="a fresh run of the method", **HOLLOW)
-    shown, across, keys = [*variants, *in_order(text["variant"])], "payload bytes per image (mean)", [one][: len(runs)]
+    shown = [*variants, *in_order(text["variant"])]
+    across = "payload bytes per image (mean)"
+    keys = [one][: len(runs)]
     figure = figures.rate_curves(rows, shown, cells, ticks, 3.4, across, keys)
     for axes, (judge, split) in zip(figure.axes, chain(*cells), strict=True):
         for variant in variants:

@@ -143,7 +143,8 @@ def token_square(relevance: np.ndarray, top: int, least: int = 2) -> tuple[int, 
         raise CodecError(f"top = {top}: must be in [1, {grid**2}]")
     ranked = np.argsort(-relevance, axis=None, kind="stable")[:top]
     places = np.stack(np.unravel_index(ranked, relevance.shape))  # (2, top)
-    first, last = places.min(axis=1), places.max(axis=1)
+    first = places.min(axis=1)
+    last = places.max(axis=1)
     side = max(least, *(last - first + 1).tolist())
     ends = zip(np.maximum(last - side + 1, 0).tolist(), np.minimum(first, grid - side).tolist(), strict=True)
     corners = product(*(range(low, high + 1) for low, high in ends))

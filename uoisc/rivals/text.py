@@ -87,7 +87,8 @@ class Recogniser:
     """
 
     def __init__(self, clip: FrozenCLIP, world: World, training: Scenes):
-        self.clip, self.names = clip, list(world.names)
+        self.clip = clip
+        self.names = list(world.names)
         cosines, order = self._scores(world.render(training))[0].amax(-1).flatten().sort()
         held = torch.from_numpy(training.objects.flatten() >= 0)[order]
         errors = held.cumsum(0) + (~held).sum() - (~held).cumsum(0)  # where those up to here are called empty
@@ -164,7 +165,8 @@ class Session:
         asked = evaluation_questions(study, split, max(1, int(SHARE * p.evaluation.queries)))
         rounds = [asked.queries]
         if isinstance(asked, AskedScenes):
-            world, rng = asked.world, np.random.default_rng([p.seed, TEXT_STREAM, 1])
+            world = asked.world
+            rng = np.random.default_rng([p.seed, TEXT_STREAM, 1])
             allowed = world.pool(exclude=p.data.held_out if split.startswith(SEEN) else None)
             while len(rounds) < ROUNDS:
                 drawn = []
@@ -192,8 +194,10 @@ class Session:
 
     def answers(self, source: list[Answers]) -> dict[str, Offer]:
         """The sending judge's own answers, and what training would guess."""
-        p, asked = self.study.params, self.asked
-        size, vocabulary = p.evaluation.batch_size, answer_texts(asked.world) if isinstance(asked, AskedScenes) else ()
+        p = self.study.params
+        asked = self.asked
+        size = p.evaluation.batch_size
+        vocabulary = answer_texts(asked.world) if isinstance(asked, AskedScenes) else ()
         trained = self.study.source.batches([p.seed, TEXT_STREAM, 2], size, p.data.held_out)
         drawn = (q for batch in islice(trained, -(-COUNTED * p.evaluation.queries // size)) for q in batch.queries)
         known = Statistics.of(((q.type, normalise(q.truth)) for q in drawn), map(normalise, vocabulary))
@@ -206,8 +210,11 @@ class Session:
 
     def descriptions(self) -> tuple[dict[str, Offer], dict[str, np.ndarray]]:
         """The scenes in words, as CLIP reads them and as they are, and drawn anew; and how much CLIP reads right."""
-        p, (world, scenes) = self.study.params, (self.asked.world, self.asked.scenes[: len(self.asked)])
-        rng, allowed = np.random.default_rng([p.seed, TEXT_STREAM, 3]), world.pool(exclude=p.data.held_out)
+        p = self.study.params
+        world = self.asked.world
+        scenes = self.asked.scenes[: len(self.asked)]
+        rng = np.random.default_rng([p.seed, TEXT_STREAM, 3])
+        allowed = world.pool(exclude=p.data.held_out)
         reader = Recogniser(self.study.clip, world, world.sample(rng, FITTED, allowed))
         read = reader.read(self.asked.all_images(), scenes)
         offers = {
@@ -222,13 +229,15 @@ class Session:
 
     def picture(self, point: Point) -> Offer:
         """A codec's picture, sent for the first question; a receiver that reads the query draws it for each."""
-        codec, first = self.study.codec(*point), self.asked.texts
+        codec = self.study.codec(*point)
+        first = self.asked.texts
         messages = {at.start: codec.encode(self.asked.images(at), first[at]) for at in batches(self.study, self.asked)}
         return self.once(codec.bits, self.hear(lambda at, texts: codec.decode(messages[at.start], texts)))
 
     def rows(self, source: list[Answers], offer: Offer, guess: Offer, keys: dict, types: Sequence[str]) -> list[dict]:
         """AMR where so many questions are known; of one also on the rest (answers: a guess's), and over these types."""
-        table, later = [], guess if keys["method"] == "answer" else offer
+        table = []
+        later = guess if keys["method"] == "answer" else offer
         counts = np.array([query.type in types for query in self.asked.queries])
         for judge in self.study.judges:
             match, beyond = (self._matches(source, sent, judge) for sent in (offer, later))
@@ -263,12 +272,14 @@ def text_bounds(profile: str, split: str, types: Sequence[str]) -> pd.DataFrame:
     study = open_study(profile)
     session = Session.of(study, split)
     source = session.hear(lambda at, _: session.asked.images(at))
-    offers, about = session.answers(source), {"query": session.query()}
+    offers = session.answers(source)
+    about = {"query": session.query()}
     if isinstance(session.asked, AskedScenes):
         described, about["description"] = session.descriptions()
         offers |= described
     offers |= {point: session.picture(point) for point in points(study.params) if point.variant in PICTURES}
-    keys, rows = {"profile": profile, "seed": study.params.seed, "split": split}, []
+    keys = {"profile": profile, "seed": study.params.seed, "split": split}
+    rows = []
     for method, measures in about.items():
         rows += mean_rows(measures, study.params, keys | {"method": method, "questions": 1, "judge": "none"})
     for sent, offer in offers.items():

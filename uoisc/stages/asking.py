@@ -65,10 +65,12 @@ def sample(output: str, profile: str, seed: int, split: str, force: bool) -> Non
         raise ConfigError(f"profile {profile} asks about photographs: take one of those, or a profile of drawings")
     if split not in SPLITS:
         raise ConfigError(f"no split {split!r}: {choices(split, SPLITS)}")
-    suffix, lines = suffix_of(output), beside(output)
+    suffix = suffix_of(output)
+    lines = beside(output)
     check_outputs([output], [], force)
     world = open_questions(profile, params, nearest(profile))
-    rng, held_out = np.random.default_rng([params.seed, SAMPLE_STREAM, seed, SPLITS.index(split)]), params.data.held_out
+    rng = np.random.default_rng([params.seed, SAMPLE_STREAM, seed, SPLITS.index(split)])
+    held_out = params.data.held_out
     unseen = split != SPLITS[0]
     allowed = world.pool(exclude=None if unseen else held_out)
     scenes = world.sample_test(rng, 1, allowed, held_out if unseen else None, *of_domain(CODECS))
@@ -83,7 +85,8 @@ def sample(output: str, profile: str, seed: int, split: str, force: bool) -> Non
 def listed(profile: str) -> pd.DataFrame:
     """A row per trained variant and number of bits: the answer match rates of the results here, by split, the judges'
     mean; and at which of its rates there are `models`. Raises ResultsError where there are no results."""
-    params, home = load_params(profile), nearest(profile)
+    params = load_params(profile)
+    home = nearest(profile)
     here = {name: [r for r in rates if home.codec(2, name, r).is_file()] for name, rates in params.variants.items()}
     summary = read_table(paths(profile).results, "summary.csv")
     own = summary[

@@ -76,7 +76,8 @@ def query_count(params: Params, name: str) -> int:
 @torch.no_grad()
 def measure_curve(profile: str, name: str, form: str, references: pd.DataFrame) -> pd.DataFrame:
     """One codec in one form: every point of its curve on each split, by both judges."""
-    study, code = open_study(profile), FORMS[form]
+    study = open_study(profile)
+    code = FORMS[form]
     count = query_count(study.params, name)
     references = references[references["query_id"] < count]
     rows = []
@@ -120,7 +121,8 @@ def pick_qualities(code: Callable, codec: StandardCodec | Sequence[StandardCodec
 def measure(study: Study, asked: Asked, x: Tensor, x_hat: Tensor, references: pd.DataFrame, keys: dict) -> list[dict]:
     """Rows of one point on one split: AMR, its floor and accuracy by judge, of all queries and of those that
     `references` calls reliable; picture quality, of the first `MEASURED_PICTURES`, with the judge `none`."""
-    texts, params = asked.texts, study.params
+    texts = asked.texts
+    params = study.params
     some = slice(MEASURED_PICTURES)
     rows = mean_rows(picture_quality(study.clip, x[some], x_hat[some], texts[some]), params, keys | {"judge": "none"})
     for name, own in judged(references, asked, ask(study, x_hat, texts), {}).groupby("judge", sort=False):

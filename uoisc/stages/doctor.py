@@ -19,7 +19,10 @@ from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.stages.pinning import MODELS, digests_of, located, pins, shown
 
-FINE, WARNING, MISSING, WRONG = "present", "warning", "missing", "wrong"
+FINE = "present"
+WARNING = "warning"
+MISSING = "missing"
+WRONG = "wrong"
 GB = 1e9
 
 # (bytes to fetch, parameters) of the models of the profile `paper`: the hub's pages, or what the parameters take
@@ -29,10 +32,12 @@ PUBLISHED = {
     "llava-hf/llava-1.5-7b-hf": (14.13e9, 7.06e9),
 }
 # what a LLaVA has beside its weights, under one name or another
-TOKENIZER, PROCESSOR = ("tokenizer.json", "tokenizer.model"), ("processor_config.json", "preprocessor_config.json")
+TOKENIZER = ("tokenizer.json", "tokenizer.model")
+PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 LLAVA_FILES = [("config.json",), TOKENIZER, PROCESSOR]
 # VQA v2's archives (visualqa.org, cocodataset.org), what they unpack to, and GB on disk with the archive kept
-VQA, COCO = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa/", "http://images.cocodataset.org/"
+VQA = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa/"
+COCO = "http://images.cocodataset.org/"
 INSTANCES = (COCO + "annotations/annotations_trainval2014.zip", 1.1)  # of both parts
 SIZES = {"train": (0.1, 0.4, 27.1), "val": (0.1, 0.2, 13.3)}  # questions, annotations, images
 ARCHIVES = {
@@ -94,7 +99,8 @@ def packages() -> list[Finding]:
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found, python = [], ".".join(map(str, sys.version_info[:3]))
+    found = []
+    python = ".".join(map(str, sys.version_info[:3]))
     wanted = [Requirement(line) for line in (f"python{project['requires-python']}", *project["dependencies"])]
     for package in wanted:
         try:
@@ -165,7 +171,8 @@ def data(params: Params) -> list[Finding]:
 
 def vqav2(settings: Vqav2) -> list[Finding]:
     """The official files, a part of them after the other; the validation part alone is enough to try things."""
-    folder, found = ROOT / settings.folder, []
+    folder = ROOT / settings.folder
+    found = []
     parts = [part for part in ARCHIVES if any((folder / name).exists() for name, _, _ in ARCHIVES[part])]
     if parts == ["val"]:
         found.append(Finding(WARNING, "data: train", "the validation part alone is here, and is split by photographs"))
@@ -177,7 +184,8 @@ def vqav2(settings: Vqav2) -> list[Finding]:
 
 
 def _file(folder: Path, named: str, part: str, name: str, address: str, size: float) -> Finding:
-    subject, path = f"data: {part}", instances_file(folder, part) if address == INSTANCES[0] else folder / name
+    subject = f"data: {part}"
+    path = instances_file(folder, part) if address == INSTANCES[0] else folder / name
     command = f"mkdir -p {named} && cd {named} && curl -LO {address} && unzip -q {address.rsplit('/', 1)[1]}"
     gone = Finding(MISSING, subject, f"{named}/{name}", command, size)
     if path.suffix == ".json":

@@ -29,7 +29,8 @@ HELD_BACK = 500  # scenes that choose among their kinds; as many of the evaluati
 
 def make_tables(profile: str) -> pd.DataFrame:
     """Builds and writes every trained codec's tables; returns and writes what each kind costs a message."""
-    params, where = load_params(profile), paths(profile)
+    params = load_params(profile)
+    where = paths(profile)
     jobs = [(name, rate) for name, rates in params.variants.items() for rate in rates]
     check_writable(where.tables.parent, where.results)
     study = open_study(profile, judges=())
@@ -48,7 +49,8 @@ def measure_conversation(profile: str) -> pd.DataFrame:
 
     It is empty where no dial is trained.
     """
-    params, rows = load_params(profile), [pd.DataFrame(columns=COLUMNS["conversation.csv"])]
+    params = load_params(profile)
+    rows = [pd.DataFrame(columns=COLUMNS["conversation.csv"])]
     if TALKS in params.variants:
         splits = open_study(profile).source.splits
         rows = run_side_by_side(converse, [(profile, split) for split in splits], params.workers)
@@ -62,7 +64,8 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
     """Counts one codec's tables, over all budgets of a rate dial, writes the kind that costs least on other training
     scenes, and says what each kind costs at each budget on the evaluation's, of unseen objects where there are any."""
     study = open_study(profile, judges=())
-    p, codec = study.params, study.codec(name, rate)
+    p = study.params
+    codec = study.codec(name, rate)
     models = [codec.at(bits) for bits in p.codec.dial.budgets] if rate == DIAL else [codec]
     scale = min(1.0, p.evaluation.queries / 1000)
     counted, held_back = (max(20, int(n * scale)) for n in (COUNTED // len(models), HELD_BACK))
@@ -93,7 +96,8 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
 
 def messages(codec: Codec, pairs: Iterator[tuple[Tensor, list[str]]], n: int) -> tuple[np.ndarray, ...]:
     """Indices, which were sent, and which tokens were chosen, for the first n of images and their queries."""
-    found, counted = [], 0
+    found = []
+    counted = 0
     while counted < n:
         images, texts = next(pairs)
         message = codec.encode(images.to(device()), texts).cpu()

@@ -32,11 +32,13 @@ def evaluate(profile: str) -> pd.DataFrame:
     """Evaluates every trained model on both splits and writes the results tables; returns the summary."""
     check_ready(profile)
     study = open_study(profile)
-    params, results = study.params, paths(profile).results
+    params = study.params
+    results = paths(profile).results
     check_writable(results)
     checks = paths(profile).foundation / "checks.csv"  # read before hours of work, in case one is missing
     again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
-    logs, checks = training_log(profile), pd.read_csv(readable(checks, again))
+    logs = training_log(profile)
+    checks = pd.read_csv(readable(checks, again))
     found = _ask(study, distinct(study))
     reliable = reliable_types(checks, found.answers["type"])
     summary = _write_asked(study, found, results, reliable)
@@ -72,7 +74,8 @@ def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.D
     for change in changes:
         if not change.startswith(ASKED):
             raise ConfigError(f"{change!r}: codecs are trained already; only {', '.join(ASKED)} may change")
-    trained, wanted = load_params(profile).variants, list(dict.fromkeys(names.split("+")))
+    trained = load_params(profile).variants
+    wanted = list(dict.fromkeys(names.split("+")))
     for name in wanted:
         if name not in trained:
             raise ConfigError(f"profile {profile} trains no {name!r}: {choices(name, trained)}")
@@ -87,7 +90,8 @@ def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.D
 
 def _write_asked(study: Study, found: evaluation.Evaluated, folder: Path, reliable: Sequence[str] = ()) -> pd.DataFrame:
     """The summary of what was found; the first process writes both."""
-    seed, resamples = study.params.seed, study.params.evaluation.resamples
+    seed = study.params.seed
+    resamples = study.params.evaluation.resamples
     summary = summarise(found.answers, found.quality, seed, resamples, reliable)
     if rank() == 0:
         write_parquet(found.answers, folder / "answers.parquet")

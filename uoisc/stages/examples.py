@@ -39,7 +39,9 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
 
     The seed, the split and the query's number alone decide the errors.
     """
-    judge, table, variants = study.judges[JUDGES[0]], BlerTable(), study.params.variants
+    judge = study.judges[JUDGES[0]]
+    table = BlerTable()
+    variants = study.params.variants
     codecs = {name: study.codec(name, rate) for name, rate in compared(variants).items()}
     images = {panel: [] for panel in PANELS if panel in {"source", *codecs, "jpeg2000"}}
     rows = []
@@ -47,7 +49,8 @@ def make_examples(study: Study, answers: pd.DataFrame) -> Examples:
         asked = evaluation_questions(study, split)
         index = _first_right(answers[(answers["split"] == split) & (answers["type"] == kind)])
         query = asked.queries[index]
-        x, texts = asked.only(index).all_images().to(device()), [query.text]
+        x = asked.only(index).all_images().to(device())
+        texts = [query.text]
         answer = judge.answer(x, texts)[0]
         panels = {"source": {"answer": answer, "match": None, "bits": None}}
         images["source"].append(to_bytes(x)[0])
@@ -88,8 +91,12 @@ def _one_scene(study: Study, judge: FrozenLlava) -> tuple:
     the answers, what is drawn, and each token's bits. A rate dial has UO-ISC's bits."""
     image, texts = evaluation_questions(study, study.source.splits[-1]).about_one_image()
     x = image.to(device()).expand(len(texts), -1, -1, -1).contiguous()
-    source, rates, grid = judge.answer(x, texts), study.params.variants, study.clip.grid
-    sent, drawn, token_bits = {}, {}, {}
+    source = judge.answer(x, texts)
+    rates = study.params.variants
+    grid = study.clip.grid
+    sent = {}
+    drawn = {}
+    token_bits = {}
     for name in [name for name in METHODS if name in rates]:
         codec = study.codec(name, rates[name][0])
         codec = codec.at(sent["uoisc"]["bits"]) if name == DIAL else codec
@@ -99,7 +106,8 @@ def _one_scene(study: Study, judge: FrozenLlava) -> tuple:
         answers = judge.answer(x_hat, texts)
         matches = list(map(answers_match, texts, source, answers))
         sent[name] = {"bits": codec.bits, "answers": answers, "matches": matches}
-        drawn[name], token_bits[name] = to_bytes(x_hat), (units * math.log2(codec.quantizer.codes)).astype(np.float32)
+        drawn[name] = to_bytes(x_hat)
+        token_bits[name] = (units * math.log2(codec.quantizer.codes)).astype(np.float32)
     return {"queries": texts, "answers": source, "sent": sent}, to_bytes(image)[0], drawn, token_bits
 
 

@@ -60,7 +60,8 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
     torch.set_num_threads(1)
     params = load_params(profile)
     world = open_world(profile, params)
-    cfg, size = params.foundation, params.data.image_size
+    cfg = params.foundation
+    size = params.data.image_size
 
     def progress(steps: range, label: str):
         return bar(steps, desc=f"{model} {label}")
@@ -76,9 +77,12 @@ def train_stand_in(profile: str, model: str, seed: int, folder: Path) -> pd.Data
             check_learnt(model, found, ["localisation_top1"], cfg.least)
             return _checks(profile, model, found, params)
         if model == JUDGES[0]:
-            tower, judge, (_, frozen) = cfg.tower, cfg.llava, train_clip(cfg.tower, world, size, seed, progress)
+            tower = cfg.tower
+            judge = cfg.llava
+            _, frozen = train_clip(cfg.tower, world, size, seed, progress)
         else:
-            tower, judge = cfg.tower_independent, cfg.llava_independent
+            tower = cfg.tower_independent
+            judge = cfg.llava_independent
             frozen = train_tower(tower, world, size, seed, progress)
         llava = train_llava(judge, tower, frozen, world, size, seed, progress)
     save_llava(llava.model, llava.processor, folder / model)
@@ -137,14 +141,16 @@ def located(clip: FrozenCLIP, source: Source, split: str, suffix: str, params: P
     """Whether the token most relevant to a question lies where its answer does, (n,), by each attention of CLIP's last
     block, and chance: the share of the tokens that do. Of the questions whose region is known; without any, nothing."""
     asked = source.ask_split(split, params.data.validation, LOCATED, [params.seed, CHECK_STREAM])
-    own, found = clip.attention, defaultdict(list)
+    own = clip.attention
+    found = defaultdict(list)
     for start in range(0, len(asked), params.evaluation.batch_size):
         rows = slice(start, start + params.evaluation.batch_size)
         region = source.regions(asked.queries[rows], clip.grid)
         if region is None or not region.any():
             continue
         known = region.any(1)
-        x, text = asked.images(rows)[known], clip.text(asked.texts[rows])[known.to(device())]
+        x = asked.images(rows)[known]
+        text = clip.text(asked.texts[rows])[known.to(device())]
         found[f"localisation_chance{suffix}"].append(region[known].float().mean(1))
         for name, attention in ATTENTIONS.items():
             first = clip.relevance(clip.attending(attention).see(x).tokens, text).argmax(1).cpu()

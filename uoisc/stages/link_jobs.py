@@ -130,7 +130,8 @@ def methods(params: Params) -> list[Point]:
 
 def dial_bits(params: Params) -> list[int]:
     """The dial's budgets nearest to what `RATES` cost at a fixed rate."""
-    codec, tokens = params.codec, (params.data.image_size // params.foundation.clip.patch_size) ** 2
+    codec = params.codec
+    tokens = (params.data.image_size // params.foundation.clip.patch_size) ** 2
     rates = [codec.rates[rate] for rate in RATES if rate in codec.rates]
     wanted = [len(codec.taps) * tokens * rate.segments * math.log2(rate.codes) for rate in rates]
     return sorted({min(codec.dial.budgets, key=lambda bits: abs(math.log(bits / most))) for most in wanted})
@@ -142,7 +143,8 @@ def make_sender(study: Study, point: Point, asked: Asked, x: torch.Tensor) -> Me
     if point.variant in FILES:
         codec, protected, _ = FILES[point.variant]
         return FileSender.fitting(codec, to_bytes(x), table, protected)
-    codec, texts = study.codec(*point), asked.texts
+    codec = study.codec(*point)
+    texts = asked.texts
     parts = [codec.encode(x[rows], texts[rows]) for rows in batches(study, asked)]
     message = Message(torch.cat([part.indices for part in parts]), torch.cat([part.mask for part in parts]))
     return MessageSender(codec, message, texts, table)
@@ -223,10 +225,12 @@ def make_strip(profile: str) -> Strip:
     study = open_study(profile)
     asked = evaluation_questions(study, study.source.splits[-1], QUERIES)
     one = asked.only(next((i for i, query in enumerate(asked.queries) if query.type == "place"), 0))
-    x, texts = one.all_images(), one.texts
+    x = one.all_images()
+    texts = one.texts
     judge = study.judges[JUDGES[-1]]
     source = judge.answer(x, texts)[0]
-    pictures, answers = {}, {}
+    pictures = {}
+    answers = {}
     loosest = {point.variant: point for point in methods(study.params)}
     for name in filter(loosest.__contains__, STRIP):
         sender = make_sender(study, loosest[name], one, x)

@@ -36,12 +36,14 @@ def located(checkpoint: ClipCheckpoint | LlavaCheckpoint) -> Origin:
 
 
 def _llava(checkpoint: LlavaCheckpoint) -> Origin:
-    name, folder = checkpoint.name, Path(checkpoint.name)
+    name = checkpoint.name
+    folder = Path(checkpoint.name)
     if (ROOT / folder).is_dir():
         return Origin(shown(folder), weights.weights_files(ROOT / folder))
     if not checkpoint.revision:
         raise ValueError(f"{shown(folder)} is no folder, and a hub name wants a revision")
-    at, cached = weights.hub_revision(checkpoint.revision), weights.cached_folder(name, checkpoint.revision)
+    at = weights.hub_revision(checkpoint.revision)
+    cached = weights.cached_folder(name, checkpoint.revision)
     files, commit = (weights.weights_files(cached), cached.name) if cached else (None, "")
     return Origin(f"{name} at {(at or UNPINNED)[:12]}", files, name, weights.fetch_command(name, at), commit)
 
@@ -49,7 +51,8 @@ def _llava(checkpoint: LlavaCheckpoint) -> Origin:
 def _clip(checkpoint: ClipCheckpoint) -> Origin:
     from uoisc.frozen.clip_files import hub_source, weights_in
 
-    folder, own = Path(checkpoint.name), Path(checkpoint.weights)
+    folder = Path(checkpoint.name)
+    own = Path(checkpoint.weights)
     if (ROOT / folder).is_dir():
         return Origin(shown(folder), [weights_in(ROOT / folder)])
     if (ROOT / own).is_file():
@@ -72,7 +75,8 @@ def shown(path: Path) -> str:
 
 def pins(checkpoint: ClipCheckpoint | LlavaCheckpoint, source: Origin) -> str:
     """What pins a checkpoint's files that are here, as params.yaml has it; empty where all is pinned."""
-    revision, open_digests = getattr(checkpoint, "revision", ""), digests_of(checkpoint, source.files).values()
+    revision = getattr(checkpoint, "revision", "")
+    open_digests = digests_of(checkpoint, source.files).values()
     if UNPINNED not in (revision, *open_digests):
         return ""
     here = {file.name: weights.digest(file) for file in source.files}

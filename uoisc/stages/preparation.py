@@ -19,10 +19,12 @@ def prepare_data(profile: str) -> Path:
 
     Raises DataError where they cannot be used, also where a split lacks what training or evaluation needs.
     """
-    params, folder = load_params(profile), paths(profile).source
+    params = load_params(profile)
+    folder = paths(profile).source
     check_writable(folder.parent)
     if isinstance(params.data, Drawings):
-        entries, held_out = load_catalogue(params.data.objects), params.data.held_out
+        entries = load_catalogue(params.data.objects)
+        held_out = params.data.held_out
         if held_out not in {entry.category for entry in entries}:
             raise DataError(f"data.held_out = {held_out!r}: no object has that category; see data/objects.csv")
         draw(params, folder)
@@ -45,7 +47,8 @@ def _splits(source, params: Params) -> str:
     held_out = params.data.held_out
     most = {"training": source.questions} | dict.fromkeys(SPLITS, params.evaluation.queries)
     found = {split: source.rows(split, held_out) for split in most}
-    texts, wrong = source.index.questions["text"], ""
+    texts = source.index.questions["text"]
+    wrong = ""
     if not found["training"].size:
         wrong = f"no image is left to train on: add some that do not show {held_out!r}, or give lines the split train"
     elif not any(found[split].size for split in SPLITS):

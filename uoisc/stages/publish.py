@@ -43,7 +43,8 @@ def publish(profile: str) -> Path:
     Raises CheckpointError where one is missing, ResultsError where the evaluation has not run.
     """
     check_ready(profile)
-    where, study = paths(profile), open_study(profile, judges=())
+    where = paths(profile)
+    study = open_study(profile, judges=())
     summary = read_table(where.results, "summary.csv")
     chosen = dict.fromkeys((point.variant, point.rate) for point in published_points(study.params))
     with written_folder(where.published) as aside:
@@ -87,7 +88,8 @@ class Check:
 
     def summary(self) -> str:
         """One line."""
-        size, far = self.rows["difference"].abs(), int((~self.rows["close"]).sum())
+        size = self.rows["difference"].abs()
+        far = int((~self.rows["close"]).sum())
         found = f"{len(size)} rows differ by {size.mean():.4f} in AMR on average, {size.max():.4f} at most"
         return f"{'agrees' if self.agrees else 'DIFFERS'}: {found}; {far} by more than {CLOSE:g}"
 
@@ -179,7 +181,8 @@ def _references(profile: str, split: str) -> pd.DataFrame:
 def _measure_one(profile: str, point: Point, split: str, references: pd.DataFrame) -> pd.DataFrame:
     """One model at one rate on one split: a row per judge."""
     study = open_published(profile)
-    asked, codec = evaluation.evaluation_questions(study, split), study.codec(*point)
+    asked = evaluation.evaluation_questions(study, split)
+    codec = study.codec(*point)
     answers = []
     for rows in evaluation.batches(study, asked):
         _, _, x_hat = evaluation.send(study, codec, asked, rows, None)

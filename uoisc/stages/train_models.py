@@ -34,7 +34,8 @@ from uoisc.study import Study, open_study
 from uoisc.training import Bench, Log, train_phase1, train_phase2
 from uoisc.variants import variant
 
-LOOKED_AT, COLLAPSED = 8, 1.1  # batches behind phase 2's own, and the perplexity below which their indices are alike
+LOOKED_AT = 8  # batches behind phase 2's own
+COLLAPSED = 1.1  # perplexity, below which their indices are alike
 
 
 def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) -> list[Path]:
@@ -63,7 +64,8 @@ def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) ->
 
 def is_whole(params: Params, profile: str, name: str, rate: str, phases: tuple[int, ...]) -> bool:
     """Whether a model's training lies there complete, and nothing is to be measured of it (`train_ahead`)."""
-    last, kind = paths(profile).unfinished(phases[-1], name, rate), variant(name)
+    last = paths(profile).unfinished(phases[-1], name, rate)
+    kind = variant(name)
     cfg = params.of(name).training
     steps = cfg.phase2_steps if phases[-1] == 2 else params.codec.dial.steps if kind.dial else cfg.phase1_steps
     return not kind.ranked and last.is_file() and read_label(last, "delete it").get("step") == steps
@@ -82,7 +84,8 @@ def train_model(profile: str, name: str, rate: str, phases: tuple[int, ...]) -> 
     What an interrupted run left is gone on from; where that was complete, nothing is trained again. Raises ProcessError
     where another process trains it, CheckpointError for a phase 1 of other parameters or models.
     """
-    study, phases = own_study(profile), in_order(phases)
+    study = own_study(profile)
+    phases = in_order(phases)
     if study.params.compiled:
         compile_blocks(study.judges[JUDGES[0]].model.model)
     with alone(paths(profile).lock(name, rate)) if rank() == 0 else nullcontext():

@@ -53,7 +53,8 @@ def validate(
         trials(log)
         check_writable(log.parent)
     study = _study(profile, name, rate, changes)
-    codec, params = untrained(study, name, rate), study.params
+    codec = untrained(study, name, rate)
+    params = study.params
     for phase in (1, 2):
         fit(study, codec, name, rate, phase)
     rankings = {"own": None} | {control.name: control.ranking for control in evaluation.CONTROLS.get(name, ())}
