@@ -112,7 +112,7 @@ def validated() -> None:
     """`uoisc validate`."""
     from uoisc.stages.validation import validate
 
-    print(validate(PROFILE, "uoisc_cross_attention", "tight"))
+    print(validate(PROFILE, "uoisc_joint_attention", "tight"))
 
 
 def seen() -> None:

@@ -33,7 +33,7 @@ RATES = (144.0, 432.0, 864.0)
 KEPT = {  # probability that the answer is the source's, at the tightest rate on unseen objects
     "uoisc": 0.62, "no_alignment": 0.61, "no_llava": 0.50, "no_alignment_no_llava": 0.49, "plain_vq": 0.55,
     "query_aware": 0.64, "adaptive": 0.80, "uniform": 0.63, "adaptive_random": 0.45, "adaptive_oracle": 0.86,
-    "uoisc_cross_attention": 0.63, "uoisc_query_decoder": 0.66, "dial": 0.78, "dial_oracle": 0.80, "dial_random": 0.44,
+    "uoisc_joint_attention": 0.63, "uoisc_query_decoder": 0.66, "dial": 0.78, "dial_oracle": 0.80, "dial_random": 0.44,
     "dial_uniform": 0.60, "dial_floor1": 0.70, "dial_floor2": 0.66,
 }  # fmt: skip
 CONTROLS = ("adaptive_random", "adaptive_oracle")  # of adaptive's model: they send no files of their own

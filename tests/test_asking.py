@@ -81,6 +81,11 @@ def test_a_sample_that_cannot_be_is_one_line_and_changes_nothing(tmp_path, argum
     assert path.read_bytes() == b"mine"
 
 
+def test_a_seed_below_nothing_is_refused(tmp_path):
+    result = CliRunner().invoke(cli.app, ["sample", "-o", str(tmp_path / "x.png"), "--seed", "-1"])
+    assert result.exit_code == 2 and "greater than or equal to 0" in result.output
+
+
 def test_variants_are_those_of_the_results_and_say_where_models_are():
     rows = pd.DataFrame(json.loads(told("variants", "--json").stdout))
     assert {*rows["variant"]} == {*load_params("small").variants}

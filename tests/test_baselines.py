@@ -25,6 +25,13 @@ def test_scratch_encoders_give_what_clip_gives():
     assert all(parameter.requires_grad for parameter in ours.parameters())
 
 
+@pytest.mark.parametrize("halvings", [1, 2, 5])
+def test_tokens_of_any_size_have_the_same_width(halvings):
+    side = 3 * 2**halvings
+    rival = ScratchEncoders(2, 192, 128, halvings).eval()
+    assert rival.see(torch.rand(1, 3, side, side)).taps.shape == (1, 2, 9, 192)
+
+
 def test_each_token_looks_at_its_own_part_of_the_image():
     """What moves a token lies, on average, lower for a lower token and further right for one further right."""
     x, centres = tiny.images(1).requires_grad_(True), torch.zeros(36, 2)

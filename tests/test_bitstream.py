@@ -288,6 +288,18 @@ def test_what_a_packing_would_not_add_is_not_written():
         write(message(seed=1), model(), SIZE, held)
 
 
+def test_what_the_model_does_not_send_is_not_written():
+    other = model("dial", bits=BUDGETS[1])
+    with pytest.raises(BitstreamError, match="not what this model sends at this setting"):
+        write(message("dial", bits=BUDGETS[0]), other, SIZE)
+    for name in ("adaptive", "uoisc"):
+        lost = message(name)
+        sent = lost.mask.clone()
+        sent[0, 0, int(sent[0, 0].any(dim=-1).nonzero()[0])] = False
+        with pytest.raises(BitstreamError, match="not what this model sends at this setting"):
+            write(Message(lost.indices, sent), model(name), SIZE)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

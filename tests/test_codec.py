@@ -16,7 +16,7 @@ from uoisc.variants import VARIANTS
 
 QUERIES = ["where is the hammer", "how many animals are there", "what is at the upper left"]
 OTHERS = ["what is at the lower right", "where is the hammer", "how many tools are there"]
-ASKS = ("uoisc", "no_llava", "plain_vq", "query_aware", "uoisc_cross_attention")  # the query changes the indices
+ASKS = ("uoisc", "no_llava", "plain_vq", "query_aware", "uoisc_joint_attention")  # the query changes the indices
 DEAF = ("no_alignment", "no_alignment_no_llava", "uniform", "dial_uniform")  # no query changes anything
 
 

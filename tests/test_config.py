@@ -20,12 +20,12 @@ from uoisc.base.settings import FIXED_RATE, RATE_DIALS
 
 DOCUMENT = document(PARAMS)
 DIGESTS = {
-    "smoke": "2ce8e80eb2cc78ee",
-    "small": "670a3a2cb4c10520",
-    "extended": "0895cffc0cfffabc",
-    "blind_clip": "e3c54a116b20cb92",
-    "paper": "0822b5099212e6c3",
-    "seeds": "f3a4e3f593ac87fa",
+    "smoke": "3e8a532281cd0678",
+    "small": "2fc09bad5e5806bb",
+    "extended": "c6c0bcebf75a54d1",
+    "blind_clip": "9142647c9a0a062c",
+    "paper": "937d1353c3561e59",
+    "seeds": "87f7e63e58498e3a",
 }
 
 
@@ -107,6 +107,7 @@ WRONG = [  # (key, value, what is said of it)
     ("tranining", 1, ": unknown key, choose of "),
     ("codec.rates.low.segment", 1, ": unknown key, choose of "),
     ("data.image_size", 31, r" = 31: out of range \(allowed: 32 to 4096\)"),
+    ("foundation.clip.layers", 1, r" = 1: out of range \(allowed: 2 to 64\)"),
     ("seed", -1, r" = -1: out of range \(allowed: 0 to 2147483647\)"),
     ("training.learning_rate", 2.0, r" = 2.0: out of range \(allowed: 1e-08 to 1.0\)"),
     ("training.learning_rate", float("nan"), r" = nan: out of range \(allowed: 1e-08 to 1.0\)"),
@@ -141,7 +142,7 @@ IMPOSSIBLE = [  # together with the other values
     ("codec.rates.low.segments", 5, "must divide codec.width = 16"),
     ("codec.rates.low.ranked_segments", 7, "must divide codec.width = 16"),
     ("codec.rates.low.ranked_tokens", 36, "must be 1 to 35"),
-    ("codec.rates.low.ranked_background", 3, "must be 0 to ranked_segments = 2"),
+    ("codec.rates.low.ranked_background", 4, "must be 0 to 3"),
     ("codec.dial.tokens", [2, 36], " = 36: must be at most 35"),
     ("codec.dial.budgets", [1], "bits or more"),
     ("training.accumulation", 3, "must divide training.batch_size"),
@@ -171,6 +172,10 @@ def test_a_wrong_value_is_one_line_that_names_its_key(write, key, value, says):
 @pytest.mark.parametrize(("key", "value", "says"), IMPOSSIBLE)
 def test_what_does_not_go_together_is_refused_before_any_work(write, key, value, says):
     refused(write(key, value), rf"^{key}.*{says}")
+
+
+def test_what_all_tokens_send_counts_in_the_cheapest_packing(write):
+    refused(write("codec.dial.background", [3]), r"^codec\.dial\.budgets = \[60, 200\]: must be 240 bits or more")
 
 
 @pytest.mark.parametrize("key", ["seed", "codec", "foundation.clip.width", "training.weights.vq"])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from uoisc.alignment import CrossAttention, Film, Identity, ImageProjection
+from uoisc.alignment import Film, Identity, ImageProjection, JointAttention
 
 B, M, N, D, E, T = 2, 3, 4, 5, 6, 7
 # float32 carries 7 digits; the longest sum here has ten terms of the order of 1
@@ -70,8 +70,8 @@ def test_identity_has_no_text_path():
     assert not list(Identity().parameters())
 
 
-def test_cross_attention_lets_tokens_and_query_meet():
-    attention = CrossAttention(M, E, T, 8).eval()
+def test_joint_attention_lets_tokens_and_query_meet():
+    attention = JointAttention(M, E, T, 8).eval()
     features, text = torch.randn(B, M, N, 8), torch.randn(B, E)
     out = attention(features, text)
     other = features.clone()

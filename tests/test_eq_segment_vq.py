@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_nearest_neighbour_and_loss(segments, codes):
     assert out.loss.item() == pytest.approx((1 + 0.25) * error, rel=1e-5)
 
 
-@pytest.mark.parametrize("change", ["in place", "loaded", "an optimiser's step", "copied"])
+@pytest.mark.parametrize("change", ["in place", "loaded", "SGD", "fused AdamW", "copied"])
 def test_the_transmitter_follows_every_change_of_the_codes(change):
     vq, features = quantizer().eval(), torch.randn(N, WIDTH)
     before = vq.nearest(features)
@@ -65,10 +66,15 @@ def test_the_transmitter_follows_every_change_of_the_codes(change):
     elif change == "copied":
         vq = copy.deepcopy(vq)
         vq.codebooks.data = -vq.codebooks.data
-    else:
-        optimiser = torch.optim.SGD([vq.codebooks], lr=2.0)
+    else:  # a step of training, between steps too
+        vq.train()
+        stale = vq.nearest(features)
+        make = {"SGD": torch.optim.SGD, "fused AdamW": partial(torch.optim.AdamW, fused=True)}[change]
+        optimiser = make([vq.codebooks], lr=2.0)
         vq.codebooks.square().sum().mul(0.5).backward()  # its gradient is the codes themselves: they change sign
         optimiser.step()
+        assert not stale.equal(vq.nearest(features))
+        vq.eval()
     assert vq.nearest(features).equal(vq(features).indices) and not before.equal(vq.nearest(features))
 
 

@@ -114,7 +114,7 @@ def test_a_room_is_of_a_size_to_know(name):
 
 def test_the_package_as_a_whole():
     """Two fifths of it are docstrings and blank lines; each statement has a line of its own, and must earn it."""
-    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 18_650
+    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 18_700
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -282,7 +282,7 @@ def test_a_row_over_several_types_names_them():
 
 def test_what_gives_film_its_fair_chance_says_so_itself(made):
     differences, entropy = results.read_table(made, "differences.csv"), synthetic.entropy()
-    fair = ["UO-ISC (FiLM)", "UO-ISC, cross-attention", "UO-ISC, query at decoder"]
+    fair = ["UO-ISC (FiLM)", "UO-ISC, joint attention", "UO-ISC, query at decoder"]
     assert tables.fair_chance(differences, entropy)["method"].tolist() == fair
     assert not {*fair[1:]} & set(tables.ablations(differences, entropy)["method"])
 

@@ -1,11 +1,13 @@
 """What each variant is made of: an ablated one lacks the part, so that it cannot run it."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
 from torch import nn
 
-from uoisc.alignment import CrossAttention, Film, Identity
+from uoisc.alignment import Film, Identity, JointAttention
 from uoisc.base.errors import ConfigError
 from uoisc.baselines import ScratchEncoders, ScratchQuery
 from uoisc.frozen.clip import FrozenCLIP
@@ -30,7 +32,7 @@ PARTS = {
     "dial_uniform": (FrozenCLIP, Identity, Identity, 4, Packing, STATES, True),
     "dial_scratch_text": (ScratchQuery, Identity, Film, 4, Packing, STATES, True),
     "dial_blind_decoder": (FrozenCLIP, Identity, Identity, 4, Packing, STATES, True),
-    "uoisc_cross_attention": (FrozenCLIP, CrossAttention, Identity, 2, FixedRate, STATES, False),
+    "uoisc_joint_attention": (FrozenCLIP, JointAttention, Identity, 2, FixedRate, STATES, False),
     "uoisc_query_decoder": (FrozenCLIP, Film, Film, 2, FixedRate, STATES, False),
 }
 
@@ -84,6 +86,13 @@ def test_equal_bits(rate):
     point = tiny.PARAMS.codec.rates[rate]
     assert tiny.codec("plain_vq", rate).quantizer.codes == point.codes**point.segments
     assert ranked == tiny.codec("adaptive", rate).rate.bits
+
+
+def test_one_codebook_is_bounded_where_no_profile_trains_it_too():
+    rates = {"low": replace(tiny.PARAMS.codec.rates["low"], segments=4, codes=64)}
+    params = replace(tiny.PARAMS, codec=replace(tiny.PARAMS.codec, rates=rates))
+    with pytest.raises(ConfigError, match="rate 'low': one codebook would hold 16777216 codes, at most 65536"):
+        variant("plain_vq").build(tiny.clip(), params, "low")
 
 
 def test_unknown_variant():

@@ -52,8 +52,9 @@ class Film(nn.Module):
         return (1 + gamma) * features + beta
 
 
-class CrossAttention(nn.Module):
-    """A wider reading of alignment (ours): tokens attend to the query's word states and to one another.
+class JointAttention(nn.Module):
+    """A wider reading of alignment (ours): at every tap one self-attention block over the image's tokens and one more,
+    the query's embedding.
 
     FiLM scales every token alike; here what a token sends may depend on the query and on other tokens.
     """
@@ -70,8 +71,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, features: Float[Tensor, "B M N D"], text: Float[Tensor, "B e"]) -> Float[Tensor, "B M N D"]:
         """The features after one block of attention over the tap's tokens and the query."""
-        word = self.text_projection(text)[:, None]  # (B, 1, D)
-        out = [block(torch.cat([word, features[:, m]], dim=1))[:, 1:] for m, block in enumerate(self.blocks)]
+        query = self.text_projection(text)[:, None]  # (B, 1, D)
+        out = [block(torch.cat([query, features[:, m]], dim=1))[:, 1:] for m, block in enumerate(self.blocks)]
         return torch.stack(out, dim=1)
 
 

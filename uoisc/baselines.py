@@ -99,7 +99,7 @@ class ScratchEncoders(nn.Module):
         super().__init__()
         self.width = width
         self.text_width = text_width
-        widths = [3, *(min(width, width // 4 * 2**i) for i in range(halvings))]
+        widths = [3, *(min(width, width // 4 * 2**i) for i in range(halvings - 1)), width]
         strides = [
             nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.GELU())
             for a, b in zip(widths, widths[1:], strict=False)

@@ -121,7 +121,7 @@ def info(
 def sample(
     output: Annotated[str, typer.Option("-o", help="An image file, or - for a PNG on standard output.")],
     profile: Profile,
-    seed: Annotated[int, typer.Option(help="Another one, another scene.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one, another scene.")] = 0,
     split: Annotated[str, typer.Option(help="seen, or unseen: with objects that no codec was trained on.")] = "seen",
     force: Force = False,
 ) -> None:

@@ -20,7 +20,7 @@ from uoisc.message import Message
 
 COMMITMENT = 0.25  # authors' code
 USAGE_RATE = 0.02
-DEAD = 0.03  # ours: a code unchosen for about 150 steps is dead
+DEAD = 0.03  # ours: a code of fair use that is unchosen for 174 passes is dead
 
 
 class Quantized(NamedTuple):
@@ -99,9 +99,16 @@ class SegmentVQ(nn.Module):
             indices = _most_alike(self.segment(features), self._kept_books())
         return indices.T.reshape(*features.shape[:-1], self.segments)
 
+    def train(self, mode: bool = True) -> "SegmentVQ":
+        """Forgets the kept codes: the steps of a fused optimiser leave no trace that `_kept_books` could see."""
+        self._kept = None
+        return super().train(mode)
+
     @torch.no_grad()
     def _kept_books(self) -> Tensor:
-        """The codes on the unit sphere (G, K, S), computed once for as long as the codes do not change."""
+        """The codes on the unit sphere (G, K, S); outside training computed once, for as long as they do not change."""
+        if self.training:
+            return F.normalize(self.codebooks, dim=-1)
         now = self.codebooks.detach()  # the same memory: as long as it is kept, no other codes can lie there
         of, version, books = self._kept or (None, None, None)
         if of is None or of.data_ptr() != now.data_ptr() or version != now._version:

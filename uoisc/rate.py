@@ -69,8 +69,8 @@ class FixedRate(nn.Module):
 class Packing(nn.Module):
     """The `top` first tokens send `level` units, the others `background`, fewer, units.
 
-    bits = (top level + (N - top) background) log2 K + ceil(log2 C(N, top)), the last for which tokens come first;
-    where `ranked` is false these are the same for all images (`spread_tokens`), and no bit says so.
+    bits = (top level + (N - top) background) log2 K + ceil(log2 C(N, top)), where the last term pays for saying
+    which tokens come first; where `ranked` is false these are the same for all images (`spread_tokens`), and it is 0.
     """
 
     def __init__(self, shape: Shape, top: int, level: int, background: int, ranked: bool = True):
@@ -183,9 +183,11 @@ class RateDial(nn.Module):
         kept = [[p for p in fitting if not ranked or (shape.units - p.level) % step == 0] for step in COARSER]
         self.packings = next((some for some in kept if len(some) <= MAX_PACKINGS), kept[-1])
         if len(self.packings) > MAX_PACKINGS:
-            raise ConfigError(
-                f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: fewer tokens or background"
-            )
+            remedy = "fewer tokens or background" if ranked else "fewer segments or smaller budgets"
+            raise ConfigError(f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: {remedy}")
+        least = min((p.bits for p in self.packings), default=math.inf)
+        if least > budgets[1]:
+            raise ConfigError(f"codec.dial.budgets: {budgets[1]:g} bits at most are too few for any packing")
         self.bits = max(p.bits for p in self.packings)  # the most that one spends
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
 

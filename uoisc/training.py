@@ -120,8 +120,9 @@ def train_phase1(
     """Trains the codec in place without a critic; first without rounding to codes, then without the intent loss."""
     cfg = bench.params.training
     steps = bench.params.codec.dial.steps if kind.dial else cfg.phase1_steps
+    # the schedule moves the first beta too: down to 0.85 while the rate rises, and back
     optimiser = torch.optim.AdamW(
-        trained(codec), lr=cfg.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        trained(codec), lr=cfg.learning_rate, betas=(0.95, 0.99), weight_decay=0.01, fused=True
     )
     rise = 0.1 if steps != 10 else 0.2  # a rise of one step, torch divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, total_steps=steps, pct_start=rise)

@@ -11,9 +11,10 @@ from functools import partial
 
 from torch import Tensor
 
-from uoisc.alignment import CrossAttention, Film, Identity, ImageProjection
+from uoisc.alignment import Film, Identity, ImageProjection, JointAttention
 from uoisc.base.config import Params
 from uoisc.base.errors import ConfigError, choices
+from uoisc.base.settings import MAX_CODES
 from uoisc.baselines import ScratchEncoders, ScratchQuery
 from uoisc.codec import Codec
 from uoisc.decoder import Decoder
@@ -43,6 +44,8 @@ def _fixed(vision, params: Params, rate_name: str, alignment=Film, receiver=Iden
     """A codec at a fixed rate; `plain` has one codebook of K^G codes in place of G of K: equal bits."""
     point = params.codec.rates[rate_name]
     segments, codes = (1, point.codes**point.segments) if plain else (point.segments, point.codes)
+    if codes > MAX_CODES:
+        raise ConfigError(f"rate {rate_name!r}: one codebook would hold {codes} codes, at most {MAX_CODES}")
     units = len(params.codec.taps) * point.ranked_segments  # of a token of `_ranked`, as which tokens weigh
     fixed = FixedRate(_shape(params, segments, codes), point.ranked_tokens, point.ranked_background / units)
     return _assemble(vision, params, fixed, Cosine(), alignment, receiver)
@@ -121,7 +124,7 @@ VARIANTS: dict[str, Variant] = {
     "dial_scratch_text": Variant(lambda v, p, r: _dial(ScratchQuery(v), p, r), **SELECTS),
     "dial_uniform": Variant(partial(_dial, ranked=False, receiver=Identity), weighted=True, dial=True),
     "dial_blind_decoder": Variant(partial(_dial, receiver=Identity), **SELECTS),
-    "uoisc_cross_attention": Variant(partial(_fixed, alignment=CrossAttention)),
+    "uoisc_joint_attention": Variant(partial(_fixed, alignment=JointAttention)),
     "uoisc_query_decoder": Variant(partial(_fixed, receiver=Film)),
 }
 

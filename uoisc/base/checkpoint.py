@@ -10,7 +10,8 @@ from uoisc.base.errors import CheckpointError, first_line
 from uoisc.base.folders import readable, short
 from uoisc.base.storage import check_made_from, digest_of, read_tensors, save_tensors
 
-# names of parameters that no weights follow from, and of those that phase 1 does not read
+# Names of parameters that no weights follow from (but `accumulation`: batch norms, codes in use and the critic's steps
+# go by parts of a batch, which machines may cut as they like), and of those that phase 1 does not read.
 NEUTRAL = {"validation", "unusable", "loaders", "folder", "file", "accumulation", "log_every", "save_every"}
 PHASE2 = {"phase2_steps", "phase2_learning_rate", "critic_learning_rate", "critic_channels"}
 PHASE2 |= {"adversarial", "gradient_penalty"}  # weights of loss terms

@@ -122,17 +122,21 @@ def _rate_rules(codec, tokens: int) -> Iterator[str]:
             yield f"{at}: is what the variants with a rate dial call theirs; give it another name"
         if rate.ranked_tokens >= tokens:
             yield f"{at}.ranked_tokens = {rate.ranked_tokens}: must be 1 to {tokens - 1}"
-        if rate.ranked_background > ranked:
-            yield f"{at}.ranked_background = {rate.ranked_background}: must be 0 to ranked_segments = {ranked}"
+        most = len(codec.taps) * ranked - 1  # the first tokens send one unit more, or all alike
+        if rate.ranked_background > most:
+            yield f"{at}.ranked_background = {rate.ranked_background}: must be 0 to {most}"
     for key, value in segments.items():
         if codec.width % value:
             yield f"{key} = {value}: must divide codec.width = {codec.width}"
     for key, most in (("tokens", tokens - 1), ("background", len(codec.taps) * dial.segments - 1)):
         if (largest := max(getattr(dial, key))) > most:
             yield f"codec.dial.{key} = {largest}: must be at most {most}"
-    # what the cheapest packing costs: one unit of each of the fewest first tokens, and which these are
-    first = min(dial.tokens)
-    least = first * math.log2(dial.codes) + math.ceil(math.log2(math.comb(tokens, first)))
+    # of the cheapest packing (rate.py): first tokens send one unit more than the others, and which these are is said
+    least = min(
+        (first + tokens * others) * math.log2(dial.codes) + math.ceil(math.log2(math.comb(tokens, first)))
+        for first in dial.tokens
+        for others in dial.background
+    )
     if min(dial.budgets) < least:
         yield f"codec.dial.budgets = {list(dial.budgets)}: must be {least:g} bits or more"
 

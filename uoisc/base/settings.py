@@ -7,7 +7,7 @@ from uoisc.base.schema import number
 
 GRID = 3  # a scene's tiles a side
 HEAD_WIDTH = 32  # channels of one attention head of the stand-ins' transformers
-ATTENTION_HEADS = 4  # of cross-attention and of the rival's text encoder
+ATTENTION_HEADS = 4  # of joint attention and of the rival's text encoder
 MAX_CODES = 65_536  # a codebook
 NORM_GROUPS = 8  # groups of the decoder's norms
 MIXED_STAGES = 2  # the decoder's first stages mix over the whole scene; the others, at high resolution, only draw
@@ -20,7 +20,7 @@ KEPT = {"all": ("clip", JUDGES[0]), "states": JUDGES[:1], "nothing": ()}  # whos
 # wrong name is one line before torch is imported.
 FIXED_RATE = (
     *("uoisc", "no_alignment", "no_llava", "no_alignment_no_llava", "plain_vq", "query_aware", "adaptive", "uniform"),
-    *("uoisc_cross_attention", "uoisc_query_decoder", "query_aware_intent", "uoisc_answer"),
+    *("uoisc_joint_attention", "uoisc_query_decoder", "query_aware_intent", "uoisc_answer"),
 )
 RATE_DIALS = ("dial", "dial_uniform", "dial_scratch_text", "dial_blind_decoder")
 
@@ -70,7 +70,7 @@ class Manifest(Photographed):
 class Clip:
     patch_size: int = number(4, 64)
     width: int = number(32, 4096, HEAD_WIDTH)
-    layers: int = number(1, 64)
+    layers: int = number(2, 64)  # the perceptual loss reads the first two
     embed_dim: int = number(16, 4096, ATTENTION_HEADS)
     text_width: int = number(32, 4096, HEAD_WIDTH)
     text_layers: int = number(1, 64)
@@ -188,7 +188,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Emphasis:
-    """How many times another token's a ranked token's part of a loss term counts; 1: all tokens alike."""
+    """By what factor a ranked token's part of a loss term outweighs another token's; 1: all tokens alike."""
 
     pixel: float = number(1, 1000)
     perceptual: float = number(1, 1000)

@@ -15,15 +15,16 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from uoisc.base.documents import parse_json
 from uoisc.base.errors import CheckpointError, reason
-from uoisc.base.folders import readable, share, short, unwritable, written_aside
+from uoisc.base.folders import readable, short, written_aside
 
 PACKAGE = Path(__file__).parent.parent
-CODE = (".", "data", "frozen", "importers")  # rooms with what trains codecs
+CODE = ("*.py", "data/*.py", "frozen/*.py", "importers/*.py")  # with what trains codecs
+CODE += ("base/devices.py", "base/distributed.py", "stages/train_models.py")
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
@@ -31,14 +32,11 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, label: dict) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     # One entry: safetensors writes several in an order that changes from run to run, and so would the file's bytes.
     metadata = {"label": json.dumps(label | {"sha256": digest(tensors, label)})}
-    try:
-        with written_aside(path, CheckpointError) as aside:
-            save_file(tensors, aside, metadata)
-            share(aside)
-            with aside.open("rb+") as file:
-                os.fsync(file.fileno())
-    except SafetensorError as error:
-        raise unwritable(path, error, CheckpointError) from error
+    data = save(tensors, metadata)  # `save_file` writes beside the file, and a killed process would leave that behind
+    with written_aside(path, CheckpointError) as aside, aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict]:
@@ -92,8 +90,8 @@ def digest_of(value) -> str:
 
 @cache
 def code_digest() -> str:
-    """SHA-256 over the modules that codecs are trained by: the core's, and those of the rooms that `CODE` names."""
-    files = (file for room in CODE for file in sorted((PACKAGE / room).glob("*.py")))
+    """SHA-256 over the modules that codecs are trained by, which `CODE` names."""
+    files = (file for pattern in CODE for file in sorted(PACKAGE.glob(pattern)))
     return digest_of({str(file.relative_to(PACKAGE)): file.read_text(encoding="utf-8") for file in files})
 
 

@@ -7,7 +7,7 @@ from uoisc.base.settings import RATE_DIALS
 FLOORS = {f"dial_floor{units}": units for units in range(65)}  # controls: more than a token of any profile's dial has
 DIALS = {*RATE_DIALS, *FLOORS, "dial_clip", "dial_oracle", "dial_random", "dial_no_query"}
 # the other ways to let the query in that give FiLM its fair chance; a table of their own
-FAIR_CHANCE = {"uoisc_cross_attention", "uoisc_query_decoder"}
+FAIR_CHANCE = {"uoisc_joint_attention", "uoisc_query_decoder"}
 LABELS = {  # in the order of rows: variants and, behind each, its controls, which are its own model, sent otherwise
     "uoisc": "UO-ISC (FiLM)",
     "no_alignment": "without alignment",
@@ -32,7 +32,7 @@ LABELS = {  # in the order of rows: variants and, behind each, its controls, whi
     "dial_scratch_text": "dial, text from scratch",
     "dial_uniform": "dial, all tokens alike",
     "dial_blind_decoder": "dial, decoder without query",
-    "uoisc_cross_attention": "UO-ISC, cross-attention",
+    "uoisc_joint_attention": "UO-ISC, joint attention",
     "uoisc_query_decoder": "UO-ISC, query at decoder",
     "jpeg": "JPEG",
     "jpeg2000": "JPEG 2000",
@@ -84,7 +84,7 @@ SAYS = {  # what each method is, in one line of the glossary
     "dial_scratch_text": "the dial with a text encoder from scratch in the place of CLIP's",
     "dial_uniform": "control of the dial: its losses, but neither end reads the query",
     "dial_blind_decoder": "the dial whose receiver does not read the query",
-    "uoisc_cross_attention": "UO-ISC with cross-attention to the query's words in FiLM's place",
+    "uoisc_joint_attention": "UO-ISC with attention over tokens and the query's embedding in FiLM's place",
     "uoisc_query_decoder": "UO-ISC whose receiver reads the query as well (FiLM)",
     **{
         name: f"control, dial's model: units of each token that does not come first: {units}"

@@ -5,8 +5,9 @@
           └───────────► query_effect ► query_effect.csv  the right query and another one
 
 Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are compared on the
-same draws and the splits are independent of each other. The answers are of one run, and so are these intervals: they
-say nothing of another training (`claims/verdicts.py` does).
+same draws. Seen and unseen splits are independent of each other; a split's styles show the same scenes and questions.
+The answers are of one run, and so are these intervals: they say nothing of another training, as
+`claims/verdicts.py` does.
 
 The metrics that lead (`..._reliable`), and the differences, are over the types of question that both judges answer
 reliably: where a judge guesses, equal answers are no sign that anything was kept.

@@ -35,7 +35,7 @@ REFERENCE_COLUMNS = ["split", "judge", "query_id", "query", "type", "object", "t
 REFERENCE_COLUMNS += ["answer_source", "answer_blank"]
 ROOM = 5e8  # ours: bytes of what CLIP makes of source images that a process keeps; `small` takes 4e8
 MEASURED_PICTURES = 100  # the first so many of a split: to measure a picture takes longer than to ask about it
-EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, split]
+EVALUATION_STREAM = 8  # training draws from [seed, 1] and [seed, 2]; test scenes from [seed, 8, 0 or 1: unseen]
 
 
 class Evaluated(NamedTuple):
@@ -156,8 +156,8 @@ def evaluate_model(
 def hear(
     study: Study, codec: Codec, asked: Asked, references: pd.DataFrame, keys: dict, ranking: Ranking | None, asks: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame, Sequence[Message]]:
-    """Sends every batch: rows of `judged` and pictures' measures, of questions that count; the messages. `asks`: about
-    another query too, where it can change anything."""
+    """Sends every batch. Returns rows of `judged` and measures of the pictures, both of the questions that count, and
+    the messages. `asks`: judges are asked about another query's picture too, where that can be another one."""
     asks = asks and uses_query(codec)
     received = spread(lambda rows: receive(study, codec, asked, rows, ranking, asks), batches(study, asked))
     answers, wrong, measures, messages = zip(*received, strict=True)
@@ -249,7 +249,7 @@ def judged(
 
 
 def counted(rows: pd.DataFrame, known: Bool[np.ndarray, " queries"]) -> pd.DataFrame:
-    """Rows of `judged`; of questions that do not count (`known_to`) null is what was answered, and if it is right."""
+    """Rows of `judged`; questions that do not count (`known_to`) get null for the answer and whether it is right."""
     if known.all():
         return rows
     names = ["answer_hat", "match", "correct", "vqa_accuracy"]

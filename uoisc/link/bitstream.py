@@ -156,14 +156,15 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None, af
     """One message (B = 1) as a file; self-describing with the image's (width, height), compact without.
 
     after: what both ends hold, where the message adds to that. Raises BitstreamError for a size that the header cannot
-    hold, or a message that does not add to that by the model's packing.
+    hold, or a message that is not sent, or does not add to that, by the model's packing.
     """
     message = message.cpu()
     sent = message.mask.numpy()[0]
     held = _known(model, after) < model.tables.shape.codes
     ranked = model.ranked(sent, held)
-    if after and (sent != (model.sent(ranked) & ~held)).any():
-        raise BitstreamError("the message is not what this model adds to what the receiver holds: encode it again")
+    if (sent != (model.sent(ranked) & ~held)).any():
+        told = "adds to what the receiver holds" if after else "sends at this setting"
+        raise BitstreamError(f"the message is not what this model {told}: encode it again")
     payload = encode_payload(message.indices.numpy()[0], ranked, sent, model, after)
     version, last = (FOLLOWING, after.checksum) if after else (VERSION, b"")
     if size is None:

@@ -83,8 +83,8 @@ def second_messages(
 
 
 def payload_bits(message: Message, known: Message | None, model: SharedModel) -> list[int]:
-    """What each image's payload takes, to whom who has what is `known`; where images choose their packings, with the
-    byte that names it."""
+    """Bits of each image's payload to a receiver that holds `known`; where images choose their packings, with the byte
+    that names it."""
     settings = [packing.setting for packing in model.trained.rate.packings]
     chosen = isinstance(message.setting, tuple)
     each = message.setting if chosen else [message.setting] * len(message.indices)
