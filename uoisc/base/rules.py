@@ -23,7 +23,7 @@ def broken(p) -> Iterator[str]:
     elif (name := p.foundation.clip.relevance_attention) not in settings.RELEVANCE_ATTENTIONS:
         yield f"foundation.clip.relevance_attention = {name!r}: choose of {', '.join(settings.RELEVANCE_ATTENTIONS)}"
     yield from _codec_rules(p)
-    yield from _rate_rules(p.codec, _tokens(p) ** 2)
+    yield from _rate_rules(p.codec, _side(p) ** 2)
     yield from _variant_rules(p)
     yield from _beyond_rules(p)
     yield from _training_rules("training", p.training, p.codec.dial.steps)
@@ -98,9 +98,9 @@ def _codec_rules(p) -> Iterator[str]:
     blocks = p.foundation.clip.layers
     taps = list(p.codec.taps)
     channels = list(p.codec.decoder_channels)
-    drawn = _tokens(p) * 2 ** len(channels)
+    drawn = _side(p) * 2 ** len(channels)
     if drawn != size:
-        turn = f"{len(channels)} stages turn {_tokens(p)} tokens a side into {drawn} pixels"
+        turn = f"{len(channels)} stages turn {_side(p)} tokens a side into {drawn} pixels"
         yield f"codec.decoder_channels: {turn}, not data.image_size = {size}: give one entry a doubling"
     if any(c % NORM_GROUPS for c in channels[:MIXED_STAGES]):
         at = f"codec.decoder_channels = {channels}: the first {MIXED_STAGES}"
@@ -179,6 +179,6 @@ def _training_rules(at: str, training, dialled: int) -> Iterator[str]:
             yield f"codec.dial.steps = {dialled}: must be {at}.{key} = {step} or more"
 
 
-def _tokens(p) -> int:
+def _side(p) -> int:
     """Tokens of CLIP's a side."""
     return p.data.image_size // p.foundation.clip.patch_size
