@@ -66,11 +66,11 @@ class Paths:
 
     def unfinished(self, phase: int, variant: str, rate: str) -> Path:
         """What an interrupted run of training goes on from. Not under `codecs`: DVC empties that before a stage."""
-        return self.kept / f"phase{phase}" / variant / f"{rate}.safetensors"
+        return self.unfinished_work / f"phase{phase}" / variant / f"{rate}.safetensors"
 
     def lock(self, variant: str, rate: str) -> Path:
         """Held by the process that trains this model."""
-        return self.kept / "locks" / variant / f"{rate}.lock"
+        return self.unfinished_work / "locks" / variant / f"{rate}.lock"
 
     @property
     def paper(self) -> Path:
@@ -93,7 +93,7 @@ class Paths:
         return self.codecs.with_name("source_work")
 
     @property
-    def kept(self) -> Path:
+    def unfinished_work(self) -> Path:
         """What interrupted runs go on from, and locks."""
         return self.codecs.with_name("unfinished")
 

@@ -75,9 +75,9 @@ def send(
     message, used = model.message(x, query, held, bits)
     side = x.shape[-1]
     file = bitstream.write(message, used, (side, side), held)
-    units = rearrange(message.mask.sum((1, 3)), "1 (h w) -> h w", h=used.tables.shape.side)
-    bits = (units.cpu().numpy() * math.log2(used.tables.shape.codes)).astype(np.float32)
-    return Sent(message, used, file, len(parse(file).payload), bits)
+    sent_units = rearrange(message.mask.sum((1, 3)), "1 (h w) -> h w", h=used.tables.shape.side)
+    token_bits = (sent_units.cpu().numpy() * math.log2(used.tables.shape.codes)).astype(np.float32)
+    return Sent(message, used, file, len(parse(file).payload), token_bits)
 
 
 @torch.no_grad()

@@ -2,9 +2,9 @@
 
 summary.csv, entropy.csv, standard_codecs.csv --> curve_points --> rate_answer, nearest, bd_rates --> bd_rate.csv
 
-A trained codec's bytes are its mean range-coded payload on test scenes of unseen objects and the compact header, on both
-splits: on seen objects `small`'s payloads are the same within 1.5 %. Both ends share the model, as both ends of a
-standard codec share its standard.
+A trained codec's bytes are its mean range-coded payload on test scenes of unseen objects, on both splits, and the
+compact header: on seen objects `small`'s payloads are the same within 1.5 %. Both ends share the model, as both ends of
+a standard codec share its standard.
 """
 
 from itertools import product

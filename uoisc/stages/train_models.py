@@ -52,7 +52,7 @@ def train_variant(profile: str, names: str, phases: tuple[int, ...] = (1, 2)) ->
             raise ConfigError(f"profile {profile} trains no {name}: name it under variants in params.yaml")
         jobs += [(profile, name, rate, phases) for rate in dict.fromkeys(params.variants[name])]
     where = paths(profile)
-    check_writable(where.codecs, where.kept)
+    check_writable(where.codecs, where.unfinished_work)
     here = all(is_whole(params, *job) for job in jobs)  # then no process has anything to do for long
     trained = run_side_by_side(train_model, jobs, 1 if here else params.workers)
     if rank() == 0:  # only now: of a stage that is stopped, DVC takes away the models that were finished as well
