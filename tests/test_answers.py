@@ -174,3 +174,8 @@ def test_sentences_that_differ_in_a_word_match_and_no_sentence_is_accurate():
     one, other = "The man is wearing a red shirt.", "The man is wearing a blue shirt."
     assert answers_match("What is the man wearing?", one, other) and not answers_match("What colour?", "red", "blue")
     assert vqa_accuracy(one, ("red",) * 10) == 0
+
+
+def test_an_article_that_is_the_whole_answer_counts():
+    assert normalise("The letter.") == "letter" and normalise("A") == "a"
+    assert answers_match("what letter is on the sign", "A", "a.") and not answers_match("what is it", "A", "the")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from test_image_colour import png, saved
 
 from uoisc.base.errors import DataError
@@ -91,9 +91,15 @@ def test_a_damaged_byte_is_found_or_does_no_harm(tmp_path):
 
 def test_notes_are_the_same_from_the_header_as_from_all_of_it(tmp_path):
     path = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x010E] = "a ball"
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for data in (jpeg(icc_profile=b"junk"), saved(PHOTO.convert("CMYK"), "JPEG").getvalue(), jpeg()):
         path.write_bytes(data)
         assert check_image(path, by_header=True) == check_image(path)
+    for data in (jpeg(exif=exif), jpeg(icc_profile=srgb), jpeg(exif=exif, icc_profile=srgb)):
+        path.write_bytes(data)
+        assert check_image(path, by_header=True) == check_image(path) == (None, ())
     path.write_bytes(jpeg(icc_profile=b"junk"))
     assert "its colour profile cannot be used" in check_image(path, by_header=True).notes[0]
 

@@ -122,6 +122,23 @@ def test_all_lines_of_an_image_say_what_it_shows(tmp_path, lines):
     assert lines[4]["image"] in files(opened(tmp_path, lines), "unseen")
 
 
+def test_a_line_that_cannot_be_used_says_what_its_image_shows_all_the_same(tmp_path, lines):
+    """Or an image of the held-out category would be trained on, as its other lines do not name it."""
+    image = next(line["image"] for line in lines if "animal" not in line["categories"])
+    for line in lines:
+        line["split"] = "train"
+    assert image in files(opened(tmp_path, lines), "training")
+    broken = {"image": image, "question": "How many?", "answer": 3, "categories": ["animal"]}
+    index(replace(written(tmp_path, [*lines, broken]), unusable=0.5), tmp_path / "again")
+    source = Photographs(tmp_path / "again", tmp_path, 48)
+    assert image not in files(source, "training")
+
+
+def test_a_name_that_no_file_can_have_is_one_line_of_the_report(tmp_path, lines):
+    report = index(replace(written(tmp_path, [*lines, WHY | {"image": "x" * 300}]), unusable=0.5), tmp_path / "long")
+    assert report.usable == len(lines) and report.broken
+
+
 def test_without_unseen_images_there_is_one_split(tmp_path, lines):
     for line in lines:
         line.pop("categories")

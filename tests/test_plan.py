@@ -9,7 +9,7 @@ import tiny
 
 from uoisc.base.errors import ResultsError
 from uoisc.pipeline import plan
-from uoisc.pipeline.plan import TRAINING, Timed
+from uoisc.pipeline.plan import RUNS, TRAINING, Timed
 
 PARAMS = replace(tiny.PARAMS, workers=2, variants={"uoisc": ("low", "high"), "adaptive": ("low",), "dial": ("dial",)})
 COMMANDS = [
@@ -142,3 +142,16 @@ def test_what_is_kept_is_read_again(place, monkeypatch):
     assert plan.keep("small") == place / "results" / plan.KEPT
     kept = json.loads((place / "results" / plan.KEPT).read_text())
     assert kept["pieces"] == TOOK and kept["piece_of_training"] == 3.0
+
+
+def test_as_many_models_again_take_as_long():
+    for models, processes in ((3, 2), (1, 2), (19, 2)):
+        assert Timed(600.0, models, processes).again(TRAINING, models, processes) == 600
+
+
+def test_a_profile_may_have_a_hyphen():
+    assert RUNS.match("uoisc run 03_phase1 --profile my-run --variant uoisc").groups() == (
+        "03_phase1",
+        "my-run",
+        "uoisc",
+    )

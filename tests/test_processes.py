@@ -49,7 +49,8 @@ def alive(pid: int) -> bool:
 
 
 def pids(folder: Path) -> list[int]:
-    return [int(file.read_text()) for file in folder.iterdir() if file.suffix == ""]
+    """Of the jobs that have written theirs down."""
+    return [int(text) for file in folder.iterdir() if file.suffix == "" and (text := file.read_text())]
 
 
 def test_no_job_is_no_process():
@@ -90,7 +91,7 @@ def test_a_signal_to_the_parent_alone_ends_the_workers_too(tmp_path, number):
         # a shell starts background jobs, and so perhaps this test, with Ctrl-C switched off
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    until(lambda: len(pids(tmp_path)) == 2)
     started = pids(tmp_path)
     parent.send_signal(number)
     told = parent.communicate(timeout=60)[1]
@@ -118,3 +119,10 @@ def test_an_item_that_cannot_be_made_is_told_where_it_is_wanted():
     assert [*islice(items, 2)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
         next(items)
+
+
+def test_an_error_is_raised_before_longer_jobs_are_done():
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="must be non-negative"):
+        run_side_by_side(time.sleep, [(60,), (-1,)], 2)
+    assert time.monotonic() - began < 50

@@ -211,9 +211,25 @@ def test_bad_categories_are_named():
         world.pool(exclude="dragon")
     with pytest.raises(DataError, match="category 'dragon'"):
         world.pool(only="dragon")
-    with pytest.raises(DataError, match="no category with at least 4 allowed objects"):
+    with pytest.raises(DataError, match="no category of 4 objects"):
         sampled(1, allowed=world.pool(exclude=HELD_OUT), focus=HELD_OUT)
 
 
 def test_articles():
     assert [with_article(name) for name in ("ant", "lion", "owl")] == ["an ant", "a lion", "an owl"]
+
+
+def test_a_scene_of_few_allowed_objects_holds_no_other():
+    """Where too few are left beside the category in question, nothing that is held out fills the gap."""
+    world, rng = tiny.world(), np.random.default_rng(0)
+    few = world.pool(only=HELD_OUT)
+    with pytest.raises(DataError, match="no category of 4 objects and 4 others: raise data.objects"):
+        world.sample(rng, 2, few)
+    some = few | (np.cumsum(~few) <= 4)
+    drawn = world.sample(rng, 200, some).objects
+    assert some[drawn[drawn >= 0]].all()
+    some[np.flatnonzero(some)[8:]] = False  # fewer than tiles
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(world), "sample_mixed", lambda self, rng, n, allowed: self.sample(rng, n, few | ~few))
+        crowded = world.crowded(rng, 50, some).objects
+    assert some[crowded[crowded >= 0]].all() and (crowded >= 0).any()

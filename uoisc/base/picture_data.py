@@ -53,7 +53,7 @@ def read_examples(folder: Path) -> Examples:
     try:
         with np.load(path) as stored:
             arrays = dict(stored)
-    except (BadZipFile, ValueError, OSError) as error:
+    except (BadZipFile, ValueError, OSError, EOFError) as error:
         raise missing(path, f"cannot be read ({error})") from error
     rows = content.get("rows", [])
     shown = [panel for panel in PANELS if any(panel in row["panels"] for row in rows)]

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -44,7 +44,9 @@ def run_side_by_side(function, jobs: list[tuple], workers: int, progress: str | 
     ):
         futures = [pool.submit(_run, function, job) for job in jobs]
         try:
-            return list(counted(map(Future.result, futures)))
+            for future in counted(as_completed(futures)):
+                future.result()
+            return [future.result() for future in futures]
         except BaseException as error:
             started = list(pool._processes.values())  # which a shutdown forgets
             pool.shutdown(wait=False, cancel_futures=True)

@@ -114,7 +114,7 @@ class ClipCheckpoint:
     weights: str  # open_clip's tag, or a file; "" where `name` is a folder
     sha256: str
     patch_size: int = number(4, 64)
-    layers: int = number(1, 64)
+    layers: int = number(2, 64)  # as the stand-in's
     relevance_attention: str  # of `RELEVANCE_ATTENTIONS`: the last block's, for the relevance of tokens to a query
 
 

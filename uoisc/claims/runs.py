@@ -73,7 +73,8 @@ class Run:
     def at_payload(self, name: str, payload: float, split: str) -> tuple[float, float, Cell]:
         """As `side`, of so many real bits: between the two rates next to them, in proportion; the widest where that has
         fewer. Real bits come second. Raises: NotSentError where the tightest has more, or payloads are not known."""
-        known = sorted((real, bits) for (variant, bits), real in self.payloads.items() if variant == name)
+        payloads = ((real, bits) for (variant, bits), real in self.payloads.items() if variant == name)
+        known = sorted((real, bits) for real, bits in payloads if (name, split, bits) in self.cells)
         if not known or not payload >= known[0][0]:
             raise NotSentError(name)
         places = np.arange(len(known))

@@ -34,9 +34,9 @@ VQA_CONTRACTIONS = {
 
 
 def normalise(answer: str) -> str:
-    """Lower case, no punctuation, no articles."""
+    """Lower case, no punctuation, no articles but where nothing else is said (the letter A)."""
     words = re.sub(r"[^\w\s]", " ", answer.lower()).split()
-    return " ".join(word for word in words if word not in ARTICLES)
+    return " ".join([word for word in words if word not in ARTICLES] or words)
 
 
 def is_long(answer: str) -> bool:
@@ -111,7 +111,7 @@ def vqa_accuracy(answer: str, answers: tuple[str, ...]) -> float:
     people disagree; contractions of three words (couldn't've) stay as they are.
 
     Args:
-        answers: what people said, two or more (VQA: ten).
+        answers: what people said, two or more (VQA: ten); with fewer than four no answer reaches 1.
     """
     said = normalise_vqa(answer)
     agree = [normalise_vqa(other) == said for other in answers]

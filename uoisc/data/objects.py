@@ -84,7 +84,11 @@ def _checked_rows(path: Path) -> list[ObjectEntry]:
     readable(path, "restore it with `git checkout -- data/objects.csv`")
     entries = []
     seen = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets save it
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}): save it as that") from None
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
         if missing:

@@ -115,11 +115,11 @@ class World:
     ) -> Scenes:
         """n plain scenes of `allowed` objects, 1 to 4 of which belong to the focus category (drawn a scene if None), in
         some variants of the drawings (if None, those of training)."""
-        candidates = [c for c in range(len(self.categories)) if (allowed & (self.category_of == c)).sum() >= MAX_COUNT]
-        if focus is not None:
-            candidates = [c for c in candidates if self.categories[c] == focus]
+        own = np.bincount(self.category_of[allowed], minlength=len(self.categories))
+        candidates = np.flatnonzero((own >= MAX_COUNT) & (own.sum() - own >= MAX_OBJECTS - 1)).tolist()
+        candidates = [c for c in candidates if focus in (None, self.categories[c])]
         if not candidates:
-            raise DataError(f"no category with at least {MAX_COUNT} allowed objects: raise data.objects in params.yaml")
+            raise DataError(f"no category of {MAX_COUNT} objects and {MAX_OBJECTS - 1} others: raise data.objects")
         category = rng.choice(np.array(candidates), n)
         in_focus = self.category_of[None] == category[:, None]  # (B, O)
         keys = rng.random((n, len(self.names)))
@@ -148,7 +148,7 @@ class World:
         """n scenes as `sample_mixed` gives them, but with objects in most tiles: more to learn from an image."""
         scenes = self.sample_mixed(rng, n, allowed)
         objects = np.argsort(np.where(allowed, rng.random((n, len(self.names))), 2), axis=1)[:, :TILES]
-        return replace(scenes, objects=np.where(rng.random((n, TILES)) < CROWDED, objects, -1))
+        return replace(scenes, objects=np.where((rng.random((n, TILES)) < CROWDED) & allowed[objects], objects, -1))
 
     def sample_test(self, rng: np.random.Generator, n: int, allowed: Objects, focus: str | None, *names: str) -> Scenes:
         """n scenes in drawings that nothing trains on, in these styles: each in turn for one question of every type."""

@@ -153,7 +153,7 @@ def _cleaned(tag: str) -> str:
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights file of a folder in open_clip's format, safetensors before state dicts; OSError where it has none."""
+    """The weights file of a folder: of open_clip's own name, else safetensors before others; OSError where none is."""
     files = [file for end in (".safetensors", ".bin", ".pt", ".pth") for file in sorted(folder.glob(f"*{end}"))]
     if not files:
         raise FileNotFoundError("the folder has no weights, .safetensors or .bin")

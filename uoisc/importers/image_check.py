@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from uoisc.base.errors import reason
 from uoisc.base.terminal import bar
 from uoisc.data.image_colour import in_srgb, to_rgb, upright
 from uoisc.data.images import MAX_PIXELS, UNREADABLE, ImageError, opened, quiet
@@ -48,8 +49,11 @@ def check_images(
 
 def check_image(file: Path, size: tuple[int, int] | None = None, by_header: bool = False) -> Checked:
     """Whether a file is an image of that (width, height), as stored, and can be read."""
-    if not file.is_file() and file.exists():  # a pipe would be waited for
-        return Checked((UNREADABLE, f"{file}: no plain file"))
+    try:
+        if not file.is_file() and file.exists():  # a pipe would be waited for
+            return Checked((UNREADABLE, f"{file}: no plain file"))
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        return Checked((UNREADABLE, f"{file}: cannot be read ({reason(error)})"))
     if by_header and (notes := _plain_jpeg(file, size)) is not None:
         return Checked(None, notes)
     try:
@@ -90,7 +94,7 @@ def _plain_jpeg(file: Path, size: tuple[int, int] | None) -> tuple[str, ...] | N
             notes = []
             if image.mode != "CMYK" and not {"icc_profile", "exif"} & {*image.info}:
                 return ()
-            upright(in_srgb(Image.new(image.mode, (1, 1)), image.info, notes), image, notes)
+            upright(in_srgb(Image.new(image.mode, (1, 1)), image.info.get("icc_profile"), notes), image, notes)
             return tuple(notes)
     except Exception:  # `check_image` decodes the whole file, and says why
         return None

@@ -20,6 +20,7 @@ them. Links may lead out of the folder: so images can lie on a disk of their own
 import os
 from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +50,14 @@ from uoisc.importers.regions import Box, box_of
 SPLITS = ("train", "seen", "unseen")  # which of `PARTS` a line may say
 
 
+class _Shown(msgspec.Struct):
+    """What counts of a line that cannot be used."""
+
+    image: str
+    categories: list[str] = []
+    split: str | None = None
+
+
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     image: str
     question: str
@@ -72,12 +81,12 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
     file = ROOT / config.file
     problems = Problems()
     numbers = {config.held_out: 0, config.validation: 1}  # named even where no image shows them
-    lines, entries = _lines(file, problems)
-    _check_categories(lines, config, problems)
+    lines, broken, entries = _lines(file, problems)
+    _check_categories(lines | broken, config, problems)
     asked = _asked(lines, readers, problems)
     first = {line.image: number for number, line in reversed(asked.items())}
     names = sorted(first, key=first.get)
-    parts, shown = _images(lines, asked, names, numbers)
+    parts, shown = _images(lines | broken, asked, names, numbers)
     found = zip(names, check_images([file.parent / name for name in names]), strict=True)
     whole = [name for name, checked in found if problems.image(checked, name, f"line {first[name]}: ")]
     rows = {name: row for row, name in enumerate(whole)}
@@ -94,11 +103,13 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
     return write_index(folder, *batches, list(numbers), {}, config, problems, entries)
 
 
-def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], int]:
-    """The lines that name an image below the manifest's folder, by number, and how many there are, broken ones too."""
-    decode = msgspec.json.Decoder(_Line).decode
+def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], dict[int, _Shown], int]:
+    """The lines that name an image below the manifest's folder, by number; what can be read of the others, and how many
+    there are in all."""
+    decode, decode_shown = (msgspec.json.Decoder(kind).decode for kind in (_Line, _Shown))
     name_of = _namer(file.parent)
     lines = {}
+    broken = {}
     entries = 0
     try:
         stream = file.open("rb")
@@ -116,7 +127,11 @@ def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], int]:
                 lines[number] = line
             except (ValueError, RecursionError) as error:  # of msgspec, of foreign bytes, of `_namer`
                 problems.add("line unreadable", f"line {number}", str(error))
-    return lines, entries
+                with suppress(ValueError, RecursionError):
+                    shown = decode_shown(text)
+                    shown.image = name_of(shown.image)
+                    broken[number] = shown
+    return lines, broken, entries
 
 
 def _namer(root: Path) -> Callable[[str], str]:
@@ -140,7 +155,7 @@ def _namer(root: Path) -> Callable[[str], str]:
     return name_of
 
 
-def _check_categories(lines: dict[int, _Line], config: Manifest, problems: Problems) -> None:
+def _check_categories(lines: dict[int, _Line | _Shown], config: Manifest, problems: Problems) -> None:
     """Raises DataError where no line has the held-out category, or one has it in another spelling."""
     named: dict[str, str] = {}
     for number, line in lines.items():
@@ -192,7 +207,7 @@ def _wrong(line: _Line) -> str:
 
 
 def _images(
-    lines: dict[int, _Line], asked: dict[int, _Line], names: list[str], numbers: dict[str, int]
+    lines: dict[int, _Line | _Shown], asked: dict[int, _Line], names: list[str], numbers: dict[str, int]
 ) -> tuple[dict[str, int], dict[str, set[int]]]:
     """Part and categories of each image; `numbers` gets those categories that it lacks."""
     parts = dict.fromkeys(names, PARTS.index(""))

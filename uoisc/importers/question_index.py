@@ -186,7 +186,7 @@ def write_index(
     counted = [dict(sorted(counter.items())) for counter in (problems.counts, problems.notes)]
     report = Report(entries, sum(map(len, questions)), sum(map(len, images)), *counted)
     beside = folder.with_name(f"{folder.name}_report.csv")
-    if not report.usable or 1 - report.usable / entries > config.unusable:
+    if not report.usable or (entries - report.usable) / entries > config.unusable:
         folder.parent.mkdir(parents=True, exist_ok=True)
         problems.write(beside)
         raise DataError(
@@ -249,7 +249,7 @@ class Index:
 
     @property
     def draw(self) -> Int[np.ndarray, " images"]:
-        """`draws` of the images."""
+        """`draw_of` the images."""
         return self.images["draw"].to_numpy()
 
     @property

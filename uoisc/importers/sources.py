@@ -56,7 +56,7 @@ def open_world(profile: str, params: Params, folder: Path | None = None) -> Worl
         with np.load(file) as stored:
             drawn = {name: stored[name] for name in stored.files}
         shapes = {kind: drawn[kind].shape for kind in DRAWINGS}
-    except (ValueError, KeyError, OSError, BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise DataError(f"{short(file)}: cannot be read ({reason(error)}); {remedy}") from error
     catalogue = load_catalogue(params.data.objects)
     side = params.data.image_size // GRID

@@ -26,7 +26,7 @@ from uoisc.pipeline.closures import write_closures
 from uoisc.pipeline.notebooks import EXECUTED
 from uoisc.stages.machine import described, records
 
-RUNS = re.compile(r"uoisc (?:run )?(\w+)(?: --profile (\w+))?(?: --variant (\S+))?")  # commands of dvc.yaml
+RUNS = re.compile(r"uoisc (?:run )?(\w+)(?: --profile (\S+))?(?: --variant (\S+))?")  # commands of dvc.yaml
 TRAINING = "03 to 05"  # all models in one pool, which the stages then find trained (`ahead.py`)
 PER_MODEL = (TRAINING, "06_evaluation", "08_rate")  # what takes longer, the more models there are
 AT_ONCE = ("06_evaluation", "10_standard_codecs")  # beside training: what keeps every process busy
@@ -44,7 +44,7 @@ class Timed:
     def again(self, piece: str, models: int, processes: int) -> float:
         """Seconds of the same for so many models and processes."""
         if piece == TRAINING:  # a model is one process's: the last ones leave some idle
-            return self.seconds * self.processes / self.models * ceil(models / processes)
+            return self.seconds / ceil(self.models / self.processes) * ceil(models / processes)
         seconds = self.seconds * (models / self.models if piece in PER_MODEL else 1)
         return seconds * (self.processes / processes if piece in AT_ONCE else 1)
 
