@@ -292,6 +292,12 @@ def test_what_the_model_does_not_send_is_not_written():
     other = model("dial", bits=BUDGETS[1])
     with pytest.raises(BitstreamError, match="not what this model sends at this setting"):
         write(message("dial", bits=BUDGETS[0]), other, SIZE)
+    packings = [(p.top, p.level, p.background) for p in other.trained.rate.packings]
+    level = max(level for top, level, background in packings if (top, background) == (6, 1))
+    few, many = (other.at(packings.index((top, level, 1)) + 1) for top in (4, 6))
+    like = few.codec.encode(torch.rand(1, 3, 96, 96), ["where is the hammer"])
+    with pytest.raises(BitstreamError, match="not what this model sends at this setting"):
+        write(like, many, SIZE)
     for name in ("adaptive", "uoisc"):
         lost = message(name)
         sent = lost.mask.clone()

@@ -248,7 +248,7 @@ def test_a_picture_goes_to_what_is_no_plain_file_as_a_png(photo, tmp_path):
 @pytest.mark.parametrize(
     ("compact", "options", "error", "says"),
     [
-        (False, dict(variant="dial"), ConfigError, "a.uoi: says itself which model wrote it: leave --variant"),
+        (False, dict(variant="dial"), BitstreamError, "a.uoi: says itself which model wrote it: leave --variant"),
         (False, dict(bits=100.0), ConfigError, "--bits: a file says it itself"),
         (False, dict(query=None), ConfigError, "this variant's receiver reads the query: give --query"),
         (True, dict(), BitstreamError, "a.uoi: the compact form does not say which model wrote it: give --variant"),

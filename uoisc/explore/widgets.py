@@ -19,7 +19,7 @@ from torch import Tensor
 
 from uoisc.base.config import DIAL
 from uoisc.base.distributed import device
-from uoisc.base.errors import UoiscError
+from uoisc.base.errors import CheckpointError, UoiscError
 from uoisc.claims.names import label
 from uoisc.data.images import from_bytes, image_bytes, read_image, to_bytes
 from uoisc.explore.page import ES_N0_DB, chosen
@@ -59,6 +59,8 @@ class Explorer:
         self.source, self.tokens, self.received = (widgets.Image(**WIDE) for _ in range(3))
         self.said = widgets.HTML()
         self.x = self.scenes[0][1]
+        if not self.rates:
+            raise CheckpointError("no codec here has its tables: run the rate stage, `uoisc run 08_rate`")
         self.method.value = DIAL if DIAL in self.rates else next(iter(self.rates))
         self._listen()
         self._offer_bits()

@@ -38,7 +38,7 @@ def eb_n0_db(es_n0_db: float, bits_per_symbol: int, code_rate: str = "1") -> flo
 
 
 def seeded(name: str) -> torch.Generator:
-    """Draws that a name alone decides: the same fading and noise for whatever crosses a link under it."""
+    """Draws that a name alone decides: the same fading for all that crosses under it, and the same noise if as long."""
     return torch.Generator().manual_seed(zlib.crc32(name.encode()))
 
 

@@ -141,7 +141,7 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
             data = read_file(file)
             fingerprint = parse(data).fingerprint  # None in the compact form
             if fingerprint and variant is not None:
-                raise ConfigError("says itself which model wrote it: leave --variant and --bits out")
+                raise BitstreamError("says itself which model wrote it: leave --variant and --bits out")
             if not fingerprint and variant is None:
                 which = "the compact form does not say which model wrote it"
                 raise BitstreamError(f"{which}: give --variant, and --bits as then")

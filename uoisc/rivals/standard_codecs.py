@@ -157,7 +157,7 @@ class RelevanceCrop:
     """AVIF of the `token_square` alone; the rest gets one flat colour, the mean of what is left out (ours).
 
     Bytes: the place (`write_place`), red, green, blue, then the AVIF file of the square: 5 or 8 bytes beside it.
-    The square holds the `top` most relevant tokens, and is a third of the picture's side at least, as an object is.
+    The square holds the `top` most relevant tokens, and is about a third of the side at least, as an object is.
 
     Args:
         relevance: (R, R) of the one image that is coded; its sides must be multiples of R. `decode` needs none.

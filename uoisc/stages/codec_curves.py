@@ -3,8 +3,8 @@
 scenes of a split, 8 bits per channel --> FORMS[form](codec, images, quality) --> bytes per image, decoded images
     --> both judges' answers, picture quality --> standard_codecs.csv: one row per metric of one point of a curve
 
-Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times that, evenly in the logarithm. AVIF, its
-smaller images and its crops, which cost least, are asked all queries of the evaluation, as the trained codecs are; the
+Points are chosen by bytes alone: from a codec's smallest files to `SPAN` times that, evenly in the logarithm. AVIF, of
+whole images, of half their side and of crops, is asked all queries of the evaluation, as the trained codecs are; the
 others the first tenth. Where a mosaic holds fewer, as many.
 """
 

@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from uoisc.base.config import DIAL, load_params
 from uoisc.base.distributed import rank
-from uoisc.base.errors import ConfigError
+from uoisc.base.errors import ConfigError, reason
 from uoisc.base.folders import check_writable
-from uoisc.base.results import read_table, write_csv
+from uoisc.base.results import missing, read_table, write_csv
 from uoisc.base.settings import JUDGES
 from uoisc.base.storage import digest_of
 from uoisc.codec import Codec
@@ -90,11 +90,11 @@ def trials(log: Path) -> pd.DataFrame:
     """The rows of a table of trials; none where there is no such file yet. Raises ResultsError where it is no such."""
     if not log.exists():
         return pd.DataFrame(columns=[*TRIAL, *COLUMNS])
-    return (
-        read_table(log.parent, log.name, [*TRIAL, *COLUMNS])
-        .astype({"seed": int, "changes": object})
-        .fillna({"changes": ""})
-    )
+    table = read_table(log.parent, log.name, [*TRIAL, *COLUMNS])
+    try:
+        return table.astype({"seed": int, "changes": object}).fillna({"changes": ""})
+    except ValueError as error:
+        raise missing(log, f"its column `seed` holds no whole numbers ({reason(error)})") from error
 
 
 def _keep(table: pd.DataFrame, log: Path, trial: dict) -> None:
