@@ -185,8 +185,7 @@ class RateDial(nn.Module):
         if len(self.packings) > MAX_PACKINGS:
             remedy = "fewer tokens or background" if ranked else "fewer segments or smaller budgets"
             raise ConfigError(f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: {remedy}")
-        least = min((p.bits for p in self.packings), default=math.inf)
-        if least > budgets[1]:
+        if not self.packings:
             raise ConfigError(f"codec.dial.budgets: {budgets[1]:g} bits at most are too few for any packing")
         self.bits = max(p.bits for p in self.packings)  # the most that one spends
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))

@@ -162,8 +162,8 @@ def write(message: Message, model: SharedModel, size: tuple[int, int] | None, af
     sent = message.mask.numpy()[0]
     held = _known(model, after) < model.tables.shape.codes
     ranked = model.ranked(sent, held)
-    counts = model.codec.rate.counts(int(model.lacking(held).sum())) if model.chosen else (0,)
-    if (sent != (model.sent(ranked) & ~held)).any() or (model.chosen and ranked.sum() not in counts):
+    other = model.chosen and ranked.sum() not in model.codec.rate.counts(int(model.lacking(held).sum()))
+    if other or (sent != (model.sent(ranked) & ~held)).any():
         told = "adds to what the receiver holds" if after else "sends at this setting"
         raise BitstreamError(f"the message is not what this model {told}: encode it again")
     payload = encode_payload(message.indices.numpy()[0], ranked, sent, model, after)
