@@ -12,6 +12,7 @@ from uoisc import cli
 from uoisc.base.config import ROOT, load_params
 from uoisc.base.errors import ConfigError, DataError
 from uoisc.data.question_types import TYPES
+from uoisc.stages import asking
 
 SCENE = str(ROOT / "data" / "sample.png")
 QUERY = ("--query", "where is the lion")
@@ -79,6 +80,20 @@ def test_a_sample_that_cannot_be_is_one_line_and_changes_nothing(tmp_path, argum
     with pytest.raises(error, match=match):
         raise result.exception
     assert path.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("output", "says"), [("", "-o: empty"), (".", "a folder or a disk"), ("nowhere/x.png", "nowhere: no such folder")]
+)
+def test_a_place_that_takes_no_picture_is_told_before_any_work(tmp_path, monkeypatch, output, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(asking, "open_questions", None)
+    monkeypatch.setattr(asking, "open_codecs", None)
+    for arguments in (["sample"], ["ask", SCENE, *QUERY]):
+        result = CliRunner().invoke(cli.app, [*arguments, "-o", output, "--profile", "small"])
+        with pytest.raises(DataError, match=says):
+            raise result.exception
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_seed_below_nothing_is_refused(tmp_path):

@@ -81,6 +81,9 @@ def test_the_oracle_counts_located_questions_alone(place):
     )
     for key, n in counted.items():
         assert summary.loc[("dial_oracle", *key), "n"] == n and summary.loc[("dial", *key), "n"] == 6
+    whole = pd.read_csv(folder / "summary.csv").query("variant == 'dial_oracle' and judge != 'none'")
+    numbers = whole[whole["metric"].isin(["amr", "amr_floor", "accuracy", "accuracy_source"])]
+    assert (numbers.groupby(["bits", "split", "judge"])["n"].nunique() == 1).all(), "over the same questions"
     paired = pd.read_csv(folder / "differences.csv").query("variant == 'dial' and reference == 'dial_oracle'")
     assert len(paired) and (paired.loc[paired["split"] != "unseen-seen", "n"] < 6).all()
 

@@ -187,6 +187,19 @@ def test_what_is_kept_of_source_images_counts(monkeypatch):
     assert doctor.source_work(replace(small, kept="nothing")) == 0
 
 
+def test_of_a_manifest_as_much_is_kept_as_it_has_lines(tmp_path, monkeypatch):
+    """They are seen again and again; one that is not here yet may be new at every step."""
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    data = Manifest(image_size=352, file="own.jsonl", held_out="a", validation="b", unusable=0.1, loaders=0)
+    params = replace(load_params("paper"), data=data)
+    training, dial = params.training, params.codec.dial
+    unknown = doctor.source_work(params)
+    steps = max(training.phase1_steps, dial.steps) + training.phase2_steps
+    for lines in (10, 20):
+        (tmp_path / "own.jsonl").write_text("{}\n" * lines)
+        assert doctor.source_work(params) == pytest.approx(unknown * lines / (steps * training.batch_size))
+
+
 def test_too_little_memory(checkpoints, vqa, monkeypatch):
     monkeypatch.setattr(doctor.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name])
     assert doctor.memory(paper(checkpoints, vqa)).state == doctor.WRONG

@@ -34,8 +34,8 @@ from uoisc.judge.evaluation import (
 )
 from uoisc.judge.metrics import picture_quality
 from uoisc.stages import evaluation_jobs
-from uoisc.stages.evaluation_jobs import controls, distinct, floors, score
-from uoisc.study import Point
+from uoisc.stages.evaluation_jobs import controls, floors, score
+from uoisc.study import Point, points
 from uoisc.variants import VARIANTS
 
 N = tiny.PARAMS.evaluation.queries
@@ -391,9 +391,13 @@ def test_a_variant_that_is_not_trained_is_told_before_any_work(monkeypatch):
         score("tiny", "uoisc+dail")
 
 
-def test_only_the_wanted_variants_points_are_told_apart(study):
-    assert {point.variant for point in distinct(study, ["dial"])} == {"dial"}
-    assert len(distinct(study)) > len(distinct(study, ["dial"])) > 0
+def test_of_budgets_at_which_a_dial_sends_alike_the_first_counts(study, monkeypatch):
+    dials = points(study.params, ["dial"])
+    assert {point.variant for point in dials} == {"dial"} and len(points(study.params)) > len(dials) > 1
+    codec = study.codec("dial", "dial")
+    alike = [Point("dial", "dial", codec.at(dials[0].bits).bits + more) for more in (0, 0.5)]
+    fixed = [point for point in points(study.params) if point.bits is None]
+    assert study.distinct([*alike, *fixed]) == [alike[0], *fixed]
 
 
 def test_what_another_query_changes_is_counted_image_by_image():

@@ -45,14 +45,18 @@ def test_a_second_query_adds_to_the_first(explorer):
     explorer.query.value = "is there a lion"
     explorer.keep.value = True
     explorer.query.value = "how many animals are there"
-    assert "adds to what the receiver has" in explorer.said.value
+    assert "adds to what the receiver has" in explorer.said.value and explorer.noise.disabled
     explorer.scene.value = 2
+    assert not explorer.noise.disabled
     assert not explorer.keep.value and "in all" in explorer.said.value
 
 
 def test_what_cannot_be_is_said_and_leaves_the_rest(explorer):
     explorer.query.value = ""
     assert "query is empty" in explorer.said.value
+    explorer.keep.value = True
+    assert explorer.before is None, "the receiver keeps no message of another query than the one that failed"
+    explorer.keep.value = False
     explorer.query.value = "where is the <zebrafinch>"
     assert "never read" in explorer.said.value and "<zebra" not in explorer.said.value
     explorer._take_upload()  # nothing was uploaded: a click on the button alone

@@ -16,6 +16,7 @@ from test_bitstream import model
 
 from uoisc.base.errors import ConfigError, DataError, QueryError
 from uoisc.base.storage import save_tensors
+from uoisc.base.terminal import QUIET
 from uoisc.codec import Codec
 from uoisc.data.objects import load_catalogue
 from uoisc.link import header, transfer
@@ -163,6 +164,40 @@ def test_streams(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", drawn)
     decode("-", "-")
     assert Image.open(io.BytesIO(drawn.buffer.getvalue())).size == (50, 70)
+
+
+def test_an_earlier_file_from_a_stream_serves_several(photo, tmp_path, monkeypatch):
+    encode([photo()], tmp_path / "one.uoi", bits=150.0)
+    for name, query in (("two", "how many animals are there"), ("three", "what is at the centre")):
+        encode([photo()], tmp_path / f"{name}.uoi", query, bits=150.0, after=[tmp_path / "one.uoi"])
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((tmp_path / "one.uoi").read_bytes())))
+    decode([tmp_path / "two.uoi", tmp_path / "three.uoi"], tmp_path / "out", after=["-"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"two.png", "three.png"}
+
+
+def test_json_is_told_under_quiet_too(photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(QUIET, "1")
+    after = []
+    for name in ("one", "two"):
+        files = Files([photo()], str(tmp_path / f"{name}.uoi"), after=[*after])
+        transfer.encode(files, QUERY, "small", "dial", 150.0, compact=False, as_json=True)
+        told = json.loads(capsys.readouterr().err)
+        assert told["bytes"] == (tmp_path / f"{name}.uoi").stat().st_size > told["payload_bytes"]
+        assert (told["bits"] is None) == bool(after)
+        after = [str(tmp_path / "one.uoi")]
+
+
+def test_compact_files_open_their_model_once(photo, tmp_path, monkeypatch):
+    files = [tmp_path / "a.uoi", tmp_path / "b.uoi"]
+    for file in files:
+        encode([photo()], file, compact=True, bits=150.0)
+    (tmp_path / "out").mkdir()
+    opened = []
+    within = transfer.model_within
+    monkeypatch.setattr(transfer, "model_within", lambda *wanted: opened.append(wanted) or within(*wanted))
+    decode(files, tmp_path / "out", variant="dial", bits=150.0)
+    assert len(opened) == 1
 
 
 def test_several_images_want_a_folder_and_names_of_their_own(photo, tmp_path):
@@ -394,7 +429,7 @@ def test_what_cannot_be_sent_leaves_no_file(photo, tmp_path, change, error, says
 
 
 def test_a_place_or_kind_that_cannot_be_written(photo, tmp_path):
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="nowhere: no such folder, make it first"):
         encode([photo()], tmp_path / "nowhere" / "a.uoi")
     encode([photo()], tmp_path / "a.uoi")
     with pytest.raises(DataError, match="no kind of image"):

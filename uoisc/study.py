@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,11 +45,12 @@ class Point(NamedTuple):
     bits: int | float | None
 
 
-def points(params: Params) -> list[Point]:
-    """Every rate point of every variant that the profile trains."""
+def points(params: Params, variants: Collection[str] | None = None) -> list[Point]:
+    """Every rate point of every variant that the profile trains, or of these."""
     return [
         Point(name, rate, bits)
         for name, rates in params.variants.items()
+        if variants is None or name in variants
         for rate in rates
         for bits in (params.codec.dial.budgets if rate == DIAL else [None])
     ]
@@ -97,6 +99,11 @@ class Study:
             made_from.pop(SUFFIX, None)  # who has a trained codec may ask otherwise than its loss did
         codec = load_codec(self.build(name, rate), path, name, rate, self.params, made_from, command)
         return codec if bits is None else codec.at(bits)
+
+    def distinct(self, wanted: Sequence[Point]) -> list[Point]:
+        """These rate points, but the first alone of a dial's budgets at which it sends alike. Raises as `codec`."""
+        found = {(point.variant, self.codec(*point).bits): point for point in reversed(wanted)}
+        return list(reversed(found.values()))
 
     def made_from(self, name: str, phase: int) -> dict[str, str]:
         """Digests of what a variant's codec is made from after that phase: parameters, CLIP, and the judge that trains

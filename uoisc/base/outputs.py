@@ -44,14 +44,21 @@ def shown(name: str) -> str:
 
 
 def check_outputs(outputs: Sequence[str], inputs: Sequence[str], force: bool = False) -> None:
-    """Before any work: raises DataError where an output is an input, that of two, or exists and no `force` is given."""
+    """Before any work: raises DataError where an output is nothing, in no folder, a folder, an input, that of two, or
+    exists and no `force` is given."""
     sources = {key: name for name in inputs if (key := _plain(name, INPUT))}
     taken = set()
     for name in outputs:
+        if not name:
+            raise DataError(f"-o: empty; give a file, or {STREAM} for standard output")
         key = _plain(name, OUTPUT)
         if key in sources:
             raise DataError(f"{shown(sources[key])}: its own output would take its place; give another one by -o")
         place = _place(name, OUTPUT)
+        if isinstance(place, str) and os.path.isdir(place):
+            raise _folder(name)
+        if _replaced(place) and not os.path.isdir(os.path.dirname(place)):
+            raise DataError(f"{shown(os.path.dirname(name))}: no such folder, make it first")
         if place in taken:
             raise DataError(f"{shown(name)}: two of the inputs would be written to this file")
         taken |= {place} if _replaced(place) else set()
@@ -81,7 +88,7 @@ def write(data: bytes, name: str, force: bool = False) -> None:
     aside = Path(os.path.dirname(place), f".{os.getpid()}.partial")  # short: a name may be as long as a folder takes
     try:
         if os.path.isdir(place) or Path(place).is_block_device():
-            raise DataError(f"{shown(name)}: a folder or a disk; name a file in it")
+            raise _folder(name)
         if not _replaced(place):
             with open(place, "ab") as file:
                 file.write(data)
@@ -110,6 +117,10 @@ def opened(name: str):
     except OSError as error:
         known = {errno.ENOENT: "no such file", errno.EISDIR: "a folder; name the files in it"}
         raise DataError(f"{shown(name)}: {known.get(error.errno, f'cannot be read ({error.strerror})')}") from None
+
+
+def _folder(name: str) -> DataError:
+    return DataError(f"{shown(name)}: a folder or a disk; name a file in it")
 
 
 def _exists(name: str) -> DataError:

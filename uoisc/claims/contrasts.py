@@ -200,6 +200,7 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
     """
     results = paths(profile).results
     asked = load_contrasts(ROOT / "paper" / "claims.yaml")
+    checks = read_table(results, "foundation.csv")
     targets = [results / name for name in ("seeds.csv", "runs.csv")]
     check_outputs([*map(str, targets)], [str(folder / "answers.parquet") for folder in folders], force)
     runs = [(read_table(folder, "answers.parquet")[USED], read_table(folder, "entropy.csv")) for folder in folders]
@@ -207,7 +208,7 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
     if repeated := [seed for seed in seeds[1:] if seeds.count(seed) > 1]:
         raise ResultsError(f"seed {repeated[0]}: two runs have it, or it is the published one's; each must be fresh")
     kinds = {kind for answers, _ in runs for kind in answers["type"].unique()}
-    types = reliable_types(read_table(results, "foundation.csv"), kinds)
+    types = reliable_types(checks, kinds)
     rates = load_params(profile).variants.get("uoisc", ())
     tables = [[measured(asked, *run, types, rates) for run in runs], [points(*run, types) for run in runs]]
     for target, parts in zip(targets, tables, strict=True):

@@ -66,9 +66,8 @@ def write_page(profile: str) -> Path:
     jobs = [(profile, split, row) for split, rows in chosen(study).items() for row in rows]
     scenes = run_side_by_side(explored, jobs, study.params.workers, "scenes of the page")
     methods = {}
-    for point in published_points(study.params):
-        bits = point.bits and study.codec(*point).bits or study.build(point.variant, point.rate).bits
-        methods.setdefault(point.variant, []).append(bits)
+    for point in published_points(study):
+        methods.setdefault(point.variant, []).append(study.codec(*point).bits)
     data = {
         "scenes": scenes,
         "methods": [{"name": name, "title": label(name), "says": SAYS[name], "bits": b} for name, b in methods.items()],
@@ -127,7 +126,7 @@ def explored(profile: str, split: str, row: int) -> dict:
     source = [answers(study, x, query.text) for query in queries]
     small = SmallFiles(study, x, queries, source)
     sent = {}
-    for point in published_points(study.params):
+    for point in published_points(study):
         model = shared_model(study, point.variant, point.rate)
         model = model.within(point.bits) if point.bits else model
         own = [send(model, x, query.text) for query in queries]

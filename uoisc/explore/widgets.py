@@ -69,9 +69,11 @@ class Explorer:
     def rates(self) -> dict[str, list[tuple[str, str, int | float | None]]]:
         """Of each variant whose models are here: the rate points, (nominal bits as text, rate, a dial's budget)."""
         found: dict[str, list] = {}
-        for name, rate, budget in points(self.study.params):
-            if self.study.home.codec(2, name, rate).is_file() and self.study.home.table(name, rate).is_file():
-                found.setdefault(name, []).append((f"{self.model(name, rate, budget).codec.bits:g}", rate, budget))
+        home = self.study.home
+        codecs = [point for point in points(self.study.params) if home.codec(2, *point[:2]).is_file()]
+        here = [point for point in codecs if home.table(*point[:2]).is_file()]
+        for name, rate, budget in self.study.distinct(here):
+            found.setdefault(name, []).append((f"{self.model(name, rate, budget).codec.bits:g}", rate, budget))
         return found
 
     @cached_property
@@ -92,6 +94,7 @@ class Explorer:
         """Works out what the controls say and shows it, or why it cannot be."""
         if self.waiting:
             return
+        self.sent = None  # of what the controls said before
         try:
             _, rate, budget = self.rates[self.method.value][self.bits.value]
             before = self.before
@@ -162,6 +165,7 @@ class Explorer:
 
     def _hold(self, *_) -> None:
         self.before: Held | None = self.sent.held() if self.keep.value and self.sent else None
+        self.noise.disabled = self.before is not None  # what is added to what is held arrives as it was sent
         self.show()
 
 

@@ -115,6 +115,7 @@ def _metric_columns(answers: pd.DataFrame, reliable: Collection[str]) -> tuple[l
     """Names (M), and per answer the numerator, in [0, 1], and denominator, 0 or 1, of each metric, (rows, M)."""
     columns = {}
     everything = np.ones(len(answers), dtype=bool)
+    known = answers["match"].notna().to_numpy()  # questions that count, for a control that counts some
     types = {"": everything} | ({"_reliable": answers["type"].isin(reliable).to_numpy()} if reliable else {})
     types |= {f":{t}": (answers["type"] == t).to_numpy() for t in sorted(answers["type"].unique())}
     measured = [(name + suffix, name, group) for suffix, group in types.items() for name in METRICS]
@@ -122,7 +123,7 @@ def _metric_columns(answers: pd.DataFrame, reliable: Collection[str]) -> tuple[l
     for metric, name, group in measured:
         column, condition = METRICS[name]
         if column in answers:
-            counted = answers[column].notna().to_numpy() & group
+            counted = answers[column].notna().to_numpy() & known & group
             counted &= answers[condition].to_numpy(bool) if condition else everything
             values = answers[column].astype("Float32").fillna(0).to_numpy(np.float32)
             columns[metric] = np.where(counted, values, 0), counted

@@ -30,7 +30,7 @@ from uoisc.link.bitstream import Held, SharedModel, write
 from uoisc.link.header import parse
 from uoisc.link.tables import shared_model
 from uoisc.message import Message
-from uoisc.study import Study, open_study
+from uoisc.study import Study, open_study, points
 
 FORMS = ("fresh", "lacking", "adding")  # alone; what that lacks; what is best of as many bits as that costs
 TALKS = "dial"  # the variant
@@ -45,7 +45,8 @@ def converse(profile: str, split: str) -> pd.DataFrame:
     references = ask_references(study, asked)
     seed = study.params.seed
     rows = []
-    for used in {one.packing: one for one in map(model.within, study.params.codec.dial.budgets)}.values():
+    for point in study.distinct(points(study.params, [TALKS])):
+        used = model.within(point.bits)
         found = []
         for part in batches(study, asked):
             first = [query.text for query in asked.others[part]]

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import TextIO
@@ -65,12 +65,20 @@ class Files:
             say(f"{len(kept)} of {len(names)} outputs exist and are left as they are", sys.stderr)
         return [(source, name) for source, name in zip(inputs, names, strict=True) if name not in kept]
 
+    @cached_property
+    def before(self) -> list[bytes]:
+        """The earlier files' bytes, read once: one may be a stream."""
+        found = []
+        for name in self.after:
+            with naming(name):
+                found.append(read_file(name))
+        return found
+
     def held(self, model: SharedModel, compact: bool) -> Held | None:
         """What the files hold that these are after. Raises BitstreamError, which names the one that does not fit."""
         found = None
-        for name in self.after:
+        for name, data in zip(self.after, self.before, strict=True):
             with naming(name):
-                data = read_file(name)
                 if (parse(data).fingerprint is None) is not compact:
                     raise BitstreamError("of another form: all files about a picture are compact, or none is")
                 found = bitstream.hold(data, model, found)
@@ -104,7 +112,8 @@ def encode(
         with naming(image):
             data = bitstream.write(message, used, None if compact else picture.size, held)
         write(data, name, files.force)
-        sent = {"image": image, "file": name, "size": picture.size, "variant": variant, "bits": used.codec.bits}
+        bits_in_all = None if held else used.codec.bits  # what a following file adds costs less
+        sent = {"image": image, "file": name, "size": picture.size, "variant": variant, "bits": bits_in_all}
         sent |= {"bytes": len(data), "payload_bytes": len(parse(data).payload)}
         if as_json:
             return json.dumps(sent)
@@ -115,7 +124,7 @@ def encode(
             f"{sent['payload_bytes']} payload ({nominal})"
         )
 
-    _each(pairs, send, "images", "sent")
+    _each(pairs, send, "images", "sent", tell=show if as_json else say)
 
 
 def decode(files: Files, profile: str, variant: str | None, bits: float | None, query: str | None) -> None:
@@ -135,6 +144,7 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
     if bits is not None and variant is None:
         raise ConfigError("--bits: a file says it itself, and of a compact one it is read with --variant: give both")
     written_by = cache(partial(writer, profile))
+    named = cache(lambda: model_within(open_codecs(profile), variant, bits))
 
     def draw(file: str, name: str) -> str:
         with naming(file):
@@ -145,7 +155,7 @@ def decode(files: Files, profile: str, variant: str | None, bits: float | None, 
             if not fingerprint and variant is None:
                 which = "the compact form does not say which model wrote it"
                 raise BitstreamError(f"{which}: give --variant, and --bits as then")
-            model = written_by(fingerprint) if fingerprint else model_within(open_codecs(profile), variant, bits)
+            model = written_by(fingerprint) if fingerprint else named()
         held = files.held(model, compact=not fingerprint)
         with naming(file):
             message, size = bitstream.read(data, model, held)
@@ -247,13 +257,14 @@ def beside(output: str | None) -> TextIO:
     return sys.stdout if output is None or is_plain(output) else sys.stderr
 
 
-def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: str, done: str) -> None:
-    """`job` for each input and output. Of several those that fail are told, left out, and counted by a DataError."""
+def _each(pairs: list[tuple[str, str]], job: Callable[[str, str], str], things: str, done: str, tell=say) -> None:
+    """`job` for each input and output, whose line is told. Of several those that fail are told, left out, and counted
+    by a DataError."""
     failed = []
     for source, name in bar(pairs) if len(pairs) > 1 else pairs:
         try:
             if line := job(source, name):
-                say(line, sys.stderr)
+                tell(line, sys.stderr)
         except (DataError, BitstreamError) as error:
             if len(pairs) == 1:
                 raise

@@ -277,7 +277,7 @@ def text_bounds(profile: str, split: str, types: Sequence[str]) -> pd.DataFrame:
     if isinstance(session.asked, AskedScenes):
         described, about["description"] = session.descriptions()
         offers |= described
-    offers |= {point: session.picture(point) for point in points(study.params) if point.variant in PICTURES}
+    offers |= {point: session.picture(point) for point in study.distinct(points(study.params, PICTURES))}
     keys = {"profile": profile, "seed": study.params.seed, "split": split}
     rows = []
     for method, measures in about.items():

@@ -14,7 +14,7 @@ from uoisc.base import devices
 from uoisc.base.config import ROOT, Params
 from uoisc.base.distributed import device
 from uoisc.base.errors import CheckpointError
-from uoisc.base.settings import JUDGES, KEPT, ClipCheckpoint, Drawings, LlavaCheckpoint, Pretrained, Vqav2
+from uoisc.base.settings import JUDGES, KEPT, ClipCheckpoint, Drawings, LlavaCheckpoint, Manifest, Pretrained, Vqav2
 from uoisc.frozen.weights import UNPINNED, offline, parameters, verify
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, instances_file
 from uoisc.stages.pinning import MODELS, digests_of, located, pins, shown
@@ -202,12 +202,22 @@ def source_work(params: Params) -> int | float:
     """Bytes that `kept` takes: what frozen models make of training images (`frozen/kept.py`)."""
     training, clip, taps = params.training, params.foundation.clip, len(params.codec.taps) + 2  # and two early blocks
     steps = max(training.phase1_steps, params.codec.dial.steps) + training.phase2_steps
-    images = getattr(params.data, "questions", steps * training.batch_size)
+    images = min(steps * training.batch_size, questions(params.data))
     tokens = (params.data.image_size // clip.patch_size) ** 2
     values = taps * getattr(clip, "width", WIDTHS[0]) + getattr(clip, "embed_dim", WIDTHS[1])  # a token
     seen = {"clip": 2 * tokens * values, JUDGES[0]: STATES[isinstance(params.foundation, Pretrained)]}
     wider = 1 if devices.native_bfloat16(device().type) else 2
     return images * wider * sum(seen[name] for name in KEPT[params.kept])
+
+
+def questions(settings: Drawings | Vqav2 | Manifest) -> int | float:
+    """How many there can be to train on: scenes are drawn without end, a file that is not here may have any number."""
+    if isinstance(settings, Vqav2):
+        return settings.questions
+    if isinstance(settings, Drawings) or not (path := ROOT / settings.file).is_file():
+        return float("inf")
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)
 
 
 def disk(found: list[Finding], kept: int | float = 0) -> list[Finding]:

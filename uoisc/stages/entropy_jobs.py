@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uoisc.base.config import DIAL, load_params, paths
+from uoisc.base.config import load_params, paths
 from uoisc.base.distributed import device
 from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.processes import run_side_by_side
@@ -20,7 +20,7 @@ from uoisc.link.bitstream import SharedModel, encode_payload, ranked_of
 from uoisc.link.conversation import TALKS, converse
 from uoisc.link.entropy import build_tables, kinds_for
 from uoisc.link.tables import codec_digest, write_tables
-from uoisc.study import open_study
+from uoisc.study import open_study, points
 
 TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws
 COUNTED = 3000  # scenes that tables are counted on
@@ -66,7 +66,8 @@ def build_one(profile: str, name: str, rate: str, folder: Path) -> pd.DataFrame:
     study = open_study(profile, judges=())
     p = study.params
     codec = study.codec(name, rate)
-    models = [codec.at(bits) for bits in p.codec.dial.budgets] if rate == DIAL else [codec]
+    own = study.distinct([point for point in points(p, [name]) if point.rate == rate])
+    models = [codec if point.bits is None else codec.at(point.bits) for point in own]
     scale = min(1.0, p.evaluation.queries / 1000)
     counted, held_back = (max(20, int(n * scale)) for n in (COUNTED // len(models), HELD_BACK))
     scenes = study.source.batches([p.seed, TABLE_STREAM], p.evaluation.batch_size, p.data.held_out)

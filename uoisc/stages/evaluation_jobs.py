@@ -39,7 +39,7 @@ def evaluate(profile: str) -> pd.DataFrame:
     again = f"run the foundation stage again: uoisc run 02_foundation --profile {profile}"
     logs = training_log(profile)
     checks = pd.read_csv(readable(checks, again))
-    found = _ask(study, distinct(study))
+    found = _ask(study, study.distinct(points(params)))
     reliable = reliable_types(checks, found.answers["type"])
     summary = _write_asked(study, found, results, reliable)
     bounds = run_side_by_side(
@@ -82,7 +82,7 @@ def score(profile: str, names: str, changes: tuple[str, ...] = ()) -> tuple[pd.D
     study = open_study(profile, changes=changes)
     name = "+".join([*wanted, *(re.sub(r"[^\w.=]+", "_", change) for change in changes)])
     folder = Path("build", profile, "scores", name[:LONGEST])
-    summary = _write_asked(study, _ask(study, distinct(study, wanted), changes), ROOT / folder)
+    summary = _write_asked(study, _ask(study, study.distinct(points(study.params, wanted)), changes), ROOT / folder)
     wait()
     rates = summary[summary["metric"].isin(SCORED)]
     return rates.drop(columns=["profile", "seed"]), folder
@@ -125,13 +125,6 @@ def tested_beyond(study: Study, models: Sequence[Point]) -> list[Point]:
     budgets = {nearest_bits(study.build("uoisc", rate).bits, map(float, p.codec.dial.budgets)) for rate in chosen.rates}
     wanted = [point for point in models if point.variant in chosen.variants]
     return [point for point in wanted if (point.bits in budgets if point.rate == DIAL else point.rate in chosen.rates)]
-
-
-def distinct(study: Study, variants: Sequence[str] | None = None) -> list[Point]:
-    """Every rate point, of all variants or of these, but one of two budgets at which a dial sends alike."""
-    wanted = [point for point in points(study.params) if variants is None or point.variant in variants]
-    found = {(point.variant, study.codec(*point).bits): point for point in reversed(wanted)}
-    return list(reversed(found.values()))
 
 
 def controls(study: Study, point: Point) -> list[evaluation.Control | None]:

@@ -46,7 +46,7 @@ def publish(profile: str) -> Path:
     where = paths(profile)
     study = open_study(profile, judges=())
     summary = read_table(where.results, "summary.csv")
-    chosen = dict.fromkeys((point.variant, point.rate) for point in published_points(study.params))
+    chosen = dict.fromkeys((point.variant, point.rate) for point in published_points(study))
     with written_folder(where.published) as aside:
         if not isinstance(study.params.foundation, Pretrained):
             for name in ("clip", *JUDGES):
@@ -114,15 +114,14 @@ def measure(profile: str) -> pd.DataFrame:
     study = open_published(profile)
     jobs = [(profile, split) for split in study.source.splits]
     references = pd.concat(run_side_by_side(_references, jobs, study.params.workers))
-    jobs = [(profile, point, split, references) for point in published_points(study.params) for _, split in jobs]
+    jobs = [(profile, point, split, references) for point in published_points(study) for _, split in jobs]
     found = run_side_by_side(_measure_one, jobs, study.params.workers, "published models measured")
-    table = pd.concat(found, ignore_index=True)
-    return table.drop_duplicates(["profile", *KEYS])  # two budgets at which a dial sends alike
+    return pd.concat(found, ignore_index=True)
 
 
-def published_points(params: Params) -> list[Point]:
+def published_points(study: Study) -> list[Point]:
     """Every rate point of the published models."""
-    return [point for point in points(params) if point.rate in MODELS.get(point.variant, ())]
+    return study.distinct([point for point in points(study.params, MODELS) if point.rate in MODELS[point.variant]])
 
 
 @lru_cache(maxsize=1)
