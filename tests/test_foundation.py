@@ -1,5 +1,6 @@
 """The stand-ins' training: what an independent judge's tower learns, and which scenes they meet."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -21,7 +22,9 @@ from uoisc.frozen.foundation import (
     labels_of,
     localisation,
     region_embeddings,
+    region_texts,
     tile_loss,
+    train_clip,
     train_tower,
     unified_loss,
 )
@@ -61,10 +64,32 @@ def test_a_tower_meets_no_text_and_follows_its_seed():
         tower = train_tower(replace(TOWER, steps=steps), tiny.world(), tiny.IMAGE, seed, lambda steps, _: steps)
         return tower.model.state_dict()
 
-    once, again, further = trained(1), trained(1), trained(2)
+    once, again, further, other = trained(1), trained(1), trained(2), trained(1, seed=1)
     assert all(torch.equal(once[name], again[name]) for name in once)
+    assert not torch.equal(once["visual.proj"], other["visual.proj"])
     changed = {name.split(".")[0] for name in once if not torch.equal(once[name], further[name])}
     assert changed == {"visual"}
+
+
+def test_what_a_clip_is_not_to_know_it_neither_sees_nor_reads_of():
+    """Not as the other object of a question either."""
+    world, seen, read = tiny.world(), set(), []
+
+    def texts_of(world, scenes, rng, known):
+        about = region_texts(world, scenes, rng, known)
+        seen.update(world.kinds[about[0]])
+        read.extend(about[2])
+        return about
+
+    cfg = replace(tiny.PARAMS.foundation.clip, exclude="animal", steps=8)
+    train_clip(cfg, world, tiny.IMAGE, 0, lambda steps, _: steps, texts_of)
+    hidden = {"animal", "animals", *np.array(world.names)[world.pool(only="animal")]}
+    words = re.compile(rf"\b({'|'.join(hidden)})\b")
+    assert seen == set(world.categories) - {"animal"} and len(read) > 100
+    assert any("more" in text for text in read) and not [text for text in read if words.search(text)]
+    cfg = replace(cfg, exclude="")
+    train_clip(cfg, world, tiny.IMAGE, 0, lambda steps, _: steps, texts_of)
+    assert "animal" in seen and any(map(words.search, read))
 
 
 def test_a_judge_is_asked_what_others_build_on_in_its_first_steps(monkeypatch):

@@ -82,7 +82,7 @@ def test_both_tokenizers_read_a_new_type(toys):
     assert tiny.clip().tokenize([PAIR.template.format(a_name="a lion", place=PLACES[0])]).any()
     rng = np.random.default_rng(0)
     scenes = world.sample(rng, 64, world.pool())
-    learnt = [text for _ in range(5) for text in region_texts(world, scenes, rng)[2]]
+    learnt = [text for _ in range(5) for text in region_texts(world, scenes, rng, world)[2]]
     assert any(text.endswith("touch the bottom") for text in learnt) and any("might" in text for text in learnt)
     assert not [text for text in learnt if "{" in text]
 

@@ -101,11 +101,14 @@ def fill(template: str, sight: Sight) -> str:
     return template.format(**{name: SLOTS[name].of(sight) for name in slots_of(template)})
 
 
-def fill_about(rng: np.random.Generator, template: str, slots: Sequence[str], index: int, world: Vocabulary) -> str:
-    """The template with the index-th word in one of `slots`, and words at random wherever else it has a slot."""
+def fill_about(
+    rng: np.random.Generator, template: str, slots: Sequence[str], index: int, world: Vocabulary, known: Vocabulary
+) -> str:
+    """The template with the index-th word of `world` in one of `slots`, and `known` words at random wherever else it
+    has a slot."""
     names = sorted(slots_of(template))
     own = one_of(rng, [name for name in names if name in slots])
-    words = {name: SLOTS[name].words(world) for name in names}
+    words = {name: SLOTS[name].words(world if name == own else known) for name in names}
     return template.format(**{name: words[name][index] if name == own else one_of(rng, words[name]) for name in names})
 
 

@@ -6,6 +6,7 @@ the held-out ones too. Codecs never do. Source: ours.
 
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from itertools import compress
 
 import numpy as np
 import torch
@@ -18,7 +19,15 @@ from uoisc.base.devices import precision
 from uoisc.base.distributed import device
 from uoisc.base.processes import one_ahead
 from uoisc.base.settings import GRID, HEAD_WIDTH, Clip, Llava
-from uoisc.data.question_types import CATEGORY_SLOTS, OBJECT_SLOTS, fill_about, templates_of, templates_with
+from uoisc.data.question_types import (
+    CATEGORY_SLOTS,
+    OBJECT_SLOTS,
+    Vocabulary,
+    Words,
+    fill_about,
+    templates_of,
+    templates_with,
+)
 from uoisc.data.scenes import AT_ONCE, Scenes, World, token_tiles
 from uoisc.data.sights import COLOURS, PLACES, TILES, one_of
 from uoisc.data.styles import PLAIN
@@ -48,15 +57,17 @@ def region_embeddings(tokens: Float[Tensor, "B N e"]) -> Float[Tensor, "B 9 e"]:
     return F.normalize(reduce(unit, "b (r i) (c j) e -> b (r c) e", "mean", i=step, j=step), dim=-1)
 
 
-def region_texts(world: World, scenes: Scenes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def region_texts(
+    world: World, scenes: Scenes, rng: np.random.Generator, known: Vocabulary
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A batch's objects (n,), its categories (k,), and a text about each, n + k: a question that names it, first or
-    second, or an object's bare name."""
+    second, or an object's bare name. What else it names is one of the `known` words."""
     objects = np.unique(scenes.objects[scenes.objects >= 0])
     kinds = np.unique(world.category_of[objects])
     texts = []
     for indices, slots, bare in ((objects, OBJECT_SLOTS, ["{name}"]), (kinds, CATEGORY_SLOTS, [])):
         wordings = [*bare, *templates_with(*slots)]
-        texts += [fill_about(rng, one_of(rng, wordings), slots, int(index), world) for index in indices]
+        texts += [fill_about(rng, one_of(rng, wordings), slots, int(index), world, known) for index in indices]
     return objects, kinds, texts
 
 
@@ -163,13 +174,14 @@ def train_tower(cfg: Clip, world: World, image_size: int, seed: int, progress: P
 def train_clip(
     cfg: Clip, world: World, image_size: int, seed: int, progress: Progress, texts_of: Callable = region_texts
 ) -> tuple[open_clip.CLIP, FrozenCLIP]:
-    """A stand-in CLIP that has seen all objects but those of `cfg.exclude`. The same seed gives the same weights.
+    """A stand-in CLIP that has seen and read of all objects but those of `cfg.exclude`; its weights follow the seed.
 
     It learns labels of tiles beside texts: by texts alone it takes several times the steps to tell all objects apart.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     known = world.pool(exclude=cfg.exclude or None)
+    words = Words(tuple(compress(world.names, known)), tuple(c for c in world.categories if c != cfg.exclude))
     model = build_clip(**clip_fields(cfg, image_size))
     tokenizer = open_clip.SimpleTokenizer(context_length=cfg.context_length)
     frozen = FrozenCLIP(model, tokenizer, (cfg.layers - 1,)).to(device())
@@ -180,7 +192,7 @@ def train_clip(
 
     def batch() -> tuple:
         scenes = world.crowded(rng, cfg.batch_size, known)
-        about = texts_of(world, scenes, rng)
+        about = texts_of(world, scenes, rng, words)
         with precision(device()):
             return scenes, world.render(scenes), about
 
