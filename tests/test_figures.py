@@ -191,6 +191,8 @@ def test_half_of_what_is_left_is_found_between_two_points():
     assert halves.loc[("uoisc", 432, "coded")].tolist() == pytest.approx([0.5, 5])
     dead = synthetic.channel().assign(low=lambda rows: rows["low"].where(rows["metric"] != "amr", 0.1))
     assert link_figures.half_points(dead).isna().all(axis=None), "no more than the floor without errors"
+    unsure = synthetic.channel().assign(high=lambda rows: rows["high"].where(rows["metric"] != "amr_floor", 1.0))
+    assert link_figures.half_points(unsure).isna().all(axis=None), "nor than its interval"
     line = pd.DataFrame({"es_n0_db": [10.0, 0.0], "value": [0.9, 0.3]})
     assert link_figures.half_kept(line, 0.2, 1.0) == pytest.approx(5.0)
     assert link_figures.half_kept(line, 0.0, 0.4) == -np.inf and link_figures.half_kept(line, 0.2, 2.0) == np.inf

@@ -1,9 +1,10 @@
-"""Every code block of the README, and every `uoisc` line of docs/running.md, runs as printed, on a tiny study.
+"""Every code block of the README, and the conversation of docs/running.md, runs as printed, on a tiny study.
 
 The study is called `small`, as the README's is, and has its rates' names; only `make` is not run here, but looked up.
 """
 
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from uoisc.stages.publish import Check
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"(?ms)^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"))
+TALK = (ROOT / "docs/running.md").read_text(encoding="utf-8").split("## A conversation\n\n```sh\n")[1].split("```")[0]
 SHELL = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
 MADE = """
 from uoisc.stages.entropy_jobs import make_tables
@@ -54,18 +56,27 @@ def test_the_readme_is_made_of_blocks_that_run():
     assert all(line.startswith(("make ", "uoisc ")) for line in SHELL)
 
 
-def test_what_is_printed_runs_as_printed(place):
-    path = f"{place / 'bin'}:"
-    (place / "bin").mkdir()
+def run_as_printed(place: Path, script: str) -> None:
+    """Runs lines of shell in a place, `uoisc` being the tests' own."""
+    (place / "bin").mkdir(exist_ok=True)
     (place / "bin" / "uoisc").write_text('#!/bin/sh\nexec python -m uoisc.cli "$@"\n')
     (place / "bin" / "uoisc").chmod(0o755)
     environment = workplace.environment(place)
-    environment["PATH"] = path + environment["PATH"]
-    script = "\n".join(line for line in SHELL if line.startswith("uoisc "))
+    environment["PATH"] = f"{place / 'bin'}:{environment['PATH']}"
     run = subprocess.run(["bash", "-euxc", script], cwd=place, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_what_is_printed_runs_as_printed(place):
+    run_as_printed(place, "\n".join(line for line in SHELL if line.startswith("uoisc ")))
     assert {"received.png", "decoded.png", "first.uoi", "scene.png"} <= {path.name for path in place.iterdir()}
     assert Image.open(place / "decoded.png").size == (120, 90), "the picture's size is restored"
+
+
+def test_a_conversation_runs_as_printed(place):
+    shutil.copy(place / "data" / "sample.png", place / "photo.png")
+    run_as_printed(place, 'uoisc encode photo.png --query "where is the lion" -o photo.uoi\n' + TALK)
+    assert Image.open(place / "third.png").size == (120, 90)
 
 
 def test_what_check_and_compare_say_stands_there_as_they_say_it():

@@ -36,15 +36,16 @@ def half_kept(line: pd.DataFrame, floor: float, perfect: float) -> float:
 
 
 def half_points(channel: pd.DataFrame) -> pd.DataFrame:
-    """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN: nothing lies above the floor."""
+    """`half_kept` in dB, a row per method, rate and link, a column per fading; NaN where the interval of what a perfect
+    link gives does not lie above the floor's."""
     rows = channel[(channel["judge"] == JUDGES[-1]) & (channel["split"] == figures.splits_of(channel)[0])]
     found = {}
     for key, own in rows.groupby(["variant", "bits"]):
         perfect = own[own["link"] == "perfect"].set_index("metric")
-        floor = perfect.at["amr_floor", "value"]
+        floor, highest = perfect.loc["amr_floor", ["value", "high"]]
         value, low = perfect.loc["amr", ["value", "low"]]
         for (link, fading), line in own[own["link"].isin(LINKS)].groupby(["link", "fading"]):
-            found[*key, link, fading] = half_kept(line, floor, value) if low > floor else np.nan
+            found[*key, link, fading] = half_kept(line, floor, value) if low > highest else np.nan
     return pd.Series(found).rename_axis(["variant", "bits", "link", "fading"]).unstack("fading")
 
 
