@@ -75,6 +75,7 @@ def test_what_is_printed_runs_as_printed(place):
 
 def test_a_conversation_runs_as_printed(place):
     shutil.copy(place / "data" / "sample.png", place / "photo.png")
+    (place / "second.uoi").unlink(missing_ok=True)  # the README's
     run_as_printed(place, 'uoisc encode photo.png --query "where is the lion" -o photo.uoi\n' + TALK)
     assert Image.open(place / "third.png").size == (120, 90)
 
