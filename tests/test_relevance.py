@@ -1,12 +1,16 @@
 """What ranks the tokens: the cosine at the start of training, more once the head has learnt where answers lie."""
 
 import math
+from itertools import islice
 
+import numpy as np
 import pytest
 import tiny
 import torch
+from test_evaluation import Scripted
 
 from uoisc import calibration
+from uoisc.calibration import measured_packings
 from uoisc.data.questions import Query
 from uoisc.relevance import Cosine, RelevanceHead, relevance_loss
 from uoisc.training import Bench
@@ -88,6 +92,53 @@ def test_training_moves_the_head_and_measures_the_packings():
     answers = codec.rate.answers
     assert not answers.isnan().any() and answers.min() >= 0 and answers.max() <= 1
     assert "rate.answers" in codec.own_state()
+
+
+class Brightness(Scripted):
+    """Says yes about every other shade."""
+
+    def answer(self, x: torch.Tensor, queries: list[str], batch_size: int = 256) -> list[str]:
+        super().answer(x, queries)
+        return ["yes" if int(image.mean() * 20_000) % 2 else "no" for image in x]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Of the tiny study, with a judge that tells reconstructions apart."""
+    study = tiny.study()
+    return Bench(study.params, study.source, study.clip, Brightness())
+
+
+@pytest.fixture
+def measured_on(bench) -> tuple[torch.Tensor, list[Query]]:
+    """What phase 2's stream would have come to next: scenes and queries, batch by batch."""
+    p = bench.params
+    size, drawn = p.training.batch_size, p.training.phase2_steps
+    stream = tiny.world().batches([p.seed, 2], size, p.data.held_out)
+    behind = list(islice(stream, drawn, drawn + p.codec.dial.queries // size))
+    return torch.cat([batch.images for batch in behind]), [query for batch in behind for query in batch.queries]
+
+
+def test_packings_are_measured_on_scenes_that_phase_2_has_not_trained_on(bench, measured_on):
+    images, queries = measured_on
+    calibration.calibrate(tiny.untrained("dial", "dial"), bench, "dial")
+    assert torch.equal(torch.stack(bench.llava.shown[: len(images)]), images)
+    assert {*bench.llava.asked} == {query.text for query in queries}
+
+
+def test_a_packings_share_is_that_of_messages_through_both_ends(bench, measured_on):
+    images, queries = measured_on
+    texts = [query.text for query in queries]
+    codec = tiny.untrained("dial", "dial")
+    calibration.calibrate(codec, bench, "dial")
+    source = bench.llava.answer(images, texts)
+    shares = []
+    for packing in measured_packings(codec.rate):
+        sender = codec.packed(packing)
+        drawn = bench.llava.answer(sender.decode(sender.encode(images, texts), texts), texts)
+        shares.append(np.mean([*map(Query.match, queries, source, drawn)]))
+        assert codec.rate.answers[codec.rate.packings.index(packing)].item() == pytest.approx(shares[-1])
+    assert len({*shares}) > 2, "the judge tells packings apart"
 
 
 def test_measuring_some_images_at_a_time_measures_the_same(monkeypatch):
