@@ -1,12 +1,18 @@
 """A second question about a picture: every form's real bits and both judges' answers, on the tiny study."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
+import torch
 from test_bitstream import model
+from test_relevance import Brightness
 
 from uoisc.base.results import COLUMNS, read_table
 from uoisc.base.settings import JUDGES
+from uoisc.data.questions import Query
+from uoisc.judge.evaluation import batches, evaluation_questions
 from uoisc.link import conversation
 from uoisc.link.bitstream import hold, parse, write
 from uoisc.message import Message
@@ -37,6 +43,37 @@ def test_every_form_at_every_budget_has_its_bits_and_answers(rows):
         for form in conversation.FORMS:
             assert wide.loc[(bits, form), "amr_gain"] == pytest.approx(wide.loc[(bits, form), "amr"] - fresh)
     assert {*shown(rows)["second message"]} == {"alone", "what the first lacks", "as many bits more"}
+
+
+def test_every_form_answers_the_second_question_from_what_both_messages_say(monkeypatch):
+    """The first is about the query's other one: by hand, batch by batch."""
+    study = replace(tiny.study(), judges={name: Brightness() for name in JUDGES})
+    monkeypatch.setattr(conversation, "open_study", lambda profile: study)
+    monkeypatch.setattr(conversation, "shared_model", lambda study, name, rate: model("dial"))
+    rows = conversation.converse("tiny", "unseen").set_index(["bits", "form", "judge", "metric"]).sort_index()["value"]
+    asked, judge, dial = evaluation_questions(study, "unseen"), study.judges[JUDGES[0]], model("dial").trained
+    source, drawn = judge.answer(asked.all_images(), asked.texts), iter(judge.shown[2 * N :])
+    for bits in tiny.PARAMS.codec.dial.budgets:
+        used = model("dial", bits=bits)
+        spent, matches = ({form: [] for form in conversation.FORMS} for _ in range(2))
+        for part in batches(study, asked):
+            x, second = asked.images(part), asked.texts[part]
+            known = used.codec.encode(x, [other.text for other in asked.others[part]])
+            sent = {
+                "fresh": (used.codec.encode(x, second), None),
+                "lacking": (used.codec.encode(x, second, known=known), known),
+                "adding": (dial.adding(used.codec.bits).encode(x, second, known=known), known),
+            }
+            for form, (message, held) in sent.items():
+                images = dial.decode(message, second, held)
+                assert all(torch.equal(image, next(drawn)) for image in images)
+                spent[form] += conversation.payload_bits(message, held, used)
+                answers = judge.answer(images, second)
+                matches[form] += map(Query.match, asked.queries[part], source[part], answers)
+        for form in conversation.FORMS:
+            found = rows[used.codec.bits, form]
+            assert found["none", "payload_bits"] == np.mean(spent[form])
+            assert found[JUDGES[0], "amr"] == pytest.approx(np.mean(matches[form]))
 
 
 def test_payload_bits_are_those_of_the_files():
