@@ -5,20 +5,26 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import tiny
 import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from uoisc.data.question_types import TYPES
+from uoisc.base.devices import precision
+from uoisc.data.question_types import TYPES, Words
 from uoisc.data.scenes import World
-from uoisc.data.sights import TILES
+from uoisc.data.sights import COLOURS, TILES
 from uoisc.data.styles import STYLES
-from uoisc.frozen import foundation_llava
+from uoisc.frozen import foundation, foundation_llava
 from uoisc.frozen.clip import open_clip
 from uoisc.frozen.foundation import (
     ATTRIBUTE_SCALE,
     OBJECT_SCALE,
+    attribute_texts,
+    clip_loss,
+    descend,
+    kinds_of,
     labels_of,
     localisation,
     region_embeddings,
@@ -148,3 +154,74 @@ def test_the_unified_loss_wants_the_first_token_of_all_images_in_a_text_s_tiles(
     named = [-log_softmax(texts @ regions[image, tile])[text] for image, tile, text in shown]
     ours = unified_loss(*(torch.from_numpy(part).float() for part in (texts, tokens, regions)), torch.from_numpy(about))
     np.testing.assert_allclose(ours.item(), (np.mean(named) - np.mean(np.log(inside))) / 2, rtol=1e-5)  # float32
+
+
+def test_a_clip_learns_names_categories_places_and_colours():
+    """Places and colours by hand, as means over their wordings."""
+    world, model, frozen = tiny.world(), tiny.clip_model(), tiny.clip()
+    scenes = world.crowded(np.random.default_rng(0), 3, world.pool())
+    rng, tokens = np.random.default_rng(1), torch.randn(3, 36, tiny.CLIP.embed_dim)
+    objects, kinds, texts = region_texts(world, scenes, rng, Words(world.names, world.categories))
+    every = [texts, *attribute_texts()]
+    with torch.no_grad():
+        loss = clip_loss(model, lambda text: frozen.tokenize([text])[0], tokens, world, scenes, (objects, kinds, texts))
+        with precision(tokens.device):
+            encoded = model.encode_text(frozen.tokenize(sum(every, [])), normalize=True).float()
+    names, *wordings = encoded.split([*map(len, every)])
+    regions, expected = region_embeddings(tokens), 0.0
+    seen = ((1, objects, scenes.objects), (0.5, kinds, kinds_of(scenes, world)))
+    for (share, which, there), text in zip(seen, names.split([len(objects), len(kinds)]), strict=True):
+        about = torch.from_numpy(which[:, None, None] == there)
+        expected += share * unified_loss(model.logit_scale.exp() * text, tokens, regions, about).item()
+    places, colours = (
+        [ATTRIBUTE_SCALE * (regions @ wording.T).numpy() for wording in texts.split(n)]
+        for texts, n in zip(wordings, (TILES, len(COLOURS)), strict=True)
+    )
+    diagonal = [np.diagonal(log_softmax(some, axis), axis1=1, axis2=2).mean() for some in places for axis in (1, 2)]
+    told = [np.take_along_axis(log_softmax(some, 2), scenes.colours[..., None], 2).mean() for some in colours]
+    np.testing.assert_allclose(loss.item(), expected - np.mean(diagonal) - 0.5 * np.mean(told), rtol=1e-5)  # float32
+
+
+def test_the_rate_warms_up_and_falls_and_vectors_do_not_decay():
+    """Where the loss is flat each step shrinks what decays by rate times decay."""
+    layer = nn.Linear(2, 2).double()
+    before = [p.detach().clone() for p in layer.parameters()]
+    seen = [before[0]]
+    descend(
+        layer,
+        replace(tiny.LLAVA, steps=20, learning_rate=0.1),
+        range(20),
+        batch=tuple,
+        loss_of=lambda: 0.0 * sum(p.sum() for p in layer.parameters()),
+        after=lambda: seen.append(layer.weight.detach().clone()),
+    )
+    rates = [(1 - (b / a)).mean().item() / 0.05 for a, b in zip(seen, seen[1:], strict=False)]
+    shares = [1 / 2, *[1] * 14, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert rates == pytest.approx([0.1 * share for share in shares])
+    assert torch.equal(layer.bias, before[1]) and not layer.weight.requires_grad
+
+
+def test_a_clip_s_logit_scale_stays_below_a_hundred(monkeypatch):
+    model = tiny.clip_model()
+    model.logit_scale.data.fill_(5.0)
+    monkeypatch.setattr(foundation, "build_clip", lambda **_: model)
+    train_clip(replace(tiny.PARAMS.foundation.clip, steps=1), tiny.world(), tiny.IMAGE, 0, lambda steps, _: steps)
+    assert model.logit_scale.exp().item() == pytest.approx(100, rel=1e-3)
+
+
+def test_a_judge_s_tower_keeps_what_it_started_from(monkeypatch):
+    started, own = {}, foundation_llava.start_from_tower
+    monkeypatch.setattr(foundation_llava, "PROTOTYPE_SCENES", 60)
+
+    def noted(model, *rest):
+        own(model, *rest)
+        started.update({name: part.clone() for name, part in model.state_dict().items()})
+
+    monkeypatch.setattr(foundation_llava, "start_from_tower", noted)
+    tower = train_tower(TOWER, tiny.world(), tiny.IMAGE, 0, lambda steps, _: steps)
+    llava = train_llava(tiny.LLAVA, TOWER, tower, tiny.world(), tiny.IMAGE, 0, lambda steps, _: steps)
+    changed = {name for name, part in llava.model.state_dict().items() if not torch.equal(part, started[name])}
+    assert {"vision_tower", "language_model", "multi_modal_projector"} & {name.split(".")[1] for name in changed} == {
+        "language_model",
+        "multi_modal_projector",
+    }
