@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from uoisc.base.config import ROOT
 from uoisc.base.errors import ResultsError
@@ -115,6 +116,14 @@ def test_what_a_run_claims_is_shown_beside_where_it_may_lie(published, tmp_path)
     assert ["S1", "supported", "supported", "0.500"] in said and ["S2", "inconclusive", "inconclusive", "NaN"] in said
 
 
+def test_a_further_run_lies_within_students_prediction_interval(published, tmp_path):
+    """Of two primary claims together in 95 of 100 cases."""
+    found = compare(published, other(tmp_path, S2="inconclusive")).verdicts.set_index("id").loc["S1"]
+    n = len(VALUES)
+    reach = stats.t.ppf(1 - 0.05 / 2 / 2, n - 1) * np.std(VALUES, ddof=1) * np.sqrt(1 + 1 / n)
+    assert [found["low"], found["high"]] == pytest.approx([np.mean(VALUES) - reach, np.mean(VALUES) + reach], abs=1e-5)
+
+
 def test_the_claims_that_are_published_stand_by_their_own_run():
     found = compare(ROOT / "results", ROOT / "results")
     assert found.agrees and len(found.verdicts) > 40 and not found.rows["difference"].any()
@@ -133,6 +142,20 @@ def test_a_run_without_a_row_in_common_is_refused(published, tmp_path):
     write_csv(table.assign(variant="mine"), foreign / "summary.csv")
     with pytest.raises(ResultsError, match="no method, rate, split and judge of it"):
         compare(published, foreign)
+
+
+def test_what_a_run_has_written_since_is_not_what_is_published(published, monkeypatch):
+    home = published.parent
+    published.rename(home / "results")
+    held = {path.name: path.read_bytes() for path in (home / "results").iterdir()}
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "core.autocrlf=false"]
+    for command in (["init", "-q"], ["add", "results"], ["commit", "-q", "-m", "published"]):
+        subprocess.run([*git, *command], cwd=home, check=True)
+    for name in held:
+        (home / "results" / name).write_text("changed")
+    monkeypatch.setattr("uoisc.claims.compare.ROOT", home)
+    with committed() as folder:
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == held
 
 
 def test_the_published_results_are_those_that_git_holds(tmp_path):

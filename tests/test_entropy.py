@@ -62,13 +62,17 @@ def test_counts_are_of_what_was_sent():
         assert counts[g].tolist() == [(chosen == k).sum() for k in range(SHAPE.codes)]
 
 
-def test_a_context_that_was_never_seen_has_the_coarser_table():
+@pytest.mark.parametrize("kind", ["conditioned", "causal"])
+def test_a_context_that_was_never_seen_has_the_coarser_table(kind):
+    """Of the same segment; the two segments' codes are skewed in opposite ways."""
     indices, sent, ranked = messages(200)
-    coarse, fine = (build_tables(SHAPE, kind, indices, sent, ranked) for kind in ("conditioned", "causal"))
-    seen = count(SHAPE, "causal", indices, sent, ranked).sum(axis=1)
+    indices[..., 0], indices[..., 1] = indices[..., 0] // 2, 3 - indices[..., 1] // 2
+    coarse, fine = (build_tables(SHAPE, each, indices, sent, ranked) for each in (KINDS[KINDS.index(kind) - 1], kind))
+    seen = count(SHAPE, kind, indices, sent, ranked).sum(axis=1)
     assert (seen == 0).any()
     for table in np.flatnonzero(seen == 0):
-        parent = coarse.frequencies[table // (SHAPE.codes + 1) ** 2]
+        unit = table // 2  # of the conditioned tables: taps times segments, twice
+        parent = coarse.frequencies[unit % SHAPE.segments if kind == "conditioned" else table // (SHAPE.codes + 1) ** 2]
         assert np.abs(fine.frequencies[table] - parent).max() <= SHAPE.codes  # the room that 1 each takes
 
 

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from scipy.stats import spearmanr
 
+from uoisc.base.devices import precision
 from uoisc.base.errors import ConfigError
 from uoisc.base.results import COLUMNS
 from uoisc.base.settings import JUDGES
@@ -95,10 +97,11 @@ def test_judges_see_the_source_and_a_blank_image(study):
         assert list(mine["truth"]) == [query.truth for query in split.queries]
 
 
-def test_the_right_query_is_asked_of_both_reconstructions(study):
+@pytest.mark.parametrize("name", ["uoisc", "uoisc_query_decoder"])
+def test_the_right_query_is_asked_of_both_reconstructions(study, name):
     """First the image made for the query, then the one made for another query of the same scene."""
-    result = evaluate_model("tiny", Point("uoisc", "low", None), None, "unseen", references(study))
-    split, codec = asked(), tiny.codec("uoisc")
+    result = evaluate_model("tiny", Point(name, "low", None), None, "unseen", references(study))
+    split, codec = asked(), tiny.codec(name)
     size = tiny.PARAMS.evaluation.batch_size
 
     def sent(queries: list) -> torch.Tensor:
@@ -220,6 +223,17 @@ def test_without_the_query_another_one_ranks_alike():
     other = replace(split, queries=split.others)
     assert torch.equal(*(without_query(study, one, slice(0, 4)) for one in (split, other)))
     assert not torch.equal(*(from_clip(study, one, slice(0, 4)) for one in (split, other)))
+
+
+def test_without_the_query_the_tokens_least_like_the_image_come_first():
+    study, split, rows = tiny.study(), asked(), slice(2, 6)
+    with precision(torch.device("cpu")):
+        tokens = study.clip.see(split.images(rows)).tokens
+    seen, mean = tokens.double().numpy(), tokens.mean(1, keepdim=True).double().numpy()
+    cosines = (seen * mean).sum(2) / np.linalg.norm(seen, axis=2) / np.linalg.norm(mean, axis=2)
+    ranking = without_query(study, split, rows).double().numpy()
+    for found, cosine in zip(ranking, cosines, strict=True):
+        assert spearmanr(found, cosine).statistic < -0.999
 
 
 def test_random_ranking_asks_nothing_of_clip_and_comes_again():

@@ -118,6 +118,17 @@ def test_the_size_is_the_stored_one(tmp_path):
         assert check_image(tmp_path / "a.jpg", (120, 160), by_header).problem[0] == "image of other size"
 
 
+@pytest.mark.parametrize("by_header", [True, False])
+def test_a_jpeg_of_too_many_pixels_is_refused_either_way(tmp_path, by_header):
+    """Its header says 15,000 x 10,001."""
+    data = bytearray(jpeg())
+    frame = data.index(b"\xff\xc0") + 5
+    data[frame : frame + 4] = (10_001).to_bytes(2) + (15_000).to_bytes(2)
+    (tmp_path / "a.jpg").write_bytes(data)
+    kind, said = check_image(tmp_path / "a.jpg", (15_000, 10_001), by_header).problem
+    assert kind == "image unreadable" and "more than 150 million pixels" in said
+
+
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()

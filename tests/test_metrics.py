@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from scipy.ndimage import gaussian_filter
 
 from uoisc.judge.metrics import clip_score, perceptual_distance, psnr, ssim
 
@@ -29,6 +30,27 @@ def test_ssim_of_two_constants_is_the_luminance_term():
     a, b, c1 = 0.3, 0.6, 0.01**2
     value = ssim(torch.full((1, 3, 16, 16), a), torch.full((1, 3, 16, 16), b))
     np.testing.assert_allclose(value, (2 * a * b + c1) / (a * a + b * b + c1), atol=1e-4)
+
+
+def test_ssim_of_two_textures_is_the_formula_by_hand():
+    """Wang et al. (2004), equation 13: a Gaussian window of 11 x 11 and sd 1.5; windows inside alone."""
+    x = torch.rand(2, 3, 24, 20, dtype=torch.float64)
+    y = (0.7 * x + 0.3 * torch.rand_like(x)).clamp(0, 1)
+
+    def windowed(image: np.ndarray) -> np.ndarray:
+        return gaussian_filter(image, 1.5, radius=5)[5:-5, 5:-5]
+
+    def by_hand(a: np.ndarray, b: np.ndarray) -> float:
+        mean_a, mean_b = windowed(a), windowed(b)
+        variance_a, variance_b = windowed(a * a) - mean_a**2, windowed(b * b) - mean_b**2
+        covariance = windowed(a * b) - mean_a * mean_b
+        light = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+        return float((light * (2 * covariance + 0.03**2) / (variance_a + variance_b + 0.03**2)).mean())
+
+    pairs = zip(x.numpy(), y.numpy(), strict=True)
+    expected = [np.mean([by_hand(*channel) for channel in zip(*pair, strict=True)]) for pair in pairs]
+    assert max(expected) < 0.95
+    np.testing.assert_allclose(ssim(x, y), expected, rtol=1e-9)
 
 
 def test_perceptual_distance_is_the_loss_of_each_image():
