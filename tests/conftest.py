@@ -29,11 +29,14 @@ settings.load_profile("reproducible")
 
 @pytest.fixture(autouse=True)
 def reproducible():
-    """Seed the three generators anew for every test, so that none depends on which tests ran before it."""
+    """Seed the three generators anew for every test, so that none depends on which tests ran before it; nor on what the
+    tiny models remember."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    if "tiny" in sys.modules:
+        sys.modules["tiny"].forget()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from outage import rayleigh_bler
@@ -270,6 +271,18 @@ def test_blocks_fail_as_often_as_the_table_says(table):
         assert within_binomial(int((~arrived).sum()), 5_000, float(table.bler(CODE, snr)))
     arrived = CodedLink(table, 2, "1/2", 10.0, "rayleigh").arrived([144], 5_000, seeded())
     assert within_binomial(int((~arrived).sum()), 5_000, rayleigh_bler(table, CODE, 10.0))
+
+
+def test_what_several_blocks_carry_arrives_where_all_of_them_do(table):
+    """Segmented into three of the largest blocks, where one fails in about a fifth of cases."""
+    largest, n = table.largest(2, "1/2"), 5_000
+    snr, rate = table.curves[largest]
+    middle = float(np.interp(-1 / 3, -rate, snr))
+    one = float(table.bler(largest, middle))
+    assert 0.1 < one < 0.4 and table.segmented(3 * largest.k, 2, "1/2") == (largest, 3)
+    arrived = CodedLink(table, 2, "1/2", middle, "awgn").arrived([3 * largest.k, largest.k], n, seeded())
+    for failed, expected in zip((~arrived).sum(0).tolist(), (1 - (1 - one) ** 3, one), strict=True):
+        assert within_binomial(failed, n, expected)
 
 
 def test_blocks_of_an_image_fade_together(table):

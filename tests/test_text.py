@@ -109,6 +109,22 @@ def test_a_real_clip_reads_every_tile_as_something(session):
     assert read.colours.min() >= 0 and read.colours.max() < len(COLOURS)
 
 
+def test_what_reads_the_scenes_was_fitted_without_a_held_out_object(session, monkeypatch):
+    fitted, world = [], tiny.world()
+
+    class Watched(Recogniser):
+        def __init__(self, clip, world, training):
+            fitted.append(training)
+            super().__init__(clip, world, training)
+
+    monkeypatch.setattr(text, "Recogniser", Watched)
+    monkeypatch.setattr(Session, "hear", lambda *_: [])
+    session.descriptions()
+    held_out = np.flatnonzero(world.pool(only=tiny.PARAMS.data.held_out))
+    met = np.unique(fitted[0].objects)
+    assert len(fitted) == 1 and len(met) > 10 and not np.isin(met, held_out).any()
+
+
 def test_no_question_is_asked_of_a_scene_twice(session):
     assert session.rounds[0] == session.asked.queries == evaluation_questions(tiny.study(), "unseen", 5).queries
     assert [len(queries) for queries in session.rounds] == [5] * ROUNDS

@@ -1,5 +1,6 @@
 """Tiny real models and a tiny world, for tests that need no download: open_clip's CLIP and transformers' LLaVA,
-made by the package's own builders with random weights. All is cached: tests must leave it as they found it.
+made by the package's own builders with random weights. All is cached: tests must leave it as they found it, but for
+what models remember.
 
 Checkpoints in the published formats and VQA v2's files are those of the profile `paper_smoke` (benchmarks/).
 """
@@ -52,6 +53,7 @@ from uoisc.frozen.clip import FrozenCLIP, open_clip
 from uoisc.frozen.clip_files import build_clip
 from uoisc.frozen.foundation import clip_fields
 from uoisc.frozen.foundation_llava import build_llava, build_processor
+from uoisc.frozen.kept import Kept
 from uoisc.frozen.llava import FrozenLlava
 from uoisc.study import Study
 from uoisc.variants import variant
@@ -162,6 +164,13 @@ def study() -> TinyStudy:
     """The tiny world with two judges."""
     judges = {name: llava(seed) for seed, name in enumerate(JUDGES)}
     return TinyStudy("tiny", PARAMS, paths("tiny"), world(), clip(), judges)
+
+
+def forget() -> None:
+    """What the study's models remember of the source images that they saw."""
+    if study.cache_info().currsize:
+        for frozen in (study().clip, *study().judges.values()):
+            frozen.kept = Kept()
 
 
 def codec(name: str, rate: str = "low", bits: int | float = 200) -> Codec:
