@@ -64,13 +64,24 @@ def test_images_that_mean_the_same_are_the_same(x, change):
     assert tiny.llava().answer(change(x), QUERIES) == tiny.llava().answer(x, QUERIES)
 
 
-@pytest.mark.parametrize("queries", ["where is it", QUERIES[:1], [*QUERIES, "x"], [], ["", "x"], [None, "x"], None])
-def test_queries_are_one_an_image_at_both_ends_and_for_judges(x, queries):
+@pytest.mark.parametrize(
+    ("queries", "said"),
+    [
+        ("where is it", "queries: wants a list of texts, one for each image, not str"),
+        (None, "queries: wants a list of texts, one for each image, not NoneType"),
+        (QUERIES[:1], "1 queries for 2 images"),
+        ([*QUERIES, "x"], "3 queries for 2 images"),
+        ([], "0 queries for 2 images"),
+        (["", "x"], "the query is empty"),
+        ([None, "x"], r"a query is text \(str\), not NoneType"),
+    ],
+)
+def test_queries_are_one_an_image_at_both_ends_and_for_judges(x, queries, said):
     codec = tiny.codec("adaptive")
     message = codec.encode(x, QUERIES)
     encode, decode = (lambda: codec.encode(x, queries)), (lambda: codec.decode(message, queries))
     for ask in (encode, decode, lambda: tiny.llava().answer(x, queries)):
-        with pytest.raises(QueryError, match="quer"):
+        with pytest.raises(QueryError, match=f"^{said}"):
             ask()
 
 

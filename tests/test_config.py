@@ -259,7 +259,7 @@ def test_unknown_profile_and_broken_files(tmp_path):
     for profiles in ("2024: {}", "../up: {}", "small:", "small: 3", "true: {}", "[a]: {}"):
         file.write_text(f"active: [a]\npublished: a\nbase: {{}}\nprofiles: {{a: {{}}, {profiles}}}")
         refused(file, "is no profile's name|must be a mapping")
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match="is no profile's name|must be a mapping"):
             load_params("none", file)
     file.unlink()
     file.mkdir()

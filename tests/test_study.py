@@ -1,5 +1,6 @@
 """What one stage made is held against what is here when another one opens it."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,14 @@ from uoisc.frozen.pretrained import identity
 from uoisc.link.bitstream import fingerprint
 from uoisc.stages import train_models
 from uoisc.study import Study
+
+
+@pytest.fixture
+def common_mask():
+    """New files can be read by others, whatever the shell's umask is."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -145,6 +154,7 @@ def test_a_codec_is_trained_on_with_the_same_question_and_evaluated_with_any(pla
         other.codec("uoisc", "low", phase=1)
 
 
+@pytest.mark.usefixtures("common_mask")
 def test_what_is_written_can_be_read_by_others(place):
     train(place)
     save_llava(tiny.llava_model(), tiny.processor(), place.foundation / "other")
