@@ -1,11 +1,14 @@
 """Which models are trained, in which order: checked before any work."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
 
 from uoisc.base.config import Paths
 from uoisc.base.errors import ConfigError, DataError
+from uoisc.base.storage import save_tensors
 from uoisc.stages import train_models
 
 
@@ -29,6 +32,19 @@ def test_phases_are_a_set(asked, phases):
 def test_a_variant_that_is_named_twice_is_trained_once(asked):
     train_models.train_variant("tiny", "uoisc+adaptive+uoisc")
     assert [job[1] for job in asked] == ["uoisc", "adaptive"]
+
+
+@pytest.mark.parametrize(
+    ("name", "phases", "steps"), [("uoisc", (1,), 3), ("dial_uniform", (1,), 4), ("dial_uniform", (1, 2), 2)]
+)
+def test_training_is_whole_after_the_last_phases_steps_of_which_a_dial_has_its_own(asked, name, phases, steps):
+    codec = replace(tiny.PARAMS.codec, dial=replace(tiny.PARAMS.codec.dial, steps=4))
+    params = replace(tiny.PARAMS, codec=codec)
+    found = []
+    for done in (1, 2, 3, 4):
+        save_tensors({}, train_models.paths("tiny").unfinished(phases[-1], name, "low"), {"step": done})
+        found.append(train_models.is_whole(params, "tiny", name, "low", phases))
+    assert found == [done == steps for done in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("phases", [(), (0,), (1, 3)])

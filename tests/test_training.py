@@ -17,13 +17,17 @@ import torch
 from uoisc import training
 from uoisc.base.checkpoint import load_codec
 from uoisc.base.config import Paths
+from uoisc.base.distributed import accelerator
 from uoisc.base.settings import Emphasis
-from uoisc.codec import Codec
+from uoisc.codec import Codec, Output
+from uoisc.critic import PatchCritic
 from uoisc.frozen.kept import Kept
 from uoisc.frozen.llava import FrozenLlava
-from uoisc.losses import answer_loss
+from uoisc.losses import answer_loss, perceptual_loss, token_weight
+from uoisc.message import Message
+from uoisc.relevance import relevance_loss
 from uoisc.stages import train_models
-from uoisc.training import Bench, DivergedError, Log, train_phase1, train_phase2
+from uoisc.training import Bench, DivergedError, Log, codec_terms, train_phase1, train_phase2
 from uoisc.variants import variant
 
 GOLDEN = Path(__file__).parent / "golden" / "training.json"
@@ -95,6 +99,74 @@ def test_where_pixels_weigh_nothing_tokens_still_weigh_in_the_perceptual_term():
         first[name, emphasis] = run(name, (1,), made)[1].rows[0]
     assert first["uniform", 1.0] == first["no_alignment", 30.0]
     assert first["uniform", 30.0]["perceptual"] != first["no_alignment", 30.0]["perceptual"]
+
+
+def test_what_is_selected_weighs_in_pixels_and_tokens_each_by_its_own_emphasis():
+    """By hand, for an error in one token's pixels; and the weight of the term that trains the ranking of tokens."""
+    emphasis = Emphasis(pixel=8.0, perceptual=3.0)
+    made = bench(params=replace(tiny.PARAMS, training=replace(tiny.PARAMS.training, emphasis=emphasis)))
+    batch = next(made.batches(1))
+    grid, size = made.clip.grid, len(batch.queries)
+    x_hat, share = batch.images.clone(), torch.zeros(size, grid**2)
+    x_hat[:, :, : tiny.IMAGE // grid, : tiny.IMAGE // grid] += 0.5
+    share[:, 0] = 1.0
+    message = Message(torch.zeros(size, 2, grid**2, 2, dtype=torch.long), None)
+    relevance = torch.randn(size, grid**2)
+    out = Output(x_hat, message, torch.zeros(()), relevance, share)
+    plain, weighted, dial = (
+        codec_terms(made, variant(name), batch, out, intent=False) for name in ("no_alignment", "uniform", "dial")
+    )
+    error = 0.5 * tiny.WEIGHTS.pixel / grid**2
+    assert plain["pixel"].item() == pytest.approx(error)
+    assert weighted["pixel"].item() == pytest.approx(error * 8 / ((8 + grid**2 - 1) / grid**2))
+    tokens = token_weight(share, 3.0)
+    perceptual = tiny.WEIGHTS.perceptual * perceptual_loss(made.clip, batch.images, x_hat, tokens)
+    assert weighted["perceptual"].item() == pytest.approx(perceptual.item()) and plain["perceptual"] < perceptual
+    nats = relevance_loss(relevance, made.source.regions(batch.queries, grid)).item()
+    assert dial["relevance"].item() == pytest.approx(tiny.PARAMS.codec.dial.relevance * nats) and nats > 0
+    assert "relevance" not in weighted
+
+
+@pytest.mark.parametrize("whose", ["codec", "critic"])
+@pytest.mark.parametrize(("slope", "moved"), [(3.0, 0.5), (0.2, 0.2)])
+def test_a_gradient_is_clipped_to_norm_1(whose, slope, moved):
+    """Of four weights with that slope each: of norm 6 and .4."""
+    module = PatchCritic(4)
+    optimiser, weight = torch.optim.SGD(module.parameters(), lr=1.0), next(module.parameters())
+    before, loss = weight.detach().clone(), slope * weight.flatten()[:4].sum()
+    if whose == "codec":
+        launched = accelerator(1)
+        _, optimiser = launched.prepare(module, optimiser)
+        norm = training.update(launched, optimiser, loss, [*module.parameters()])
+        assert norm.item() == pytest.approx(2 * slope)
+    else:
+        training.update_critic(optimiser, loss, module)
+    found = (before - weight).flatten()
+    assert found[:4].tolist() == pytest.approx([moved] * 4, rel=1e-4) and not found[4:].any()
+
+
+def test_optimisers_of_both_phases(monkeypatch):
+    found = []
+    monkeypatch.setattr(training, "run_phase", lambda phase, steps, running, *_: found.append(running))
+    run("no_llava")
+    cfg, own = tiny.PARAMS.training, training.trained(found[0].codec)
+    (first,), (second,), (critic,) = (
+        optimiser.param_groups for optimiser in (found[0].optimiser, found[1].optimiser, found[1].critic_optimiser)
+    )
+    assert isinstance(found[0].optimiser, torch.optim.AdamW) and isinstance(found[1].optimiser, torch.optim.AdamW)
+    assert len(first["params"]) == len(second["params"]) == len(own)
+    assert (first["betas"][1], first["weight_decay"], first["max_lr"]) == (0.99, 0.01, cfg.learning_rate)
+    assert 0.85 <= first["betas"][0] <= 0.95, "as the schedule moves it"
+    assert (second["betas"], second["weight_decay"], second["lr"]) == ((0.5, 0.99), 0.01, cfg.phase2_learning_rate)
+    assert (critic["betas"], critic["weight_decay"], critic["lr"]) == ((0.5, 0.999), 0, cfg.critic_learning_rate)
+    assert len(critic["params"]) == len([*found[1].critic.parameters()])
+
+
+@pytest.mark.parametrize(("name", "steps"), [("dial_uniform", 4), ("no_llava", 3)])
+def test_a_dial_trains_its_own_number_of_steps(name, steps):
+    codec = replace(tiny.PARAMS.codec, dial=replace(tiny.PARAMS.codec.dial, steps=4))
+    log = run(name, (1,), bench(params=replace(tiny.PARAMS, codec=codec)))[1]
+    assert len(log.rows) == steps
 
 
 def test_terms_of_the_log(logs):
