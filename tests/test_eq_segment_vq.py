@@ -184,6 +184,8 @@ def test_usage_is_one_where_every_code_has_its_fair_share():
     torch.testing.assert_close(vq.usage, torch.tensor([[1.02, 0.98]]))
     vq(torch.tensor([[2.0, 0.1], [3.0, 0.1]]), torch.zeros(2, 1, dtype=torch.bool))
     torch.testing.assert_close(vq.usage, torch.tensor([[1.02, 0.98]]), msg="a segment that was not sent says nothing")
+    vq(torch.tensor([[2.0, 0.1], [-3.0, 0.1]]), torch.tensor([[True], [False]]))  # of two vectors the first alone
+    torch.testing.assert_close(vq.usage, torch.tensor([[1.0396, 0.9604]]))
 
 
 @pytest.mark.parametrize(
