@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -359,6 +360,12 @@ class TestWriter:
         assert trained.opened == ["first", "second"]
         assert capsys.readouterr().err == "drawn by uoisc of profile second\n"
 
+    def test_of_equal_models_that_of_the_profile_asked_for_draws(self, trained, tmp_path, capsys):
+        trained("first", "codec", "tables")
+        shutil.copytree(tmp_path / "first", tmp_path / "second")
+        transfer.writer("second", trained.fingerprint("first"))
+        assert trained.opened == ["second"] and not capsys.readouterr().err
+
     def test_missing_tables_are_told_with_the_command_that_makes_them(self, trained):
         trained("first", "codec", "tables")
         trained("second", "codec")
@@ -443,6 +450,8 @@ def test_a_rate_is_the_dearest_that_fits(study, monkeypatch):
     for bits in (None, dear, dear - 1, cheap):
         transfer.model_within(study, "uoisc", bits)
     assert chosen == ["high", "high", "low", "low"]
+    few, many = (tiny.codec("dial", bits=bits).bits for bits in tiny.PARAMS.codec.dial.budgets)
+    assert transfer.model_within(study, "dial", None).codec.bits == many > few
     with pytest.raises(ConfigError, match="3 bits are too few for uoisc: its cheapest rate costs 288"):
         transfer.model_within(study, "uoisc", 3.0)
     with pytest.raises(ConfigError, match="no variant 'other' is trained: choose of uoisc, dial"):
