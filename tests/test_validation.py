@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 
 from uoisc.base.errors import ConfigError, ResultsError
 from uoisc.data.scenes import World
+from uoisc.judge import evaluation
 from uoisc.judge.evaluation import EVALUATION_STREAM
 from uoisc.stages import validation
 from uoisc.training import Bench
@@ -59,7 +61,11 @@ def test_a_dial_is_asked_at_every_budget_and_under_every_ranking(tables):
 def test_the_validation_category_is_held_out_of_training_and_the_test_category_is_not_asked_about(
     assembled, monkeypatch
 ):
+    sets, ask_split = [], World.ask_split
+    monkeypatch.setattr(World, "ask_split", lambda *given: sets.append(given[1:]) or ask_split(*given))
     validation.validate("small", "uoisc", "low")
+    n, stream = tiny.PARAMS.evaluation.queries, [tiny.PARAMS.seed, validation.VALIDATION_STREAM]
+    assert sets == [(split, "food", n, stream) for split in ("seen", "unseen")]
     (study,) = assembled
     params, world = study.params, study.source
     assert (params.data.held_out, params.data.validation) == ("food", "animal")
@@ -106,11 +112,21 @@ def test_a_variant_that_the_profile_does_not_train_is_tried_as_well(tables):
 
 
 def test_a_codec_that_reads_the_query_is_asked_with_another_one_too(tables):
-    assert tables["uoisc"]["right_less_wrong"].between(-1, 1).all()
-    assert tables["no_llava"]["right_less_wrong"].notna().all()
+    assert all(tables[name]["right_less_wrong"].notna().all() for name in ("uoisc", "no_llava"))
     assert tables["no_alignment"]["right_less_wrong"].isna().all()
     dial = tables["dial"]
     assert (dial["right_less_wrong"].isna() == (dial["ranking"] != "own")).all()
+
+
+def test_what_is_made_for_another_query_counts_against_what_is_made_for_its_own(monkeypatch):
+    """Where the other query was asked: three of four match, and one of three."""
+    heard = pd.DataFrame({"judge": "llava", "match": [True, True, True, False], "match_blank": [False] * 3 + [True]})
+    heard["match_wrong_query"] = pd.array([False, True, False, None], dtype="boolean")
+    monkeypatch.setattr(evaluation, "hear", lambda *_: (heard, heard, []))
+    asked = evaluation.evaluation_questions(tiny.study(), "seen")
+    (row,) = validation._match_rates(tiny.study(), tiny.codec("uoisc"), asked, None, heard)
+    assert row["right_less_wrong"] == pytest.approx(3 / 4 - 1 / 3)
+    assert (row["value"], row["floor"], row["judge"], row["split"]) == (0.75, 0.25, "llava", "seen")
 
 
 def test_trials_are_kept_once_each_and_asked_for_by_what_they_changed(assembled, tmp_path):
