@@ -280,6 +280,79 @@ def test_a_row_over_several_types_names_them():
     assert "accuracy" in set(tables.foundation(alone)["metric"]), "of judges that were asked about no types"
 
 
+def test_every_column_of_the_main_table_is_the_summarys(made):
+    summary, entropy = results.read_table(made, "summary.csv"), synthetic.entropy()
+    bits = synthetic.rates_of("adaptive")[0]
+    own = summary[(summary["variant"] == "adaptive") & (summary["bits"] == bits)]
+    cells = own.set_index(["split", "judge", "metric"])[["value", "low", "high", "n"]]
+    paid = entropy[(entropy["variant"] == "adaptive") & (entropy["bits"] == bits) & entropy["chosen"]]
+
+    def shown(split: str, judge: str, metric: str, digits: int | None = None) -> str:
+        value, low, high, _ = cells.loc[(split, judge, metric)]
+        return tables.interval(value, low, high) if digits is None else f"{value:.{digits}f}"
+
+    beside = {"floor": "amr_floor", "accuracy": "accuracy", "source right": "amr_source_right"}
+    beside |= {"wrong query": "amr_wrong_query"}
+    assert rows_named(tables.main_comparison(summary, entropy), "adaptive (selection)")[0] == {
+        "method": "adaptive (selection)",
+        "bytes": f"{paid['payload_bits'].item() / 8:.1f}",
+        "bits": f"{bits:g}",
+        "n": f"{cells.loc[('unseen', 'llava_independent', 'amr_reliable'), 'n']:g}",
+        "unseen, LLaVA": shown("unseen", "llava", "amr_reliable"),
+        "unseen, independent": shown("unseen", "llava_independent", "amr_reliable"),
+        **{title: shown("unseen", "llava_independent", f"{metric}_reliable", 3) for title, metric in beside.items()},
+        "all types": shown("unseen", "llava_independent", "amr", 3),
+        "seen, independent": shown("seen", "llava_independent", "amr_reliable"),
+        "PSNR": shown("unseen", "none", "psnr", 1),
+    }
+
+
+def test_every_column_of_the_ablations_is_that_of_the_differences(made):
+    differences, entropy = results.read_table(made, "differences.csv"), synthetic.entropy()
+    bits = synthetic.rates_of("uoisc")[0]
+    keys = ["variant", "reference", "bits", "split", "judge"]
+    rows = differences.set_index(keys).loc[("uoisc", "no_alignment", bits)]
+    paid = entropy[(entropy["variant"] == "uoisc") & (entropy["bits"] == bits) & entropy["chosen"]]
+
+    def shown(split: str, judge: str, what: str = "difference") -> str:
+        row = rows.loc[(split, judge)]
+        numbers = (row[what], row[f"{what}_low"], row[f"{what}_high"])
+        return tables.interval(*numbers, signed=True, percent=what == "relative")
+
+    assert rows_named(tables.ablations(differences, entropy), "UO-ISC (FiLM)") == [
+        {
+            "method": "UO-ISC (FiLM)",
+            "bytes": f"{paid['payload_bits'].item() / 8:.1f}",
+            "bits": f"{bits:g}",
+            "unseen, LLaVA": shown("unseen", "llava"),
+            "unseen, independent": shown("unseen", "llava_independent"),
+            "relative, independent": shown("unseen", "llava_independent", "relative"),
+            "seen, independent": shown("seen", "llava_independent"),
+        }
+    ]
+
+
+def test_every_column_of_the_pairs_and_on_which_side_of_zero_they_lie(made):
+    intervals = [(0.01, 0.03, "above"), (-0.03, -0.01, "below"), (-0.01, 0.03, "unclear")]
+    some = results.read_table(made, "differences.csv").query("variant == 'uoisc'").head(3)
+    some = some.assign(
+        difference_low=[low for low, *_ in intervals], difference_high=[high for _, high, _ in intervals]
+    )
+    shown = tables.pairs(some).to_dict("records")
+    keys = ["variant", "reference", "bits", "reference_bits", "split", "judge", "n"]
+    for found, row, (low, high, sign) in zip(shown, some.to_dict("records"), intervals, strict=True):
+        assert found == {key: row[key] for key in keys} | {
+            "rate": str(sorted(some["bits"].unique()).index(row["bits"])),
+            "difference": tables.interval(row["difference"], low, high, signed=True),
+            "relative": tables.interval(*(row[f"relative{end}"] for end in ("", "_low", "_high")), True, True),
+            "sign": sign,
+        }
+
+
+def rows_named(table: pd.DataFrame, method: str) -> list[dict]:
+    return table[table["method"] == method].to_dict("records")
+
+
 def test_what_gives_film_its_fair_chance_says_so_itself(made):
     differences, entropy = results.read_table(made, "differences.csv"), synthetic.entropy()
     fair = ["UO-ISC (FiLM)", "UO-ISC, joint attention", "UO-ISC, query at decoder"]
