@@ -125,7 +125,7 @@ def test_a_jpeg_of_too_many_pixels_is_refused_either_way(tmp_path, by_header):
     frame = data.index(b"\xff\xc0") + 5
     data[frame : frame + 4] = (10_001).to_bytes(2) + (15_000).to_bytes(2)
     (tmp_path / "a.jpg").write_bytes(data)
-    kind, said = check_image(tmp_path / "a.jpg", (15_000, 10_001), by_header).problem
+    kind, said = check_images([tmp_path / "a.jpg"], [(15_000, 10_001)], by_header)[0].problem
     assert kind == "image unreadable" and "more than 150 million pixels" in said
 
 
