@@ -146,7 +146,7 @@ def located(clip: FrozenCLIP, source: Source, split: str, suffix: str, params: P
     for start in range(0, len(asked), params.evaluation.batch_size):
         rows = slice(start, start + params.evaluation.batch_size)
         region = source.regions(asked.queries[rows], clip.grid)
-        if region is None or not region.any():
+        if not region.any():
             continue
         known = region.any(1)
         x = asked.images(rows)[known]
