@@ -1,18 +1,28 @@
 """Notebook 11: its controls from code, and in a JupyterLab as a reader opens it."""
 
+import math
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import tiny
+import torch
+from test_bitstream import model
 
 from uoisc.base.config import PARAMS, document
-from uoisc.explore.page import chosen
+from uoisc.base.settings import JUDGES
+from uoisc.explore import sending
+from uoisc.explore.page import LOOKED_AT, SCENES, chosen
 from uoisc.explore.widgets import Explorer
+from uoisc.frozen.llava import FrozenLlava
+from uoisc.judge.evaluation import evaluation_questions
 from uoisc.stages.publish import open_published
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +84,50 @@ def uploaded(data: bytes) -> dict:
 
 def test_scenes_are_chosen_by_their_types_of_question(explorer):
     assert {split: len(rows) for split, rows in chosen(explorer.study).items()} == {"unseen": 4, "seen": 2}
+
+
+class Says(FrozenLlava):
+    """A judge that is right about all but one of the two questions of some rows of a split."""
+
+    def __init__(self, wrong: set[int]):
+        torch.nn.Module.__init__(self)
+        self.wrong = wrong
+        asked = [evaluation_questions(tiny.study(), split, LOOKED_AT) for split in SCENES]
+        sets = [found for one in asked for found in enumerate((one.queries, one.others))]
+        self.known = {tuple(query.text for query in queries): (place, queries) for place, queries in sets}
+
+    def answer(self, x: torch.Tensor, queries: list[str], batch_size: int = 256) -> list[str]:
+        place, found = self.known[tuple(queries)]
+        wrong = {row for row in self.wrong if row // 2 % 2 == place}
+        return ["unknown" if row in wrong else query.truth for row, query in enumerate(found)]
+
+
+def test_scenes_are_those_that_both_judges_answer_rightly_and_types_do_not_repeat(monkeypatch):
+    asked = evaluation_questions(tiny.study(), "unseen", LOOKED_AT)
+    types = [{query.type, other.type} for query, other in zip(asked.queries, asked.others, strict=True)]
+    first = next(row for row, own in enumerate(types) if len(own) == 2)
+    alike = next(row for row in range(first + 1, len(types)) if len(types[row]) == 2 and types[row] & types[first])
+    wrong = {*range(alike)} - {first}
+    judges = dict(zip(JUDGES, (Says({row for row in wrong if row % 2 == k}) for k in (0, 1)), strict=True))
+    monkeypatch.setitem(SCENES, "unseen", 3)
+    found = chosen(replace(tiny.study(), judges=judges))["unseen"]
+    assert found[0] == first and not {*found} & wrong
+    fresh = [row for row in found if not types[row] & types[first]]
+    assert found[1:] == fresh and not types[fresh[0]] & types[fresh[1]]
+
+
+@torch.no_grad()
+def test_bits_of_a_map_lie_where_their_tokens_do_and_answers_that_differ_do_not_match():
+    shared, x, query = model("dial"), tiny.images(1), tiny.queries(1)[0]
+    sent = sending.send(shared, x, query)
+    units = sent.message.mask.sum((1, 3))[0].tolist()
+    side, each = shared.tables.shape.side, math.log2(shared.tables.shape.codes)
+    for row, column in np.ndindex(side, side):
+        assert sent.token_bits[row, column] == units[row * side + column] * each
+    assert not np.array_equal(sent.token_bits, sent.token_bits.T)
+    heard = sending.receive(tiny.study(), sent, query, {name: "?" for name in JUDGES})
+    assert heard.matches == {name: False for name in JUDGES}
+    assert sending.receive(tiny.study(), sent, query, heard.answers).matches == {name: True for name in JUDGES}
 
 
 def test_papermill_runs_the_notebook_without_anyone_touching_it(tmp_path):
