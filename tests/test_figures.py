@@ -15,7 +15,7 @@ from uoisc.base import picture_data
 from uoisc.base.errors import ResultsError
 from uoisc.claims import contrasts, names, verdicts
 from uoisc.judge import bootstrap
-from uoisc.report import curves, figures, link_figures, rate_answer
+from uoisc.report import curves, figures, link_figures, rate_answer, seed_figures
 from uoisc.report.exhibits import FIGURES
 
 ASKED = contrasts.load_contrasts(synthetic.CLAIMS)
@@ -68,6 +68,15 @@ SOURCES = {
 def drawn(name: str) -> Figure:
     """A figure by name, from the synthetic tables; drawn once for all tests."""
     return FIGURES[name].made({source: SOURCES[source]() for source in FIGURES[name].sources})
+
+
+def test_every_contrast_that_was_tested_is_drawn_whatever_it_reads():
+    row = {"verdict": "met", "primary": True, "goal": 0.1, "paper": np.nan, "value": 0.2, "runs": 1}
+    readings = ["-", "/", contrasts.KEPT, contrasts.GUESSED]
+    claims = pd.DataFrame([row | {"id": f"S{i}", "compared": "x", "reading": r} for i, r in enumerate(readings)])
+    drawn = seed_figures.contrasts_over_runs(claims, pd.DataFrame({"id": [], "value": []}))
+    assert [tick.get_text() for axes in drawn.axes for tick in axes.get_yticklabels()] == [f"S{i}: x" for i in range(4)]
+    assert len({axes.get_xlabel() for axes in drawn.axes}) == len(readings)
 
 
 @pytest.mark.parametrize("name", FIGURES)

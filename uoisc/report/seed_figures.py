@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from uoisc.base.results import LeftOut
 from uoisc.base.settings import JUDGES
-from uoisc.claims.contrasts import KEPT
+from uoisc.claims.contrasts import GUESSED, KEPT
 from uoisc.claims.names import in_order
 from uoisc.claims.verdicts import DESCRIPTIVE, NOT_MEASURED
 from uoisc.judge.bootstrap import HEADLINE
@@ -19,7 +19,12 @@ from uoisc.report.query_figures import TEXTS
 from uoisc.report.rate_answer import payload_bytes
 
 HOLLOW = dict(markersize=2.2, markerfacecolor="white")
-READINGS = {"-": "difference of AMR", "/": "ratio of AMR less one", KEPT: "difference of the share kept"}
+READINGS = {
+    "-": "difference of AMR",
+    "/": "ratio of AMR less one",
+    KEPT: "difference of the share kept",
+    GUESSED: "difference of the share kept above guessing",
+}
 
 
 @styled
