@@ -133,6 +133,19 @@ def test_a_range_that_ends_early_ends_at_the_best_quality():
     assert found == [0, 42, 100]  # 100 * 4 ** (1 / 4) = 141.4, then 200: never
 
 
+def test_the_first_images_choose_the_qualities_once_for_all_splits(study, monkeypatch):
+    sized, pick = [], pick_qualities
+    monkeypatch.setattr(codec_curves, "SIZED", N - 1)
+    monkeypatch.setattr(
+        codec_curves, "pick_qualities", lambda code, codec, images: sized.append(images) or pick(code, codec, images)
+    )
+    table = measure_curve("tiny", "jpeg", "file", references())
+    (images,) = sized
+    assert np.array_equal(images, to_bytes(scenes(study, "seen")[1])[: N - 1])
+    chosen = table.groupby("split")["setting"].unique().map(list)
+    assert chosen["seen"] == chosen["unseen"] and len(chosen["seen"]) > 1
+
+
 def test_a_point_is_the_files_and_what_judges_make_of_them(study):
     """One point by hand: encoder, decoder, judge and measures, image by image."""
     table = measure_curve("tiny", "jpeg", "file", references())

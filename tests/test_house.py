@@ -101,6 +101,15 @@ def lines(paths) -> int:
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
 
+def test_no_two_parts_of_the_study_draw_from_one_stream():
+    """Training draws from 1 and 2, a number a phase; numpy takes [0, 8] and [0, 8, 0] for the same stream."""
+    named = re.compile(r"^(\w+_STREAM) = (\d+)\b", flags=re.M)
+    found = [(name, int(number)) for path in FILES for name, number in named.findall(path.read_text(encoding="utf-8"))]
+    assert {"TABLE_STREAM", "VALIDATION_STREAM", "TEXT_STREAM", "EVALUATION_STREAM", "SAMPLE_STREAM"} < {*dict(found)}
+    numbers = [1, 2, *(number for _, number in found)]
+    assert len({*numbers}) == len(numbers), found
+
+
 def test_the_core_is_read_in_an_evening():
     core = [path for name, path in MODULES.items() if room(name) == CORE]
     assert len(core) <= 15
