@@ -111,6 +111,55 @@ def test_warps_and_wear_leave_alone_what_they_are_not_asked_for():
     assert 0 < changed.sum() < 12, "some scenes stay clean"
 
 
+class Given(Draws):
+    """Draws of which those of one shape are given, one tensor a scene, and all others are `rest`."""
+
+    def __init__(self, values: torch.Tensor, rest: float):
+        self.values, self.rest = values.float(), rest
+
+    def of(self, rows: torch.Tensor) -> Draws:
+        return Given(self.values[rows], self.rest)
+
+    def __call__(self, *shape: int) -> torch.Tensor:
+        own = shape == self.values.shape[1:]
+        return self.values if own else torch.full((len(self.values), *shape), self.rest)
+
+
+@pytest.mark.parametrize("part", [0, 1, 2], ids=["blur", "noise", "JPEG"])
+def test_each_kind_of_wear_alone_changes_a_picture(part):
+    given = torch.full((2, 3, 1, 1, 1), -1.0)
+    images = torch.rand(2, 3, 96, 96).mul(0.5).add(0.25)
+    assert torch.equal(worn(images.clone(), Given(given, 0.5), 1.0), images)
+    given[0, part] = 1.0
+    found = worn(images.clone(), Given(given, 0.5), 1.0)
+    assert torch.equal(found[1], images[1]) and (found[0] - images[0]).abs().mean() > 0.02
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.tensor([[0.0, 1.0], [-1.0, 0.0]]),
+        torch.tensor([[0.0, 1.0], [0.0, 0.0]]),
+        torch.tensor([[1.0, 0.0], [0.0, 0.0]]),
+        torch.ones(2, 1),
+        torch.linspace(-1, 1, 32).reshape(2, 4, 4),
+    ],
+    ids=["turned", "sheared", "stretched", "moved", "bent"],
+)
+def test_each_part_of_a_warp_alone_moves_a_drawing(given):
+    tiles = torch.rand(1, 9, 4, 32, 32)
+    draws = given.expand(1, 9, *given.shape)
+    torch.testing.assert_close(warped(tiles, Given(0 * draws, 0.0), 1.0), tiles, atol=1e-5, rtol=0)
+    assert (warped(tiles, Given(draws, 0.0), 1.0) - tiles).abs().mean() > 0.05
+
+
+@pytest.mark.parametrize("kind", sorted(WORLD.pieces))
+def test_which_piece_of_a_photograph_lies_behind_is_drawn(kind):
+    ends = Given(torch.tensor([[-1.0, -1.0], [-1.0, 0.999]]), 0.0)
+    found = grounds(torch.full((2, 9, 3), 0.5), Style("", NOVEL, "drawn", "", 0.0, (kind,)), ends, WORLD.pieces)
+    assert len(WORLD.pieces[kind]) > 1 and (found[0] - found[1]).abs().mean() > 0.01
+
+
 def test_grounds_are_those_of_the_style():
     colours = torch.full((N, 9, 3), 0.5)
     for kind in (*styles.GROUNDS, "surfaces"):
