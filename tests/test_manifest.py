@@ -122,16 +122,22 @@ def test_all_lines_of_an_image_say_what_it_shows(tmp_path, lines):
     assert lines[4]["image"] in files(opened(tmp_path, lines), "unseen")
 
 
-def test_a_line_that_cannot_be_used_says_what_its_image_shows_all_the_same(tmp_path, lines):
-    """Or an image of the held-out category would be trained on, as its other lines do not name it."""
-    image = next(line["image"] for line in lines if "animal" not in line["categories"])
-    for line in lines:
-        line["split"] = "train"
-    assert image in files(opened(tmp_path, lines), "training")
-    broken = {"image": image, "question": "How many?", "answer": 3, "categories": ["animal"]}
-    index(replace(written(tmp_path, [*lines, broken]), unusable=0.5), tmp_path / "again")
-    source = Photographs(tmp_path / "again", tmp_path, 48)
+@pytest.mark.parametrize("split", [None, "train"])
+@pytest.mark.parametrize("broken", ["question", "answer", "number", "split", "twice"])
+def test_a_line_that_cannot_be_used_says_what_its_image_shows_all_the_same(tmp_path, lines, broken, split):
+    """Or an image of the held-out category would be trained on for a slip in one of its lines."""
+    lines = [line | ({"split": split} if split else {}) for line in lines]
+    told = [line | {"categories": []} for line in lines[2:4]]
+    lines[2:4] = told
+    image = told[0]["image"]
+    assert image not in files(opened(tmp_path / "without", lines), "unseen")
+    faults = {"question": {"question": "<image>"}, "answer": {"answer": " "}, "number": {"answer": 3}}
+    faults |= {"split": {"split": "test"}, "twice": {"question": told[0]["question"]}}
+    line = told[0] | {"question": "Why?", "categories": ["animal"]} | faults[broken]
+    source = opened(tmp_path / "with", [*lines, line])
+    assert sum(source.index.report.problems.values()) == 1
     assert image not in files(source, "training")
+    assert split or image in files(source, "unseen")
 
 
 def test_a_name_that_no_file_can_have_is_one_line_of_the_report(tmp_path, lines):
@@ -230,15 +236,6 @@ def test_an_image_outside_the_folder_is_refused_by_its_line(tmp_path, lines, nam
     assert index(told, tmp_path / "source").problems == {"line unreadable": 1}
     report = (tmp_path / "source" / "report.csv").read_text().replace('"', "")
     assert f"line {2 * N + 1},image {name!r}: not below" in report
-
-
-def test_a_line_that_cannot_be_used_still_says_what_its_image_shows(tmp_path, lines):
-    """Or an image of the held-out category would be trained on for a slip in one of its lines."""
-    told = [line | {"categories": []} for line in lines[2:4]]
-    for broken in ({"question": "<image>"}, {"answer": " "}, {"split": "test"}, {"question": told[0]["question"]}):
-        line = told[0] | {"question": "Why?", "categories": ["animal"]} | broken
-        source = opened(tmp_path, lines[:2] + told + lines[4:] + [line])
-        assert told[0]["image"] in files(source, "unseen") and sum(source.index.report.problems.values()) == 1
 
 
 @pytest.fixture(scope="module")
