@@ -311,7 +311,7 @@ def test_every_column_of_the_ablations_is_that_of_the_differences(made):
     differences, entropy = results.read_table(made, "differences.csv"), synthetic.entropy()
     bits = synthetic.rates_of("uoisc")[0]
     keys = ["variant", "reference", "bits", "split", "judge"]
-    rows = differences.set_index(keys).loc[("uoisc", "no_alignment", bits)]
+    rows = differences.set_index(keys).sort_index().loc[("uoisc", "no_alignment", bits)]
     paid = entropy[(entropy["variant"] == "uoisc") & (entropy["bits"] == bits) & entropy["chosen"]]
 
     def shown(split: str, judge: str, what: str = "difference") -> str:
