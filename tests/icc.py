@@ -27,12 +27,23 @@ def grey(gamma: float) -> bytes:
 
 def inks() -> bytes:
     """A printer's: paper and single inks look as `INKS` says (CIELAB), any two together near black."""
-    corners = [INKS.get(corner, (10, 0, 0)) for corner in itertools.product((0, 1), repeat=4)]
+    lut = _table(4, [INKS.get(corner, (10, 0, 0)) for corner in itertools.product((0, 1), repeat=4)])
+    return _profile(b"prtr", b"CMYK", b"Lab ", {b"wtpt": _xyz(D50), b"A2B0": lut, b"A2B1": lut})
+
+
+def faded(black: float, perceptual: float) -> bytes:
+    """A screen's, of greys alone: from that lightness on (CIELAB); by perceptual intent white has the other one."""
+    levels = [sum(corner) / 3 for corner in itertools.product((0, 1), repeat=3)]
+    luts = [_table(3, [(black + (white - black) * v, 0, 0) for v in levels]) for white in (perceptual, 100)]
+    return _profile(b"mntr", b"RGB ", b"Lab ", {b"wtpt": _xyz(D50)} | dict(zip((b"A2B0", b"A2B1"), luts, strict=True)))
+
+
+def _table(channels: int, corners) -> bytes:
+    """What each corner of a cube of channels looks like (CIELAB), the last channel fastest."""
     table = bytes(round(v) for L, a, b in corners for v in (L * 2.55, a + 128, b + 128))
     ramp = bytes(range(256))
     identity = struct.pack(">9i", *(np.eye(3).astype(int) * 65536).ravel().tolist())
-    lut = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + ramp * 4 + table + ramp * 3
-    return _profile(b"prtr", b"CMYK", b"Lab ", {b"wtpt": _xyz(D50), b"A2B0": lut, b"A2B1": lut})
+    return b"mft1" + bytes(4) + bytes((channels, 3, 2, 0)) + identity + ramp * channels + table + ramp * 3
 
 
 def _xyz(values) -> bytes:

@@ -84,6 +84,21 @@ def test_photographs_in_srgb_keep_their_pixels():
     assert kept > 25 and changed > 3
 
 
+def test_a_profile_that_moves_colours_a_little_is_heeded_too():
+    """By 6 of 255 at most: sRGB's primaries, and a power law in the place of its curve."""
+    greys = np.repeat(RAMP[..., None], 3, axis=2)
+    found = seen(saved(Image.fromarray(greys), icc_profile=icc.matrix(icc.SRGB, 2.1)), 16)
+    assert 4 < np.abs(found - greys).max() < 8
+    np.testing.assert_allclose(found, expected(icc.SRGB, 2.1, greys), atol=1.5)
+
+
+def test_black_becomes_black_and_greys_look_as_by_relative_intent():
+    greys = Image.fromarray(np.repeat(RAMP[..., None], 3, axis=2))
+    found, same = (seen(saved(greys, icc_profile=icc.faded(20, white)), 16) for white in (60, 100))
+    np.testing.assert_array_equal(found, same)
+    assert found[:, 0].max() <= 1 and found[:, -1].min() >= 254 and 100 < found[:, 8].mean() < 160
+
+
 def test_a_profile_goes_with_palettes_greys_and_transparency():
     linear, half = icc.matrix(icc.SRGB, 1.0), np.full((4, 4, 3), 55, dtype=np.uint8)  # 55 of light is 128 in sRGB
     colours = Image.fromarray(half)
