@@ -1,7 +1,7 @@
 """The embedded benchmark: scenes of real drawings, and questions with exact answers.
 
 A scene is a 3 x 3 grid of coloured tiles, up to five of which carry an object (OpenMoji). Eleven types of
-question are asked (question_types.py); each is balanced so that a constant answer scores at chance:
+question are asked (question_types.py); each is balanced so that a constant answer scores at chance against the truth:
 
 | type        | query                             | answer                        | chance     |
 |-------------|-----------------------------------|-------------------------------|------------|
@@ -13,7 +13,7 @@ question are asked (question_types.py); each is balanced so that a constant answ
 | relation    | what is left of the lion          | the object's name, nothing    | .27        |
 | conjunction | is there a lion and a violin      | yes, no                       | .53        |
 | comparison  | are there more animals than plants| yes, no                       | 1/2        |
-| reference   | what is on the red tile           | the object's name, nothing    | .21        |
+| reference   | what is on the red tile           | the object's name, nothing    | .12 to .21 |
 | member      | where is the animal               | any animal's place            | 2.5/9      |
 | premise     | what colour is behind the lion    | a colour, there is no lion    | 1/16       |
 

@@ -78,7 +78,7 @@ def _series(bounds: pd.DataFrame, entropy: pd.DataFrame) -> Iterator[tuple[str, 
 @figures.styled
 def text_bounds(bounds: pd.DataFrame, entropy: pd.DataFrame) -> Figure:
     """What so many questions about one scene cost as text and as one picture, sent for the first of them, and the share
-    that is answered as about the scene: unseen objects, independent judge."""
+    that is answered as about the scene, independent judge; the first question is about unseen objects."""
     labels = ("ideal bits in all", f"AMR over the questions{figures.CI}")
     figure, (panels,) = figures.page(2.9, across="questions about one scene")
     keys = []

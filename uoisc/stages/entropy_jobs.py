@@ -22,7 +22,7 @@ from uoisc.link.entropy import build_tables, kinds_for
 from uoisc.link.tables import codec_digest, write_tables
 from uoisc.study import open_study, points
 
-TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws
+TABLE_STREAM = 5  # scenes that neither training nor evaluation nor validation draws; of photographs, training images
 COUNTED = 3000  # scenes that tables are counted on
 HELD_BACK = 500  # scenes that choose among their kinds; as many of the evaluation's last split say what messages cost
 

@@ -121,7 +121,7 @@ def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Par
 @torch.no_grad()
 def check_pretrained(profile: str) -> list[pd.DataFrame]:
     """How well others' CLIP localises, and the share of their judges' right answers on source images, by split, on
-    questions of neither training nor the test splits."""
+    questions that no test split asks; their images may be of codecs' training."""
     params = load_params(profile)
     source = open_source(profile, params)
     clip, judges = open_pretrained(params.foundation, params.codec.taps, params.data.image_size)
