@@ -139,20 +139,21 @@ def test_any_open_stream_is_written_to_and_one_that_is_not_open_is_named(folder)
     ("name", "early"),
     [
         *(("file/x.png", "file: no such folder"), ("nowhere/x.png", "nowhere: no such folder")),
-        *(("loop/x.png", "loop: no such folder"), ("a" * 300, ""), ("loop", "")),
+        *(("loop/x.png", "loop: no such folder"), ("astray", "astray: no such folder"), ("a" * 300, ""), ("loop", "")),
     ],
 )
 def test_a_place_that_takes_no_file_is_one_line(tmp_path, monkeypatch, name, early):
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("")
     Path("loop").symlink_to("loop")
+    Path("astray").symlink_to("gone/x.png")
     with pytest.raises(DataError, match=early) if early else nullcontext():
         check_outputs([name], [])
     with pytest.raises(DataError, match=f"^{name}: cannot be written") as caught:
         write(b"new", name)
     assert "\n" not in str(caught.value)
     write(b"new", "b" * 250)  # as long as a name may be, nearly
-    assert {p.name[:4] for p in tmp_path.iterdir()} == {"file", "loop", "bbbb"}
+    assert {p.name[:4] for p in tmp_path.iterdir()} == {"file", "loop", "astr", "bbbb"}
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def check_outputs(outputs: Sequence[str], inputs: Sequence[str], force: bool = F
         if isinstance(place, str) and os.path.isdir(place):
             raise _folder(name)
         if _replaced(place) and not os.path.isdir(os.path.dirname(place)):
-            raise DataError(f"{shown(os.path.dirname(name))}: no such folder, make it first")
+            raise DataError(f"{shown(os.path.dirname(name) or name)}: no such folder, make it first")
         if place in taken:
             raise DataError(f"{shown(name)}: two of the inputs would be written to this file")
         taken |= {place} if _replaced(place) else set()
