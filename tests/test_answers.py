@@ -4,9 +4,11 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 
+from benchmarks.matching_rules import without
 from uoisc.data.answers import answers_match, first_integer, is_long, normalise, normalise_vqa, vqa_accuracy
 from uoisc.data.questions import Query
 from uoisc.data.sights import COLOURS, MAX_OBJECTS, PLACES
@@ -179,3 +181,9 @@ def test_sentences_that_differ_in_a_word_match_and_no_sentence_is_accurate():
 def test_an_article_that_is_the_whole_answer_counts():
     assert normalise("The letter.") == "letter" and normalise("A") == "a"
     assert answers_match("what letter is on the sign", "A", "a.") and not answers_match("what is it", "A", "the")
+
+
+def test_without_the_rule_of_several_right_answers_two_of_them_do_not_match():
+    rows = [("where is the animal", "upper left", hat) for hat in ("upper left", "lower right", None)]
+    answers = pd.DataFrame(rows, columns=["query", "answer_source", "answer_hat"]).assign(match=[True, True, None])
+    assert without(answers)["match"].tolist() == [True, False, pd.NA]
