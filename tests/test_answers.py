@@ -52,6 +52,8 @@ COLOUR = "what colour is behind the lion"
         (COLOUR, "there is no lion", "red", False),
         (WHERE, "there is no lion", "lion", False),
         (COUNT, "there is no lion", "0", False),
+        (COUNT, "There is no dog", "there is north", False),
+        (COLOUR, "there is nothing", "there is no lion", False),
         # two empty answers never match, nor do two that are nothing but articles and punctuation
         (WHAT, "", "", False),
         (YES_NO, "", "", False),

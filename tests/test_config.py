@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import pytest
@@ -162,6 +163,24 @@ IMPOSSIBLE = [  # together with the other values
     ("variants.dial", ["low"], ": no rate 'low', choose of dial"),
     ("variants.uoisc", ["low", "low"], "names a rate twice"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("variant", "alike"),
+    [("uoisc", {"segments": 4, "codes": 2}), ("adaptive", {"ranked_segments": 2, "ranked_codes": 4})],
+)
+def test_rates_of_a_variant_cost_other_bits_each(variant, alike):
+    """Results tell rates apart by their bits."""
+    low, high = (tiny.PARAMS.codec.rates[name] for name in ("low", "high"))
+    tokens = {"ranked_tokens": low.ranked_tokens, "ranked_background": low.ranked_background}
+    same = replace(high, **alike | (tokens if variant == "adaptive" else {}))
+    for second, says in (
+        (high, None),
+        (same, rf"variants\.{variant} = \['low', 'high'\]: two of them cost the same bits"),
+    ):
+        codec = replace(tiny.PARAMS.codec, rates={"low": low, "high": second})
+        with pytest.raises(ConfigError, match=says) if says else nullcontext():
+            replace(tiny.PARAMS, codec=codec, variants={variant: ("low", "high")})
 
 
 @pytest.mark.parametrize(("key", "value", "says"), WRONG)

@@ -242,7 +242,7 @@ def test_a_uniform_dial_has_even_steps_that_no_bit_describes():
 
 
 def test_a_uniform_dial_whose_tokens_six_does_not_divide_still_reaches_all():
-    packings = RateDial(Shape(1, 484, 4, 16), (9,), (0,), (100, 10**5), ranked=False).packings
+    packings = RateDial(Shape(1, 484, 4, 16), (9,), (0,), (320, 10**5), ranked=False).packings
     assert [p.top for p in packings[:6]] == [80, 161, 242, 322, 403, 484]
     steps = [b.bits - a.bits for a, b in zip(packings, packings[1:], strict=False)]
     assert set(steps) == {80 * 4.0, 81 * 4.0}
@@ -265,6 +265,19 @@ def test_packings_that_no_thinning_makes_few_enough_are_refused():
     shape = Shape(2, 36, 8, 16)
     with pytest.raises(ConfigError, match="packings, at most 255: fewer tokens or background"):
         RateDial(shape, tuple(range(1, 36)), tuple(range(12)), (100, 10**5))
+
+
+@pytest.mark.parametrize(
+    ("ranked", "fewest", "cost"), [(False, 319, "spread tokens costs 320"), (True, 706, "ranked tokens costs 707")]
+)
+def test_a_budget_below_the_cheapest_packing_is_refused_before_training(ranked, fewest, cost):
+    """Spread: a sixth of 484 tokens. Ranked, 4 of 484: thinned levels begin at 2."""
+    shape = Shape(1, 484, 4, 16) if not ranked else Shape(4, 484, 8, 64)
+    tops = (9,) if not ranked else (42, 72, 132, 232)
+    lows = (0,) if not ranked else (0, 1, 2, 4, 8, 12)
+    RateDial(shape, tops, lows, (fewest + 1, 60000), ranked)
+    with pytest.raises(ConfigError, match=f"{fewest} bits are too few, the cheapest packing of {cost}"):
+        RateDial(shape, tops, lows, (fewest, 60000), ranked)
 
 
 def test_a_fixed_rate_cannot_be_set():

@@ -10,7 +10,7 @@ from uoisc.base.settings import RELEVANCE_ATTENTIONS
 from uoisc.data.questions import Query
 from uoisc.frozen.clip import FrozenCLIP, QueryKey, ValueValue
 from uoisc.stages import foundation_jobs
-from uoisc.stages.foundation_jobs import CHECK_STREAM, check_learnt, located
+from uoisc.stages.foundation_jobs import CHECK_STREAM, check_learnt, located, to_check
 
 
 @pytest.fixture
@@ -39,8 +39,10 @@ class Unknown(PartlyKnown):
 
 def test_localisation_is_measured_by_both_attentions_beside_chance(some):
     source, clip = PartlyKnown(), tiny.clip()
-    found = located(clip, source, "unseen", "_unseen", tiny.PARAMS)
-    asked = source.ask_split("unseen", tiny.PARAMS.data.validation, some, [tiny.PARAMS.seed, CHECK_STREAM])
+    asked = to_check(source, "unseen", tiny.PARAMS)
+    found = located(clip, source, asked, "_unseen", tiny.PARAMS.evaluation.batch_size)
+    again = source.ask_split("unseen", tiny.PARAMS.data.validation, some, [tiny.PARAMS.seed, CHECK_STREAM])
+    assert asked.queries == again.queries
     expected = {name: [] for name in RELEVANCE_ATTENTIONS}
     chance = []
     for i, query in enumerate(asked.queries):
@@ -62,7 +64,8 @@ def test_localisation_is_measured_by_both_attentions_beside_chance(some):
 
 
 def test_where_nobody_knows_the_regions_nothing_is_said(some):
-    assert located(tiny.clip(), Unknown(), "unseen", "_unseen", tiny.PARAMS) == {}
+    asked = to_check(Unknown(), "unseen", tiny.PARAMS)
+    assert located(tiny.clip(), Unknown(), asked, "_unseen", tiny.PARAMS.evaluation.batch_size) == {}
 
 
 def test_a_stand_in_that_has_not_learnt_its_task_stops_the_stage():

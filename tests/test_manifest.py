@@ -16,10 +16,12 @@ from test_image_check import odd_files
 from uoisc.base import config
 from uoisc.base.errors import DataError
 from uoisc.frozen.clip import clip_reader
+from uoisc.frozen.weights import folder_digest
 from uoisc.importers import sources
 from uoisc.importers.manifest import index
 from uoisc.importers.photographs import Photographs, query
 from uoisc.importers.sources import open_source
+from uoisc.stages.foundation_jobs import to_check
 
 WHY = {"image": "photos/0.png", "question": "Why?", "answer": "no"}
 
@@ -123,7 +125,7 @@ def test_all_lines_of_an_image_say_what_it_shows(tmp_path, lines):
 
 
 @pytest.mark.parametrize("split", [None, "train"])
-@pytest.mark.parametrize("broken", ["question", "answer", "number", "split", "twice"])
+@pytest.mark.parametrize("broken", ["question", "answer", "number", "split", "numbered", "twice", "word", "named"])
 def test_a_line_that_cannot_be_used_says_what_its_image_shows_all_the_same(tmp_path, lines, broken, split):
     """Or an image of the held-out category would be trained on for a slip in one of its lines."""
     lines = [line | ({"split": split} if split else {}) for line in lines]
@@ -132,12 +134,26 @@ def test_a_line_that_cannot_be_used_says_what_its_image_shows_all_the_same(tmp_p
     image = told[0]["image"]
     assert image not in files(opened(tmp_path / "without", lines), "unseen")
     faults = {"question": {"question": "<image>"}, "answer": {"answer": " "}, "number": {"answer": 3}}
-    faults |= {"split": {"split": "test"}, "twice": {"question": told[0]["question"]}}
+    faults |= {"split": {"split": "test"}, "numbered": {"split": 1}, "twice": {"question": told[0]["question"]}}
+    faults |= {"word": {"categories": "animal"}, "named": {"categories": [7, {"animal": ["dog"]}]}}
     line = told[0] | {"question": "Why?", "categories": ["animal"]} | faults[broken]
     source = opened(tmp_path / "with", [*lines, line])
     assert sum(source.index.report.problems.values()) == 1
     assert image not in files(source, "training")
     assert split or image in files(source, "unseen")
+
+
+def test_other_pictures_under_the_same_names_are_another_index(tmp_path, lines):
+    """What is kept of images and what was trained on them is of these files."""
+    data = written(tmp_path, lines)
+    digests = []
+    for side in (20, 20, 21):
+        Image.fromarray(np.full((side, 30, 3), 9, dtype=np.uint8)).resize((90, 90)).rotate(side).save(
+            tmp_path / "photos" / "1.png"
+        )
+        index(data, tmp_path / "source")
+        digests.append(folder_digest(tmp_path / "source"))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_name_that_no_file_can_have_is_one_line_of_the_report(tmp_path, lines):
@@ -294,11 +310,25 @@ def test_another_category_than_the_data_stage_held_out(tmp_path, lines, monkeypa
     place = config.Paths(tmp_path / "source", *(tmp_path for _ in range(4)))
     monkeypatch.setattr(sources, "paths", lambda profile: place)
     data = written(tmp_path, lines)
+    assert open_source("mine", of_a_profile(data)).splits == ("seen", "unseen")
     swapped = replace(data, held_out=data.validation, validation=data.held_out)
-    for told in (data, swapped):
-        assert open_source("mine", of_a_profile(told)).splits == ("seen", "unseen")
-    with pytest.raises(DataError, match="data.held_out = 'car': the data stage has held out 'animal'; run it again"):
-        open_source("mine", of_a_profile(replace(data, held_out="car")))
+    for told in (swapped, replace(data, held_out="car")):
+        says = f"data.held_out = '{told.held_out}': the data stage has held out 'animal'; run it again"
+        with pytest.raises(DataError, match=says):
+            open_source("mine", of_a_profile(told))
+
+
+def test_models_of_a_small_set_are_checked_on_training_images(tmp_path):
+    """Three images with a `split`, as docs/own_data.md says: none is left where the other category is held out."""
+    named = zip(("train", "seen", "unseen"), ("p.png", "q.png", "r.png"), strict=True)
+    asked = [{"image": f"photos/{i}.png", "question": f"{name} {q}?", "answer": "no", "split": split}
+             for i, (split, name) in enumerate(named) for q in "ab"]  # fmt: skip
+    source = opened(tmp_path, asked)
+    params = of_a_profile(DATA)
+    found = to_check(source, "seen", params)
+    assert {query.text for query in found.queries} == {"p.png a?", "p.png b?"} and found.split == "seen"
+    assert found.images(slice(1, 3)).shape == (1, 3, 48, 48)
+    assert to_check(source, "unseen", params) is None
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, lines):

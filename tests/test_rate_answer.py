@@ -38,7 +38,7 @@ def test_a_codec_without_a_payload_is_named():
     costs = synthetic.entropy()
     with pytest.raises(ResultsError, match="entropy.csv lacks query_aware at 432 bits"):
         curve_points(a_summary(), costs[costs["variant"] + costs["bits"].astype(str) != "query_aware432.0"],
-               synthetic.standard_codecs())  # fmt: skip
+               synthetic.standard_codecs(60))  # fmt: skip
 
 
 def test_the_nearest_points_are_those_of_a_search():
@@ -99,6 +99,13 @@ def test_where_there_is_no_bd_rate_the_row_says_why():
     assert set(short[short["codec"] == "short"]["undefined"]) == {"the codec has 3 rising points, 4 are needed"}
     apart = bd_rates(with_curve("apart", 0.5, lift=50))
     assert set(apart[apart["codec"] == "apart"]["undefined"]) == {"no shared range"}
+    table = with_curve("fewer", 0.5)
+    table.loc[(table["codec"] == "fewer") & (table["metric"] == "amr_reliable"), "n"] //= 10
+    fewer = bd_rates(table).query("codec == 'fewer'").set_index("metric")
+    assert (
+        set(fewer.loc["amr_reliable", "undefined"]) == {"other queries"} and fewer.loc["psnr", "undefined"].eq("").all()
+    )
+    assert fewer.loc["amr_reliable", ["low", "high", "bd_rate"]].isna().all(axis=None)
     trained = short[(short["codec"] == "uoisc") & (short["metric"] == "amr_reliable")]
     assert set(trained["anchor_form"]) == {"file", "mosaic"} and trained["bd_rate"].isna().all()
     assert set(trained["undefined"]) == {"the codec has 3 rising points, 4 are needed"}
@@ -114,7 +121,7 @@ def test_tables_print_the_points_and_the_rates(tmp_path):
     amr = point[(point["metric"] == "amr_reliable") & (point["judge"] == JUDGES[0])]
     amr = amr[amr["split"] == "unseen"].iloc[0]
     assert mine["unseen, LLaVA"] == f"{amr['value']:.3f} [{amr['low']:.3f}, {amr['high']:.3f}]"
-    assert (mine["bytes"], mine["less flat"], mine["n"], mine["floor"]) == ("300.0", "10.0", "196", "0.200")
+    assert (mine["bytes"], mine["less flat"], mine["n"], mine["floor"]) == ("300.0", "10.0", "50", "0.200")
     synthetic.write(tmp_path)
     written = write_bd_rates(tmp_path)
     assert len(read_table(tmp_path, "bd_rate.csv")) == len(written)

@@ -268,12 +268,12 @@ def test_the_answer_loss_trains_both_phases_on_the_sources_own_answers(name, mon
 
 def test_log_keeps_the_mean_since_the_row_before():
     log = Log(every=2)
-    for step, value in enumerate([1.0, 3.0, 5.0, 6.0]):
-        assert log.add(1, step, 0.1, {"loss": torch.tensor(value)}) == {"loss": value}
-    assert log.rows == [
-        {"phase": 1, "step": 2, "lr": 0.1, "loss": 2.0},
-        {"phase": 1, "step": 4, "lr": 0.1, "loss": 5.5},
-    ]
+    for step, value in enumerate([1.0, 3.0, 5.0, 6.0, 9.0]):
+        assert log.add(1, step, 0.1, {"loss": torch.tensor(value)}, last=step == 4) == {"loss": value}
+    assert [(row["step"], row["loss"]) for row in log.rows] == [(2, 2.0), (4, 5.5), (5, 9.0)]
+    log.add(2, 0, 0.1, {"loss": 1.0})
+    log.add(2, 1, 0.1, {"loss": 2.0})
+    assert log.rows[3:] == [{"phase": 2, "step": 2, "lr": 0.1, "loss": 1.5}]
 
 
 def test_phase_2_goes_on_from_a_checkpoint_as_if_there_had_been_no_stop(monkeypatch, tmp_path):

@@ -152,7 +152,8 @@ class RateDial(nn.Module):
         ranked: whether relevance ranks the tokens; else all packings are spread.
 
     Where relevance ranks, and these are more packings than a file's one byte can name, first tokens send every second,
-    third, ... number of units alone, up to all. Raises ConfigError where that is not coarse enough.
+    third, ... number of units alone, up to all. Raises ConfigError where that is not coarse enough, and where the
+    fewest bits are too few for any packing.
     """
 
     setting = None  # none until a budget is set
@@ -185,13 +186,16 @@ class RateDial(nn.Module):
         if len(self.packings) > MAX_PACKINGS:
             remedy = "fewer tokens or background" if ranked else "fewer segments or smaller budgets"
             raise ConfigError(f"codec.dial gives {len(self.packings)} packings, at most {MAX_PACKINGS}: {remedy}")
-        if not self.packings:
-            raise ConfigError(f"codec.dial.budgets: {budgets[1]:g} bits at most are too few for any packing")
+        least = min(p.bits for p in self.packings or built)
+        if budgets[0] < least:
+            of = "ranked" if ranked else "spread"
+            cost = f"the cheapest packing of {of} tokens costs {least:g}"
+            raise ConfigError(f"codec.dial.budgets: {budgets[0]:g} bits are too few, {cost}")
         self.bits = max(p.bits for p in self.packings)  # the most that one spends
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
 
     def at(self, bits: float | Any, background: int | Any | None = None) -> Packing:
-        """The packing of at most `bits` whose answers were measured best, of equals the one of most bits.
+        """The packing of at most `bits` of the best answers (`calibrate`), of equals the one of most bits.
 
         Args:
             background: units that the others send, which keep the rest of the picture recognisable; None: as many as

@@ -102,7 +102,7 @@ class Study:
 
     def distinct(self, wanted: Sequence[Point]) -> list[Point]:
         """These rate points, but the first alone of a dial's budgets at which it sends alike. Raises as `codec`."""
-        found = {(point.variant, self.codec(*point).bits): point for point in reversed(wanted)}
+        found = {(*point[:2], self.codec(*point).bits): point for point in reversed(wanted)}
         return list(reversed(found.values()))
 
     def made_from(self, name: str, phase: int) -> dict[str, str]:

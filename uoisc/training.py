@@ -39,15 +39,18 @@ class DivergedError(UoiscError):
 
 @dataclass
 class Log:
-    """Rows of loss terms, one every `every` steps: the mean since the row before, of `count` steps' `sums`."""
+    """Rows of loss terms, one every `every` steps and one behind a phase's last: the mean since the row before, of
+    `count` steps' `sums`."""
 
     every: int
     rows: list[dict] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, phase: int, step: int, lr: float, terms: dict[str, Tensor | float]) -> dict[str, float]:
-        """Takes in one step. Raises DivergedError where a term is not finite."""
+    def add(
+        self, phase: int, step: int, lr: float, terms: dict[str, Tensor | float], last: bool = False
+    ) -> dict[str, float]:
+        """Takes in one step, the `last` of its phase or not. Raises DivergedError where a term is not finite."""
         values = {k: torch.as_tensor(v).item() for k, v in terms.items()}
         # A term that is no number makes the sum so too: the sum comes last, so that the term is named.
         for name in sorted(values, key="loss".__eq__):
@@ -59,7 +62,7 @@ class Log:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
-        if self.count == self.every:
+        if self.count == self.every or last:
             means = {k: v / self.count for k, v in self.sums.items()}
             self.rows.append({"phase": phase, "step": step + 1, "lr": lr, **means})
             self.sums = {}
@@ -200,7 +203,7 @@ def run_phase(
             parts.append({"loss": loss, **ours, **beside})
         running.schedule.step()
         values = mean_terms(parts) | {"gradient_norm": norm}
-        shown = running.log.add(phase, step, running.schedule.get_last_lr()[0], values)
+        shown = running.log.add(phase, step, running.schedule.get_last_lr()[0], values, step + 1 == steps)
         if hasattr(bar, "set_postfix"):
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
     codec.eval()

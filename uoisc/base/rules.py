@@ -153,9 +153,24 @@ def _variant_rules(p) -> Iterator[str]:
                 yield f"{at}: no rate {rate!r}, choose of {', '.join(choice)}"
         if len({*rates}) < len(rates):
             yield f"{at} = {list(rates)}: names a rate twice"
+        elif len({_bits(p, name, rate) for rate in rates if rate in choice}) < len(rates) and {*rates} <= {*choice}:
+            yield f"{at} = {list(rates)}: two of them cost the same bits, by which results tell rates apart"
     for rate in p.variants.get("plain_vq", ()):
         if (codes := p.codec.rates[rate].codes ** p.codec.rates[rate].segments) > MAX_CODES:
             yield f"variants.plain_vq: at rate {rate!r} its one codebook would hold {codes} codes: at most {MAX_CODES}"
+
+
+def _bits(p, name: str, rate: str) -> float:
+    """What a variant spends at a rate, up to a factor that all of its rates share."""
+    if rate == DIAL:
+        return math.inf
+    spent = p.codec.rates[rate]
+    if name != "adaptive":
+        return spent.segments * math.log2(spent.codes)
+    tokens = _side(p) ** 2
+    first = spent.ranked_tokens
+    units = first * len(p.codec.taps) * spent.ranked_segments + (tokens - first) * spent.ranked_background
+    return units * math.log2(spent.ranked_codes) + math.ceil(math.log2(math.comb(tokens, first)))
 
 
 def _beyond_rules(p) -> Iterator[str]:

@@ -72,7 +72,7 @@ def answers_match(query: str, answer: str, other: str, accepted: Sequence[str] =
     b = normalise(other)
     if not a or not b:
         return False
-    denied = [said.startswith(DENIAL) for said in (a, b)]
+    denied = [f"{said} ".startswith(f"{DENIAL} ") for said in (a, b)]
     if any(denied):
         return all(denied)
     question = normalise(query)

@@ -8,7 +8,7 @@
 | question   |                                                                                             |
 | answer     | the truth                                                                                   |
 | type       | of question; without it yes/no, number or other, by the answer (as VQA v2 names its types)  |
-| categories | what the image shows; those of all its lines count, also of lines that cannot be used       |
+| categories | what the image shows; those of all its lines count, also of JSON that cannot be used        |
 | split      | train, seen or unseen; without it the image's categories decide, and a hash of its name     |
 | answers    | what several people answered                                                                |
 | boxes      | where it shows what is asked about: [left, top, right, bottom] each, in shares of its sides |
@@ -19,10 +19,12 @@ them. Links may lead out of the folder: so images can lie on a disk of their own
 
 import os
 from codecs import BOM_UTF8
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -51,11 +53,14 @@ SPLITS = ("train", "seen", "unseen")  # which of `PARTS` a line may say
 
 
 class _Shown(msgspec.Struct):
-    """What counts of a line that cannot be used."""
+    """What counts of a line that cannot be used, whatever is wrong with the rest of it."""
 
     image: str
-    categories: list[str] = []
-    split: str | None = None
+    categories: Any = None
+    split: Any = None
+
+    def __post_init__(self):
+        self.categories = list(_words(self.categories))
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,7 +105,7 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
         if x.image in rows
     ]
     batches = [[pa.RecordBatch.from_pylist(*table)] for table in ((images, IMAGES), (questions, QUESTIONS))]
-    return write_index(folder, *batches, list(numbers), {}, config, problems, entries)
+    return write_index(folder, file.parent, *batches, list(numbers), {}, config, problems, entries)
 
 
 def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], dict[int, _Shown], int]:
@@ -132,6 +137,15 @@ def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], dict[int, 
                     shown.image = name_of(shown.image)
                     broken[number] = shown
     return lines, broken, entries
+
+
+def _words(value: Any) -> Iterator[str]:
+    """All words of a JSON value: an image is held out by whatever might be meant for its categories."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value if isinstance(value, list) else chain.from_iterable(value.items()):
+            yield from _words(part)
 
 
 def _namer(root: Path) -> Callable[[str], str]:

@@ -163,6 +163,7 @@ def _plurals(key: str) -> tuple[str, ...]:
 
 def write_index(
     folder: Path,
+    root: Path,
     images: list[pa.RecordBatch],
     questions: list[pa.RecordBatch],
     categories: list[str],
@@ -174,7 +175,7 @@ def write_index(
     """Writes the index into `folder`, whole or not at all.
 
     Args:
-        images, questions: rows of `IMAGES` and `QUESTIONS`, those that can be used.
+        root: of images. images, questions: rows of `IMAGES` and `QUESTIONS`, those that can be used.
         categories: of the numbers. opposites: a category -> what images must have instead where it is held out.
         entries: questions read; `config.unusable` is the largest share of them that may be broken.
 
@@ -187,13 +188,12 @@ def write_index(
     report = Report(entries, sum(map(len, questions)), sum(map(len, images)), *counted)
     beside = folder.with_name(f"{folder.name}_report.csv")
     if not report.usable or (entries - report.usable) / entries > config.unusable:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         problems.write(beside)
-        raise DataError(
-            f"{entries - report.usable:,} of {entries:,} questions cannot be used, more than data.unusable = "
-            f"{config.unusable:g} allows ({report.broken}): mend what {beside} lists, or raise data.unusable"
-        )
+        too_many = f"{entries - report.usable:,} of {entries:,} questions cannot be used, more than data.unusable = "
+        remedy = f"mend what {beside} lists, or raise data.unusable"
+        raise DataError(f"{too_many}{config.unusable:g} allows ({report.broken}): {remedy}")
     about = {"categories": categories, "opposites": opposites, "held_out": config.held_out, "report": asdict(report)}
+    about |= {"files": _sizes(root, images)}
     with written_folder(folder) as aside:
         _write_table(aside / "images.arrow", images)
         _write_table(aside / "questions.arrow", questions)
@@ -201,6 +201,12 @@ def write_index(
         (aside / "index.json").write_text(json.dumps(about, indent=1))
     beside.unlink(missing_ok=True)
     return report
+
+
+def _sizes(root: Path, images: list[pa.RecordBatch]) -> str:
+    """A digest of the files' sizes: other pictures under the same names make another index."""
+    files = (file for batch in images for file in batch["file"].to_pylist())
+    return hashlib.sha256(b"".join(b"%d " % (root / file).stat().st_size for file in files)).hexdigest()
 
 
 def _write_table(path: Path, batches: list[pa.RecordBatch]) -> None:

@@ -31,7 +31,7 @@ def open_source(profile: str, params: Params, folder: Path | None = None) -> Sou
     vqav2 = isinstance(data, Vqav2)
     root, questions = (ROOT / data.folder, data.questions) if vqav2 else ((ROOT / data.file).parent, None)
     source = Photographs(folder, root, data.image_size, questions, data.loaders)
-    if source.index.held_out not in (data.held_out, data.validation):  # `uoisc validate` has the two change places
+    if source.index.held_out != data.held_out:
         raise DataError(
             f"data.held_out = {data.held_out!r}: the data stage has held out {source.index.held_out!r}; run it again "
             "(dvc repro, or notebook 01_data)"

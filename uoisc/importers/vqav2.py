@@ -63,7 +63,7 @@ def index(config: Vqav2, folder: Path, readers: Sequence[Reader] = ()) -> Report
         names = Names({name: number for name, number in numbers.items() if name not in OPPOSITES})
         questions.append(asked.batch(kept, first + np.cumsum(used) - 1, photos[part], names))
         first += int(used.sum())
-    return write_index(folder, images, questions, list(numbers), OPPOSITES, config, problems, entries)
+    return write_index(folder, root, images, questions, list(numbers), OPPOSITES, config, problems, entries)
 
 
 def _parts(root: Path, problems: Problems) -> list[str]:

@@ -20,7 +20,7 @@ def build(results_dir: Path, out: Path, tables: Path, figures: Path) -> Path:
     Raises: ResultsError without claims.json, UoiscError with typst's one line when the text does not compile (a file
     lacks, or a number that it looks up is not in the tables).
     """
-    given = {"results": results_dir, "tables": tables, "figures": figures}
+    given = {"results": results_dir, "tables": tables, "figures": figures, "kept": ROOT / "results"}
     folders = {name: Path(folder).resolve() for name, folder in given.items()}
     found(folders["results"] / "claims.json")  # of what lacks else typst tells, one file at a time
     # typst reads only below its root, and knows no other paths than those that start there

@@ -82,18 +82,20 @@ def bd_rates(table: pd.DataFrame) -> pd.DataFrame:
     """bd_rate.csv: every curve against AVIF's in the same form, by PSNR and by both judges' AMR.
 
     A curve is its `front`, as BD-rate needs one that rises; `low` and `high` bound what both reach. A row without a
-    rate says why in `undefined`.
+    rate says why in `undefined`: curves of unlike numbers of queries or pictures are not compared, either.
     """
     profile, seed = table[["profile", "seed"]].iloc[-1]
     rows = []
     for split, (metric, judge) in product(splits_of(table), MEASURES):
         measured = rows_of(table, split=split, metric=metric, judge=judge)
-        curves = {key: front(curve) for key, curve in measured.groupby(["codec", "form"])}
-        for (codec, form), curve in curves.items():
+        curves = {key: (front(curve), set(curve["n"])) for key, curve in measured.groupby(["codec", "form"])}
+        for (codec, form), (curve, asked) in curves.items():
             for anchor_form in FORMS if form == MESSAGE else (form,):
-                if codec != ANCHOR:
-                    keys = (profile, seed, codec, form, ANCHOR, anchor_form, split, judge, metric)
-                    rows.append((*keys, *bd_rate(curves[(ANCHOR, anchor_form)], curve)))
+                if codec == ANCHOR:
+                    continue
+                anchor, of_anchor = curves[(ANCHOR, anchor_form)]
+                compared = bd_rate(anchor, curve) if asked == of_anchor else (np.nan, np.nan, np.nan, "other queries")
+                rows.append((profile, seed, codec, form, ANCHOR, anchor_form, split, judge, metric, *compared))
     return pd.DataFrame(rows, columns=COLUMNS["bd_rate.csv"])
 
 

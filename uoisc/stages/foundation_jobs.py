@@ -11,13 +11,13 @@ import torch
 from uoisc.base.config import Params, load_params, paths
 from uoisc.base.devices import STAND_IN, fast_attention, fit_in_memory
 from uoisc.base.distributed import device
-from uoisc.base.errors import CheckpointError
+from uoisc.base.errors import CheckpointError, DataError
 from uoisc.base.folders import check_writable, written_folder
 from uoisc.base.processes import run_side_by_side
 from uoisc.base.results import write_csv
 from uoisc.base.settings import JUDGES, Pretrained
 from uoisc.base.terminal import bar
-from uoisc.data.questions import POOLED_TYPES, SPLITS, Source
+from uoisc.data.questions import POOLED_TYPES, SPLITS, Asked, Source
 from uoisc.data.styles import PLAIN, STYLES
 from uoisc.frozen.clip import ATTENTIONS, FrozenCLIP
 from uoisc.frozen.clip_files import save_clip
@@ -121,15 +121,18 @@ def _checks(profile: str, model: str, values: dict[str, np.ndarray], params: Par
 @torch.no_grad()
 def check_pretrained(profile: str) -> list[pd.DataFrame]:
     """How well others' CLIP localises, and the share of their judges' right answers on source images, by split, on
-    questions that no test split asks; their images may be of codecs' training."""
+    questions that no test split asks (`to_check`); their images may be of codecs' training."""
     params = load_params(profile)
     source = open_source(profile, params)
     clip, judges = open_pretrained(params.foundation, params.codec.taps, params.data.image_size)
     rows = []
     for split, suffix in zip(SPLITS, ("", "_unseen"), strict=True):
-        found = located(clip.to(device()), source, split, suffix, params)
+        asked = to_check(source, split, params)
+        if asked is None:
+            continue
+        found = located(clip.to(device()), source, asked, suffix, params.evaluation.batch_size)
         rows.append(_checks(profile, "clip", found, params))
-        asked = source.ask_split(split, params.data.validation, CHECKED_PHOTOGRAPHS, [params.seed, CHECK_STREAM])
+        asked = asked.first(CHECKED_PHOTOGRAPHS)
         for name, judge in judges.items():
             answers = judge.to(device()).answer(asked.all_images().to(device()), asked.texts)
             right = [query.right(answer) for query, answer in zip(asked.queries, answers, strict=True)]
@@ -137,14 +140,28 @@ def check_pretrained(profile: str) -> list[pd.DataFrame]:
     return rows
 
 
-def located(clip: FrozenCLIP, source: Source, split: str, suffix: str, params: Params) -> dict[str, np.ndarray]:
+def to_check(source: Source, split: str, params: Params) -> Asked | None:
+    """At most `LOCATED` questions of a split where `data.validation` is held out. Small sets may have too few there:
+    then seen objects' are those of training images, and unseen objects are not checked."""
+    stream = [params.seed, CHECK_STREAM]
+    try:
+        return source.ask_split(split, params.data.validation, LOCATED, stream)
+    except DataError:
+        if split != SPLITS[0]:
+            return None
+    batch = next(source.batches(stream, LOCATED, params.data.held_out))
+    once = sorted({name: row for row, name in enumerate(batch.names)}.values())  # drawn with repetition where few
+    queries = [batch.queries[row] for row in once]
+    return Asked(split, queries, queries, lambda rows: batch.images[once][rows])
+
+
+def located(clip: FrozenCLIP, source: Source, asked: Asked, suffix: str, batch_size: int) -> dict[str, np.ndarray]:
     """Whether the token most relevant to a question lies where its answer does, (n,), by each attention of CLIP's last
     block, and chance: the share of the tokens that do. Of the questions whose region is known; without any, nothing."""
-    asked = source.ask_split(split, params.data.validation, LOCATED, [params.seed, CHECK_STREAM])
     own = clip.attention
     found = defaultdict(list)
-    for start in range(0, len(asked), params.evaluation.batch_size):
-        rows = slice(start, start + params.evaluation.batch_size)
+    for start in range(0, len(asked), batch_size):
+        rows = slice(start, start + batch_size)
         region = source.regions(asked.queries[rows], clip.grid)
         if not region.any():
             continue

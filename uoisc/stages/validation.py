@@ -82,8 +82,9 @@ def _study(profile: str, name: str, rate: str, changes: tuple[str, ...]) -> Stud
             raise ConfigError(f"{change!r}: data and stand-ins are made already; only {', '.join(FREE)} may change")
     params = load_params(profile, changes=changes)
     check_rate(params, name, rate)
+    study = assemble(profile, params, JUDGES)
     data = replace(params.data, held_out=params.data.validation, validation=params.data.held_out)
-    return assemble(profile, replace(params, data=data), JUDGES)
+    return replace(study, params=replace(params, data=data))
 
 
 def trials(log: Path) -> pd.DataFrame:
