@@ -24,6 +24,8 @@ SEEDS   ?= 30 40 50 60 70
 # of fresh runs, what contrasts are measured in; kept in git
 RUNS     := results/runs
 MEASURED := results/answers.parquet results/entropy.csv results/machine.json results/foundation.csv dvc.lock
+# what a copy that has run keeps: its lock, and what its stages wrote in the place of what is published here
+OWN      := ^(dvc\.lock|README\.md|docs/results\.md|$(shell sed -nE 's/^ *- \$$\{([a-z]+)\}(.*): \{cache: false\}$$/\1\2/p' dvc.yaml 2>/dev/null | paste -sd '|' -))(/|$$)
 # what every stage of training waits for, then all of them in one pool; not where other stages alone are asked for
 AHEAD   := $(if $(filter-out evaluation rate,$(STAGES)),,dvc repro foundation && uoisc ahead &&)
 # only makes the environment; from then on the environment's own Python runs
@@ -43,7 +45,7 @@ export PYTHONWARNINGS := ignore:IProgress not found
 .PHONY: repro seeds trials notebooks test setup lock bench lab lint clean
 
 repro: $(STAMP) $(if $(filter paper_smoke,$(PROFILE)),data/generated)
-ifeq ($(PROFILE),$(ACTIVE))
+ifeq ($(PROFILE)$(SEED),$(ACTIVE))
 	uoisc info --profile $(PROFILE)
 	uoisc plan $(STAGES)
 	$(AHEAD) dvc repro $(STAGES)
@@ -51,11 +53,12 @@ ifeq ($(PROFILE),$(ACTIVE))
 	@echo "done: $(INTO)results/summary.csv, $(INTO)results/claims.json, $(INTO)paper/paper.pdf, $(INTO)docs/index.html"
 else
 	@# A copy of the tree as it stands, where another profile is active and published. What an earlier run there trained
-	@# is kept, with its lock: so DVC runs again what rests on other code or parameters, nothing else.
+	@# and measured is kept, with its lock: so DVC runs again what rests on other code or parameters, nothing else.
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name dvc.lock ! -name data ! -name build \
-	  -exec rm -rf {} +
+	  ! -name README.md ! -name results ! -name paper ! -name docs -exec rm -rf {} +
+	test -e $(COPY)/dvc.lock && own='$(OWN)' || own=''; \
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \
-	  if test -e "$$file" && test "$$file" != dvc.lock -o ! -e $(COPY)/dvc.lock; then printf '%s\0' "$$file"; fi; done | \
+	  if test -e "$$file" && [[ -z $$own || ! $$file =~ $$own ]]; then printf '%s\0' "$$file"; fi; done | \
 	  tar -c --null -T - | tar -x -C $(COPY)
 	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
 	for place in data/* models; do \

@@ -184,7 +184,7 @@ def conversation() -> pd.DataFrame:
 
 
 def standard_codecs(queries: int = 300) -> pd.DataFrame:
-    """Made-up curves, of so many queries: AMR and PSNR rise with the logarithm of the bytes, and a mosaic saves 250 bytes."""
+    """Made-up curves: AMR and PSNR rise with the logarithm of the bytes, and a mosaic saves 250 bytes."""
     rows = []
     for c, codec in enumerate(("jpeg", "jpeg2000", "webp", "avif", "jpeg_xl", "avif_down2", "avif_down4", "avif_crop")):
         for form in ("file", "mosaic") if codec != "avif_crop" else ("file",):

@@ -11,7 +11,7 @@ from scipy import stats
 
 from uoisc.base.config import ROOT
 from uoisc.base.errors import ResultsError
-from uoisc.base.results import COLUMNS, write_csv, write_json
+from uoisc.base.results import COLUMNS, read_table, write_csv, write_json
 from uoisc.claims.compare import as_text, committed, compare, spread, verdicts
 from uoisc.claims.verdicts import t_interval
 
@@ -142,6 +142,31 @@ def test_a_run_without_a_row_in_common_is_refused(published, tmp_path):
     write_csv(table.assign(variant="mine"), foreign / "summary.csv")
     with pytest.raises(ResultsError, match="no method, rate, split and judge of it"):
         compare(published, foreign)
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "null", '{"a": 1}', '[{"id": "S1"}]', "["])
+def test_claims_that_are_none_are_one_line(published, tmp_path, content):
+    folder = other(tmp_path, S1="supported")
+    (folder / "claims.json").write_text(content)
+    with pytest.raises(ResultsError, match="claims.json (holds no contrasts|is no JSON)") as caught:
+        compare(published, folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_is_no_number_is_one_line(published, tmp_path):
+    folder = other(tmp_path, S1="supported")
+    path = folder / "summary.csv"
+    path.write_text(path.read_text().replace(",0,1,100", ",low,1,100", 1))
+    with pytest.raises(ResultsError, match="summary.csv cannot be read .*'low'"):
+        compare(published, folder)
+
+
+def test_the_spread_is_of_the_same_profile_s_runs(published, tmp_path):
+    table = read_table(published, "runs.csv")
+    before = compare(published, other(tmp_path)).reach
+    wild = table.assign(profile="wild", amr=table["amr"] + np.random.default_rng(3).normal(0, 1, len(table)))
+    write_csv(pd.concat([table, wild]), published / "runs.csv")
+    assert compare(published, tmp_path / "other").reach == pytest.approx(before, rel=1e-3)
 
 
 def test_what_a_run_has_written_since_is_not_what_is_published(published, monkeypatch):

@@ -395,6 +395,8 @@ ablations:
 dials: "a+b"  # joined
 dialled:
 - small
+asked:
+  objects: data/objects.csv
 results: 'results'
 paper: paper
 docs: docs

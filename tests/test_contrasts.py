@@ -213,6 +213,7 @@ def test_fresh_runs_are_joined_and_each_comes_once(tmp_path, answers, monkeypatc
         results.write_csv(synthetic.entropy(), folder / "entropy.csv")
         results.write_csv(synthetic.foundation(), folder / "foundation.csv")
     monkeypatch.setattr(contrasts, "paths", lambda profile: SimpleNamespace(results=folders["0"]))
+    monkeypatch.setattr(contrasts, "OVER_RUNS", folders["0"])
     fresh = [folders["10"], folders["20"]]
     table = contrasts.write_seeds("small", fresh, force=False)
     assert set(table["seed"]) == {"10", "20"} and set(table["profile"]) == {"small"}
@@ -236,6 +237,15 @@ def test_fresh_runs_are_joined_and_each_comes_once(tmp_path, answers, monkeypatc
     with pytest.raises(ResultsError, match=r"answers.parquet: not there"):
         contrasts.write_seeds("small", [tmp_path / "nowhere"], force=True)
     assert (folders["0"] / "seeds.csv").read_bytes() == first
+    contrasts.write_seeds("extended", fresh[:1], force=True)
+    both = results.read_table(folders["0"], "seeds.csv")
+    assert dict(both.groupby("profile")["seed"].nunique()) == {"extended": 1, "small": 2}
+    contrasts.write_seeds("small", fresh, force=True)
+    again = results.read_table(folders["0"], "seeds.csv")
+    pd.testing.assert_frame_equal(
+        again[again["profile"] == "small"].reset_index(drop=True),
+        both[both["profile"] == "small"].reset_index(drop=True),
+    )
     with pytest.raises(ResultsError, match="make seeds"):
         results.read_table(tmp_path / "nowhere", "seeds.csv")
 
@@ -248,6 +258,7 @@ def test_the_published_runs_are_of_what_the_file_asks():
 @pytest.mark.skipif(not RUNS, reason="no fresh runs are published")
 def test_the_published_contrasts_are_those_of_the_runs_that_git_keeps(tmp_path, monkeypatch):
     monkeypatch.setattr(contrasts, "paths", lambda profile: SimpleNamespace(results=tmp_path))
+    monkeypatch.setattr(contrasts, "OVER_RUNS", tmp_path)
     shutil.copy(ROOT / "results" / "foundation.csv", tmp_path)
     contrasts.write_seeds("small", RUNS, force=False)
     for name in ("seeds.csv", "runs.csv"):

@@ -32,7 +32,9 @@ def project(tmp_path_factory):
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for name in ("uoisc", "notebooks", "data", ".dvc"):
         (folder / name).mkdir(parents=True)
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {name: stages[name] for name in ("nbsrc", "data")}}))
+    (folder / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {name: stages[name] for name in ("nbsrc", "asked", "data")}})
+    )
     files = [
         "params.yaml",
         ".gitignore",

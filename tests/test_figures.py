@@ -33,7 +33,9 @@ def summary() -> pd.DataFrame:
 
 
 def all_points() -> pd.DataFrame:
-    return rate_answer.curve_points(a_summary(), synthetic.entropy(), synthetic.standard_codecs().astype({"seed": str}))
+    return rate_answer.curve_points(
+        a_summary(), synthetic.entropy(), synthetic.standard_codecs(60).astype({"seed": str})
+    )
 
 
 @cache

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CLAIMS, PARAMS = ROOT / "paper" / "claims.yaml", ROOT / "params.yaml"
 
 
-def sources(folder: Path) -> exhibits.Sources:
+def sources(folder: Path, claims: Path = CLAIMS) -> exhibits.Sources:
     """What the exhibits of these results are made of."""
-    return exhibits.Sources(folder, "small", PARAMS, CLAIMS, folder)
+    return exhibits.Sources(folder, "small", PARAMS, claims, folder)
 
 
 def write_all(folder: Path) -> list[dict]:
@@ -219,6 +219,16 @@ def test_fresh_runs_that_count_other_types_are_refused(made):
     found = sources(made)
     found["seeds"] = found["seeds"].assign(types="place")
     with pytest.raises(ResultsError, match=r"seeds.csv: counts place, the judges know .*; run `uoisc seeds --force"):
+        found["claims"]
+
+
+def test_a_contrast_that_was_changed_since_it_was_measured_is_refused(made, tmp_path):
+    """Or another comparison's mean and verdict would stand beside it."""
+    text = (ROOT / "paper" / "claims.yaml").read_text(encoding="utf-8")
+    (tmp_path / "claims.yaml").write_text(text.replace("uoisc@tight - query_aware@tight", "adaptive@tight - blank", 1))
+    found = sources(made, tmp_path / "claims.yaml")
+    says = "seeds.csv: S1-film is of `AMR uoisc@tight - query_aware@tight, unseen`, claims.yaml asks for `AMR adaptive"
+    with pytest.raises(ResultsError, match=says):
         found["claims"]
 
 

@@ -114,7 +114,7 @@ def outs() -> list[tuple[str, bool]]:
     """(path, kept in DVC's cache) of every output of the active profile; matrix items stand as `x`."""
     found = []
     for stage in STAGES.values():
-        for out in stage["outs"]:
+        for out in stage.get("do", stage)["outs"]:
             path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
             path = re.sub(r"\$\{(results|paper)\}", lambda key: document(PARAMS)[key[1]], path)
             path = path.replace("${active[0]}", document(PARAMS)["active"][0])
@@ -192,3 +192,40 @@ def test_what_is_filled_in_is_a_table_of_one_line_per_row(path):
     assert blocks
     for name, block in blocks:
         assert all(line.startswith("| ") and line.endswith(" |") for line in block.strip().splitlines()), name
+
+
+def test_a_copy_that_has_run_keeps_what_it_measured_and_takes_the_rest_anew(tmp_path):
+    """`make repro PROFILE=...` twice with stand-ins for both commands, the tree changed in between."""
+    programs = tmp_path / ".venv" / "bin"
+    written = {
+        "Makefile": (ROOT / "Makefile").read_text(),
+        "dvc.yaml": (ROOT / "dvc.yaml").read_text(),
+        "dvc.lock": "published",
+        "params.yaml": "active: [small]\npublished: small\n",
+        "README.md": "published",
+        "results/summary.csv": "published",
+        "paper/figures/a.pdf": "published",
+        "paper/paper.typ": "old",
+        "notebooks/gone.ipynb": "old",
+        ".venv/bin/uoisc": "#!/bin/sh\n",
+        ".venv/bin/dvc": "#!/bin/sh\ntest -e results/measured || for file in README.md dvc.lock results/summary.csv "
+        "paper/figures/a.pdf results/measured; do echo own > $file; done\n",
+    }
+    for name, text in written.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name in ("uoisc", "dvc"):
+        (programs / name).chmod(0o755)
+    (tmp_path / ".gitignore").write_text("build\n.venv\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    command = ["make", "-o", ".venv/.installed", "repro", "PROFILE=smoke"]
+    copy = tmp_path / "build" / "repro-smoke"
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert (copy / "paper/paper.typ").read_text() == "old" and (copy / "notebooks/gone.ipynb").exists()
+    (tmp_path / "notebooks/gone.ipynb").unlink()
+    (tmp_path / "paper/paper.typ").write_text("new")
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    own = ("README.md", "dvc.lock", "results/summary.csv", "paper/figures/a.pdf")
+    assert {(copy / name).read_text().strip() for name in own} == {"own"}
+    assert (copy / "paper/paper.typ").read_text() == "new" and not (copy / "notebooks/gone.ipynb").exists()
+    assert (tmp_path / "results/summary.csv").read_text() == "published"

@@ -16,7 +16,7 @@ from uoisc.base.checkpoint import load_codec, training_digests
 from uoisc.base.config import DIAL, Params, Paths, load_params, paths
 from uoisc.base.devices import settle
 from uoisc.base.distributed import device, synchronised
-from uoisc.base.errors import CheckpointError, ConfigError, choices
+from uoisc.base.errors import CheckpointError, ConfigError, DataError, choices
 from uoisc.base.folders import is_there, readable_folder, short
 from uoisc.base.settings import JUDGES, KEPT, Drawings, Pretrained
 from uoisc.base.storage import code_digest
@@ -173,7 +173,9 @@ def open_questions(profile: str, params: Params, home: Paths) -> Source:
         return open_source(profile, params)
     if home != paths(profile):
         with FileLock(home.source.with_suffix(".lock")):
-            if not is_there(home.source):
+            try:
+                return open_source(profile, params, home.source)
+            except DataError:  # not there yet, or of another catalogue or size
                 say("drawing what scenes are made of: once, half a minute", sys.stderr)
                 draw(params, home.source)
     return open_source(profile, params, home.source)

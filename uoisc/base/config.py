@@ -130,7 +130,8 @@ def activate(profile: str, publish: bool = False, seed: int | None = None, folde
     if not (path.is_file() and (folder / "dvc.yaml").is_file()):
         raise ConfigError("no params.yaml and dvc.yaml here: run this in the project's top folder")
     seeded = [] if seed is None else [f"seed={seed}"]
-    rates = load_params(profile, path, seeded).variants
+    params = load_params(profile, path, seeded)
+    rates = params.variants
     whole = document(path)
     dials = [variant for variant in rates if DIAL in rates[variant]]
     if "uoisc" not in rates:
@@ -143,11 +144,22 @@ def activate(profile: str, publish: bool = False, seed: int | None = None, folde
     top = "" if profile == published else f"build/{profile}/"
     changes = {"active": [profile], "ablations": ablations, "dials": "+".join(dials), "published": published}
     changes["dialled"] = [profile] if dials else []
+    changes["asked"] = _asked(params.data, folder)
     if seeded and "seed" not in whole["profiles"][profile]:
         raise ConfigError(f"profile {profile} has the seed of `base`: state one at profiles.{profile}.seed first")
     changes |= {} if seed is None else {f"profiles.{profile}.seed": seed}
     edit_yaml(path, changes | {name: top + name for name in ("results", "paper", "docs")})
     return f"active: {profile}, with {len(ablations)} ablations and {len(dials)} dials, writes {top}results, {top}paper"
+
+
+def _asked(data: settings.Drawings | settings.Photographed, folder: Path) -> dict[str, str]:
+    """Name -> file: what a profile's questions come from, as far as it is there; never nothing, for DVC's sake."""
+    found = {"objects": "data/objects.csv"}
+    if isinstance(data, settings.Vqav2):
+        files = (file for part in (".", "annotations") for file in sorted((folder / data.folder / part).glob("*.json")))
+        return found | {file.stem: file.relative_to(folder).as_posix() for file in files}
+    own = isinstance(data, settings.Manifest) and (folder / data.file).is_file()
+    return found | ({"manifest": data.file} if own else {})
 
 
 def active_profile() -> str:

@@ -15,6 +15,7 @@ PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_+-]*")  # text that YAML takes for text
 WORDS = ("true", "false", "null")  # but for these
 SHOWN = 120  # characters of a library's own message
 LARGEST = 1_000_000  # characters of a document
+Value = int | str | list[str] | dict[str, str]  # what `edit_yaml` writes
 
 
 def read_text(path: Path) -> str:
@@ -68,7 +69,7 @@ def comment(text: str, key: Any, value: Any) -> str:
     return found[1].strip() if found else ""
 
 
-def edit_yaml(path: Path, changes: dict[str, int | str | list[str]]) -> None:
+def edit_yaml(path: Path, changes: dict[str, Value]) -> None:
     """Gives keys of a YAML file's mapping, `inner.ones` too, other values; all else, comments and line ends too, stays.
 
     Raises ConfigError, and leaves the file alone, where a key is missing or the text does not read back.
@@ -96,13 +97,17 @@ def edit_yaml(path: Path, changes: dict[str, int | str | list[str]]) -> None:
         shutil.copymode(path, aside)
 
 
-def _replacement(text: str, key: Any, value: Any, new: int | str | list[str]) -> tuple[int, int, str]:
+def _replacement(text: str, key: Any, value: Any, new: Value) -> tuple[int, int, str]:
     """Where a value stands, and what to write there."""
     start = value.start_mark.index
     end = value.end_mark.index
     if isinstance(value.value, list) and value.value and not value.flow_style:  # rows, not what follows the last one
-        end = value.value[-1].end_mark.index
-    written = f"[{', '.join(map(_scalar, new))}]" if isinstance(new, list) else _scalar(new)
+        last = value.value[-1]
+        end = (last[1] if isinstance(last, tuple) else last).end_mark.index
+    if isinstance(new, dict):
+        written = f"{{{', '.join(f'{_scalar(name)}: {_scalar(of)}' for name, of in new.items())}}}"
+    else:
+        written = f"[{', '.join(map(_scalar, new))}]" if isinstance(new, list) else _scalar(new)
     if start == end:  # nothing stood there
         start = end = key.end_mark.index + 1
     elif text[start:end].endswith("\n"):  # a block of text, with its last line's end

@@ -47,7 +47,7 @@ COLUMNS = {  # of each table, by name
     "channel.csv": "profile seed variant bits link fading es_n0_db eb_n0_db split judge metric value low high n",
     "published.csv": "profile variant bits split judge amr trained n",
     "seeds.csv": "profile id seed value value_all_types value_llava value_llava_independent right_less_wrong bits "
-    "reference_bits payload_bits reference_payload_bits n types",
+    "reference_bits payload_bits reference_payload_bits n types compared",
     "runs.csv": "profile seed variant bits payload_bits split judge amr amr_floor right_less_wrong n",
     "intent_weight.csv": "variant rate changes bits split judge amr low high floor n",
 }
@@ -111,8 +111,12 @@ def read_table(folder: Path, name: str, columns: Sequence[str] = ()) -> pd.DataF
         raise missing(path, f"lacks the column {', '.join(lacking)}")
     if table.empty and name not in NO_STAGES:
         raise missing(path, "has no rows")
-    kinds = {"seed": str, "bits": float, "reference_bits": float, "phase": str, "tap": str, "segment": str}
-    return table.astype({column: kind for column, kind in kinds.items() if column in table.columns})
+    kinds = dict.fromkeys(("seed", "phase", "tap", "segment"), str)
+    kinds |= dict.fromkeys(("bits", "reference_bits", "value", "low", "high", "amr", "payload_bits"), float)
+    try:
+        return table.astype({column: kind for column, kind in kinds.items() if column in table.columns})
+    except (ValueError, TypeError) as error:
+        raise missing(path, f"cannot be read ({reason(error)})") from error
 
 
 def read_json(folder: Path, name: str) -> Any:

@@ -18,12 +18,13 @@ from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from uoisc.base.config import ROOT
 from uoisc.base.errors import ResultsError, first_line
-from uoisc.base.results import NO_VERDICT, NOT_MEASURED, read_json, read_table
+from uoisc.base.results import NO_VERDICT, NOT_MEASURED, missing, read_json, read_table
 from uoisc.judge.bootstrap import LEVEL
 
 METRIC = "amr_reliable"  # the one that leads, which runs.csv holds too
@@ -106,7 +107,8 @@ def compare(published: Path, other: Path) -> Comparison:
             f"{other}: no method, rate, split and judge of it has {METRIC} in the published results too: one is "
             "of an earlier state of the code"
         )
-    reach, allowed = spread(read_table(published, "runs.csv"))
+    runs = read_table(published, "runs.csv")
+    reach, allowed = spread(runs[runs["profile"].isin(tables[0]["profile"])])
     rows["difference"] = rows["other"] - rows["published"]
     rows["inside"] = ~(rows["difference"].abs() > reach)
     return Comparison(rows.reset_index(), verdicts(published, other), reach, allowed)
@@ -126,13 +128,33 @@ def spread(runs: pd.DataFrame) -> tuple[float, float]:
     return reach, max(float(far.mean()) for far in apart)
 
 
+class Claim(msgspec.Struct):
+    """What is compared of a row of claims.json."""
+
+    id: str
+    verdict: str
+    primary: bool
+    runs: int
+    value: float | None
+    mean: float | None
+    high: float | None
+
+
+def _claims(folder: Path) -> pd.DataFrame:
+    try:
+        rows = msgspec.convert(read_json(folder, "claims.json"), list[Claim])
+    except msgspec.ValidationError as error:
+        raise missing(Path(folder) / "claims.json", f"holds no contrasts ({error})") from error
+    return pd.DataFrame(map(msgspec.structs.asdict, rows), columns=Claim.__struct_fields__).set_index("id")
+
+
 def verdicts(published: Path, other: Path) -> pd.DataFrame:
     """Of each contrast that both have: `id`, `published` and `other`, the verdicts; `value`, of the other's own run;
     of a `primary` one with two fresh runs or more `low` and `high`, where a further run's value lies; and `turned`:
     that value lies elsewhere, or both give a verdict and it is another."""
     from scipy import stats
 
-    then, now = (pd.DataFrame(read_json(at, "claims.json")).set_index("id") for at in (published, other))
+    then, now = map(_claims, (published, other))
     table = then.join(now[["verdict", "value"]].add_suffix("_other"), how="inner").rename_axis("id")
     primary = table["primary"].astype(bool)
     runs = table["runs"]

@@ -28,6 +28,7 @@ from uoisc.claims.names import SAYS
 from uoisc.claims.runs import ASKED, RATES, STYLED, USED, NotSentError, Run, points, run_of
 from uoisc.judge.bootstrap import reliable_types
 
+OVER_RUNS = ROOT / "results"  # seeds.csv and runs.csv, of every profile that has fresh runs
 KEPT = "kept"  # a reading: the share of queries that need the picture whose answer it keeps
 GUESSED = f"{KEPT} above guessing"  # that, less the share that a picture which tells nothing keeps (`runs.guessed`)
 PAYLOAD = "payload"  # as a budget: the bits of the other side's payload
@@ -118,7 +119,7 @@ def _parsed(entry: Entry, primary: bool) -> Contrast:
 
 
 def measure(contrast: Contrast, run: Run) -> dict:
-    """A row of seeds.csv, but for what all types give.
+    """A row of seeds.csv, but for what all types give, and what was asked.
 
     Raises: NotSentError where the run lacks a side, ResultsError where both sides answered other queries.
     """
@@ -187,21 +188,21 @@ def measured(
         with suppress(NotSentError):
             every = measure(contrast, whole)
             row = every if contrast.reading in (KEPT, GUESSED) else measure(contrast, run)
-            rows.append(row | {"value_all_types": every["value"], "types": "+".join(types)})
+            beside = {"value_all_types": every["value"], "types": "+".join(types), "compared": str(contrast)}
+            rows.append(row | beside)
     return pd.DataFrame(rows, columns=COLUMNS["seeds.csv"]).assign(profile=answers["profile"].iloc[0])
 
 
 def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFrame:
-    """Measures the run of every folder of results; writes seeds.csv and runs.csv among a profile's results, and returns
-    the rows of the first. Which types of question count is what the profile's own judges say, for all runs.
+    """Measures the run of every folder of results; writes the profile's rows of results/seeds.csv and runs.csv, and
+    returns those of the first. Which types of question count is what the profile's own judges say, for all runs.
 
     Raises: ResultsError where a folder lacks a table, or its seed is another's or the profile's, whose results were
     looked at before goals were set; DataError where a table is there already and is not to be replaced.
     """
-    results = paths(profile).results
     asked = load_contrasts(ROOT / "paper" / "claims.yaml")
-    checks = read_table(results, "foundation.csv")
-    targets = [results / name for name in ("seeds.csv", "runs.csv")]
+    checks = read_table(paths(profile).results, "foundation.csv")
+    targets = [OVER_RUNS / name for name in ("seeds.csv", "runs.csv")]
     check_outputs([*map(str, targets)], [str(folder / "answers.parquet") for folder in folders], force)
     runs = [(read_table(folder, "answers.parquet")[USED], read_table(folder, "entropy.csv")) for folder in folders]
     seeds = [str(load_params(profile).seed), *(seed for answers, _ in runs for seed in answers["seed"].unique())]
@@ -212,5 +213,9 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
     rates = load_params(profile).variants.get("uoisc", ())
     tables = [[measured(asked, *run, types, rates) for run in runs], [points(*run, types) for run in runs]]
     for target, parts in zip(targets, tables, strict=True):
-        write_csv(pd.concat(parts, ignore_index=True).assign(profile=profile), target)
-    return read_table(results, "seeds.csv")
+        rows = [pd.concat(parts).assign(profile=profile)]
+        with suppress(ResultsError):  # none yet, or none that is of this state of the code
+            known = read_table(OVER_RUNS, target.name)
+            rows = [of for of in (known[known["profile"] != profile], *rows) if len(of)]
+        write_csv(pd.concat(rows, ignore_index=True), target)
+    return pd.concat(tables[0], ignore_index=True).assign(profile=profile)

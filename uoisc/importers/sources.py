@@ -1,5 +1,6 @@
 """Opens what the data stage has prepared."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -9,7 +10,7 @@ from uoisc.base.config import ROOT, Params, paths
 from uoisc.base.errors import DataError, reason
 from uoisc.base.folders import readable, short, written_folder
 from uoisc.base.settings import GRID, Drawings, Vqav2
-from uoisc.data.objects import DRAWINGS, load_catalogue
+from uoisc.data.objects import DRAWINGS, ObjectEntry, load_catalogue
 from uoisc.data.questions import Source
 from uoisc.data.scenes import World
 from uoisc.data.styles import drawings
@@ -44,7 +45,13 @@ def draw(params: Params, folder: Path) -> None:
     entries = load_catalogue(params.data.objects)
     variants = params.data.sprite_variants + params.data.test_variants
     with written_folder(folder) as aside:
-        np.savez(aside / SPRITES, **drawings(entries, variants, params.data.image_size, params.seed))
+        drawn = drawings(entries, variants, params.data.image_size, params.seed)
+        np.savez(aside / SPRITES, **drawn, catalogue=_names(entries))
+
+
+def _names(entries: Sequence[ObjectEntry]) -> np.ndarray:
+    """What the drawings stand for, in their order."""
+    return np.array([f"{entry.hexcode} {entry.name} ({entry.category})" for entry in entries])
 
 
 def open_world(profile: str, params: Params, folder: Path | None = None) -> World:
@@ -56,6 +63,7 @@ def open_world(profile: str, params: Params, folder: Path | None = None) -> Worl
         with np.load(file) as stored:
             drawn = {name: stored[name] for name in stored.files}
         shapes = {kind: drawn[kind].shape for kind in DRAWINGS}
+        names = drawn.pop("catalogue")
     except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise DataError(f"{short(file)}: cannot be read ({reason(error)}); {remedy}") from error
     catalogue = load_catalogue(params.data.objects)
@@ -64,4 +72,6 @@ def open_world(profile: str, params: Params, folder: Path | None = None) -> Worl
     for kind, shape in shapes.items():
         if shape != expected:
             raise DataError(f"{short(file)}: {kind} of shape {shape}, params.yaml asks for {expected}; {remedy}")
+    if not np.array_equal(names, _names(catalogue)):
+        raise DataError(f"{short(file)}: drawn of another data/objects.csv; {remedy}")
     return World(catalogue, drawn, params.data.test_variants)

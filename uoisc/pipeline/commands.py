@@ -128,7 +128,7 @@ def seeds(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure every contrast in fresh runs of a profile's study: writes seeds.csv and runs.csv among its results."""
+    """Measure every contrast in fresh runs of a profile's study: writes its rows of results/seeds.csv and runs.csv."""
     from uoisc.claims.contrasts import write_seeds
 
     say(write_seeds(profile, folders, force).pivot(index="id", columns="seed", values="value").round(3).to_string())

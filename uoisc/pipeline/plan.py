@@ -64,7 +64,7 @@ def due(stages: Sequence[str] = ()) -> list[str]:
             raise ConfigError(first_line(error)) from None
         needed = _reached(wanted, graph.successors)
         follows = _reached({stage for stage in graph if stage.addressing in differs}, graph.predecessors)
-        return [stage.cmd for stage in graph if stage in needed & follows]
+        return [stage.cmd for stage in graph if stage in needed & follows and RUNS.match(stage.cmd)]
 
 
 def _reached(start: set, beside: Callable) -> set:

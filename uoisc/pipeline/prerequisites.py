@@ -36,9 +36,10 @@ def need(notebook: str, profile: str) -> None:
 
 def before(notebook: str, profile: str) -> list[tuple[list[str], list[str]]]:
     """(arguments of `uoisc`, outputs that the notebook's own stages depend on) of every stage with such, in order."""
-    stages = parse_yaml(read_text(ROOT / "dvc.yaml"), "dvc.yaml")["stages"]
-    own = [run for stage in stages.values() if notebook in stage["cmd"].split() for run in _runs(stage, profile)]
-    made = [run for stage in stages.values() if "uoisc run" in stage["cmd"] for run in _runs(stage, profile)]
+    stages = parse_yaml(read_text(ROOT / "dvc.yaml"), "dvc.yaml")["stages"].values()
+    notebooks = [stage for stage in stages if "uoisc run" in stage.get("cmd", "")]
+    own = [run for stage in notebooks if notebook in stage["cmd"].split() for run in _runs(stage, profile)]
+    made = [run for stage in notebooks for run in _runs(stage, profile)]
     wanted = {Path(dep) for _, deps, _ in own for dep in deps}
     needed = [(command, [o for o in outs if {Path(o), *Path(o).parents} & wanted]) for command, _, outs in made]
     return [(command, outs) for command, outs in needed if outs]

@@ -111,8 +111,8 @@ class Sources(dict):
 
     Args:
         results: a profile's folder of results. profile: its name. params, claims: params.yaml and claims.yaml.
-        seeds: the folder of seeds.csv and runs.csv, which are the published profile's: of another they give no rows.
-            So is intent_weight.csv there, which stands whichever profile this one is.
+        seeds: the folder of seeds.csv and runs.csv, of which a profile's own rows count, and of intent_weight.csv,
+            which stands whichever profile this one is.
 
     Raises: ResultsError when a results file lacks, ConfigError when params.yaml or claims.yaml is wrong.
     """
@@ -137,12 +137,19 @@ class Sources(dict):
 
     def _decided(self, contrasts: list[Contrast]) -> pd.DataFrame:
         types = reliable_types(self["foundation"], self["answers"]["type"])
-        if other := set(self["seeds"]["types"]) - {"+".join(types)}:
-            again = "run `uoisc seeds --force results/runs/*` again"
+        seeds = self["seeds"]
+        again = "run `uoisc seeds --force results/runs/*` again"
+        if other := set(seeds["types"]) - {"+".join(types)}:
             raise ResultsError(f"seeds.csv: counts {other.pop()}, the judges know {'+'.join(types)}; {again}")
+        asked = {contrast.id: str(contrast) for contrast in contrasts}
+        for name, compared in zip(seeds["id"], seeds["compared"], strict=True):
+            if asked.get(name, compared) != compared:
+                raise ResultsError(
+                    f"seeds.csv: {name} is of `{compared}`, claims.yaml asks for `{asked[name]}`; {again}"
+                )
         rates = load_params(self["profile"]).variants.get("uoisc", ())
         own = measured(contrasts, self["answers"], self["entropy"], types, rates)
-        return decide(contrasts, self["seeds"], own)
+        return decide(contrasts, seeds, own)
 
     def _conversation(self) -> pd.DataFrame:
         if "dial" not in set(self["summary"]["variant"]):
