@@ -443,6 +443,40 @@ def test_a_profile_without_a_dial_or_any_ablation_runs_in_the_pipeline(project):
     assert document(path)["dialled"] == ["smoke"]
 
 
+@pytest.mark.parametrize(
+    ("profile", "files", "asked"),
+    [
+        ("small", [], {}),
+        ("paper", [], {}),
+        ("paper", ["v2_a.json", "annotations/i.json", "note.txt"], {"v2_a": "v2_a.json", "i": "annotations/i.json"}),
+    ],
+)
+def test_the_pipeline_watches_what_a_profile_s_questions_come_from(project, profile, files, asked):
+    folder = "data/vqav2"
+    for name in files:
+        (project / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / folder / name).write_text("{}")
+    activate(profile)
+    own = {name: f"{folder}/{file}" for name, file in asked.items()}
+    assert document(project / "params.yaml")["asked"] == {"objects": "data/objects.csv"} | own
+
+
+def test_the_pipeline_watches_a_manifest(project):
+    path = project / "params.yaml"
+    generated = "kind: vqav2, image_size: 352, folder: data/generated/vqav2, "
+    mine = "kind: manifest, image_size: 352, file: data/mine/questions.jsonl, "
+    text = (
+        path.read_text().replace(generated, mine).replace("validation: human, questions: 1000, ", "validation: human, ")
+    )
+    path.write_text(text)
+    for there in (False, True):
+        activate("paper_smoke")
+        assert ("manifest" in document(path)["asked"]) == there
+        (project / "data/mine").mkdir(parents=True, exist_ok=True)
+        (project / "data/mine/questions.jsonl").write_text("")
+    assert document(path)["asked"]["manifest"] == "data/mine/questions.jsonl"
+
+
 def test_a_profile_publishes_when_told_so(project):
     assert active_profile() == "small"
     activate("smoke", publish=True)

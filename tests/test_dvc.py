@@ -113,3 +113,19 @@ def test_what_dvc_writes_into_params_is_read_and_edited(project):
     assert parse_yaml(params.read_text(), "")["active"] == ["seeds"] and load_params("seeds", params).seed == 20
     assert load_params("smoke", params).training.learning_rate == 0.00001
     shell(project, "git reset -q --hard; git clean -qfd")
+
+
+def test_another_name_of_a_drawing_makes_all_that_follows_due(project):
+    """Stages take names from the list, drawings from the data stage: the two may not come apart."""
+    shell(project, "uoisc activate smoke; dvc repro --quiet data")
+
+    def made() -> dict:
+        return yaml.safe_load((project / "dvc.lock").read_text())["stages"]["data@smoke"]["outs"]
+
+    before = made()
+    path = project / "data/objects.csv"
+    path.write_text(path.read_text().replace(",lion,animal,", ",leo,animal,"))
+    said = shell(project, "dvc status; uoisc plan")
+    assert "asked@objects" in said and "01_data" in said
+    shell(project, "dvc repro --quiet data")
+    assert made() != before

@@ -116,3 +116,4 @@ def test_neighbours_pay_where_they_tell_and_not_where_they_do_not():
 def test_a_kind_whose_tables_would_be_too_large_is_left_out():
     assert kinds_for(SHAPE) == list(KINDS)
     assert kinds_for(Shape(taps=2, tokens=4, segments=1, codes=256)) == ["static", "conditioned"]
+    assert kinds_for(Shape(taps=2, tokens=4, segments=17, codes=65536)) == ["static"], "one is needed"

@@ -9,13 +9,17 @@ import tiny
 import yaml
 from own_data import N, of_a_profile, two_each, written
 
+from uoisc import study
 from uoisc.base import config
+from uoisc.base.config import Paths
 from uoisc.base.errors import DataError
 from uoisc.base.settings import Manifest
+from uoisc.data.objects import load_catalogue
 from uoisc.importers import sources
-from uoisc.importers.sources import open_source
+from uoisc.importers.sources import open_source, open_world
 from uoisc.stages import preparation
 from uoisc.stages.preparation import prepare_data
+from uoisc.study import open_questions
 
 
 @pytest.fixture
@@ -106,3 +110,21 @@ def test_the_page_s_lines_are_a_manifest(stage):
         line["image"] = line["image"].replace(".jpg", ".png")  # as `written` draws them
     folder, params = stage(told)
     assert open_source("mine", params).index.report.problems == {}
+
+
+def test_drawings_know_what_they_stand_for(tmp_path, monkeypatch):
+    """Others under the same names would be asked about; where the published models lie they are drawn again."""
+    home = Paths(tmp_path / "home" / "source", *(tmp_path for _ in range(4)))
+    monkeypatch.setattr(study, "paths", lambda profile: None)  # nothing is trained here
+    home.source.parent.mkdir()
+    world = open_questions("tiny", tiny.PARAMS, home)
+    again = open_questions("tiny", tiny.PARAMS, home)
+    assert world.names == again.names
+    drawn = (home.source / "sprites.npz").read_bytes()
+    entries = load_catalogue(tiny.PARAMS.data.objects)
+    others = (replace(entries[0], name="something else"), *entries[1:])
+    monkeypatch.setattr(sources, "load_catalogue", lambda limit: others)
+    with pytest.raises(DataError, match="sprites.npz: drawn of another data/objects.csv; run the data stage again"):
+        open_world("tiny", tiny.PARAMS, home.source)
+    assert open_questions("tiny", tiny.PARAMS, home).names[0] == "something else"
+    assert (home.source / "sprites.npz").read_bytes() != drawn

@@ -150,9 +150,17 @@ def test_the_guides_batch_script_is_a_script_that_wants_a_variant(tmp_path):
         (tmp_path / name).chmod(0o755)
     slurm = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NNODES": "2"}
     environment = os.environ | slurm | {"SLURM_NODEID": "1", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    run = subprocess.run(
-        ["bash", "-c", script, "train.sbatch", "dial"], env=environment, capture_output=True, text=True
-    )
+    runs = [
+        subprocess.run(
+            ["bash", "-c", script, "train.sbatch", "dial"],
+            env=environment | {"SLURM_ARRAY_JOB_ID": job},
+            capture_output=True,
+            text=True,
+        )
+        for job in ("7", "7", "8")
+    ]
+    assert [bool(run.stdout) for run in runs] == [True, False, True], "once a job, and again by another one"
+    run = runs[0]
     assert run.stdout.split("--mixed_precision")[0].split() == [
         *("launch", "--num_machines", "2", "--machine_rank", "1", "--num_processes", "16"),
         *("--main_process_ip", "node1", "--main_process_port", "29500"),

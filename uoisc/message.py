@@ -101,5 +101,5 @@ def _check_form(message: Message | Any, name: str, shape: Shape) -> None:
 
 
 def _holds_integers(x: Tensor | Any) -> bool:
-    numbers = isinstance(x, Tensor) and x.layout is torch.strided and x.dtype is not torch.bool
-    return numbers and not x.is_floating_point() and not x.is_complex()
+    integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    return isinstance(x, Tensor) and x.layout is torch.strided and x.dtype in integers

@@ -5,7 +5,8 @@
           └───────────► query_effect ► query_effect.csv  the right query and another one
 
 Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are compared on the
-same draws. Seen and unseen splits are independent of each other; a split's styles show the same scenes and questions.
+same draws. Splits are independent of each other; so are queries, though of photographs several may be about one image:
+intervals are then too narrow.
 The answers are of one run, and so are these intervals: they say nothing of another training, as
 `claims/verdicts.py` does.
 

@@ -147,5 +147,5 @@ def to_frequencies(weights: Int[np.ndarray, "C K"]) -> Int[np.ndarray, "C K"]:
 
 
 def kinds_for(shape: Shape) -> list[str]:
-    """The kinds of tables that are not too large."""
-    return [kind for kind in KINDS if cells(shape, kind) <= MAX_CELLS]
+    """The kinds of tables that are not too large; of those that all are the smallest."""
+    return [kind for kind in KINDS if cells(shape, kind) <= MAX_CELLS] or [KINDS[0]]
