@@ -118,12 +118,12 @@ def test_the_core_is_read_in_an_evening():
 
 @pytest.mark.parametrize("name", [name for name in ROOMS if name != CORE])
 def test_a_room_is_of_a_size_to_know(name):
-    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2360
+    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2400
 
 
 def test_the_package_as_a_whole():
     """Two fifths of it are docstrings and blank lines; each statement has a line of its own, and must earn it."""
-    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 18_760
+    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 18_890
 
 
 @pytest.mark.parametrize("module", MODULES)
