@@ -48,7 +48,7 @@ def calibrate(codec: Codec, bench: Bench, label: str) -> None:
 
 
 def _seen(codec: Codec, bench: Bench, x: Float[Tensor, "B 3 H W"], queries: list[Query]) -> tuple:
-    """What is alike for all packings: queries, the judge's answers about images, indices, relevance of the tokens."""
+    """What all packings share: queries, the judge's answers about images, indices, relevance of the tokens."""
     texts = [query.text for query in queries]
     with precision(x.device):  # as `encode` ranks
         relevance = codec.ranking(codec.vision.see(x).tokens, codec.vision.text(texts))

@@ -22,7 +22,7 @@ def pixel_loss(
 
 
 def token_weight(share: Float[Tensor, "B N"], emphasis: float) -> Float[Tensor, "B N"]:
-    """Weights of mean 1 an image: a token of share 1 counts `emphasis` times one of share 0. Source: ours."""
+    """Weights of mean 1 per image; a token of share 1 counts `emphasis` times one of 0. Source: ours."""
     weight = 1 + (emphasis - 1) * share
     return weight / weight.mean(dim=1, keepdim=True)
 

@@ -110,7 +110,7 @@ class Packing(nn.Module):
         return self.allocate(relevance).sent & ~held, self.setting
 
     def lacking(self, held: Bool[Tensor, "B M N G"]) -> Bool[Tensor, "B N"]:
-        """Which tokens lack the last unit of a first one: of the others nothing needs to be said any more."""
+        """Tokens that lack a first token's last unit; nothing more needs to be said of the others."""
         last = (self.shape.order == self.level - 1).to(held.device)[:, None, :]
         return ~(held & last).any(dim=3).any(dim=1)
 
@@ -119,7 +119,7 @@ class Packing(nn.Module):
         return range(max(0, self.top - (self.shape.tokens - lacking)), min(self.top, lacking) + 1)
 
     def added_bits(self, relevance: Float[Tensor, "B N"], held: Bool[Tensor, "B M N G"]) -> list[float]:
-        """Nominal bits, an image each, of what it adds to what is held, and of saying which tokens that is."""
+        """Nominal bits per image of what it adds to what is held, including naming the tokens."""
         first = self.first(relevance)
         lacking = self.lacking(held)
         units = (self.sent(first) & ~held).flatten(1).sum(1).tolist()
@@ -195,7 +195,7 @@ class RateDial(nn.Module):
         self.register_buffer("answers", torch.full((len(self.packings),), math.nan))
 
     def at(self, bits: float | Any, background: int | Any | None = None) -> Packing:
-        """The packing of at most `bits` of the best answers (`calibrate`), of equals the one of most bits.
+        """The packing within `bits` that answers best (`calibrate`); ties go to the one with most bits.
 
         Args:
             background: units that the others send, which keep the rest of the picture recognisable; None: as many as

@@ -39,8 +39,8 @@ class DivergedError(UoiscError):
 
 @dataclass
 class Log:
-    """Rows of loss terms, one every `every` steps and one behind a phase's last: the mean since the row before, of
-    `count` steps' `sums`."""
+    """Rows of loss terms, every `every` steps and after a phase's last: means since the previous row, from `sums` over
+    `count` steps."""
 
     every: int
     rows: list[dict] = field(default_factory=list)

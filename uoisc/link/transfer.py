@@ -90,7 +90,7 @@ def encode(
 ) -> None:
     """Writes each image's message as a file; says of each what it cost, on standard error, as JSON where asked.
 
-    Of several images those that cannot be sent are told and left out, and a DataError at the end counts them.
+    With several images, those that cannot be sent are reported and skipped; a final DataError counts them.
     Raises BitstreamError, ConfigError, DataError or QueryError, one line each; nothing half-written is left.
     """
     pairs = files.pairs(".uoi")
