@@ -1,4 +1,4 @@
-"""Answer rules each way (PAPER.md), and VQA's accuracy by hand."""
+"""Answer rules each way (the authors' code), and VQA's accuracy by hand."""
 
 from dataclasses import replace
 from itertools import combinations

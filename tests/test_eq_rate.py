@@ -32,7 +32,7 @@ def test_fixed_rate_counts_every_index(taps, tokens, segments, codes):
 
 
 def test_the_authors_payload():
-    """4 taps of 485 tokens, 16 segments of 64 codes: 186,240 bits (PAPER.md)."""
+    """4 taps of 485 tokens, 16 segments of 64 codes: 186,240 bits (the authors' code)."""
     assert FixedRate(Shape(4, 485, 16, 64), 1).bits == 186_240
 
 

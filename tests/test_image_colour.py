@@ -8,12 +8,13 @@ from pathlib import Path
 import icc
 import numpy as np
 import pytest
+import tiny
 from PIL import Image, ImageOps
 
 from uoisc.base.errors import DataError
 from uoisc.data.images import read_image, read_pixels
 
-SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2" / "val2014"
+SAMPLES = tiny.SAMPLES / "val2014"
 PATCHES = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [90, 160, 200]]], dtype=np.uint8)
 RAMP = np.tile(np.arange(0, 256, 17, dtype=np.uint8), (16, 1))  # all values that 4 bits can say
 

@@ -222,6 +222,17 @@ def test_fresh_runs_that_count_other_types_are_refused(made):
         found["claims"]
 
 
+def test_the_outcome_in_a_sentence_is_the_mean_over_fresh_runs(made):
+    runs = sources(made)["runs"]
+    said = " ".join(readme.headline_block(runs).split())
+    own = runs[(runs["split"] == "unseen") & (runs["bits"] == runs.loc[runs["variant"] == "uoisc", "bits"].min())]
+    amr = own.groupby("variant")["amr"].mean()
+    assert f"mean of {own['seed'].nunique()} runs" in said
+    assert f"UO-ISC (FiLM) {amr['uoisc']:.2f}" in said and f"query-aware {amr['query_aware']:.2f}" in said
+    assert f"a blank image {own['amr_floor'].mean():.2f}." in said
+    assert "make seeds" in readme.headline_block(runs.iloc[:0])
+
+
 def test_a_contrast_that_was_changed_since_it_was_measured_is_refused(made, tmp_path):
     """Or another comparison's mean and verdict would stand beside it."""
     text = (ROOT / "paper" / "claims.yaml").read_text(encoding="utf-8")

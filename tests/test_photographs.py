@@ -19,7 +19,7 @@ from uoisc.importers.vqav2 import index
 
 STREAM = [0, 3]
 HELD_OUT = ("animal", "human", "indoor", "outdoor", "dog")
-SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2"
+SAMPLES = tiny.SAMPLES
 
 
 def indexed(folder: Path, parts=("train", "val"), **changes) -> Photographs:

@@ -28,7 +28,7 @@ from uoisc.stages.pinning import located
 TOWERS = ("clip", "siglip")
 QUERIES = ["what is it", "how many are there in the picture", "where"]
 # photographs beside the checkout, where there are any
-PHOTOS = sorted((ROOT.parent / "shared/samples/vqav2/val2014").glob("*.jpg"))
+PHOTOS = sorted((tiny.SAMPLES / "val2014").glob("*.jpg"))
 STEP = 1 / 255
 
 

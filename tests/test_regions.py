@@ -1,10 +1,10 @@
 """Where a photograph shows what a question asks about: names of things in questions, boxes, and the tokens in them."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from uoisc.importers.regions import ALSO, Names, box_of, tokens_in
 
@@ -96,15 +96,13 @@ def test_boxes_add_up():
     assert np.array_equal(tokens_in([one, other], 22), tokens_in([one], 22) | tokens_in([other], 22))
 
 
-SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2"
+SAMPLES = tiny.SAMPLES
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="no samples beside the repository")
 def test_of_real_questions_most_that_name_something_are_located(tmp_path):
     """Counted by reading them: 40 of the 63 name a category of COCO's or an animal, 37 one that has a box."""
     from dataclasses import replace
-
-    import tiny
 
     from uoisc.importers.photographs import Photographs
     from uoisc.importers.vqav2 import index

@@ -84,7 +84,7 @@ def test_a_receiver_needs_no_judge(place):
     train(place)
     (place.foundation / "llava" / "model.safetensors").unlink()
     (place.foundation / "llava").rmdir()
-    study().codec("uoisc", "low")
+    assert study().codec("uoisc", "low").bits == tiny.codec("uoisc").bits
 
 
 def test_other_parameters_are_refused_but_for_those_that_leave_weights_as_they_are(place):

@@ -73,7 +73,7 @@ def test_quiet_keeps_results(capsys, monkeypatch):
 
 def test_nothing_is_printed_where_the_stream_is_closed(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    show("a result")
+    assert show("a result") is None
 
 
 def test_a_warning_is_one_line_without_the_code_that_it_comes_from():

@@ -16,7 +16,7 @@ from uoisc.importers.question_index import LINES, Index
 from uoisc.importers.vqav2 import index
 from uoisc.importers.vqav2_files import ANNOTATIONS_FILE, INSTANCES_FILE, QUESTIONS_FILE, image_file
 
-SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples" / "vqav2"
+SAMPLES = tiny.SAMPLES
 FIRST = 100_000  # the first image of the training part, which asks questions 100000000 to 100000002
 
 

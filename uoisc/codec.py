@@ -4,7 +4,7 @@
                                                          v
      image --> vision.see --> taps --> projection --> alignment --> quantizer --> indices, sent   TRANSMITTER
                                                                                      |
-                                                                                  channel         bits
+                                                                                  channel   bits (link/bitstream.py)
                                                                                      v
      image' <-------------- decoder <-- receiver <----------------------- quantizer.lookup        RECEIVER
 

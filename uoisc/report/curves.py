@@ -85,7 +85,7 @@ def codebook_use(codebooks: pd.DataFrame) -> Figure:
     """Perplexity of every codebook as a share of its codes, per tap and segment, dead codes in brackets.
 
     One panel per variant at its tightest rate. Perplexity exp(-sum_k p_k log p_k) is how many codes are in
-    effective use; a dead code is one that was never sent.
+    effective use; a dead code is one that was never sent, on the mean over splits.
     """
     rows = _tightest(codebooks, "codebooks.csv")
     variants = in_order(rows["variant"])
@@ -97,7 +97,7 @@ def codebook_use(codebooks: pd.DataFrame) -> Figure:
         bits, codes = mine[["bits", "codes"]].iloc[0]
         mine = mine.groupby(["tap", "segment"], sort=False).mean(numeric_only=True)
         share = (mine["perplexity"] / mine["codes"]).unstack("segment")
-        dead = mine["dead"].map(lambda codes: f" ({codes:g})" if codes else "")
+        dead = mine["dead"].map(lambda codes: f" ({codes:.1f})".replace(".0", "") if codes else "")
         words = (mine["perplexity"].map("{:.1f}".format) + dead).unstack("segment")
         sns.heatmap(share, annot=words if words.shape[1] <= LEGIBLE else False, **look, ax=axes)
         axes.set(title=f"{label(variant)}\n{bits:g} bits, {codes:g} codes", xlabel="segment", ylabel="tap")

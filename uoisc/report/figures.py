@@ -2,7 +2,8 @@
 
 Every figure is a pure function of tables: no state, no date, no random number, so the bytes of its PDF and PNG depend
 on the tables alone. Sizes are print sizes of an IEEE page, no text is below 7 pt, colours are Okabe and Ito's
-(colour-blind safe) and never the only mark of a series. `exhibits.py` lists all figures and says how to add one.
+(colour-blind safe) and three of ours, and never the only mark of a series. `exhibits.py` lists all figures and says how
+to add one.
 """
 
 from collections.abc import Mapping, Sequence

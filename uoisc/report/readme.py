@@ -1,5 +1,6 @@
-"""The generated tables of README.md and docs/results.md: outcomes of claims, figures, methods."""
+"""The generated parts of README.md and docs/results.md: the outcome in a sentence, claims, figures, methods."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,16 @@ import pandas as pd
 
 from uoisc.base.errors import ResultsError
 from uoisc.base.folders import written_aside
+from uoisc.base.results import UNSEEN
+from uoisc.claims.names import label
 from uoisc.report.exhibits import FIGURES, TABLES
 from uoisc.report.tables import NONE
 
 # the files of sources that are not called as theirs
 FILES = {"examples": "examples.npz", "points": "standard_codecs.csv", "claims": "claims.json"}
 UNSIZED = "no number"  # what stands for the paper's number where a claim has none
+TOLD = ("adaptive", "dial", "uoisc", "no_alignment", "query_aware")  # in the first sentence
+WIDTH = 120  # of a line of README.md
 NOT_YET = "none yet"  # what stands for fresh runs
 
 
@@ -34,6 +39,20 @@ def claims_block(claims: pd.DataFrame) -> str:
     return _table(["claim", "paper", "published run", over, "verdict"], rows)
 
 
+def headline_block(runs: pd.DataFrame) -> str:
+    """AMR of the main methods on unseen objects at UO-ISC's tightest rate, the mean over fresh runs and judges, in a
+    sentence. `runs`: a profile's rows of runs.csv."""
+    rows = runs[runs["split"] == UNSEEN]
+    if rows.empty:
+        return "No fresh run is measured yet (`make seeds`)."
+    bits = rows.loc[rows["variant"] == "uoisc", "bits"].min()
+    rows = rows[rows["bits"] == bits]
+    amr = rows.groupby("variant")["amr"].mean()
+    said = ", ".join(f"{label(name)} {amr[name]:.2f}" for name in TOLD if name in amr.index)
+    what = f"Answers about unseen objects that survive at {bits:g} bits (AMR, mean of {rows['seed'].nunique()} runs)"
+    return textwrap.fill(f"**{what}:** {said}; a blank image {rows['amr_floor'].mean():.2f}.", WIDTH)
+
+
 def figures_block() -> str:
     """Every figure, what it shows, and what it is drawn from, for a page in docs/."""
     rows = []
@@ -50,8 +69,9 @@ def methods_block(methods: pd.DataFrame) -> str:
 
 
 def write_pages(root: Path, sources: Mapping[str, Any]) -> None:
-    """Rewrites the generated tables of the project's README.md and docs/results.md from an exhibit's `sources`."""
+    """Rewrites the generated parts of the project's README.md and docs/results.md from an exhibit's `sources`."""
     root = Path(root)
+    write_block(root / "README.md", "headline", headline_block(sources["runs"]))
     write_block(root / "README.md", "results", claims_block(TABLES["claims"].made(sources)))
     write_block(root / "docs" / "results.md", "figures", figures_block())
     write_block(root / "docs" / "results.md", "methods", methods_block(TABLES["methods"].made(sources)))
