@@ -32,7 +32,7 @@ FORMS = ("file", "mosaic")  # those of standard codecs
 ANCHOR = "avif"  # of BD-rate: the one whose downsampled and cropped kin are measured too
 MEASURES = [("psnr", "none"), *((HEADLINE, judge) for judge in JUDGES)]
 LINES = {"avif_down2": "--", "avif_down3": "-.", "avif_down4": ":", "avif_crop": (0, (6, 1.5))}  # they share a colour
-TICKS = [step * 10**power for power in range(1, 6) for step in (1, 2, 5)]
+TICKS = [step * 10**power for power in range(-1, 6) for step in (1, 2, 5)]
 
 
 def payload_bytes(rows: pd.DataFrame, entropy: pd.DataFrame) -> pd.Series:

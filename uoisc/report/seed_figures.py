@@ -2,7 +2,6 @@
 
 from itertools import chain
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,7 +15,7 @@ from uoisc.judge.bootstrap import HEADLINE
 from uoisc.report import figures
 from uoisc.report.figures import BLACK, BLUE, GREY, RED, legend_below, page, rows_of, styled, with_interval
 from uoisc.report.query_figures import TEXTS
-from uoisc.report.rate_answer import payload_bytes
+from uoisc.report.rate_answer import TICKS, payload_bytes
 
 HOLLOW = dict(markersize=2.2, markerfacecolor="white")
 READINGS = {
@@ -54,7 +53,7 @@ def contrasts_over_runs(claims: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
         axes.axvline(0, color=BLACK, linewidth=0.6)
         axes.grid(axis="x")
         axes.set_xlabel(READINGS[own["reading"].iloc[0]])
-    looks = {"mean of fresh runs (95 % interval)": ("o", BLUE), "published run": ("x", GREY)}
+    looks = {f"mean of {asked['runs'].max()} fresh runs (95 % interval)": ("o", BLUE), "published run": ("x", GREY)}
     looks |= {"paper": ("|", RED), "goal": ("|", BLACK)}
     keys = [Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (m, c) in looks.items()]
     legend_below(figure, keys, columns=len(keys), floor=False)
@@ -72,7 +71,7 @@ def amr_against_rate(summary: pd.DataFrame, entropy: pd.DataFrame, runs: pd.Data
     own = summary[summary["variant"].isin(variants)]
     rows = pd.concat([own.assign(bits=payload_bytes(own, entropy)).dropna(subset="bits"), text])
     cells = [[(judge, split) for split in figures.splits_of(summary)] for judge in JUDGES]
-    ticks = [float(f"{size:.2g}") for size in np.geomspace(rows["bits"].min(), rows["bits"].max(), 7)]
+    ticks = [tick for tick in TICKS if rows["bits"].min() / 2 < tick < 2 * rows["bits"].max()]
     one = Line2D([], [], color=BLACK, marker="o", linestyle="", label="a fresh run of the method", **HOLLOW)
     shown = [*variants, *in_order(text["variant"])]
     across = "payload bytes per image (mean)"
