@@ -56,9 +56,11 @@ else
 	@# and measured is kept, with its lock: so DVC runs again what rests on other code or parameters, nothing else.
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name dvc.lock ! -name data ! -name build \
 	  ! -name README.md ! -name results ! -name paper ! -name docs -exec rm -rf {} +
-	test -e $(COPY)/dvc.lock && own='$(OWN)' || own=''; \
+	test -e $(COPY)/dvc.lock && own='$(OWN)' || own='^$$'; \
+	(cd $(COPY) && { find README.md results paper docs -type f 2>/dev/null || true; } | while IFS= read -r file; do \
+	  if [[ ! $$file =~ $$own ]]; then rm "$$file"; fi; done; find results paper docs -type d -empty -delete 2>/dev/null || true); \
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \
-	  if test -e "$$file" && [[ -z $$own || ! $$file =~ $$own ]]; then printf '%s\0' "$$file"; fi; done | \
+	  if test -e "$$file" && [[ ! $$file =~ $$own ]]; then printf '%s\0' "$$file"; fi; done | \
 	  tar -c --null -T - | tar -x -C $(COPY)
 	@# Photographs and models lie where the profile says, outside git: as links, but for what profiles write themselves.
 	for place in data/* models; do \

@@ -188,4 +188,8 @@ def test_an_article_that_is_the_whole_answer_counts():
 def test_without_the_rule_of_several_right_answers_two_of_them_do_not_match():
     rows = [("where is the animal", "upper left", hat) for hat in ("upper left", "lower right", None)]
     answers = pd.DataFrame(rows, columns=["query", "answer_source", "answer_hat"]).assign(match=[True, True, None])
-    assert without(answers)["match"].tolist() == [True, False, pd.NA]
+    others = {"answer_blank": ["lower right", "upper left", ""], "answer_wrong_query": [None, "lower right", None]}
+    found = without(answers.assign(**others))
+    assert found["match"].tolist() == [True, False, pd.NA]
+    assert found["match_blank"].tolist() == [False, True, False]
+    assert found["match_wrong_query"].tolist() == [pd.NA, False, pd.NA]

@@ -106,6 +106,7 @@ MESSAGES = {
     "above": (lambda m: altered(m, indices=m.indices + 4), "wants codes from 0 to 3; given 4 to 7"),
     "floats": (lambda m: altered(m, indices=m.indices.float()), r"wants integers, \(B, 2, 36, 4\) .*; given float32"),
     "bools": (lambda m: altered(m, indices=m.indices > 0), "wants integers, .* given bool"),
+    "large integers": (lambda m: altered(m, indices=m.indices.to(torch.uint16)), "wants integers, .* given uint16"),
     "an array": (lambda m: altered(m, indices=m.indices.numpy()), "wants integers, .* given ndarray"),
     "one tap": (lambda m: Message(m.indices[:, :1], m.sent[:, :1]), r"given int64 \(2, 1, 36, 4\)"),
     "no batch": (lambda m: altered(m, indices=m.indices[0], sent=m.sent[0]), r"given int64 \(2, 36, 4\)"),

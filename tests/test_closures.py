@@ -108,7 +108,7 @@ def test_a_notebook_opens_no_more_than_it_uses(notebook, never, monkeypatch):
     assert reached and not [path for path in reached for part in never if part in path]
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "asked"])
 def test_each_stage_of_the_pipeline_watches_its_own_code(name):
     stage = STAGES[name]
     command, *rest = stage["cmd"].split()[1:]
@@ -121,5 +121,6 @@ def test_each_stage_of_the_pipeline_watches_its_own_code(name):
 
 def test_the_pipeline_makes_the_file_of_every_stage():
     assert STAGES["nbsrc"]["outs"] == [{closures.CLOSURES.as_posix(): {"cache": False}}]
-    wanted = {Path(dep).stem for stage in STAGES.values() for dep in stage["deps"] if dep.startswith("build/")}
+    deps = (dep for stage in STAGES.values() for dep in stage.get("deps", ()))
+    wanted = {Path(dep).stem for dep in deps if dep.startswith("build/nbsrc/")}
     assert wanted == {*closures.names(), *closures.COMMANDS} - {"11_explore"}  # which makes nothing

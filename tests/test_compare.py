@@ -153,6 +153,17 @@ def test_claims_that_are_none_are_one_line(published, tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_nothing_to_compare_is_no_agreement(published, tmp_path):
+    folder = other(tmp_path)
+    write_json([], folder / "claims.json")
+    with pytest.raises(ResultsError, match="has no claim that is published too"):
+        compare(published, folder)
+    write_json([claim("S1", "supported")], folder / "claims.json")
+    table = read_table(folder, "summary.csv")
+    write_csv(table.assign(value=np.nan), folder / "summary.csv")
+    assert not compare(published, folder).agrees
+
+
 def test_a_value_that_is_no_number_is_one_line(published, tmp_path):
     folder = other(tmp_path, S1="supported")
     path = folder / "summary.csv"

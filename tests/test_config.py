@@ -448,7 +448,14 @@ def test_a_profile_without_a_dial_or_any_ablation_runs_in_the_pipeline(project):
     [
         ("small", [], {}),
         ("paper", [], {}),
-        ("paper", ["v2_a.json", "annotations/i.json", "note.txt"], {"v2_a": "v2_a.json", "i": "annotations/i.json"}),
+        (
+            "paper",
+            ["v2_mscoco_val2014_annotations.json", "annotations/instances_val2014.json", "notes (1).json"],
+            {
+                "v2_mscoco_val2014_annotations": "v2_mscoco_val2014_annotations.json",
+                "instances_val2014": "annotations/instances_val2014.json",
+            },
+        ),
     ],
 )
 def test_the_pipeline_watches_what_a_profile_s_questions_come_from(project, profile, files, asked):
@@ -459,6 +466,12 @@ def test_the_pipeline_watches_what_a_profile_s_questions_come_from(project, prof
     activate(profile)
     own = {name: f"{folder}/{file}" for name, file in asked.items()}
     assert document(project / "params.yaml")["asked"] == {"objects": "data/objects.csv"} | own
+    if files:  # a folder anywhere
+        path = project / "params.yaml"
+        path.write_text(path.read_text().replace(f"folder: {folder} ", f"folder: {project / folder} "))
+        activate(profile)
+        found = {name: f"{project / folder}/{file}" for name, file in asked.items()}
+        assert document(path)["asked"] == {"objects": "data/objects.csv"} | found
 
 
 def test_the_pipeline_watches_a_manifest(project):

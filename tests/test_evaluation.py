@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -412,6 +413,12 @@ def test_of_budgets_at_which_a_dial_sends_alike_the_first_counts(study, monkeypa
     alike = [Point("dial", "dial", codec.at(dials[0].bits).bits + more) for more in (0, 0.5)]
     fixed = [point for point in points(study.params) if point.bits is None]
     assert study.distinct([*alike, *fixed]) == [alike[0], *fixed]
+
+
+def test_rates_of_equal_bits_are_all_evaluated(study, monkeypatch):
+    rates = [Point("uoisc", rate, None) for rate in ("low", "high")]
+    monkeypatch.setattr(type(study), "codec", lambda self, *point: SimpleNamespace(bits=7))
+    assert study.distinct(rates) == rates
 
 
 def test_what_another_query_changes_is_counted_image_by_image():

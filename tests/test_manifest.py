@@ -125,7 +125,9 @@ def test_all_lines_of_an_image_say_what_it_shows(tmp_path, lines):
 
 
 @pytest.mark.parametrize("split", [None, "train"])
-@pytest.mark.parametrize("broken", ["question", "answer", "number", "split", "numbered", "twice", "word", "named"])
+@pytest.mark.parametrize(
+    "broken", ["question", "answer", "number", "split", "numbered", "twice", "word", "named", "words", "other"]
+)
 def test_a_line_that_cannot_be_used_says_what_its_image_shows_all_the_same(tmp_path, lines, broken, split):
     """Or an image of the held-out category would be trained on for a slip in one of its lines."""
     lines = [line | ({"split": split} if split else {}) for line in lines]
@@ -136,6 +138,7 @@ def test_a_line_that_cannot_be_used_says_what_its_image_shows_all_the_same(tmp_p
     faults = {"question": {"question": "<image>"}, "answer": {"answer": " "}, "number": {"answer": 3}}
     faults |= {"split": {"split": "test"}, "numbered": {"split": 1}, "twice": {"question": told[0]["question"]}}
     faults |= {"word": {"categories": "animal"}, "named": {"categories": [7, {"animal": ["dog"]}]}}
+    faults |= {"words": {"categories": "Animal, grass"}, "other": {"categories": {"Car": 1, "animal": 2}}}
     line = told[0] | {"question": "Why?", "categories": ["animal"]} | faults[broken]
     source = opened(tmp_path / "with", [*lines, line])
     assert sum(source.index.report.problems.values()) == 1

@@ -189,6 +189,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 
 def test_each_file_is_written_by_the_stage_that_its_error_names():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = {name: stage for name, stage in stages.items() if "outs" in stage}
     outs = {name: [out if isinstance(out, str) else next(iter(out)) for out in stages[name]["outs"]] for name in stages}
     for file, stage in results.STAGES.items():
         assert f"${{results}}/{file}" in outs[stage], file

@@ -266,6 +266,12 @@ def test_the_answer_loss_trains_both_phases_on_the_sources_own_answers(name, mon
     assert log.rows[0]["intent"] == pytest.approx(tiny.WEIGHTS.intent * expected, rel=0.03)
 
 
+def test_the_last_steps_of_a_phase_are_logged_whatever_their_number():
+    codec, log = tiny.codec("no_llava"), Log(every=2)
+    train_phase1(codec, variant("no_llava"), bench(), log, lambda steps, label: steps)
+    assert tiny.PARAMS.training.phase1_steps == 3 and [row["step"] for row in log.rows] == [2, 3]
+
+
 def test_log_keeps_the_mean_since_the_row_before():
     log = Log(every=2)
     for step, value in enumerate([1.0, 3.0, 5.0, 6.0, 9.0]):

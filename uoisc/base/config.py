@@ -19,6 +19,8 @@ from uoisc.base.settings import DIAL
 PARAMS = ROOT / "params.yaml"
 PROFILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # also a folder's name
 
+OFFICIAL = re.compile(r"(v2_\w*mscoco_|instances_)\w+\.json")  # VQA v2's and COCO's own files
+
 
 @dataclass(frozen=True)
 class Params:
@@ -156,8 +158,9 @@ def _asked(data: settings.Drawings | settings.Photographed, folder: Path) -> dic
     """Name -> file: what a profile's questions come from, as far as it is there; never nothing, for DVC's sake."""
     found = {"objects": "data/objects.csv"}
     if isinstance(data, settings.Vqav2):
-        files = (file for part in (".", "annotations") for file in sorted((folder / data.folder / part).glob("*.json")))
-        return found | {file.stem: file.relative_to(folder).as_posix() for file in files}
+        places = [Path(data.folder), Path(data.folder) / "annotations"]
+        names = [(place, name) for place in places for name in sorted(path.name for path in (folder / place).glob("*"))]
+        return found | {name[:-5]: (place / name).as_posix() for place, name in names if OFFICIAL.fullmatch(name)}
     own = isinstance(data, settings.Manifest) and (folder / data.file).is_file()
     return found | ({"manifest": data.file} if own else {})
 

@@ -110,14 +110,16 @@ def compare(published: Path, other: Path) -> Comparison:
     runs = read_table(published, "runs.csv")
     reach, allowed = spread(runs[runs["profile"].isin(tables[0]["profile"])])
     rows["difference"] = rows["other"] - rows["published"]
-    rows["inside"] = ~(rows["difference"].abs() > reach)
+    rows["inside"] = (rows["difference"].abs() <= reach) | np.isnan(reach)
     return Comparison(rows.reset_index(), verdicts(published, other), reach, allowed)
 
 
 def spread(runs: pd.DataFrame) -> tuple[float, float]:
     """How far the AMR of two runs lies apart in `LEVEL` of cases, from the sd of a row over fresh runs, all rows
     pooled; and the largest share of rows that lie further apart between any two of them. NaN of fewer than two."""
-    whole = runs[~runs["split"].str.contains(":")]  # parts of a split have fewer queries than what is compared
+    whole = runs[
+        ~runs["split"].astype(str).str.contains(":")
+    ]  # parts of a split have fewer queries than what is compared
     table = whole.pivot_table(index=KEYS, columns="seed", values="amr").dropna()
     if table.shape[1] < 2:
         return np.nan, np.nan
@@ -156,6 +158,10 @@ def verdicts(published: Path, other: Path) -> pd.DataFrame:
 
     then, now = map(_claims, (published, other))
     table = then.join(now[["verdict", "value"]].add_suffix("_other"), how="inner").rename_axis("id")
+    if table.empty:
+        raise ResultsError(
+            f"{other}/claims.json: has no claim that is published too; it is of another state of the code"
+        )
     primary = table["primary"].astype(bool)
     runs = table["runs"]
     numbers = table[["value_other", "mean", "high"]].astype(float)

@@ -214,8 +214,8 @@ def write_seeds(profile: str, folders: Sequence[Path], force: bool) -> pd.DataFr
     tables = [[measured(asked, *run, types, rates) for run in runs], [points(*run, types) for run in runs]]
     for target, parts in zip(targets, tables, strict=True):
         rows = [pd.concat(parts).assign(profile=profile)]
-        with suppress(ResultsError):  # none yet, or none that is of this state of the code
-            known = read_table(OVER_RUNS, target.name)
+        if target.exists():
+            known = read_table(OVER_RUNS, target.name, ["profile"])
             rows = [of for of in (known[known["profile"] != profile], *rows) if len(of)]
         write_csv(pd.concat(rows, ignore_index=True), target)
     return pd.concat(tables[0], ignore_index=True).assign(profile=profile)

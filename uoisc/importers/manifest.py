@@ -18,6 +18,7 @@ them. Links may lead out of the folder: so images can lie on a disk of their own
 """
 
 import os
+import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -87,6 +88,10 @@ def index(config: Manifest, folder: Path, readers: Sequence[Reader] = ()) -> Rep
     problems = Problems()
     numbers = {config.held_out: 0, config.validation: 1}  # named even where no image shows them
     lines, broken, entries = _lines(file, problems)
+    named = [config.held_out, config.validation, *(name for line in lines.values() for name in line.categories)]
+    known = {spelling(name): name for name in reversed(named)}
+    for line in broken.values():  # of whatever stands there what is a category elsewhere
+        line.categories = sorted({known[spelling(word)] for word in line.categories if spelling(word) in known})
     _check_categories(lines | broken, config, problems)
     asked = _asked(lines, readers, problems)
     first = {line.image: number for number, line in reversed(asked.items())}
@@ -142,7 +147,7 @@ def _lines(file: Path, problems: Problems) -> tuple[dict[int, _Line], dict[int, 
 def _words(value: Any) -> Iterator[str]:
     """All words of a JSON value: an image is held out by whatever might be meant for its categories."""
     if isinstance(value, str):
-        yield value
+        yield from (value, *re.split(r"[\s,;|/]+", value))
     elif isinstance(value, list | dict):
         for part in value if isinstance(value, list) else chain.from_iterable(value.items()):
             yield from _words(part)

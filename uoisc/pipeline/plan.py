@@ -8,6 +8,7 @@ Another machine's are scaled by the time of one piece of training here and there
 """
 
 import re
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
@@ -57,6 +58,9 @@ def due(stages: Sequence[str] = ()) -> list[str]:
 
     write_closures()
     with Repo(".") as repo:
+        for stage in repo.index.stages:  # as the closures: what a stage looks at is made before it is held against
+            if stage.cmd and not RUNS.match(stage.cmd) and not all(out.exists for out in stage.outs):
+                subprocess.run(stage.cmd, shell=True)
         graph, differs = repo.index.graph, repo.status()  # the graph leads from a stage to those that it needs
         try:
             wanted = {stage for name in stages for stage in repo.stage.collect(name)} or set(graph)
