@@ -212,6 +212,9 @@ def test_gpu_memory_wanted_and_found(checkpoints, vqa, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (none,) = doctor.gpu(paper(checkpoints, vqa))
     assert none.state == doctor.MISSING and "GB wanted" in none.note
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "_parameters", lambda checkpoint: 1e6)  # a CPU does
+        assert doctor.gpu(load_params("paper_smoke"))[0].state == doctor.WARNING
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for size, state in ((8e9, doctor.WRONG), (1e12, doctor.FINE)):
         device = namedtuple("Device", "total_memory")(size)

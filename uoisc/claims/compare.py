@@ -103,9 +103,10 @@ def compare(published: Path, other: Path) -> Comparison:
     sides = [table[table["metric"] == METRIC].set_index(KEYS)["value"] for table in tables]
     rows = sides[0].rename("published").to_frame().join(sides[1].rename("other"), how="inner")
     if rows.empty:
+        of = " and ".join(dict.fromkeys(table["profile"].iloc[0] for table in tables))
         raise ResultsError(
-            f"{other}: no method, rate, split and judge of it has {METRIC} in the published results too: one is "
-            "of an earlier state of the code"
+            f"{other}: no method, rate, split and judge of it has {METRIC} in the published results too: they are of "
+            f"other profiles ({of}) or of another state of the code"
         )
     runs = read_table(published, "runs.csv")
     reach, allowed = spread(runs[runs["profile"].isin(tables[0]["profile"])])

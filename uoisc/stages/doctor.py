@@ -55,6 +55,7 @@ WRITTEN = 2 * GB  # ours: what a profile's stages write, with room; `small` writ
 WIDTHS = (768, 512)  # of OpenAI's CLIP ViT-B: hidden states and the space it shares with text
 STATES = {False: 13e3, True: 330e3}  # bytes of the judge's states of a question in bfloat16: measured; 4 depths
 AROUND = 4 * GB  # ours: libraries and batches beside the models
+SMALL = 8 * GB  # ours: what takes no more on a GPU runs without one
 # what a further image takes in a training step, mostly for the intent loss: computed (docs/scaling.md)
 ACTIVATIONS = 1.5 * GB
 OPTIMISED = 16  # bytes a trained parameter: itself, its gradient and Adam's two moments in float32
@@ -253,7 +254,8 @@ def gpu(params: Params) -> list[Finding]:
     step = 4 * clip + 2 * llava + OPTIMISED * CODEC + ACTIVATIONS * images
     need = max(step, 4 * clip + 2 * (llava + other) + AROUND)
     if not torch.cuda.is_available():
-        return [Finding(MISSING, "GPU", f"none here, {need / GB:.0f} GB wanted (estimated)", "take a machine with one")]
+        kind = MISSING if need > SMALL else WARNING  # tiny models run on a CPU, slowly
+        return [Finding(kind, "GPU", f"none here, {need / GB:.0f} GB wanted (estimated)", "take a machine with one")]
     found = torch.cuda.get_device_properties(0).total_memory
     return [_enough("GPU memory", need, found, "raise training.accumulation")]
 
