@@ -24,8 +24,9 @@ SEEDS   ?= 30 40 50 60 70
 # of fresh runs, what contrasts are measured in; kept in git
 RUNS     := results/runs
 MEASURED := results/answers.parquet results/entropy.csv results/machine.json results/foundation.csv dvc.lock
-# what a copy that has run keeps: its lock, and what its stages wrote in the place of what is published here
-OWN      := ^(dvc\.lock|README\.md|docs/results\.md|$(shell sed -nE 's/^ *- \$$\{([a-z]+)\}(.*): \{cache: false\}$$/\1\2/p' dvc.yaml 2>/dev/null | paste -sd '|' -))(/|$$)
+# what stages write in the place of what is published here: no copy takes it; one that has run keeps its own, and its lock
+OUTS     := $(shell sed -nE 's/^ *- \$$\{([a-z]+)\}(.*): \{cache: false\}$$/\1\2/p' dvc.yaml 2>/dev/null | paste -sd '|' -)
+OWN      := dvc\.lock|README\.md|docs/results\.md|$(OUTS)
 # what every stage of training waits for, then all of them in one pool; not where other stages alone are asked for
 AHEAD   := $(if $(filter-out evaluation rate,$(STAGES)),,dvc repro foundation && uoisc ahead &&)
 # only makes the environment; from then on the environment's own Python runs
@@ -56,7 +57,7 @@ else
 	@# and measured is kept, with its lock: so DVC runs again what rests on other code or parameters, nothing else.
 	mkdir -p $(COPY) && find $(COPY) -mindepth 1 -maxdepth 1 ! -name .dvc ! -name dvc.lock ! -name data ! -name build \
 	  ! -name README.md ! -name results ! -name paper ! -name docs -exec rm -rf {} +
-	test -e $(COPY)/dvc.lock && own='$(OWN)' || own='^$$'; \
+	test -e $(COPY)/dvc.lock && own='^($(OWN))(/|$$)' || own='^($(OUTS))(/|$$)'; \
 	(cd $(COPY) && { find README.md results paper docs -type f 2>/dev/null || true; } | while IFS= read -r file; do \
 	  if [[ ! $$file =~ $$own ]]; then rm "$$file"; fi; done; find results paper docs -type d -empty -delete 2>/dev/null || true); \
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do \

@@ -205,12 +205,13 @@ def test_a_copy_that_has_run_keeps_what_it_measured_and_takes_the_rest_anew(tmp_
         "README.md": "published",
         "results/summary.csv": "published",
         "results/kept.csv": "no stage's",
+        "docs/index.html": "published",
         "paper/figures/a.pdf": "published",
         "paper/paper.typ": "old",
         "notebooks/gone.ipynb": "old",
         ".venv/bin/uoisc": "#!/bin/sh\n",
-        ".venv/bin/dvc": "#!/bin/sh\nmkdir -p build; test -e build/measured || for file in README.md dvc.lock "
-        "results/summary.csv paper/figures/a.pdf build/measured; do echo own > $file; done\n",
+        ".venv/bin/dvc": "#!/bin/sh\nmkdir -p build paper/figures; test -e build/measured || for file in README.md "
+        "dvc.lock results/summary.csv paper/figures/a.pdf build/measured; do echo own > $file; done\n",
     }
     for name, text in written.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -223,6 +224,7 @@ def test_a_copy_that_has_run_keeps_what_it_measured_and_takes_the_rest_anew(tmp_
     copy = tmp_path / "build" / "repro-smoke"
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert (copy / "paper/paper.typ").read_text() == "old" and (copy / "notebooks/gone.ipynb").exists()
+    assert (copy / "results/kept.csv").exists() and not (copy / "docs/index.html").exists(), "nobody's page but its own"
     (tmp_path / "notebooks/gone.ipynb").unlink()
     (tmp_path / "results/kept.csv").unlink()
     (tmp_path / "paper/paper.typ").write_text("new")
