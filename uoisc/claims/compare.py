@@ -118,9 +118,8 @@ def compare(published: Path, other: Path) -> Comparison:
 def spread(runs: pd.DataFrame) -> tuple[float, float]:
     """How far the AMR of two runs lies apart in `LEVEL` of cases, from the sd of a row over fresh runs, all rows
     pooled; and the largest share of rows that lie further apart between any two of them. NaN of fewer than two."""
-    whole = runs[
-        ~runs["split"].astype(str).str.contains(":")
-    ]  # parts of a split have fewer queries than what is compared
+    parts = runs["split"].astype(str).str.contains(":")  # of a split: of fewer queries than what is compared
+    whole = runs[~parts]
     table = whole.pivot_table(index=KEYS, columns="seed", values="amr").dropna()
     if table.shape[1] < 2:
         return np.nan, np.nan

@@ -5,8 +5,8 @@
           └───────────► query_effect ► query_effect.csv  the right query and another one
 
 Percentile bootstrap over queries; all rows of one split share their resamples, so that two variants are compared on the
-same draws. Splits are independent of each other; so are queries, though of photographs several may be about one image:
-intervals are then too narrow.
+same draws. Splits are resampled apart, though styles beyond the codecs' own share their scenes. Queries are taken as
+independent: where several are about one photograph, intervals are too narrow.
 The answers are of one run, and so are these intervals: they say nothing of another training, as
 `claims/verdicts.py` does.
 
